@@ -1,0 +1,56 @@
+"""Fixtures that every test may use: a private home, the command line in-process, the real data where it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty XMODAL_HOME for each test."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("XMODAL_HOME", str(folder))
+    monkeypatch.delenv("XMODAL_DEBUG", raising=False)
+    return folder
+
+
+@pytest.fixture
+def xmodal(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run one command line in this process: ``xmodal("data", "list", "--json").json``."""
+    from xmodal_cli.__main__ import main
+
+    def run(*args: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(a) for a in args])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with ``f8k/`` and ``photos/``; skips where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("XMODAL_TEST_DATA") or beside)
+    if not (folder / "f8k").is_dir():
+        pytest.skip(f"the Flickr8k files are not at {folder}; set XMODAL_TEST_DATA")
+    return folder

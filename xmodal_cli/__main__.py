@@ -1,0 +1,48 @@
+"""The ``xmodal`` command: runs the Typer app and turns every error into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from xmodal_cli.errors import XmodalError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line. Returns 0 fine, 1 the user can fix it, 2 usage, 130 interrupted."""
+    from xmodal_cli.cli import app
+
+    try:
+        app(args=None if argv is None else list(argv), prog_name="xmodal")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except XmodalError as error:
+        if _debugging():
+            raise
+        return _complain(error.message, error.hint)
+    except KeyboardInterrupt:
+        return _complain("interrupted", "", code=130)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if _debugging():
+            raise
+        return _complain(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+    return 0
+
+
+def _debugging() -> bool:
+    return os.environ.get("XMODAL_DEBUG", "") not in ("", "0")
+
+
+def _complain(message: str, hint: str, code: int = 1) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Decoding and clean-up of captions."""

@@ -1,0 +1,29 @@
+"""The Typer shell: one file per command. Importing it loads typer and nothing heavy."""
+
+from __future__ import annotations
+
+import typer
+
+from xmodal_cli import __version__
+
+app = typer.Typer(
+    name="xmodal",
+    help="Pictures and words: train matchers, evaluate them as the papers do, index photos, search them with a sentence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"xmodal {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass

@@ -1,0 +1,127 @@
+"""What people see: results on stdout, progress and talk on stderr. The only room that draws.
+
+Rich is imported when something is drawn, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+    from xmodal_cli.types import ProgressTask
+
+
+def print_json(result: Any) -> None:
+    """The result, and only it, on stdout."""
+    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_line(text: str = "") -> None:
+    """One plain line of a result on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout: the first column to the left, the others to the right."""
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=_box())
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    stdout_console().print(table)
+
+
+def stdout_console() -> Console:
+    """Rich's console on stdout: colour on a terminal, plain and unwrapped elsewhere."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def stderr_console() -> Console:
+    """Rich's console on stderr."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False)
+
+
+def _box() -> Any:
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+class TerminalReporter:
+    """A Reporter that writes to stderr: a bar with rate and time left per task, lines in between."""
+
+    def __init__(self) -> None:
+        self._console = stderr_console()
+
+    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
+        return _Bar(self._console, label, total, unit)
+
+    def say(self, message: str) -> None:
+        self._console.print(message, markup=False, soft_wrap=True)
+
+    def warn(self, message: str) -> None:
+        self._console.print(f"warning: {message}", markup=False, soft_wrap=True, style="yellow")
+
+
+class _Bar:
+    """One progress bar; off a terminal it stays silent but for a closing line."""
+
+    def __init__(self, console: Console, label: str, total: int | None, unit: str) -> None:
+        self._console, self._label, self._total, self._unit = console, label, total, unit
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            from rich.progress import Progress
+
+            self._progress = Progress(*_columns(self._unit), console=self._console, transient=True)
+            self._progress.start()
+            self._task = self._progress.add_task(self._label, total=self._total, facts="")
+        return self
+
+    def advance(self, amount: int = 1, **facts: object) -> None:
+        if self._progress is None or self._task is None:
+            return
+        shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        if shown:
+            self._progress.update(self._task, advance=amount, facts=shown)
+        else:
+            self._progress.update(self._task, advance=amount)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _columns(unit: str) -> tuple[ProgressColumn | str, ...]:
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.0f} {unit}/s" if task.speed else f"- {unit}/s")
+
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[facts]}"),
+    )

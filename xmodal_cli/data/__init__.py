@@ -1,0 +1,1 @@
+"""Datasets: formats, the registry of names, downloads, pictures from files, the generated sample set."""

@@ -1,0 +1,1 @@
+"""Feature extraction, and the store that keeps features on disk."""

@@ -1,0 +1,1 @@
+"""Training objectives: one file = one loss; ``build(...)`` gives a ``types.Loss``."""

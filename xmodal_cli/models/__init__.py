@@ -1,0 +1,1 @@
+"""Architectures: one file = one architecture, assembled from parts that are passed in."""

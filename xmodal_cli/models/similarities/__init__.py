@@ -1,0 +1,1 @@
+"""How a matcher compares: ``build(...)`` gives a ``types.Similarity``."""

@@ -1,0 +1,1 @@
+"""What a model file holds: weights, header, tokenizer."""

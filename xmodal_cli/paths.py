@@ -1,0 +1,104 @@
+"""Where things live on disk, and how they are written: aside, flushed, then renamed into place.
+
+``XMODAL_HOME`` overrides the platform's user data folder. Knows nothing of what the files hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from xmodal_cli.errors import StorageError
+
+
+def home() -> Path:
+    """The folder that holds ``data/ runs/ indexes/ models/ cache/ config.toml``."""
+    override = os.environ.get("XMODAL_HOME")
+    if override:
+        return Path(override).expanduser()
+    import platformdirs  # 10 ms that --help need not pay
+
+    return Path(platformdirs.user_data_dir("xmodal", appauthor=False))
+
+
+def data_dir() -> Path:
+    """Downloaded datasets, and ``registry.json`` with the names of registered ones."""
+    return home() / "data"
+
+
+def runs_dir() -> Path:
+    """One folder per training."""
+    return home() / "runs"
+
+
+def indexes_dir() -> Path:
+    """One folder per index."""
+    return home() / "indexes"
+
+
+def models_dir() -> Path:
+    """Model files that were downloaded or converted."""
+    return home() / "models"
+
+
+def cache_dir() -> Path:
+    """What can be made again: features."""
+    return home() / "cache"
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` to write to; on success it is flushed and becomes ``target``.
+
+    On any failure ``target`` is left as it was. Raises StorageError when the disk is full or the
+    place cannot be written.
+    """
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield draft
+            with open(draft, "rb+") as file:
+                os.fsync(file.fileno())
+            draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a whole text file in one atomic step."""
+    with atomic_path(target) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write a whole file in one atomic step."""
+    with atomic_path(target) as draft:
+        draft.write_bytes(content)
+
+
+@contextlib.contextmanager
+def storage_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write ``target`` into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"no space left on the disk to write {target}", _free_space_hint(target)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StorageError(
+                f"{target} cannot be written: {error.strerror}",
+                "choose another place, or set XMODAL_HOME to a folder you may write to",
+            ) from error
+        raise
+
+
+def _free_space_hint(target: Path) -> str:
+    place = next((p for p in (target, *target.parents) if p.exists()), Path("/"))
+    free = shutil.disk_usage(place).free
+    return f"{free / 1e6:,.0f} MB are free there; make room, or set XMODAL_HOME to a larger disk"

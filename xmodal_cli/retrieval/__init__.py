@@ -1,0 +1,1 @@
+"""Ranks, scoring, the index on disk, and queries against it."""

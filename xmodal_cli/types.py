@@ -1,0 +1,231 @@
+"""The records and protocols that the layers share. No code that computes, no torch at run time.
+
+Shapes are written in words: ``(images, captions)`` is a matrix with a row per image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+# ---------------------------------------------------------------------------- datasets
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """Where a dataset's own, precomputed feature of an image stands: row ``row`` of a ``.npy`` file."""
+
+    path: Path
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image, its captions and its split.
+
+    ``path`` may point into a tar file (``shard-000.tar/0001.jpg``); it is None where a dataset
+    carries only precomputed features, and then ``feature`` says where they are.
+    """
+
+    image_id: str
+    path: Path | None
+    captions: tuple[str, ...]
+    split: str
+    feature: FeatureRow | None = None
+
+
+@dataclass(frozen=True)
+class ImageTextDataset:
+    """Images with any number of captions each. ``source`` is the path it was read from."""
+
+    name: str
+    format: str
+    source: Path
+    examples: tuple[Example, ...]
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split -> number of images, in order of first appearance."""
+        counts: dict[str, int] = {}
+        for example in self.examples:
+            counts[example.split] = counts.get(example.split, 0) + 1
+        return counts
+
+    def select(self, *splits: str) -> ImageTextDataset:
+        """The examples of the named splits, in the dataset's order."""
+        chosen = tuple(e for e in self.examples if e.split in splits)
+        return ImageTextDataset(self.name, self.format, self.source, chosen)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Image ids, one per example."""
+        return tuple(e.image_id for e in self.examples)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """All captions, image by image."""
+        return [c for e in self.examples for c in e.captions]
+
+    @cached_property
+    def image_of_caption(self) -> np.ndarray:
+        """(captions,) int64: for each caption the position of its image in ``examples``."""
+        import numpy as np
+
+        return np.repeat(np.arange(len(self.examples)), [len(e.captions) for e in self.examples])
+
+
+# ---------------------------------------------------------------------------- features
+
+
+@dataclass(frozen=True)
+class FeatureMeta:
+    """What made some features; two sets fit together when their ``key()`` is the same.
+
+    ``kind`` is ``global``, ``grid`` or ``regions``; ``dim`` the last axis; ``fingerprint`` the sha256 of
+    the weights; ``preprocessing`` everything done to a picture before the network saw it.
+    """
+
+    backbone: str
+    fingerprint: str
+    kind: str
+    dim: int
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    crops: int = 1
+
+    def key(self) -> tuple[Any, ...]:
+        """What must agree between features, model, query and index."""
+        settings = tuple(sorted((k, str(v)) for k, v in self.preprocessing.items()))
+        return (self.backbone, self.fingerprint, self.kind, self.dim, self.crops, settings)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One array per image: ``values`` is (images, dim) or (images, cells, dim), fp16, often a memory map."""
+
+    ids: tuple[str, ...]
+    values: np.ndarray
+    meta: FeatureMeta
+
+
+class ImageBackbone(Protocol):
+    """A pretrained network that turns pictures into features."""
+
+    meta: FeatureMeta
+    weights_file: Path | None  # the file the weights came from, when they came from one
+
+    def preprocess(self, image: Any) -> Tensor:
+        """PIL RGB image -> (crops, 3, height, width) float32, on the CPU."""
+        ...
+
+    def to(self, device: str) -> None:
+        """Move the network."""
+        ...
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(pictures, 3, height, width) -> (pictures, dim) or (pictures, cells, dim), any float type."""
+        ...
+
+
+# ---------------------------------------------------------------------------- models
+
+
+class Similarity(Protocol):
+    """Scores every image against every text; higher is more alike."""
+
+    name: str
+
+    def __call__(self, images: Tensor, texts: Tensor) -> Tensor:
+        """(images, dim), (texts, dim) -> (images, texts)."""
+        ...
+
+    def prepare(self, vectors: Tensor) -> Tensor:
+        """(items, dim) raw projections -> vectors of the space the similarity is defined on."""
+        ...
+
+
+class Matcher(Protocol):
+    """A dual encoder: both sides end in vectors of ``embed_dim`` that ``similarity`` compares."""
+
+    embed_dim: int
+    similarity: Similarity
+
+    def encode_image(self, image_features: Tensor) -> Tensor:
+        """(images, dim) or (images, cells, dim) -> (images, embed_dim)."""
+        ...
+
+    def encode_text(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(captions, longest) int64 padded with 0, (captions,) int64 -> (captions, embed_dim)."""
+        ...
+
+
+class Loss(Protocol):
+    """A training objective over in-batch scores."""
+
+    def __call__(self, scores: Tensor, positives: Tensor) -> Tensor:
+        """(images, captions) scores, (images, captions) bool -> scalar."""
+        ...
+
+
+class RetrievalMetric(Protocol):
+    """A number from ranks: (queries,) int64, 1-based rank of each query's best right item."""
+
+    def __call__(self, ranks: np.ndarray) -> float: ...
+
+
+# ---------------------------------------------------------------------------- telling what goes on
+
+
+class ProgressTask(Protocol):
+    """One bar. ``facts`` are shown beside it, such as ``loss=0.31``."""
+
+    def advance(self, amount: int = 1, **facts: object) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Reporter(Protocol):
+    """How recipes talk to whoever called them; the command line draws bars on stderr."""
+
+    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask: ...
+    def say(self, message: str) -> None: ...
+    def warn(self, message: str) -> None: ...
+
+
+class _SilentTask:
+    def advance(self, amount: int = 1, **facts: object) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Silent:
+    """A Reporter that says nothing: the default of the Python API."""
+
+    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
+        return _SilentTask()
+
+    def say(self, message: str) -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        pass
+
+
+# what opens a picture: path -> PIL RGB image, or raises BadData
+ImageOpener = Callable[[Path], Any]
+# what turns files into vectors, in order: (path, vector (embed_dim,) float32 or the reason it could not be read)
+ImageVectors = Callable[[Sequence[Path]], Iterator[tuple[Path, "np.ndarray | str"]]]
