@@ -67,7 +67,7 @@ def _has_bf16(device: str) -> bool:
     import torch
 
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":  # torch has no public name for these two questions
         return any(
             bool(getattr(torch.cpu, question, lambda: False)())
