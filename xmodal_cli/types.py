@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
 # ---------------------------------------------------------------------------- datasets
@@ -122,15 +123,15 @@ class ImageBackbone(Protocol):
     weights_file: Path | None  # the file the weights came from, when they came from one
 
     def preprocess(self, image: Any) -> Tensor:
-        """PIL RGB image -> (crops, 3, height, width) float32, on the CPU."""
+        """PIL RGB image -> (crops, 3, height, width) uint8, on the CPU; safe to call from many threads."""
         ...
 
-    def to(self, device: str) -> None:
-        """Move the network."""
+    def to(self, device: str, dtype: torch.dtype) -> None:
+        """Move the network, once, and cast it to the number format it computes in."""
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(pictures, 3, height, width) -> (pictures, dim) or (pictures, cells, dim), any float type."""
+        """(pictures, 3, height, width) uint8 -> (pictures, dim) or (pictures, cells, dim), any float type."""
         ...
 
 
