@@ -1,4 +1,12 @@
-"""Pretrained networks: one file = one family.
+"""Pretrained networks: one file = one family, found by ``_families.build_backbone``.
 
-A family module has ``claims(name) -> bool`` (no heavy import), ``known() -> list[str]`` and
-``build(name, kind) -> ImageBackbone``."""
+A family module imports nothing heavy and has
+
+- ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
+- ``claims(name) -> bool``;
+- ``build(name, kind, crops, weights) -> types.ImageBackbone``: ``weights`` is the local file of
+  ``NAME@FILE``, or None for the published weights. Raises MissingData, BadData, DownloadError,
+  ConfigError for a kind the family does not have.
+
+Files with an underscore are what the families share: pictures to pixels, weights files, the wrapper.
+"""

@@ -1,0 +1,74 @@
+"""From a backbone's name to the network: the one door to this folder. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError, MissingData, UnknownName
+from xmodal_cli.paths import models_dir
+from xmodal_cli.types import ImageBackbone
+
+KINDS = ("global", "grid", "regions")
+CROPS = (1, 10)
+
+
+def known() -> list[str]:
+    """Every name that ``build_backbone`` answers to; capitals stand for what the user fills in."""
+    return [name for family in _families() for name in family.known()]
+
+
+def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
+    """Raise what ``build_backbone`` would raise for a wrong name, kind or number of crops, without building."""
+    _family(name)
+    if kind not in KINDS:
+        raise UnknownName.of("kind of features", kind, KINDS)
+    if kind == "regions":
+        raise ConfigError("region features need a detector, which is not available yet", "use --kind grid or global")
+    if crops not in CROPS:
+        raise ConfigError(f"crops is 1 or 10, not {crops}", "10 averages the corners, the centre and their mirrors")
+    if crops > 1 and kind != "global":
+        raise ConfigError(
+            f"the cells of ten crops cannot be averaged into one {kind}", "use --crops 1 with --kind grid"
+        )
+
+
+def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBackbone:
+    """The network called ``name``, on the CPU in float32; ``NAME@FILE`` takes its weights from a local file.
+
+    FILE is looked up as given, then in the models folder of XMODAL_HOME, so that a model trained on
+    such features can be used on another machine. Raises UnknownName (with the nearest name),
+    ConfigError, MissingData, BadData, DownloadError.
+    """
+    check_request(name, kind, crops)
+    base, file = _split(name)
+    backbone: ImageBackbone = _family(name).build(base, kind, crops, _local_weights(file) if file else None)
+    backbone.meta = replace(backbone.meta, backbone=name)
+    return backbone
+
+
+def _split(name: str) -> tuple[str, str]:
+    base, _, file = name.partition("@")
+    return base, file
+
+
+def _family(name: str) -> ModuleType:
+    base, _ = _split(name)
+    for family in _families():
+        if family.claims(base):
+            return family
+    raise UnknownName.of("backbone", base, known())
+
+
+def _families() -> list[ModuleType]:
+    return [catalog.load("backbone", name) for name in catalog.names("backbone")]
+
+
+def _local_weights(file: str) -> Path:
+    given = Path(file).expanduser()
+    for path in (given, models_dir() / given):
+        if path.is_file():
+            return path.resolve()
+    raise MissingData(f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}")

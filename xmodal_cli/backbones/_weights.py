@@ -1,0 +1,115 @@
+"""Weights files: found, downloaded where a hub can be reached, checked, read. Nothing is ever unpickled freely."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli.errors import BadData, DownloadError
+
+
+def fingerprint(file: Path) -> str:
+    """sha256 of the file, in hex."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Name -> tensor, from a ``.safetensors`` file or a PyTorch checkpoint of plain tensors. Raises BadData."""
+    with weights_errors(file):
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    tables = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
+    if not tables or not all(isinstance(value, Tensor) for value in tables.values()):
+        raise BadData(f"{file} does not hold the weights of a network", "give a state dict (.safetensors, .pth, .pt)")
+    return dict(tables)
+
+
+def load_into(network: nn.Module, file: Path) -> nn.Module:
+    """Fill ``network`` with the weights of ``file``, which must fit exactly. Raises BadData."""
+    weights = read_weights(file)
+    with weights_errors(file):
+        network.load_state_dict(weights)
+    return network
+
+
+@contextlib.contextmanager
+def weights_errors(file: Path) -> Iterator[None]:
+    """Turn what the readers of foreign checkpoints raise into BadData."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()
+        raise BadData(
+            f"the weights in {file} cannot be used: {reason[0] if reason else type(error).__name__}",
+            "they may be damaged or belong to another network; remove the file or give the right one",
+        ) from error
+
+
+def torch_hub_file(url: str) -> Path:
+    """The file of ``url`` in torch's hub cache, downloaded if it is not there. Raises DownloadError."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    target = folder / Path(urlparse(url).path).name
+    if target.is_file():
+        return target
+    hint = f"download {url} and save it as {target}"
+    with _download_errors(target.name, hint):
+        _reach(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = target.stem.rpartition("-")[2]  # torch names its files NAME-SHA256PREFIX.pth
+        torch.hub.download_url_to_file(url, str(target), digest if _is_hex(digest) else None)
+    return target
+
+
+def hugging_face_file(repo: str, names: Sequence[str], backbone: str) -> Path:
+    """The first of ``names`` that ``repo`` has, from the Hugging Face cache or hub. Raises DownloadError."""
+    from huggingface_hub import hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    for name in names:
+        with contextlib.suppress(LocalEntryNotFoundError, FileNotFoundError):
+            return Path(hf_hub_download(repo, name, local_files_only=True))
+    url = hf_hub_url(repo, names[0])
+    hint = f"download {url} and name the backbone {backbone}@FILE, or put the file into the Hugging Face cache"
+    with _download_errors(backbone, hint):
+        _reach(url)
+        for name in names:
+            with contextlib.suppress(EntryNotFoundError):
+                return Path(hf_hub_download(repo, name))
+        raise OSError(f"{repo} holds none of {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def _download_errors(what: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # hub clients raise what their HTTP library of the day raises
+        raise DownloadError(f"the weights {what} are not here and cannot be downloaded: {error}", hint) from error
+
+
+def _reach(url: str) -> None:
+    """Fail at once without a network, where hub clients would retry for half a minute. Raises OSError."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return
+    try:
+        socket.getaddrinfo(urlparse(url).hostname, 443)
+    except OSError as error:
+        raise OSError(f"{urlparse(url).hostname} cannot be reached") from error
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) >= 8 and all(c in "0123456789abcdef" for c in text)

