@@ -1,1 +1,4 @@
-"""Image sides of a matcher: ``build(image_dim, embed_dim, ...)`` gives a module (images, image_dim) -> (images, embed_dim)."""
+"""Image sides of a matcher.
+
+``build(image_dim, embed_dim, ...)`` gives a module (images, image_dim) -> (images, embed_dim).
+"""

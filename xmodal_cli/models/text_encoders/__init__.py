@@ -1,1 +1,4 @@
-"""Text sides of a matcher: ``build(vocab_size, embed_dim, ...)`` gives a module (tokens, lengths) -> (captions, embed_dim)."""
+"""Text sides of a matcher.
+
+``build(vocab_size, embed_dim, ...)`` gives a module (tokens, lengths) -> (captions, embed_dim).
+"""

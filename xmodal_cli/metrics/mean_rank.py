@@ -1,0 +1,12 @@
+"""MeanR: the mean of the 1-based best ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def build() -> Callable[[np.ndarray], float]:
+    """A metric over 1-based ranks (queries,)."""
+    return lambda ranks: float(np.mean(ranks))

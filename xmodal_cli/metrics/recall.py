@@ -1,0 +1,14 @@
+"""R@K: the percentage of queries whose best right item is among the first K (the hit rate of the papers)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def build(k: int = 10) -> Callable[[np.ndarray], float]:
+    """A metric over 1-based ranks (queries,). Raises ValueError where ``k`` is below 1."""
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    return lambda ranks: 100.0 * float(np.mean(ranks <= k))

@@ -1,0 +1,88 @@
+"""Words to numbers and back: a word-level vocabulary kept as a `tokenizers` JSON. Knows no model.
+
+Words are lower-cased runs of letters, digits and inner apostrophes; punctuation is dropped, as in
+Karpathy's tokens.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as RustTokenizer
+
+from xmodal_cli.errors import BadData, BadModel
+
+PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
+SPECIALS = (PAD, UNKNOWN, START, END)  # ids 0, 1, 2, 3
+NOT_A_WORD = r"[^\p{L}\p{N}']+|(?<![\p{L}\p{N}])'|'(?![\p{L}\p{N}])"
+CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
+
+
+class Tokenizer:
+    """A vocabulary and the rules that cut a sentence into its words."""
+
+    def __init__(self, rust: RustTokenizer) -> None:
+        self._rust = rust
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> Tokenizer:
+        """A vocabulary of the words that occur at least ``min_count`` times, most frequent first."""
+        blank = cls(_word_level({}))
+        counts = Counter(word for caption in captions for word in blank.words(caption))
+        kept = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        if not kept:
+            raise BadData("there are no words in the training captions", "check the captions with `xmodal data info`")
+        return cls(_word_level({word: number for number, word in enumerate((*SPECIALS, *kept))}))
+
+    @classmethod
+    def from_json(cls, text: str) -> Tokenizer:
+        """The inverse of ``to_json``. Raises BadModel."""
+        try:
+            return cls(RustTokenizer.from_str(text))
+        except Exception as error:  # the library raises bare Exception
+            raise BadModel(f"the model's tokenizer cannot be read: {error}", "train or fetch it again") from error
+
+    def to_json(self) -> str:
+        """The whole tokenizer as one JSON text."""
+        return str(self._rust.to_str())
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, the four special ones included."""
+        return int(self._rust.get_vocab_size())
+
+    def words(self, sentence: str) -> list[str]:
+        """The words of a sentence, lower-cased, known or not."""
+        normalized = self._rust.normalizer.normalize_str(sentence)
+        return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
+
+    def unknown_words(self, sentence: str) -> list[str]:
+        """The words of a sentence that the vocabulary lacks."""
+        return [word for word in self.words(sentence) if self._rust.token_to_id(word) is None]
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """One list of ids per sentence, between START and END."""
+        start, end = SPECIALS.index(START), SPECIALS.index(END)
+        encoded: list[Any] = self._rust.encode_batch_fast(list(sentences), add_special_tokens=False)
+        return [[start, *item.ids, end] for item in encoded]
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of ids -> (sentences, longest) int64 padded with 0, and (sentences,) int64 lengths."""
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    tokens = np.zeros((len(rows), int(lengths.max(initial=0))), dtype=np.int64)
+    for position, row in enumerate(rows):
+        tokens[position, : len(row)] = row
+    return tokens, lengths
+
+
+def _word_level(vocabulary: dict[str, int]) -> RustTokenizer:
+    rust = RustTokenizer(models.WordLevel(vocabulary or {UNKNOWN: 0}, unk_token=UNKNOWN))
+    straighten = normalizers.Replace(CURLY, "'")
+    rust.normalizer = normalizers.Sequence([normalizers.NFKC(), straighten, normalizers.Lowercase()])
+    rust.pre_tokenizer = pre_tokenizers.Split(Regex(NOT_A_WORD), behavior="removed")
+    return rust

@@ -1,0 +1,182 @@
+"""Models by name: find them, describe them, load them ready to embed pictures' features and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmodal_cli.errors import BadModel, MissingData, UnknownName
+from xmodal_cli.models.storage.modelfile import ModelHeader, read_header, read_tensors
+from xmodal_cli.paths import models_dir, runs_dir
+from xmodal_cli.types import FeatureMeta
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from xmodal_cli.models.storage.tokenizer import Tokenizer
+
+MODEL_FILE = "model.safetensors"
+TEXT_BATCH = 512  # sentences encoded at once
+IMAGE_BATCH = 4096  # features projected at once
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a model file's header says, in short."""
+
+    name: str
+    path: Path
+    kind: str
+    fingerprint: str
+    similarity: str
+    embed_dim: int
+    meta: FeatureMeta
+    header: ModelHeader
+
+
+@dataclass(frozen=True)
+class LoadedMatcher:
+    """A matcher ready for use, on ``device``, computing in ``dtype``."""
+
+    summary: ModelSummary
+    model: Any  # an nn.Module that is a types.Matcher
+    tokenizer: Tokenizer
+    device: str
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """The run's or the file's name."""
+        return self.summary.name
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the weights."""
+        return self.summary.fingerprint
+
+    @property
+    def meta(self) -> FeatureMeta:
+        """The image features it reads."""
+        return self.summary.meta
+
+    @property
+    def similarity(self) -> str:
+        """``cosine`` or ``order``."""
+        return self.summary.similarity
+
+    @property
+    def embed_dim(self) -> int:
+        """Length of its vectors."""
+        return self.summary.embed_dim
+
+    def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
+        """(sentences, embed_dim) float32, in the order given."""
+        import torch
+
+        from xmodal_cli.models.storage.tokenizer import pad
+
+        tokens, lengths = (torch.from_numpy(a) for a in pad(self.tokenizer.encode(sentences)))
+        return embed_tokens(self.model, tokens, lengths, self.device, self.dtype)
+
+    def embed_features(self, values: np.ndarray) -> np.ndarray:
+        """(images, dim) or (images, cells, dim) features -> (images, embed_dim) float32."""
+        return embed_features(self.model, values, self.device, self.dtype)
+
+
+def embed_tokens(
+    model: Any, tokens: torch.Tensor, lengths: torch.Tensor, device: str, dtype: torch.dtype
+) -> np.ndarray:
+    """(captions, longest) int64, (captions,) int64 -> (captions, embed_dim) float32; like lengths go together."""
+    import numpy as np
+    import torch
+
+    from xmodal_cli.training.loop import autocast
+
+    vectors = np.zeros((len(tokens), model.embed_dim), dtype=np.float32)
+    with torch.inference_mode(), autocast(device, dtype):
+        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH):
+            batch = tokens[rows, : int(lengths[rows].max())].to(device)
+            vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(device)).float().cpu().numpy()
+    return vectors
+
+
+def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dtype) -> np.ndarray:
+    """(images, dim) or (images, cells, dim) -> (images, embed_dim) float32."""
+    import numpy as np
+    import torch
+
+    from xmodal_cli.training.loop import autocast
+
+    parts = [np.zeros((0, model.embed_dim), dtype=np.float32)]
+    with torch.inference_mode(), autocast(device, dtype):
+        for start in range(0, len(values), IMAGE_BATCH):
+            batch = torch.from_numpy(np.array(values[start : start + IMAGE_BATCH])).to(device)
+            parts.append(model.encode_image(batch).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def find_model(what: str) -> Path:
+    """The model file that ``what`` means: a file, a run's folder, or the name of a run or a model.
+
+    Raises MissingData, UnknownName with the nearest name.
+    """
+    path = Path(what).expanduser()
+    places = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
+    for place in places:
+        if place.is_file():
+            return place
+    if (runs_dir() / what).is_dir() or path.is_dir():
+        raise MissingData(f"the run {what} has no model yet", "let its training finish at least one epoch")
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        raise MissingData(f"there is no model file {what}", "see `xmodal models list`")
+    raise UnknownName.of("model", what, model_names())
+
+
+def model_names() -> list[str]:
+    """Names of the runs that have a model, and of the model files at home."""
+    runs = [f.parent.name for f in runs_dir().glob(f"*/{MODEL_FILE}")]
+    return sorted(runs + [f.stem for f in models_dir().glob("*.safetensors")])
+
+
+def latest_model() -> Path | None:
+    """The model of the run that was written last."""
+    files = list(runs_dir().glob(f"*/{MODEL_FILE}"))
+    return max(files, key=lambda f: f.stat().st_mtime, default=None)
+
+
+def describe_model(what: str) -> ModelSummary:
+    """What the header says; no weights are read, torch is not imported. Raises MissingData, BadModel, UnknownName."""
+    file = find_model(what)
+    header = read_header(file)
+    return ModelSummary(
+        name=file.parent.name if file.name == MODEL_FILE else file.stem,
+        path=file.resolve(),
+        kind=header.kind,
+        fingerprint=header.fingerprint,
+        similarity=header.similarity,
+        embed_dim=int(header.architecture["embed_dim"]),
+        meta=header.meta,
+        header=header,
+    )
+
+
+def load_matcher(what: str, device: str = "auto", precision: str = "auto") -> LoadedMatcher:
+    """A matcher with its weights, in evaluation mode. Raises MissingData, BadModel, UnknownName."""
+    from xmodal_cli.models.storage.tokenizer import Tokenizer
+    from xmodal_cli.recipes.assembly import build_matcher
+    from xmodal_cli.recipes.device import pick_device, pick_dtype
+
+    summary = describe_model(what)
+    if summary.kind != "matcher":
+        raise BadModel(f"{what} is a {summary.kind}, not a matcher", "`xmodal models list` shows the matchers")
+    model = build_matcher(summary.header.architecture)
+    try:
+        model.load_state_dict(read_tensors(summary.path))
+    except RuntimeError as error:
+        raise BadModel(f"{summary.path} does not hold the weights its header promises", str(error)[:200]) from error
+    place = pick_device(device)
+    tokenizer = Tokenizer.from_json(summary.header.tokenizer)
+    return LoadedMatcher(summary, model.eval().to(place), tokenizer, place, pick_dtype(precision, place))

@@ -1,0 +1,148 @@
+"""Ranks of the right items, both ways, exact and in little memory. Knows arrays only.
+
+A rank is 1 + the number of wrong items that score at least as high as the best right one: ties count against the
+model. Scores are made block by block in float32; those too close to the right item's score to be told apart by
+float32 are made again in float64, so the ranks are those of float64 arithmetic on the given vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmodal_cli.errors import BadData, ConfigError
+
+BLOCK_SCORES = 2**24  # float32 scores held at once: 64 MB
+TIE = 1e-12  # float64 scores closer than this are the same
+Pairwise = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """1-based ranks: ``image_to_text`` (captioned images,), ``text_to_image`` (captions,), int64."""
+
+    image_to_text: np.ndarray
+    text_to_image: np.ndarray
+
+
+def compute_ranks(images: np.ndarray, texts: np.ndarray, image_of_caption: np.ndarray, similarity: str) -> Ranks:
+    """Ranks of ``images`` (images, dim) and ``texts`` (captions, dim) against each other.
+
+    ``image_of_caption`` (captions,) gives each caption's image; an image without captions is a distractor only.
+    ``similarity``: ``cosine`` compares by inner product (pass unit vectors), ``order`` by the order-violation penalty.
+    Raises BadData for shapes that disagree and for values that are not finite.
+    """
+    _check(images, texts, image_of_caption, similarity)
+    images, texts = np.ascontiguousarray(images, np.float32), np.ascontiguousarray(texts, np.float32)
+    owner = np.ascontiguousarray(image_of_caption, np.int64)
+    pairwise = _PAIRWISE[similarity]
+    right = _in_chunks(pairwise, images, texts, owner, np.arange(len(texts)))
+    best = np.full(len(images), -np.inf)
+    np.maximum.at(best, owner, right)
+    counts = _count(images, texts, owner, (best, right), similarity)
+    return Ranks(1 + counts[0][np.unique(owner)], 1 + counts[1])
+
+
+def _count(
+    images: np.ndarray, texts: np.ndarray, owner: np.ndarray, bars: tuple[np.ndarray, np.ndarray], similarity: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number of wrong items at or above each bar: (images,) and (captions,)."""
+    from xmodal_cli.retrieval._counting import STRIPE, count_rivals
+
+    best, right = bars
+    above_caption = np.zeros(len(texts), np.int64)
+    above_image = np.zeros(len(images), np.int64)
+    band = _band(images, texts)
+    rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
+    for start in range(0, len(images), rows):
+        block = slice(start, min(len(images), start + rows))
+        scores = score_matrix(images[block], texts, similarity)
+        striped = np.zeros((len(texts) // STRIPE + 1, len(scores)), np.int64)
+        undecided = count_rivals(scores, owner, start, (best[block], right), band, striped, above_caption)
+        above_image[block] += striped.sum(0)
+        if undecided:
+            resolved = _resolve(scores, images[block], texts, owner - start, (best[block], right), band, similarity)
+            above_image[block] += resolved[0]
+            above_caption += resolved[1]
+    return above_image, above_caption
+
+
+def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
+    """(images, dim), (texts, dim) float32 -> (images, texts) float32."""
+    if similarity == "order":
+        from xmodal_cli.models.similarities._order_kernel import order_scores
+
+        return order_scores(images, texts)
+    return np.asarray(images @ texts.T)
+
+
+def _resolve(
+    scores: np.ndarray,
+    images: np.ndarray,
+    texts: np.ndarray,
+    owner: np.ndarray,
+    bars: tuple[np.ndarray, np.ndarray],
+    band: float,
+    similarity: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decide in float64 the wrong pairs of a block that float32 left within ``band`` of a bar."""
+    best, right = bars
+    of_images, of_captions = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
+    for i, row in enumerate(scores):
+        near_best, near_right = np.abs(row - best[i]) <= band, np.abs(row - right) <= band
+        captions = np.flatnonzero((near_best | near_right) & (owner != i))
+        if len(captions):
+            exact = _in_chunks(_PAIRWISE[similarity], images, texts, np.full(len(captions), i), captions)
+            of_images[i] = np.count_nonzero(near_best[captions] & (exact >= best[i] - TIE))
+            of_captions[captions] += near_right[captions] & (exact >= right[captions] - TIE)
+    return of_images, of_captions
+
+
+def _in_chunks(
+    pairwise: Pairwise, images: np.ndarray, texts: np.ndarray, of_image: np.ndarray, of_text: np.ndarray
+) -> np.ndarray:
+    """Float64 scores of the pairs (of_image[n], of_text[n]): (pairs,)."""
+    size = max(1, 2**21 // images.shape[1])
+    parts = [
+        pairwise(images[of_image[n : n + size]].astype(np.float64), texts[of_text[n : n + size]].astype(np.float64))
+        for n in range(0, len(of_text), size)
+    ]
+    return np.concatenate(parts)
+
+
+def _inner_products(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("nd,nd->n", images, texts))
+
+
+def _order_penalties(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    violation = np.maximum(texts - images, 0.0)
+    return np.asarray(-np.einsum("nd,nd->n", violation, violation))
+
+
+_PAIRWISE: dict[str, Pairwise] = {"cosine": _inner_products, "order": _order_penalties}
+
+
+def _band(images: np.ndarray, texts: np.ndarray) -> float:
+    """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
+
+    Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
+    probabilistic rounding error analysis"); the factor leaves room.
+    """
+    largest = float(np.linalg.norm(images, axis=1).max() * np.linalg.norm(texts, axis=1).max())
+    largest = max(largest, float(np.square(texts).sum(1).max()))
+    return float(4 * np.sqrt(images.shape[1]) * np.finfo(np.float32).eps / 2 * largest)
+
+
+def _check(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity: str) -> None:
+    if similarity not in _PAIRWISE:
+        raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(_PAIRWISE)}")
+    hint = "the vectors of images and texts must come from one model and one dataset"
+    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
+        raise BadData(f"images {images.shape} and texts {texts.shape} are not rows of one length", hint)
+    if len(texts) == 0 or owner.shape != (len(texts),) or owner.min() < 0 or owner.max() >= len(images):
+        raise BadData(f"image_of_caption does not give one of {len(images)} images to each of {len(texts)} texts", hint)
+    if not (np.isfinite(images).all() and np.isfinite(texts).all()):
+        hint = "the model diverged; train with a lower --set optimizer.lr"
+        raise BadData("the vectors hold values that are not finite", hint)

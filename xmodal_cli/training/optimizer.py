@@ -1,0 +1,44 @@
+"""The optimiser and the learning rate over time. Flat arguments in, torch objects out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from torch import optim
+from torch.nn import Parameter
+
+from xmodal_cli.errors import UnknownName
+
+OPTIMIZERS: dict[str, type[optim.Adam] | type[optim.AdamW]] = {"adam": optim.Adam, "adamw": optim.AdamW}
+SCHEDULES = ("constant", "step", "cosine", "linear")
+
+
+def build_optimizer(
+    parameters: Iterable[Parameter], name: str, lr: float, weight_decay: float
+) -> optim.Adam | optim.AdamW:
+    """``adam`` or ``adamw``, with the update fused into one pass over the weights."""
+    if name not in OPTIMIZERS:
+        raise UnknownName.of("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def build_schedule(
+    name: str, steps_per_epoch: int, epochs: int, warmup_steps: int, step_epochs: int, gamma: float
+) -> Callable[[int], float]:
+    """A function from the step (0-based) to the factor on the learning rate, in [0, 1]."""
+    if name not in SCHEDULES:
+        raise UnknownName.of("schedule", name, SCHEDULES)
+    total = max(1, steps_per_epoch * epochs - warmup_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        done = min(1.0, (step - warmup_steps) / total)
+        if name == "step":
+            return gamma ** (step // (steps_per_epoch * step_epochs))
+        if name == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        return 1 - done if name == "linear" else 1.0
+
+    return factor
