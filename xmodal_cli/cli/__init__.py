@@ -8,7 +8,7 @@ from xmodal_cli import __version__
 
 app = typer.Typer(
     name="xmodal",
-    help="Pictures and words: train matchers, evaluate them as the papers do, index photos, search them with a sentence.",
+    help="Pictures and words: train matchers, evaluate them as the papers do, search photos with a sentence.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -27,3 +27,9 @@ def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
+
+
+from xmodal_cli.cli import index, search  # noqa: E402 - the commands need the app above
+
+app.command("index")(index.index)
+app.command("search", cls=search.SearchCommand)(search.search)

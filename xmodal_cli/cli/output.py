@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def print_json(result: Any) -> None:
-    """The result, and only it, on stdout."""
-    sys.stdout.write(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """The result, and only it, on stdout. File names that are no UTF-8 come out as ``\\udcXX`` escapes."""
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def print_line(text: str = "") -> None:
@@ -28,15 +29,22 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def printable(text: str) -> str:
+    """``text`` with control characters and stray bytes escaped: a file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout: the first column to the left, the others to the right."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=_box())
     for position, column in enumerate(columns):
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+        cells = ("-" if cell is None else cell for cell in row)
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     stdout_console().print(table)
 
 

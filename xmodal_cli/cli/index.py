@@ -1,0 +1,68 @@
+"""``xmodal index``: make an index match folders of photos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xmodal_cli.cli import output
+from xmodal_cli.cli.options import Device, IndexName, Json, Precision, PrecisionOption
+
+_LISTED = 10  # unreadable pictures named on a terminal; --json names all
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders (with all below them) and picture files.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="M", help="Run, name or file; default: the index's own, or the run trained last."
+        ),
+    ] = None,
+    index: IndexName = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", metavar="flat|hnsw|ivf", help="flat is exact; the others suit millions.")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Forget the old index and start anew.")] = False,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.auto,
+    json: Json = False,
+) -> None:
+    """Make an index match folders of photos: add, update, move, remove. Safe to run again, and to interrupt.
+
+    Examples:
+
+        xmodal index ~/Pictures
+
+        xmodal index ~/Pictures /media/camera --index family --model order-emb-f8k
+
+        xmodal index --index family
+    """
+    from xmodal_cli.recipes.index import Computing
+    from xmodal_cli.recipes.index import index as make_index
+
+    computing = Computing(device, precision.value)
+    report = make_index(paths or (), index, model, kind, rebuild, computing, output.TerminalReporter())
+    if json:
+        output.print_json(report)
+    else:
+        _show(report)
+
+
+def _show(report: dict[str, Any]) -> None:
+    counted = ("added", "updated", "moved", "removed", "unchanged")
+    changes = ", ".join(f"{report[what]} {what}" for what in counted if report[what])
+    output.print_line(f"index {report['index']}: {report['items']} photos ({changes}), model {report['model']}")
+    for problem in report["unread_folders"]:
+        output.print_line(output.printable(f"folder not read: {problem['path']}: {problem['reason']}"))
+    unreadable = report["unreadable"]
+    if unreadable:
+        output.print_line(f"{len(unreadable)} files could not be read and are left out:")
+    for problem in unreadable[:_LISTED]:
+        output.print_line(output.printable(f"  {problem['path']}: {problem['reason']}"))
+    if len(unreadable) > _LISTED:
+        output.print_line(f"  and {len(unreadable) - _LISTED} more; --json lists them all")

@@ -1,0 +1,130 @@
+"""``xmodal index``: make an index match its folders. No torch unless a picture has to be embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.recipes import models
+from xmodal_cli.retrieval import shelf
+from xmodal_cli.retrieval.index import IndexModel, read_card
+from xmodal_cli.retrieval.scan import scan
+from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
+from xmodal_cli.types import ImageVectors, Reporter, Silent
+
+
+@dataclass(frozen=True)
+class Computing:
+    """Where and in which number format pictures are embedded."""
+
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def index(
+    roots: Sequence[Path] = (),
+    name: str | None = None,
+    model: str | None = None,
+    kind: str | None = None,
+    rebuild: bool = False,
+    computing: Computing | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Add, update, move and remove until the index matches ``roots``; returns what ``--json`` prints.
+
+    Without ``roots`` those of the index are looked through again; without ``name`` it is the index that covers
+    them, or a new one. ``model`` is the index's own by default, else the one trained last. Raises what
+    ``update_index`` raises, and UnknownName, MissingData for a model or an index that is not there.
+    """
+    computing, reporter = computing or Computing(), reporter or Silent()
+    folder, places = _target(roots, name)
+    seen = scan(places)
+    card = index_model(folder, model, rebuild)
+
+    def embed() -> ImageVectors:
+        from xmodal_cli.recipes.encoding import image_vectors
+
+        reporter.say(f"embedding pictures with {card.name}")
+        matcher = models.load_matcher(card.source, computing.device, computing.precision)
+        check_version(card, matcher.fingerprint, folder)
+        return image_vectors(matcher)
+
+    changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
+    shelf.remember(folder)
+    return _report(folder, changes)
+
+
+def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, ...]]:
+    """The index's folder, and the places to look through."""
+    if roots:
+        return (shelf.folder_of(name) if name else shelf.choose(roots)), tuple(roots)
+    if name is None:
+        raise ConfigError(
+            "there is nothing to index", "give a folder of photos: xmodal index PATH; or an index to go through again"
+        )
+    folder = shelf.existing(name)
+    return folder, tuple(Path(root) for root in read_card(folder).roots)
+
+
+def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
+    """The model that speaks: the one asked for, else the index's own, else the one trained last."""
+    own = None if rebuild or not shelf.is_index(folder) else read_card(folder).model
+    if asked is None and own is not None:
+        try:
+            return _described(own.source)
+        except MissingData:
+            return own  # nothing may have to be computed; if so, loading it says what is missing
+    if asked is None:
+        latest = models.latest_model()
+        if latest is None:
+            raise MissingData(
+                "there is no model to embed pictures with",
+                "train one (xmodal train --help) or name a file with --model",
+            )
+        asked = str(latest)
+    return _described(asked)
+
+
+def _described(what: str) -> IndexModel:
+    found = models.describe_model(what)
+    if found.kind != "matcher":
+        raise BadModel(f"{what} is a {found.kind}, not a matcher", "an index needs a matcher; see xmodal models list")
+    return IndexModel(found.name, str(found.path), found.fingerprint, found.similarity, found.embed_dim, found.meta)
+
+
+def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:
+    """Raises IncompatibleFeatures when the model's file is no longer the one that made the index."""
+    if fingerprint != made_by.fingerprint:
+        raise IncompatibleFeatures(
+            f"the index {folder.name!r} was made by another version of {made_by.name} "
+            f"({made_by.fingerprint[:8]}; the file {made_by.source} is now {fingerprint[:8]})",
+            f"make the index again: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
+        )
+
+
+def _roots(folder: Path) -> tuple[str, ...]:
+    return read_card(folder).roots if shelf.is_index(folder) else ("PATH",)
+
+
+def _report(folder: Path, changes: IndexChanges) -> dict[str, Any]:
+    card = changes.card
+    return {
+        "index": folder.name,
+        "folder": str(folder),
+        "model": card.model.name,
+        "similarity": card.model.similarity,
+        "kind": card.kind,
+        "roots": list(card.roots),
+        "items": card.num_items,
+        "added": changes.added,
+        "updated": changes.updated,
+        "moved": changes.moved,
+        "removed": changes.removed,
+        "unchanged": changes.unchanged,
+        "computed": changes.num_computed,
+        "unreadable": [{"path": u.path, "reason": u.reason} for u in changes.unreadable],
+        "unread_folders": [{"path": path, "reason": reason} for path, reason in changes.blind.items()],
+    }

@@ -1,0 +1,123 @@
+"""``xmodal search``: one ranked list of pictures for sentences and pictures, asked for or asked away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
+from xmodal_cli.recipes import models
+from xmodal_cli.recipes.index import check_version
+from xmodal_cli.retrieval import shelf
+from xmodal_cli.retrieval.index import Index, open_index
+from xmodal_cli.retrieval.query import Term, parse_terms
+from xmodal_cli.retrieval.resolve import digest_of
+from xmodal_cli.retrieval.scan import absolute
+from xmodal_cli.retrieval.search import TermVector, top_hits
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xmodal_cli.recipes.models import LoadedMatcher
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture; ``rank`` counts from 1, ``score`` is at most 1, higher is more alike."""
+
+    rank: int
+    path: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """``num_vanished`` pictures would have been hits, had their files not gone since they were indexed."""
+
+    index: str
+    model: str
+    similarity: str
+    query: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    num_items: int
+    num_vanished: int
+
+
+def search(words: Sequence[str], name: str | None = None, num_hits: int = 10) -> SearchResult:
+    """The best ``num_hits`` pictures of an index for the terms ``words``; see ``retrieval.query`` for their form.
+
+    A picture among the terms that is in the index needs no model; a sentence does. Raises ConfigError,
+    UnknownName, MissingData, BadData, IncompatibleFeatures.
+    """
+    if num_hits < 1:
+        raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
+    terms = parse_terms(words)
+    folder = shelf.existing(name)
+    with open_index(folder) as index:
+        embedder = _TermEmbedder(index, folder)
+        vectors = [TermVector(embedder.embed(t), t.weight, t.image is None) for t in terms]
+        hits, vanished = _present_hits(index, vectors, num_hits)
+        model = index.card.model
+        return SearchResult(folder.name, model.name, model.similarity, tuple(words), hits, len(index), vanished)
+
+
+class _TermEmbedder:
+    """Gives each term its vector; the model is loaded when the first term needs it, on the CPU, which is
+    quicker for a few sentences than waking a GPU."""
+
+    def __init__(self, index: Index, folder: Path) -> None:
+        self._index, self._folder = index, folder
+
+    def embed(self, term: Term) -> np.ndarray:
+        """(dim,) float32."""
+        if term.image is None:
+            vector: np.ndarray = self._matcher.embed_texts([term.text])[0]
+            return vector
+        row = self._known_row(term.image)
+        return self._encode(term.image) if row is None else self._index.vectors.take(row)[0]
+
+    def _known_row(self, image: Path) -> np.ndarray | None:
+        """(1,): the row of a picture with the same bytes."""
+        import numpy as np
+
+        try:
+            row = self._index.items.row_of_digest(digest_of(absolute(image)))
+        except OSError as error:
+            raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
+        return None if row is None else np.array([row])
+
+    def _encode(self, image: Path) -> np.ndarray:
+        from xmodal_cli.recipes.encoding import image_vectors
+
+        ((_, vector),) = image_vectors(self._matcher)([image])
+        if isinstance(vector, str):
+            raise BadData(f"{image} cannot be searched for: {vector}", "give a picture that an image viewer can show")
+        return vector
+
+    @cached_property
+    def _matcher(self) -> LoadedMatcher:
+        made_by = self._index.card.model
+        try:
+            check_version(made_by, models.describe_model(made_by.source).fingerprint, self._folder)
+        except (MissingData, UnknownName) as error:
+            raise MissingData(
+                f"the model {made_by.name} that made the index {self._folder.name!r} is gone from {made_by.source}",
+                "put the file back, or index the pictures with another: xmodal index PATH --model M --rebuild",
+            ) from error
+        return models.load_matcher(made_by.source, "cpu", "fp32")
+
+
+def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:
+    """Hits whose files are there, and how many were passed over; looks four times as deep as asked, no deeper."""
+    similarity = index.card.model.similarity
+    for depth in (num_hits, 4 * num_hits + 100):
+        found = top_hits(index.vectors, vectors, similarity, depth)
+        items = index.items.rows([row for row, _ in found])
+        present = [(i.path, s) for i, (_, s) in zip(items, found, strict=True) if Path(i.path).exists()]
+        if len(present) >= num_hits or len(found) < depth:
+            break
+    hits = tuple(Hit(rank, path, score) for rank, (path, score) in enumerate(present[:num_hits], 1))
+    return hits, len(found) - len(present)

@@ -1,0 +1,141 @@
+"""The index folder: ``index.json`` + ``items.sqlite`` + ``index.faiss``, opened as the one unit it was written as.
+
+The three files of a folder are never changed after it is in place; an update puts a new folder there.
+Row ``i`` of the vectors is the ``i``-th picture by path. Knows no model, only its card.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from xmodal_cli import __version__
+from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.retrieval.items import ItemStore
+from xmodal_cli.retrieval.swap import aside
+from xmodal_cli.retrieval.vectors import StoredVectors
+from xmodal_cli.types import FeatureMeta
+
+FORMAT = 1
+CARD, ITEMS, VECTORS = "index.json", "items.sqlite", "index.faiss"
+_ATTEMPTS = 100  # how often an opener looks again while a writer keeps putting new folders in place
+
+
+@dataclass(frozen=True)
+class IndexModel:
+    """The matcher whose vectors an index holds. ``source`` loads it again: a path, or a name."""
+
+    name: str
+    source: str
+    fingerprint: str
+    similarity: str
+    embed_dim: int
+    meta: FeatureMeta
+
+
+@dataclass(frozen=True)
+class IndexCard:
+    """What ``index.json`` says. ``build`` is new with every writing; times are ISO 8601 in UTC."""
+
+    build: str
+    model: IndexModel
+    kind: str
+    roots: tuple[str, ...]
+    num_items: int
+    num_unreadable: int
+    created: str
+    updated: str
+    xmodal: str = __version__
+
+    def to_json(self) -> str:
+        """The text of ``index.json``."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+
+def read_card(folder: Path) -> IndexCard:
+    """Raises MissingData where there is no index, BadData for one that is damaged or of a newer format."""
+    path = folder / CARD
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if content.pop("format") != FORMAT:
+            raise BadData(f"{folder} was made by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
+        model = content.pop("model")
+        meta = FeatureMeta(**model.pop("meta"))
+        content["roots"] = tuple(content["roots"])
+        return IndexCard(model=IndexModel(meta=meta, **model), **content)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingData(f"there is no index at {folder}", "make one: xmodal index PATH") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "make the index again: xmodal index PATH --rebuild"
+        raise BadData(f"{path} is damaged: {error}", hint) from error
+
+
+class Index:
+    """An index open for reading; it stays whole and readable even when a newer one takes its place."""
+
+    def __init__(self, card: IndexCard, items: ItemStore, vectors: StoredVectors) -> None:
+        self.card, self.items, self.vectors = card, items, vectors
+
+    def __len__(self) -> int:
+        return self.vectors.count
+
+    def close(self) -> None:
+        self.items.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_index(folder: Path) -> Index:
+    """Open the files of one and the same writing. Raises MissingData, BadData."""
+    for attempt in range(_ATTEMPTS):
+        for place in (folder, aside(folder)):
+            try:
+                return _open(place)
+            except _ReplacedMeanwhileError:
+                break
+            except MissingData:
+                continue
+        else:
+            if attempt >= 3:
+                break
+        time.sleep(0.002 * min(attempt, 10))
+    card = read_card(folder)  # says what is the matter
+    raise BadData(f"{folder} is not whole: some of its files are gone", _rebuild_hint(card))
+
+
+class _ReplacedMeanwhileError(Exception):
+    pass
+
+
+def _open(folder: Path) -> Index:
+    card = read_card(folder)
+    items: ItemStore | None = None
+    try:
+        items = ItemStore(folder / ITEMS)
+        vectors = StoredVectors(folder / VECTORS, card.kind, (card.num_items, card.model.embed_dim))
+        if read_card(folder).build == card.build:
+            return Index(card, items, vectors)
+        problem: Exception = _ReplacedMeanwhileError()
+    except (BadData, MissingData, FileNotFoundError) as error:
+        problem = error if _still(folder, card) and (folder / VECTORS).exists() else _ReplacedMeanwhileError()
+    if items is not None:
+        items.close()
+    raise problem
+
+
+def _still(folder: Path, card: IndexCard) -> bool:
+    try:
+        return read_card(folder).build == card.build
+    except (BadData, MissingData):
+        return False
+
+
+def _rebuild_hint(card: IndexCard) -> str:
+    return f"make the index again: xmodal index {' '.join(card.roots)} --rebuild"

@@ -1,0 +1,75 @@
+"""What a person searches for: ``TERMS...`` as typed -> weighted sentences and pictures. Knows no vectors.
+
+One term is ``[+|-] WORDS-OR-FILE [^WEIGHT]``: ``"two dogs"``, ``+snow``, ``-person``, ``"beach^0.5"``, ``me.jpg``.
+A plus or no sign asks for more of it, a minus for less; the weight is 1 unless given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmodal_cli.data.images import is_image_name
+from xmodal_cli.errors import ConfigError, MissingData
+
+_WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
+_HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
+
+
+@dataclass(frozen=True)
+class Term:
+    """A sentence, or the picture ``image``; ``weight`` is negative where there should be less of it."""
+
+    text: str
+    weight: float = 1.0
+    image: Path | None = None
+
+
+def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:
+    """Raises ConfigError for an empty or misshapen term, MissingData for a picture that is not there."""
+    terms = tuple(parse_term(word) for word in words)
+    if not terms:
+        raise ConfigError("there is nothing to search for", _HINT)
+    return terms
+
+
+def parse_term(word: str) -> Term:
+    """One term. Raises ConfigError, MissingData."""
+    sign = -1.0 if word.startswith("-") else 1.0
+    text = word[1:] if word.startswith(("+", "-")) else word
+    if (image := _picture(text)) is not None:  # a file called a^2.jpg is that file
+        return Term(text, sign, image)
+    weight = 1.0
+    if (match := _WEIGHT.fullmatch(text)) is not None:
+        text, weight = match["text"], _weight(match["weight"], word)
+    text = text.strip()
+    if not text:
+        raise ConfigError(f"the term {word!r} is empty", _HINT)
+    image = _picture(text)
+    if image is None and is_image_name(text) and not re.search(r"\s", text):
+        raise MissingData(f"there is no picture {text}", "a term that ends like a picture's name is taken for a file")
+    return Term(text, sign * weight, image)
+
+
+def _weight(written: str, word: str) -> float:
+    try:
+        weight = float(written)
+    except ValueError:
+        weight = -1.0
+    if not 0.0 < weight <= 1000.0:
+        raise ConfigError(f"the weight in {word!r} must be a number above 0 and at most 1000", _HINT)
+    return weight
+
+
+def _picture(text: str) -> Path | None:
+    """The file that ``text`` names: one with a picture's name, or any that is written as a path."""
+    if not (is_image_name(text) or os.sep in text):
+        return None
+    try:
+        path = Path(text).expanduser()
+        return path if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user: a sentence then
+        return None
