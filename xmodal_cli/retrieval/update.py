@@ -34,7 +34,10 @@ from xmodal_cli.types import ImageVectors, Reporter, Silent
 
 @dataclass(frozen=True)
 class IndexRequest:
-    """What an index should hold: the pictures ``seen``, as vectors of ``model``. Without ``kind`` it keeps the one it has, at first ``flat``."""
+    """What an index should hold: the pictures ``seen``, as vectors of ``model``.
+
+    Without ``kind`` it keeps the one it has, at first ``flat``.
+    """
 
     seen: Scan
     model: IndexModel
@@ -62,11 +65,12 @@ def update_index(
 ) -> IndexChanges:
     """Make the index in ``folder`` match ``request``.
 
-    Raises BadData if no picture can be read, IncompatibleFeatures if the index was made by another model, StorageError when it cannot be written.
+    Raises BadData if no picture can be read, IncompatibleFeatures if the index was made by another model,
+    StorageError when it cannot be written, or is being written by another process.
     """
     check_kind(request.kind or "flat")
+    shelf.check_target(folder)
     with swap.only_writer(folder):
-        shelf.check_target(folder)
         swap.recover(folder)
         with contextlib.ExitStack() as stack:
             old = _old_index(folder, request)
