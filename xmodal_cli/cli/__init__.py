@@ -29,7 +29,11 @@ def _root(
     pass
 
 
-from xmodal_cli.cli import index, search  # noqa: E402 - the commands need the app above
+from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
+from xmodal_cli.cli import index, models, search, train  # noqa: E402
 
+app.command("train")(train.train)
+app.command("eval")(eval_.evaluate)
 app.command("index")(index.index)
 app.command("search", cls=search.SearchCommand)(search.search)
+app.add_typer(models.app, name="models")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.errors import BadModel, MissingData, UnknownName
+from xmodal_cli.errors import BadModel, MissingData, UnknownName, XmodalError
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_header, read_tensors
 from xmodal_cli.paths import models_dir, runs_dir
 from xmodal_cli.types import FeatureMeta
@@ -180,3 +180,41 @@ def load_matcher(what: str, device: str = "auto", precision: str = "auto") -> Lo
     place = pick_device(device)
     tokenizer = Tokenizer.from_json(summary.header.tokenizer)
     return LoadedMatcher(summary, model.eval().to(place), tokenizer, place, pick_dtype(precision, place))
+
+
+def list_models() -> list[dict[str, Any]]:
+    """A few facts about every run and model file at home; one that cannot be read carries its ``error``."""
+    entries: list[dict[str, Any]] = []
+    for name in model_names():
+        try:
+            facts = model_info(name)
+        except XmodalError as error:
+            blank = dict.fromkeys(("similarity", "backbone", "data", "rsum"))
+            entries.append({"name": name, "kind": "unreadable", **blank, "error": error.message})
+            continue
+        short = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
+        entries.append({**short, "rsum": facts["metrics"].get("rsum")})
+    return entries
+
+
+def model_info(what: str) -> dict[str, Any]:
+    """All that the header says, ready for JSON; the tokenizer is given by its size. Raises as ``describe_model``."""
+    summary = describe_model(what)
+    header = summary.header
+    return {
+        "name": summary.name,
+        "path": str(summary.path),
+        "kind": summary.kind,
+        "similarity": summary.similarity,
+        "embed_dim": summary.embed_dim,
+        "backbone": summary.meta.backbone,
+        "features": header.backbone,
+        "architecture": header.architecture,
+        "vocabulary": header.architecture["vocab_size"],
+        "data": header.dataset.get("name"),
+        "dataset": header.dataset,
+        "training": header.training,
+        "metrics": header.metrics,
+        "fingerprint": summary.fingerprint,
+        "xmodal": header.version,
+    }

@@ -99,7 +99,9 @@ def _claim(run: Path, config: Config, resume: bool) -> None:
         raise ConfigError(f"{run} already holds a training", hint)
     before = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
     if _lasting(before) != _lasting(config):
-        hint = "resume with the settings it was started with (only length, patience and device may change), or use --out"
+        hint = (
+            "resume with the settings it was started with (only length, patience and device may change), or use --out"
+        )
         raise ConfigError(f"{run} was trained with other settings", hint)
 
 
@@ -174,7 +176,7 @@ def _start_from(model: nn.Module, name: str) -> None:
         model.load_state_dict(read_tensors(find_model(name)))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{name} has another architecture than this preset: {reason}", "use its own preset") from error
+        raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
 
 
 def _task(job: _Job, model: nn.Module) -> Task:
@@ -231,6 +233,7 @@ def _finish(job: _Job, state: LoopState, interrupted: bool, seconds: float) -> T
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
     record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
-    write_text(job.run / "metrics.json", json.dumps({**record, "best": best, "history": state.history}, indent=2) + "\n")
+    record |= {"best": best, "history": state.history}
+    write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")
     draw_curves(job.run)
     return TrainResult(job.run, job.run / MODEL_FILE, best, state.best_epoch, state.epoch, interrupted, seconds)
