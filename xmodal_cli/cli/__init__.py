@@ -30,10 +30,11 @@ def _root(
 
 
 from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
-from xmodal_cli.cli import index, models, search, train  # noqa: E402
+from xmodal_cli.cli import features, index, models, search, train  # noqa: E402
 
 app.command("train")(train.train)
 app.command("eval")(eval_.evaluate)
+app.command("features")(features.features)
 app.command("index")(index.index)
 app.command("search", cls=search.SearchCommand)(search.search)
 app.add_typer(models.app, name="models")

@@ -24,7 +24,8 @@ class Kind(StrEnum):
 
 def features(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A registered name (f8k, shapes) or a path in any known format.")
+        str | None,
+        typer.Argument(metavar="DATA", help="A registered name (f8k, shapes) or a path in any known format."),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -34,7 +35,8 @@ def features(
         str | None, typer.Option("--model", metavar="M", help="Write a trained matcher's vectors instead.")
     ] = None,
     text: Annotated[
-        Path | None, typer.Option("--text", metavar="FILE", help="With --model: sentences, one a line, instead of DATA.")
+        Path | None,
+        typer.Option("--text", metavar="FILE", help="With --model: sentences, one a line, instead of DATA."),
     ] = None,
     kind: Annotated[Kind, typer.Option("--kind", help="One vector a picture, or one per grid cell.")] = Kind.global_,
     crops: Annotated[int, typer.Option("--crops", metavar="1|10", help="10 averages ten crops of each picture.")] = 1,
@@ -65,14 +67,48 @@ def features(
 
         xmodal features --model order-emb-f8k --text sentences.txt --out sentences.npz
     """
-    from xmodal_cli.recipes.features import Computing
+    from xmodal_cli.config import FeaturesConfig
+    from xmodal_cli.recipes.features import Computing, extract_features, open_part
+    from xmodal_cli.recipes.vectors import dataset_vectors, sentence_vectors
 
+    _check(data, backbone, model, text)
     computing = Computing(device, precision.value, batch_size, output.TerminalReporter())
-    if model is None:
-        result = _extract(data, text, split, format, (backbone, kind.value, crops), out, computing)
+    if model and text:
+        result = sentence_vectors(model, text, out, computing)
+    elif model:
+        result = dataset_vectors(model, open_part(str(data), split, format), out, computing)
     else:
-        result = _vectors(data, text, split, format, (model, backbone), out, computing)
+        settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
+        result = extract_features(open_part(str(data), split, format), settings, out, computing)
     if json:
         output.print_json(result)
     else:
         _show(result)
+
+
+def _check(data: str | None, backbone: str | None, model: str | None, text: Path | None) -> None:
+    """Raise a usage error for options that contradict each other."""
+    if text is not None and model is None:
+        raise typer.BadParameter("sentences need a matcher: add --model M", param_hint="--text")
+    if model is not None and backbone is not None:
+        raise typer.BadParameter("a matcher brings its own backbone: give one of --model and --backbone")
+    if (data is None) == (text is None):
+        raise typer.BadParameter("give a dataset, or with --model a file of sentences (--text FILE), and not both")
+
+
+def _show(result: dict[str, Any]) -> None:
+    if "file" in result:
+        counted = ", ".join(f"{result[what]} {what}" for what in ("images", "captions", "sentences") if what in result)
+        output.print_line(f"{counted}, {result['dim']} numbers each: {result['file']}")
+        return
+    shape = " x ".join(str(side) for side in result["shape"])
+    output.print_line(
+        f"{result['images']} images, {shape} numbers each, by {result['backbone']} "
+        f"({result['extracted']} extracted in {result['seconds']:.1f} s)"
+    )
+    for folder in result["folders"]:
+        output.print_line(f"  {folder}")
+    for entry in result["skipped"][:_LISTED]:
+        output.print_line(f"left out: {entry['error']}")
+    if len(result["skipped"]) > _LISTED:
+        output.print_line(f"and {len(result['skipped']) - _LISTED} more; --json lists them all")

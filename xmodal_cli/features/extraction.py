@@ -92,6 +92,6 @@ def _forward(pictures: list[Tensor], backbone: ImageBackbone) -> np.ndarray:
     output = backbone.encode(torch.cat(pictures)).float()
     crops = len(pictures[0])
     if crops > 1:
-        output = output.unflatten(0, (len(pictures), crops)).mean(dim=1)
+        output = output.view(len(pictures), crops, *output.shape[1:]).mean(dim=1)
     rows: np.ndarray = output.cpu().numpy()
     return rows

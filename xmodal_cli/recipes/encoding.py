@@ -1,0 +1,73 @@
+"""Pictures in files to a matcher's vectors: backbone, extraction and model put together for search and index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.errors import IncompatibleFeatures
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageOpener, ImageVectors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xmodal_cli.recipes.models import LoadedMatcher
+
+_CHUNK = 64  # features projected at once
+
+
+def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
+    """What turns files into the matcher's vectors, in order: (path, (embed_dim,) float32 or the reason why not).
+
+    The backbone is the one the matcher was trained on; it is built here, once. Raises
+    IncompatibleFeatures when it cannot be had, or has other weights or preprocessing than then.
+    """
+    backbone = backbone_of(loaded.name, loaded.meta)
+
+    def vectors(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        from xmodal_cli.features.extraction import encode_files
+
+        features = encode_files(paths, backbone, opener_for(backbone), loaded.device, loaded.dtype)
+        while chunk := list(islice(features, _CHUNK)):
+            yield from _project(loaded, chunk)
+
+    return vectors
+
+
+def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
+    """The backbone that made the features ``meta`` describes. Raises IncompatibleFeatures, and what building raises."""
+    from xmodal_cli.backbones._families import build_backbone
+
+    if meta.backbone == "precomputed":
+        raise IncompatibleFeatures(
+            f"{model} was trained on features that came with its dataset; no backbone here makes them of a picture",
+            "train a model on pictures, for example: xmodal train --model order-emb --data f8k",
+        )
+    backbone = build_backbone(meta.backbone, meta.kind, meta.crops)
+    if backbone.meta.key() != meta.key():
+        raise IncompatibleFeatures(
+            f"{meta.backbone} has other weights or preprocessing here than when {model} was trained",
+            f"bring the weights with sha256 {meta.fingerprint[:16]}..., or train the model again",
+        )
+    return backbone
+
+
+def opener_for(backbone: ImageBackbone) -> ImageOpener:
+    """Opens pictures at a scale that is enough for the backbone."""
+    from xmodal_cli.data.images import open_image
+
+    return partial(open_image, max_side=int(backbone.meta.preprocessing["side"]))
+
+
+def _project(
+    loaded: LoadedMatcher, chunk: list[tuple[Path, np.ndarray | str]]
+) -> Iterator[tuple[Path, np.ndarray | str]]:
+    import numpy as np
+
+    features = [vector for _, vector in chunk if not isinstance(vector, str)]
+    rows = iter(loaded.embed_features(np.stack(features)) if features else ())
+    for path, vector in chunk:
+        yield path, vector if isinstance(vector, str) else next(rows)

@@ -1,0 +1,123 @@
+"""A trained matcher's vectors in a file: for a dataset's images and captions, or for plain sentences.
+
+The file is what ``xmodal eval`` reads: arrays ``images`` (n, dim), ``texts`` (m, dim) and
+``image_of_caption`` (m,), with the similarity that compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xmodal_cli import paths
+from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.recipes.features import Computing, features_for
+from xmodal_cli.types import ImageTextDataset
+
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.models import LoadedMatcher
+
+SUFFIXES = (".safetensors", ".npz")
+
+
+def dataset_vectors(
+    model: str, dataset: ImageTextDataset, out: Path | None = None, computing: Computing | None = None
+) -> dict[str, Any]:
+    """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
+    from xmodal_cli.recipes.models import load_matcher
+
+    file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
+    computing = computing or Computing()
+    loaded = load_matcher(model, computing.device, computing.precision)
+    settings = FeaturesConfig(loaded.meta.backbone, loaded.meta.kind, loaded.meta.crops)
+    features = features_for(dataset, settings, computing.device, computing.precision, computing.reporter)
+    if features.meta.key() != loaded.meta.key():
+        raise IncompatibleFeatures(
+            f"{loaded.name} was trained on other features of {loaded.meta.backbone} than {dataset.name} has here",
+            "bring the weights of that time, or train the model again",
+        )
+    captions, owner = _captions_of(dataset, features.ids)
+    arrays = {
+        "images": loaded.embed_features(features.values),
+        "texts": _embed_texts(loaded, captions),
+        "image_of_caption": owner,
+    }
+    _write(file, arrays, loaded.similarity)
+    counts = {"images": len(features.ids), "captions": len(captions)}
+    return {"file": str(file), "model": loaded.name, "data": dataset.name, **counts, "dim": arrays["images"].shape[1]}
+
+
+def sentence_vectors(
+    model: str, text: Path, out: Path | None = None, computing: Computing | None = None
+) -> dict[str, Any]:
+    """Write the vectors of a file's sentences, one a line, in its order; empty lines are left out."""
+    from xmodal_cli.recipes.models import load_matcher
+
+    file = _target(out, f"{_word(model)}-{text.stem}")
+    computing = computing or Computing()
+    sentences = _read_sentences(text)
+    loaded = load_matcher(model, computing.device, computing.precision)
+    vectors = loaded.embed_texts(sentences)
+    _write(file, {"texts": vectors}, loaded.similarity)
+    counts = {"sentences": len(sentences), "dim": int(vectors.shape[1])}
+    return {"file": str(file), "model": loaded.name, "text": str(text), **counts}
+
+
+def _captions_of(dataset: ImageTextDataset, readable: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
+    """The captions of the readable images, and for each the row of its image."""
+    row = {image_id: position for position, image_id in enumerate(readable)}
+    pairs = [(c, row[e.image_id]) for e in dataset.examples if e.image_id in row for c in e.captions]
+    return [caption for caption, _ in pairs], np.array([owner for _, owner in pairs], dtype=np.int64)
+
+
+def _embed_texts(loaded: LoadedMatcher, captions: list[str]) -> np.ndarray:
+    if not captions:
+        return np.zeros((0, loaded.embed_dim), dtype=np.float32)
+    return loaded.embed_texts(captions)
+
+
+def _read_sentences(text: Path) -> list[str]:
+    try:
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise MissingData(
+            f"{text} cannot be read: {error.strerror}", "give a text file with a sentence a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadData(f"{text} is not UTF-8 text", "save it as UTF-8, one sentence a line") from error
+    sentences = [line.strip() for line in lines if line.strip()]
+    if not sentences:
+        raise BadData(f"{text} holds no sentences", "write one sentence a line")
+    return sentences
+
+
+def _target(out: Path | None, name: str) -> Path:
+    """The file to write: ``out`` itself, a file in the folder ``out``, or one in the cache."""
+    if out is None:
+        return paths.cache_dir() / "vectors" / f"{name}.safetensors"
+    if out.suffix in SUFFIXES:
+        return out
+    if out.is_dir() or not out.suffix:
+        return out / f"{name}.safetensors"
+    raise ConfigError(f"vectors cannot be written as {out.suffix}", f"end --out in {' or '.join(SUFFIXES)}")
+
+
+def _word(model: str) -> str:
+    """A model's name as part of a file's name."""
+    path = Path(model)
+    return path.parent.name if path.name == "model.safetensors" else path.stem if path.suffix else path.name
+
+
+def _write(file: Path, arrays: Mapping[str, np.ndarray], similarity: str) -> None:
+    from safetensors.numpy import save_file
+
+    with paths.atomic_path(file) as draft:
+        if file.suffix == ".npz":
+            with open(draft, "wb") as stream:
+                np.savez(stream, **{**arrays, "similarity": np.array(similarity)})  # type: ignore[arg-type]
+        else:
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft, {"similarity": similarity})
