@@ -18,7 +18,7 @@ DIM = 12
 
 
 class FakeEmbedder:
-    """types.ImageVectors: bytes -> a unit vector; bytes that begin with ``bad`` are refused; ``seen`` keeps the calls."""
+    """types.ImageVectors: bytes -> a unit vector; ``bad`` bytes are refused; ``seen`` keeps calls."""
 
     def __init__(self, order: bool = False) -> None:
         self.order, self.seen = order, list[Path]()
@@ -49,7 +49,7 @@ class Shelf:
         self.model = IndexModel("toy", "toy", "a" * 64, "cosine", DIM, FeatureMeta("b", "f", "global", 3, {"side": 8}))
 
     def add(self, name: str | bytes, content: bytes | None = None) -> Path:
-        path = Path(os.fsdecode(os.path.join(os.fsencode(self.photos), os.fsencode(name))))
+        path = self.photos / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.fsencode(name) if content is None else content)
         return path
@@ -75,7 +75,9 @@ class Shelf:
         """Path below the photo folder -> vector."""
         with self.open() as index:
             vectors = index.vectors.take(np.arange(len(index)))
-            return {os.path.relpath(i.path, self.photos): v for i, v in zip(index.items.all_items(), vectors, strict=True)}
+            return {
+                os.path.relpath(i.path, self.photos): v for i, v in zip(index.items.all_items(), vectors, strict=True)
+            }
 
     def check(self) -> None:
         """The index holds exactly the readable files, each with the vector of its bytes, in the order of paths."""

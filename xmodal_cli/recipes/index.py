@@ -10,7 +10,7 @@ from typing import Any
 from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures, MissingData
 from xmodal_cli.recipes import models
 from xmodal_cli.retrieval import shelf
-from xmodal_cli.retrieval.index import IndexModel, read_card
+from xmodal_cli.retrieval.index import IndexModel, is_index, read_card
 from xmodal_cli.retrieval.scan import scan
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
 from xmodal_cli.types import ImageVectors, Reporter, Silent
@@ -71,7 +71,7 @@ def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, 
 
 def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
     """The model that speaks: the one asked for, else the index's own, else the one trained last."""
-    own = None if rebuild or not shelf.is_index(folder) else read_card(folder).model
+    own = None if rebuild or not is_index(folder) else read_card(folder).model
     if asked is None and own is not None:
         try:
             return _described(own.source)
@@ -106,7 +106,7 @@ def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:
 
 
 def _roots(folder: Path) -> tuple[str, ...]:
-    return read_card(folder).roots if shelf.is_index(folder) else ("PATH",)
+    return read_card(folder).roots if is_index(folder) else ("PATH",)
 
 
 def _report(folder: Path, changes: IndexChanges) -> dict[str, Any]:

@@ -92,50 +92,52 @@ class Index:
         self.close()
 
 
+def is_index(folder: Path) -> bool:
+    """Whether an index is there, or just being replaced."""
+    # looked for twice, since it may be put back between the first two looks
+    return any((place / CARD).is_file() for place in (folder, aside(folder), folder))
+
+
 def open_index(folder: Path) -> Index:
     """Open the files of one and the same writing. Raises MissingData, BadData."""
     for attempt in range(_ATTEMPTS):
+        if not is_index(folder):
+            break
         for place in (folder, aside(folder)):
-            try:
-                return _open(place)
-            except _ReplacedMeanwhileError:
-                break
-            except MissingData:
-                continue
-        else:
-            if attempt >= 3:
-                break
+            if (index := _open(place, may_vanish=place != folder)) is not None:
+                return index
         time.sleep(0.002 * min(attempt, 10))
-    card = read_card(folder)  # says what is the matter
-    raise BadData(f"{folder} is not whole: some of its files are gone", _rebuild_hint(card))
+    read_card(folder)  # says what is the matter
+    raise BadData(f"{folder} cannot be opened: it keeps changing", "wait until the indexing has finished")
 
 
-class _ReplacedMeanwhileError(Exception):
-    pass
-
-
-def _open(folder: Path) -> Index:
-    card = read_card(folder)
+def _open(folder: Path, may_vanish: bool) -> Index | None:
+    """The index, or None if another was put in its place meanwhile."""
     items: ItemStore | None = None
+    try:
+        card = read_card(folder)
+    except MissingData:
+        return None
     try:
         items = ItemStore(folder / ITEMS)
         vectors = StoredVectors(folder / VECTORS, card.kind, (card.num_items, card.model.embed_dim))
-        if read_card(folder).build == card.build:
+        if _is_still(folder, card):
             return Index(card, items, vectors)
-        problem: Exception = _ReplacedMeanwhileError()
-    except (BadData, MissingData, FileNotFoundError) as error:
-        problem = error if _still(folder, card) and (folder / VECTORS).exists() else _ReplacedMeanwhileError()
+    except (BadData, FileNotFoundError) as error:
+        if not may_vanish and _is_still(folder, card):
+            raise error if isinstance(error, BadData) else _not_whole(folder, card) from error
     if items is not None:
         items.close()
-    raise problem
+    return None
 
 
-def _still(folder: Path, card: IndexCard) -> bool:
+def _is_still(folder: Path, card: IndexCard) -> bool:
     try:
         return read_card(folder).build == card.build
     except (BadData, MissingData):
         return False
 
 
-def _rebuild_hint(card: IndexCard) -> str:
-    return f"make the index again: xmodal index {' '.join(card.roots)} --rebuild"
+def _not_whole(folder: Path, card: IndexCard) -> BadData:
+    hint = f"make the index again: xmodal index {' '.join(card.roots)} --rebuild"
+    return BadData(f"{folder} is not whole: one of its files is gone", hint)

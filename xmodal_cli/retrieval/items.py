@@ -7,6 +7,7 @@ be text. The file is written once, whole, and from then on only read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,7 +48,7 @@ class Unreadable:
 
 
 def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unreadable]) -> None:
-    """Write a new file; the order of ``items`` is the order of their vectors. Raises StorageError."""
+    """Write a new file; the order of ``items`` is the order of their vectors. Raises OSError, StorageError."""
     try:
         with contextlib.closing(sqlite3.connect(target)) as database, database:
             database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
@@ -56,9 +57,9 @@ def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unread
             refused = ((os.fsencode(x.path), x.size, x.mtime_ns, x.reason) for x in unreadable)
             database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", refused)
     except sqlite3.OperationalError as error:
-        raise StorageError(
-            f"{target} cannot be written: {error}", "make room on the disk, or set XMODAL_HOME to a larger one"
-        ) from error
+        if "full" in str(error):
+            raise OSError(errno.ENOSPC, str(error)) from error
+        raise StorageError(f"{target} cannot be written: {error}", "choose another place for the index") from error
 
 
 class ItemStore:
@@ -69,7 +70,10 @@ class ItemStore:
         with self._readable():
             address = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
             self._database = sqlite3.connect(address, uri=True, check_same_thread=False)
-            self.num_items = int(self._database.execute("SELECT count(*) FROM items").fetchone()[0])
+            with contextlib.ExitStack() as if_damaged:
+                if_damaged.callback(self._database.close)
+                self._database.execute("SELECT row FROM items LIMIT 1").fetchone()
+                if_damaged.pop_all()
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
         """The items of some vectors, in the order asked for."""

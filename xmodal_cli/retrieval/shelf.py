@@ -11,9 +11,8 @@ from pathlib import Path
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
-from xmodal_cli.retrieval.index import CARD, IndexCard, read_card
+from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexCard, is_index, read_card
 from xmodal_cli.retrieval.scan import absolute, is_under
-from xmodal_cli.retrieval.swap import aside
 
 FALLBACK = "photos"
 
@@ -48,16 +47,13 @@ def existing(name: str | None) -> Path:
     raise MissingData(f"there is no index at {folder}", f"make one: xmodal index PATH --index {name}")
 
 
-def is_index(folder: Path) -> bool:
-    """Whether an index is there, or just being replaced."""
-    return (folder / CARD).is_file() or (aside(folder) / CARD).is_file() or (folder / CARD).is_file()
-
-
 def check_target(folder: Path) -> None:
-    """Raises BadData if writing an index to ``folder`` would replace something that is none."""
+    """Raises BadData if an index in ``folder`` would replace something else, ConfigError for an unusable name."""
+    if not str(folder).isprintable():
+        raise ConfigError(f"{str(folder)!r} cannot hold an index", "choose a place whose name is plain text")
     if is_index(folder) or not os.path.lexists(folder):
         return
-    if not folder.is_dir() or any(folder.iterdir()):
+    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {CARD, ITEMS, VECTORS}:
         raise BadData(f"{folder} exists and is not an index; it is left alone", "give --index another name or place")
 
 

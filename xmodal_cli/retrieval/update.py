@@ -22,7 +22,17 @@ import numpy as np
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval import shelf, swap
-from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, Index, IndexCard, IndexModel, open_index, read_card
+from xmodal_cli.retrieval.index import (
+    CARD,
+    ITEMS,
+    VECTORS,
+    Index,
+    IndexCard,
+    IndexModel,
+    is_index,
+    open_index,
+    read_card,
+)
 from xmodal_cli.retrieval.items import Item, Unreadable, write_items
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed, Plan, make_plan
@@ -148,7 +158,7 @@ class _Update:
 
 def _old_index(folder: Path, request: IndexRequest) -> Index | None:
     """The index to start from. Raises IncompatibleFeatures if it holds another model's vectors."""
-    if request.rebuild or not shelf.is_index(folder):
+    if request.rebuild or not is_index(folder):
         return None
     made_by, model = read_card(folder).model, request.model
     if made_by.fingerprint != model.fingerprint:
