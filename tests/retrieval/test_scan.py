@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,18 +118,18 @@ def test_empty_text_only_and_missing_folders(tmp_path: Path) -> None:
         scan([tmp_path / "nothing here"])
 
 
-def test_deep_folders(tmp_path: Path) -> None:
-    deep = tmp_path / "/".join(["d"] * 1200)
-    here = Path.cwd()
-    try:
-        os.chdir(tmp_path)
-        for _ in range(1200):
-            Path("d").mkdir()
-            os.chdir("d")
-        Path("x.jpg").write_bytes(b"x")
-    finally:
-        os.chdir(here)
-    assert [f.path for f in scan([tmp_path]).files] == [str(deep / "x.jpg")]
+def test_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth = sys.getrecursionlimit() + 100
+    monkeypatch.chdir(tmp_path)
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("x.jpg").write_bytes(b"x")
+    assert [f.path for f in scan([tmp_path]).files] == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
+    Path("x.jpg").unlink()
+    for _ in range(depth):  # removed here, since shutil.rmtree recurses
+        os.chdir("..")
+        Path("d").rmdir()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Terms as typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmodal_cli.errors import ConfigError, MissingData, XmodalError
+from xmodal_cli.retrieval.query import Term, parse_term, parse_terms
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "weight"),
+    [
+        ("two dogs running", "two dogs running", 1.0),
+        ("+snow", "snow", 1.0),
+        ("-person", "person", -1.0),
+        ("beach^0.5", "beach", 0.5),
+        ("-a red ball^2", "a red ball", -2.0),
+        ("a^b^3", "a^b", 3.0),
+        ("+-5 degrees", "-5 degrees", 1.0),
+        ("- person ", "person", -1.0),
+        ("dog^1e-2", "dog", 0.01),
+        ("what is this: a dog.", "what is this: a dog.", 1.0),
+        ("a file called dog.jpg", "a file called dog.jpg", 1.0),
+        ("^_^ smiling", "^_^ smiling", 1.0),
+        ("straße 犬", "straße 犬", 1.0),
+    ],
+)
+def test_sentences(word: str, text: str, weight: float) -> None:
+    assert parse_term(word) == Term(text, weight)
+
+
+@pytest.mark.parametrize("word", ["", " ", "+", "-", "^2", "-^2", "- ^1"])
+def test_empty_terms(word: str) -> None:
+    with pytest.raises(ConfigError, match="is empty") as error:
+        parse_term(word)
+    assert "xmodal search" in error.value.hint
+
+
+@pytest.mark.parametrize("word", ["dog^0", "dog^-1", "dog^many", "dog^", "dog^nan", "dog^inf", "dog^1001"])
+def test_weights_that_are_none(word: str) -> None:
+    with pytest.raises(ConfigError, match="the weight in"):
+        parse_term(word)
+
+
+def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b^2.png", "-c.webp", "dog", "plain"):
+        Path(name).write_bytes(b"x")
+    assert parse_term("a.jpg") == Term("a.jpg", 1.0, Path("a.jpg"))
+    assert parse_term("-a.jpg^0.5") == Term("a.jpg", -0.5, Path("a.jpg"))
+    assert parse_term("b^2.png").image == Path("b^2.png")
+    assert parse_term("--c.webp") == Term("-c.webp", -1.0, Path("-c.webp"))
+    assert parse_term("dog").image is None  # a word, though a file is called so
+    assert parse_term("./plain").image == Path("plain")
+    assert parse_term(str(tmp_path / "a.jpg")).image == tmp_path / "a.jpg"
+
+
+def test_a_misspelt_picture_is_not_taken_for_a_sentence() -> None:
+    with pytest.raises(MissingData, match=r"no picture beahc\.jpg"):
+        parse_term("beahc.jpg")
+
+
+def test_no_terms() -> None:
+    with pytest.raises(ConfigError, match="nothing to search for"):
+        parse_terms([])
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_term_or_a_sentence_of_complaint(word: str) -> None:
+    try:
+        term = parse_term(word)
+    except XmodalError as error:
+        assert error.message
+        assert error.hint
+    else:
+        assert term.text.strip()
+        assert (term.weight < 0) == word.startswith("-")
+
+
+def test_terms_too_long_for_a_file_name() -> None:
+    assert parse_term("a/" * 3000 + "b").image is None
+    assert parse_term("a/b\0c").image is None

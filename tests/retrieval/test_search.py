@@ -1,0 +1,178 @@
+"""The ranking against slow, obvious formulas; ties; shortcuts and their recall."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmodal_cli.retrieval.search import Effort, TermVector, top_hits
+from xmodal_cli.retrieval.vectors import KINDS, StoredVectors, write_vectors
+
+
+def _stored(folder: Path, vectors: np.ndarray, kind: str = "flat") -> StoredVectors:
+    write_vectors(folder / f"{kind}.faiss", kind, vectors.shape, lambda rows: vectors[rows])
+    return StoredVectors(folder / f"{kind}.faiss", kind, vectors.shape)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _random(num: int, dim: int, order: bool, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((num, dim))
+    return _unit(np.abs(vectors) if order else vectors)
+
+
+def _clustered(num: int, dim: int, order: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images in clusters, and texts: of the same clusters but off to one side, as real sentences are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((40, dim))
+    images = centres[rng.integers(40, size=num)] + 0.7 * rng.standard_normal((num, dim))
+    texts = centres[rng.integers(40, size=50)] + 0.7 * rng.standard_normal((50, dim)) + 0.6 * rng.standard_normal(dim)
+    return (_unit(np.abs(images)), _unit(np.abs(texts))) if order else (_unit(images), _unit(texts))
+
+
+def _slow_score(image: list[float], terms: list[TermVector], similarity: str) -> float:
+    """The formula of docs/search.md, number by number."""
+    total = 0.0
+    for term in terms:
+        vector = [float(x) for x in term.vector]
+        if similarity == "order" and term.is_text:
+            score = -sum(max(0.0, t - v) ** 2 for t, v in zip(vector, image, strict=True))
+        else:
+            length = math.sqrt(sum(t * t for t in vector))
+            score = sum(t * v for t, v in zip(vector, image, strict=True)) / length
+        total += term.weight * score
+    return total / sum(abs(t.weight) for t in terms)
+
+
+def _slow(images: np.ndarray, terms: list[TermVector], similarity: str) -> list[tuple[int, float]]:
+    scored = [(row, _slow_score([float(x) for x in v], terms, similarity)) for row, v in enumerate(images)]
+    return sorted(scored, key=lambda hit: (-round(hit[1], 12), hit[0]))
+
+
+def _check(found: list[tuple[int, float]], expected: list[tuple[int, float]]) -> None:
+    assert [row for row, _ in found] == [row for row, _ in expected]
+    assert np.allclose([s for _, s in found], [s for _, s in expected], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+def test_one_sentence_equals_brute_force_for_every_k(tmp_path: Path, similarity: str, kind: str) -> None:
+    images = _random(150, 9, similarity == "order")
+    terms = [TermVector(_random(1, 9, similarity == "order", seed=1)[0])]
+    stored, expected = _stored(tmp_path, images, kind), _slow(images, terms, similarity)
+    for k in (1, 2, 3, 10, 149, 150, 151, 1000):
+        _check(top_hits(stored, terms, similarity, k), expected[:k])
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, -1.0), (0.5, 2.0, -0.25), (-1.0,), (-1.0, -3.0)])
+def test_weighted_terms_equal_the_formula(tmp_path: Path, similarity: str, weights: tuple[float, ...]) -> None:
+    images = _random(80, 7, similarity == "order")
+    texts = 3.0 * _random(len(weights), 7, similarity == "order", seed=2)  # the length of a query does not matter...
+    if similarity == "order":
+        texts /= 3.0  # ...to the cosine; sentences under order are of unit length
+    for is_text in (True, False):
+        terms = [TermVector(t, w, is_text or i == 0) for i, (t, w) in enumerate(zip(texts, weights, strict=True))]
+        _check(top_hits(_stored(tmp_path, images), terms, similarity, 12), _slow(images, terms, similarity)[:12])
+
+
+def test_more_than_one_block(tmp_path: Path) -> None:
+    images = _random(2500, 4, order=True)
+    terms = [TermVector(_random(1, 4, order=True, seed=3)[0]), TermVector(images[7], -0.5, is_text=False)]
+    _check(top_hits(_stored(tmp_path, images), terms, "order", 20), _slow(images, terms, "order")[:20])
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_scores_are_ranked_by_row(tmp_path: Path, similarity: str, kind: str) -> None:
+    distinct = _random(5, 33, similarity == "order")
+    images = distinct[np.random.default_rng(4).integers(5, size=1500)]
+    terms = [TermVector(_random(1, 33, similarity == "order", seed=5)[0])]
+    stored = _stored(tmp_path, images, kind)
+    best = top_hits(stored, terms, similarity, 1500)
+    assert len({score for _, score in best}) == 5  # the same vector scores the same wherever it stands
+    for k in (1, 10, 299, 700):
+        assert top_hits(stored, terms, similarity, k) == best[:k]
+    scores = np.array([s for _, s in best])
+    rows = np.array([r for r, _ in best])
+    assert all(np.all(np.diff(rows[scores == score]) > 0) for score in set(scores))
+
+
+def test_a_sentence_whose_every_part_is_in_the_picture_scores_zero(tmp_path: Path) -> None:
+    images = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
+    text = TermVector(np.array([0.6, 0.0], np.float32))
+    assert top_hits(_stored(tmp_path, images), [text], "order", 2) == [(0, 0.0), (1, 0.0)]
+    assert math.copysign(1, top_hits(_stored(tmp_path, images), [text], "order", 1)[0][1]) == 1  # no "-0.0" on screen
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+@pytest.mark.parametrize(("kind", "least"), [("hnsw", 0.97), ("ivf", 0.97)])
+def test_recall_of_graph_and_cells(tmp_path: Path, similarity: str, kind: str, least: float) -> None:
+    """Recall@10 for off-side queries; the index is small here, so the share of it that is looked at is kept small."""
+    images, texts = _clustered(6000, 48, similarity == "order", seed=6)
+    stored = _stored(tmp_path, images, kind)
+    effort = Effort(exact_below=0, at_least=200, per_hit=20)
+    assert _recall(stored, images, texts, similarity, effort) >= least
+
+
+def test_recall_of_the_shortcut_for_order(tmp_path: Path) -> None:
+    images, texts = _clustered(6000, 48, True, seed=7)
+    stored = _stored(tmp_path, images)
+    assert _recall(stored, images, texts, "order", Effort(order_exact_below=0, at_least=500)) >= 0.99
+    assert _recall(stored, images, texts, "order", Effort(order_exact_below=0, at_least=10, per_hit=1)) < 0.99
+
+
+def _recall(
+    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, effort: Effort, k: int = 10
+) -> float:
+    found = 0
+    for text in texts:
+        by_order = -(np.maximum(text[None] - images, 0) ** 2).sum(1)
+        scores = by_order if similarity == "order" else images @ text
+        best = set(np.argsort(-scores)[:k])
+        found += len(best & {row for row, _ in top_hits(stored, [TermVector(text)], similarity, k, effort)})
+    return found / (k * len(texts))
+
+
+def test_shortcut_hits_carry_exact_scores_and_the_asked_number(tmp_path: Path) -> None:
+    images, texts = _clustered(3000, 16, True, seed=8)
+    stored = _stored(tmp_path, images)
+    quick = Effort(order_exact_below=0, at_least=100)
+    terms = [TermVector(texts[0]), TermVector(texts[1], -0.5)]
+    scores = dict(top_hits(stored, terms, "order", 3000))
+    hits = top_hits(stored, terms, "order", 5, quick)
+    assert len(hits) == 5
+    assert all(scores[row] == score for row, score in hits)
+    assert len(top_hits(stored, terms, "order", 2999, quick)) == 2999  # candidates never limit the hits
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
+def test_a_query_of_minus_terms_alone_is_exact(tmp_path: Path, kind: str) -> None:
+    images, texts = _clustered(2000, 16, False, seed=9)
+    terms = [TermVector(texts[0], -1.0)]
+    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, Effort(exact_below=0, at_least=50))
+    assert [row for row, _ in hits] == [int(r) for r in np.argsort(images @ texts[0], kind="stable")[:10]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_back_the_very_vectors(tmp_path: Path, kind: str) -> None:
+    images = _random(1300, 6, order=False)
+    stored = _stored(tmp_path, images, kind)
+    rows = np.array([1299, 0, 700, 700])
+    assert np.array_equal(stored.take(rows), images[rows])
+    assert np.array_equal(np.concatenate([b for _, b in stored.blocks()]), images)
+    assert [s for s, _ in stored.blocks()] == [0, 1024]
+    assert set(stored.candidates(images[3], 5)) >= {3}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_vector_is_enough(tmp_path: Path, kind: str) -> None:
+    images = _random(1, 6, order=False)
+    ((row, score),) = top_hits(_stored(tmp_path, images, kind), [TermVector(images[0])], "cosine", 10)
+    assert row == 0
+    assert score == pytest.approx(1.0)
