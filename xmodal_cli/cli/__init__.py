@@ -30,7 +30,7 @@ def _root(
 
 
 from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
-from xmodal_cli.cli import features, index, models, search, train  # noqa: E402
+from xmodal_cli.cli import demo, features, index, models, search, train  # noqa: E402
 
 app.command("train")(train.train)
 app.command("eval")(eval_.evaluate)
@@ -38,3 +38,4 @@ app.command("features")(features.features)
 app.command("index")(index.index)
 app.command("search", cls=search.SearchCommand)(search.search)
 app.add_typer(models.app, name="models")
+app.command("demo")(demo.demo)

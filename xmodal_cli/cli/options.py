@@ -27,7 +27,10 @@ Format = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Number format; auto takes bf16 where the hardware has it.")
+    Precision,
+    typer.Option(
+        "--precision", metavar="auto|fp32|bf16|fp16", help="Number format; auto takes bf16 where the hardware has it."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 Set = Annotated[

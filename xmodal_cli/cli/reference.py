@@ -1,0 +1,69 @@
+"""The command reference, made from the commands themselves.
+
+``python -m xmodal_cli.cli.reference > docs/commands.md`` brings the page up to date.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer.main
+
+from xmodal_cli.cli import app
+
+INTRODUCTION = """# Commands
+
+Made from `--help` by `python -m xmodal_cli.cli.reference`; a test keeps it current.
+
+Every command takes `--help`. Results go to stdout, and `--json` puts the result, and only it, there; progress and
+warnings go to stderr. Exit codes: 0 fine, 1 something you can mend (an `error:` and a `hint:` line), 2 usage.
+`XMODAL_HOME` moves everything that xmodal keeps; `XMODAL_DEBUG=1` shows tracebacks.
+"""
+
+
+def reference() -> str:
+    """The whole page as Markdown."""
+    root = typer.main.get_command(app)
+    sections = [section for path, command in _leaves("xmodal", root) for section in _page(path, command)]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield path, command
+    for name in sorted(children):
+        yield from _leaves(f"{path} {name}", children[name])
+
+
+def _page(path: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    words = " ".join(_placeholder(a) for a in arguments)
+    yield f"## {path}\n\n```\n{path} {words}{' ' if words else ''}[OPTIONS]\n```\n"
+    text, _, examples = inspect.cleandoc(command.help or "").partition("Examples:")
+    yield f"{text.strip()}\n"
+    lines = [line.strip() for line in examples.splitlines() if line.strip()]
+    yield "\n".join(["```", *lines, "```\n"])
+    rows = [(_placeholder(a), a.help) for a in arguments]
+    rows += [(" ".join([", ".join(o.opts), _value(o)]).strip(), o.help) for o in options]
+    yield "\n".join(["| option | |", "|---|---|", *(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in rows), ""])
+
+
+def _placeholder(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
+def _value(option: Any) -> str:
+    return "" if option.is_flag else str(option.metavar or option.name.upper())
+
+
+def _cell(text: str | None) -> str:
+    return (text or "").replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
