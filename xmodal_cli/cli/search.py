@@ -74,8 +74,9 @@ def _print_json(result: SearchResult) -> None:
 
 def _print_table(result: SearchResult) -> None:
     rows = [(_linked(hit.path), f"{hit.score:.4f}") for hit in result.hits]
-    title = f"{result.index}: {len(rows)} of {result.num_items} photos, model {result.model} ({result.similarity})"
-    output.print_table(title, ("photo", "score"), rows)
+    output.print_table("", ("photo", "score"), rows)
+    where = f"{len(rows)} of {result.num_items} photos in the index {result.index}"
+    output.print_line(output.printable(f"{where}, model {result.model} ({result.similarity})"))
 
 
 def _linked(path: str) -> Text:
