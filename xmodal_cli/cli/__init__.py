@@ -29,8 +29,8 @@ def _root(
     pass
 
 
-from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
 from xmodal_cli.cli import demo, features, index, models, search, train  # noqa: E402
+from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
 
 app.command("train")(train.train)
 app.command("eval")(eval_.evaluate)

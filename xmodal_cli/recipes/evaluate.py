@@ -116,7 +116,7 @@ def _embed(
     part, features = with_features(captioned(dataset, split), settings, loaded.device, precision, reporter)
     if features.meta.key() != loaded.meta.key():
         raise IncompatibleFeatures(
-            f"{loaded.name} was trained on features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
+            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
             "evaluate on data with the same features, or train a model on these",
         )
     images, texts = loaded.embed_features(features.values), loaded.embed_texts(part.captions)
