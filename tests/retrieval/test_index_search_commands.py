@@ -28,6 +28,11 @@ def _vector(text: str) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
+class Words:
+    def unknown_words(self, sentence: str) -> list[str]:
+        return [word for word in sentence.split() if word == "mauve"]
+
+
 @dataclass
 class ToyMatcher:
     """A LoadedMatcher as far as index and search go; pictures are text files that name colours."""
@@ -40,6 +45,7 @@ class ToyMatcher:
     kind: str = "matcher"
     meta: FeatureMeta = field(default_factory=lambda: FeatureMeta("eyes", "e" * 64, "global", 5))
     loads: int = 0
+    tokenizer: Words = field(default_factory=Words)
     gone: bool = False
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
@@ -213,6 +219,14 @@ def test_vanished_files_are_left_out_and_told(xmodal: Run, toy: ToyMatcher, phot
     assert [h["rank"] for h in outcome.json["hits"]] == [1, 2]
     assert outcome.json["vanished"] == 1
     assert "xmodal index --index colours" in outcome.err
+
+
+def test_words_that_the_model_was_not_taught(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    outcome = xmodal("search", "mauve red", "-mauve", "--json")
+    assert outcome.json["unknown_words"] == ["mauve"]
+    assert "was not taught these words: mauve" in outcome.err
+    assert "not taught" not in xmodal("search", "red").err
 
 
 def test_k(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:

@@ -63,13 +63,14 @@ def search(
         _print_json(result)
     else:
         _print_table(result)
-    _tell_vanished(result)
+    _warn(result)
 
 
 def _print_json(result: SearchResult) -> None:
     hits = [asdict(hit) for hit in result.hits]
     head = {"index": result.index, "model": result.model, "query": list(result.query)}
-    output.print_json({**head, "hits": hits, "vanished": result.num_vanished})
+    tail = {"vanished": result.num_vanished, "unknown_words": list(result.unknown_words)}
+    output.print_json({**head, "hits": hits, **tail})
 
 
 def _print_table(result: SearchResult) -> None:
@@ -88,7 +89,10 @@ def _linked(path: str) -> Text:
     return Text(shown, style=f"link {Path(path).as_uri()}")
 
 
-def _tell_vanished(result: SearchResult) -> None:
+def _warn(result: SearchResult) -> None:
+    if result.unknown_words:
+        words = ", ".join(result.unknown_words)
+        output.TerminalReporter().warn(f"the model {result.model} was not taught these words: {words}")
     if result.num_vanished:
         output.TerminalReporter().warn(
             f"{result.num_vanished} photos are not there any more and were left out; "

@@ -35,7 +35,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``num_vanished`` pictures would have been hits, had their files not gone since they were indexed."""
+    """``num_vanished`` pictures would have been hits, had their files not gone since they were indexed.
+
+    ``unknown_words`` are words of the query that were in no training caption: the model sees them all alike.
+    """
 
     index: str
     model: str
@@ -44,6 +47,7 @@ class SearchResult:
     hits: tuple[Hit, ...]
     num_items: int
     num_vanished: int
+    unknown_words: tuple[str, ...]
 
 
 def search(words: Sequence[str], name: str | None = None, num_hits: int = 10) -> SearchResult:
@@ -61,7 +65,16 @@ def search(words: Sequence[str], name: str | None = None, num_hits: int = 10) ->
         vectors = [TermVector(embedder.embed(t), t.weight, t.image is None) for t in terms]
         hits, vanished = _present_hits(index, vectors, num_hits)
         model = index.card.model
-        return SearchResult(folder.name, model.name, model.similarity, tuple(words), hits, len(index), vanished)
+        return SearchResult(
+            index=folder.name,
+            model=model.name,
+            similarity=model.similarity,
+            query=tuple(words),
+            hits=hits,
+            num_items=len(index),
+            num_vanished=vanished,
+            unknown_words=tuple(dict.fromkeys(embedder.unknown_words)),
+        )
 
 
 class _TermEmbedder:
@@ -70,10 +83,12 @@ class _TermEmbedder:
 
     def __init__(self, index: Index, folder: Path) -> None:
         self._index, self._folder = index, folder
+        self.unknown_words: list[str] = []
 
     def embed(self, term: Term) -> np.ndarray:
         """(dim,) float32."""
         if term.image is None:
+            self.unknown_words += self._matcher.tokenizer.unknown_words(term.text)
             vector: np.ndarray = self._matcher.embed_texts([term.text])[0]
             return vector
         row = self._known_row(term.image)
