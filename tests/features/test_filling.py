@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,7 +160,7 @@ def test_a_kill_leaves_whole_shards_that_the_next_run_keeps(tmp_path, files):
     script = f"""
         import os, signal, sys
         from pathlib import Path
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         import test_filling as t
         t.filling.SHARD_ROWS["global"] = 4
         class Killer(t.Encoder):

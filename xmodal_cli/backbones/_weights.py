@@ -37,9 +37,14 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return dict(tables)
 
 
-def load_into(network: nn.Module, file: Path) -> nn.Module:
-    """Fill ``network`` with the weights of ``file``, which must fit exactly. Raises BadData."""
+def load_into(network: nn.Module, file: Path, allow_more: bool = False) -> nn.Module:
+    """Fill ``network`` with the weights of ``file``, every one of them. Raises BadData.
+
+    ``allow_more`` lets the file hold more than the network takes, such as a classifier.
+    """
     weights = read_weights(file)
+    if allow_more:
+        weights = {name: tensor for name, tensor in weights.items() if name in network.state_dict()}
     with weights_errors(file):
         network.load_state_dict(weights)
     return network
@@ -53,9 +58,10 @@ def weights_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2])[:200] or type(error).__name__
         raise BadData(
-            f"the weights in {file} cannot be used: {reason[0] if reason else type(error).__name__}",
+            f"the weights in {file} cannot be used: {reason}",
             "they may be damaged or belong to another network; remove the file or give the right one",
         ) from error
 

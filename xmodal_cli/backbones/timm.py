@@ -36,18 +36,35 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 
     from xmodal_cli.backbones._network import assemble
     from xmodal_cli.backbones._preprocess import Preprocessing
-    from xmodal_cli.backbones._weights import hugging_face_file, weights_errors
 
     arch = name.removeprefix(PREFIX)
     if not timm.is_model(arch):
         raise UnknownName.of("timm model", arch, timm.list_models() + timm.list_pretrained())
-    config = timm.models.get_pretrained_cfg(arch, allow_unregistered=True)
-    file = weights or hugging_face_file(config.hf_hub_id or f"timm/{arch}", FILES, name)
-    with weights_errors(file):
-        model = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay={"file": str(file)}, num_classes=0)
+    model, file = _local(arch, weights) if weights else _published(arch, name)
     facts = timm.data.resolve_model_data_config(model)
     preprocessing = Preprocessing(facts["input_size"][-1], tuple(facts["mean"]), tuple(facts["std"]), crops)
     return assemble(_grid(model) if kind == "grid" else model, preprocessing, name, kind, file)
+
+
+def _local(arch: str, file: Path) -> tuple[Any, Path]:
+    import timm
+
+    from xmodal_cli.backbones._weights import load_into
+
+    # not through timm, which leaves what the file lacks at random for some architectures
+    return load_into(timm.create_model(arch, num_classes=0), file, allow_more=True), file
+
+
+def _published(arch: str, name: str) -> tuple[Any, Path]:
+    import timm
+
+    from xmodal_cli.backbones._weights import hugging_face_file, weights_errors
+
+    config = timm.models.get_pretrained_cfg(arch, allow_unregistered=True)
+    file = hugging_face_file(config.hf_hub_id or f"timm/{arch}", FILES, name)
+    with weights_errors(file):
+        overlay = {"file": str(file)}
+        return timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0), file
 
 
 def _grid(model: Any) -> nn.Module:
