@@ -9,10 +9,18 @@ import numpy as np
 from numba import njit, prange
 
 STRIPE = 256  # captions per task
+GROUP = 8  # images whose undecided captions are noted together
 
 
-def _compiled(function: Callable[..., int]) -> Callable[..., int]:
-    return cast(Callable[..., int], njit(parallel=True, cache=True)(function))
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    return cast(Callable[..., None], njit(parallel=True, cache=True)(function))
+
+
+def room_for(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros for what ``count_rivals`` notes: (stripes, images) int64 and (groups of images, captions) bool."""
+    num_images, num_captions = scores.shape
+    striped = np.zeros((num_captions // STRIPE + 1, num_images), np.int64)
+    return striped, np.zeros((num_images // GROUP + 1, num_captions), np.bool_)
 
 
 @_compiled
@@ -22,30 +30,31 @@ def count_rivals(
     first_image: int,
     bars: tuple[np.ndarray, np.ndarray],
     band: float,
-    above_image: np.ndarray,
-    above_caption: np.ndarray,
-) -> int:
+    counts: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
     """Count, in a block (images, captions), the scores of wrong pairs that are surely above the right one's.
 
     ``bars`` holds the best right score of each image of the block, (images,), and of each caption, (captions,).
-    Adds to ``above_image`` (stripes, images) and ``above_caption`` (captions,). Returns how many scores lie within
-    ``band`` of a bar and so are not decided here.
+    ``counts`` are ``above_image`` (stripes, images) and ``above_caption`` (captions,), which are added to, and
+    ``close`` (groups of images, captions): where a score lies within ``band`` of a bar and so is not decided here.
     """
     of_image, of_caption = bars
+    above_image, above_caption, close = counts
     num_images, num_captions = scores.shape
-    undecided = 0
     for stripe in prange((num_captions + STRIPE - 1) // STRIPE):
-        close = 0
+        first, last = stripe * STRIPE, min(num_captions, stripe * STRIPE + STRIPE)
         for i in range(num_images):
             low, high = of_image[i] - band, of_image[i] + band
-            count = 0
-            for j in range(stripe * STRIPE, min(num_captions, stripe * STRIPE + STRIPE)):
+            count, undecided = 0, 0
+            for j in range(first, last):
                 score = scores[i, j]
                 wrong = owner[j] != first_image + i
                 count += wrong and score > high
                 above_caption[j] += wrong and score > of_caption[j] + band
-                close += wrong and low <= score <= high
-                close += wrong and of_caption[j] - band <= score <= of_caption[j] + band
+                undecided += wrong and low <= score <= high
+                undecided += wrong and of_caption[j] - band <= score <= of_caption[j] + band
             above_image[stripe, i] += count
-        undecided += close
-    return undecided
+            if undecided:  # seldom: the loop above stays free of writes that it rarely needs
+                for j in range(first, last):
+                    near = low <= scores[i, j] <= high or abs(scores[i, j] - of_caption[j]) <= band
+                    close[i // GROUP, j] |= near and owner[j] != first_image + i

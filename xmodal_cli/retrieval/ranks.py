@@ -15,7 +15,8 @@ import numpy as np
 from xmodal_cli.errors import BadData, ConfigError
 
 BLOCK_SCORES = 2**24  # float32 scores held at once: 64 MB
-TIE = 1e-12  # float64 scores closer than this are the same
+EXACT_TEXTS = 2048  # captions whose scores are made in float64 at once
+TIE = 1e-8  # float64 scores closer than this part of float32's error are the same
 Pairwise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -49,7 +50,7 @@ def _count(
     images: np.ndarray, texts: np.ndarray, owner: np.ndarray, bars: tuple[np.ndarray, np.ndarray], similarity: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number of wrong items at or above each bar: (images,) and (captions,)."""
-    from xmodal_cli.retrieval._counting import STRIPE, count_rivals
+    from xmodal_cli.retrieval._counting import count_rivals, room_for
 
     best, right = bars
     above_caption = np.zeros(len(texts), np.int64)
@@ -59,11 +60,13 @@ def _count(
     for start in range(0, len(images), rows):
         block = slice(start, min(len(images), start + rows))
         scores = score_matrix(images[block], texts, similarity)
-        striped = np.zeros((len(texts) // STRIPE + 1, len(scores)), np.int64)
-        undecided = count_rivals(scores, owner, start, (best[block], right), band, striped, above_caption)
+        striped, close = room_for(scores)
+        count_rivals(scores, owner, start, (best[block], right), band, (striped, above_caption, close))
         above_image[block] += striped.sum(0)
-        if undecided:
-            resolved = _resolve(scores, images[block], texts, owner - start, (best[block], right), band, similarity)
+        if close.any():
+            resolved = _resolve(
+                scores, close, images[block], texts, owner - start, (best[block], right, band), similarity
+            )
             above_image[block] += resolved[0]
             above_caption += resolved[1]
     return above_image, above_caption
@@ -78,25 +81,43 @@ def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.n
     return np.asarray(images @ texts.T)
 
 
+def _exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
+    """(images, dim), (texts, dim) -> (images, texts) float64."""
+    if similarity == "order":
+        from xmodal_cli.models.similarities._order_kernel import exact_order_scores
+
+        return exact_order_scores(images, texts)
+    return np.asarray(images.astype(np.float64) @ texts.astype(np.float64).T)
+
+
 def _resolve(
     scores: np.ndarray,
+    close: np.ndarray,
     images: np.ndarray,
     texts: np.ndarray,
     owner: np.ndarray,
-    bars: tuple[np.ndarray, np.ndarray],
-    band: float,
+    bars: tuple[np.ndarray, np.ndarray, float],
     similarity: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decide in float64 the wrong pairs of a block that float32 left within ``band`` of a bar."""
-    best, right = bars
+    """Decide in float64 the wrong pairs of a block that float32 left within the band of a bar.
+
+    A few images go together with every caption that is ``close`` to one of them: dense blocks, so that a collapsed
+    model, which leaves every pair undecided, does not take forever.
+    """
+    from xmodal_cli.retrieval._counting import GROUP
+
+    best, right, band = bars
+    tie = band * TIE
     of_images, of_captions = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
-    for i, row in enumerate(scores):
-        near_best, near_right = np.abs(row - best[i]) <= band, np.abs(row - right) <= band
-        captions = np.flatnonzero((near_best | near_right) & (owner != i))
-        if len(captions):
-            exact = _in_chunks(_PAIRWISE[similarity], images, texts, np.full(len(captions), i), captions)
-            of_images[i] = np.count_nonzero(near_best[captions] & (exact >= best[i] - TIE))
-            of_captions[captions] += near_right[captions] & (exact >= right[captions] - TIE)
+    for number, columns in enumerate(map(np.flatnonzero, close)):
+        rows = np.arange(number * GROUP, min(len(images), number * GROUP + GROUP))
+        bar = best[rows, None]
+        for part in np.split(columns, range(EXACT_TEXTS, len(columns), EXACT_TEXTS)):
+            rough = scores[np.ix_(rows, part)]
+            exact = _exact_matrix(images[rows], texts[part], similarity)
+            wrong = owner[part] != rows[:, None]
+            of_images[rows] += (wrong & (np.abs(rough - bar) <= band) & (exact >= bar - tie)).sum(1)
+            of_captions[part] += (wrong & (np.abs(rough - right[part]) <= band) & (exact >= right[part] - tie)).sum(0)
     return of_images, of_captions
 
 

@@ -25,6 +25,13 @@ def order_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return scores
 
 
+def exact_order_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """The same in float64, on one thread: for a few pairs at a time."""
+    scores = np.empty((len(images), len(texts)), dtype=np.float64)
+    _exact_forward(np.ascontiguousarray(images, np.float64), np.ascontiguousarray(texts, np.float64), scores)
+    return scores
+
+
 def order_gradients(images: np.ndarray, texts: np.ndarray, upstream: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The gradients (images, dim) and (texts, dim) of ``sum(upstream * order_scores(images, texts))``."""
     of_images, of_texts = np.zeros_like(images), np.zeros_like(texts)
@@ -37,8 +44,7 @@ def _compiled(function: Callable[..., None]) -> Kernel:
     return cast(Kernel, njit(parallel=True, fastmath=True, cache=True)(function))
 
 
-@_compiled
-def _forward(images: np.ndarray, texts: np.ndarray, scores: np.ndarray) -> None:
+def _forward_loops(images: np.ndarray, texts: np.ndarray, scores: np.ndarray) -> None:
     num_texts, dim = texts.shape
     for block in prange((num_texts + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min(num_texts, block * BLOCK + BLOCK)
@@ -64,6 +70,10 @@ def _forward(images: np.ndarray, texts: np.ndarray, scores: np.ndarray) -> None:
                     a = max(texts[j, k] - images[i, k], ZERO)
                     total += a * a
                 scores[i, j] = -total
+
+
+_forward = _compiled(_forward_loops)
+_exact_forward = cast(Kernel, njit(fastmath=True, cache=True)(_forward_loops))
 
 
 @_compiled
