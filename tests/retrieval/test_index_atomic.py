@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData, MissingData, StorageError
-from xmodal_cli.retrieval import items, swap, update
+from xmodal_cli.retrieval import index, items, swap, update
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, open_index, read_card
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def test_readers_never_see_half(shelf: Shelf, exchange: bool, monkeypatch: pytes
     def read() -> None:
         try:
             while not stop.is_set():
-                with shelf.open() as index:
-                    found = list(index.items.all_items())
-                    vectors = index.vectors.take(np.arange(len(index)))
+                with shelf.open() as opened:
+                    found = list(opened.items.all_items())
+                    vectors = opened.vectors.take(np.arange(len(opened)))
                     expected = np.stack([np.frombuffer(i.digest, np.uint8)[:4] for i in found])
-                    readings.append(index.card.build)
+                    readings.append(opened.card.build)
                     if len({Path(i.path).name[:2] for i in found}) != 1 or not np.array_equal(
                         (vectors[:, :4] * 1000).round(), expected
                     ):
@@ -92,15 +92,45 @@ class _Generations:
             self.shelf.add(f"{self.number % 90 + 10}-{i}.jpg", f"{self.number} {i}".encode())
 
 
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchanged", "renamed-twice"])
+@pytest.mark.parametrize("part", ["ItemStore", "StoredVectors"])
+def test_an_index_replaced_while_it_is_opened(
+    shelf: Shelf, part: str, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer comes between the opening of two files; there are as many photos as before, but others."""
+    if not exchange:
+        monkeypatch.setattr(swap, "_exchange", lambda one, other: False)
+    generation = _Generations(shelf)
+    generation.next()
+    shelf.update()
+    whole, pending = getattr(index, part), [True]
+
+    def interrupted(*args: Any) -> Any:
+        if pending:
+            pending.clear()
+            for _ in range(3):  # three generations on, the number of photos is the same
+                generation.next()
+            monkeypatch.setattr(index, part, whole)
+            shelf.update(rebuild=True)
+        return whole(*args)
+
+    monkeypatch.setattr(index, part, interrupted)
+    read = shelf.contents()
+    assert not pending
+    shelf.check()
+    clean = shelf.contents()
+    assert {name: vector.tolist() for name, vector in read.items()} == {n: v.tolist() for n, v in clean.items()}
+
+
 def test_an_open_index_stays_readable_after_it_is_replaced(shelf: Shelf) -> None:
     shelf.fill(30)
     shelf.update()
-    with shelf.open() as index:
-        before = index.vectors.take(np.arange(30)).copy()
+    with shelf.open() as opened:
+        before = opened.vectors.take(np.arange(30)).copy()
         (shelf.photos / "000.jpg").unlink()
         shelf.update()
-        assert np.array_equal(index.vectors.take(np.arange(30)), before)
-        assert len(index.items.rows(range(30))) == 30
+        assert np.array_equal(opened.vectors.take(np.arange(30)), before)
+        assert len(opened.items.rows(range(30))) == 30
     assert len(shelf.contents()) == 29
 
 
@@ -245,9 +275,9 @@ def test_damaged_files_are_named(shelf: Shelf, name: str, damage: str) -> None:
         path.write_bytes(content[: len(content) // 2])
     elif damage == "foreign":
         path.write_bytes(b"\x00PK" * 5000)
-    with pytest.raises((BadData, MissingData)) as error, shelf.open() as index:
-        index.items.rows(range(40))
-        index.items.unreadable()
+    with pytest.raises((BadData, MissingData)) as error, shelf.open() as opened:
+        opened.items.rows(range(40))
+        opened.items.unreadable()
     assert "xmodal index" in error.value.hint
     assert str(shelf.index_folder) in error.value.message
     shelf.update(rebuild=True)
