@@ -56,5 +56,6 @@ def count_rivals(
             above_image[stripe, i] += count
             if undecided:  # seldom: the loop above stays free of writes that it rarely needs
                 for j in range(first, last):
-                    near = low <= scores[i, j] <= high or abs(scores[i, j] - of_caption[j]) <= band
+                    near = low <= scores[i, j] <= high
+                    near |= of_caption[j] - band <= scores[i, j] <= of_caption[j] + band
                     close[i // GROUP, j] |= near and owner[j] != first_image + i

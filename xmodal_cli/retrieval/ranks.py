@@ -116,9 +116,14 @@ def _resolve(
             rough = scores[np.ix_(rows, part)]
             exact = _exact_matrix(images[rows], texts[part], similarity)
             wrong = owner[part] != rows[:, None]
-            of_images[rows] += (wrong & (np.abs(rough - bar) <= band) & (exact >= bar - tie)).sum(1)
-            of_captions[part] += (wrong & (np.abs(rough - right[part]) <= band) & (exact >= right[part] - tie)).sum(0)
+            of_images[rows] += (wrong & _near(rough, bar, band) & (exact >= bar - tie)).sum(1)
+            of_captions[part] += (wrong & _near(rough, right[part], band) & (exact >= right[part] - tie)).sum(0)
     return of_images, of_captions
+
+
+def _near(scores: np.ndarray, bar: np.ndarray, band: float) -> np.ndarray:
+    """Which scores ``count_rivals`` left undecided; the same comparisons, so that none is counted twice or never."""
+    return np.asarray((bar - band <= scores) & (scores <= bar + band))
 
 
 def _in_chunks(
