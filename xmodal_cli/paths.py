@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from xmodal_cli.errors import StorageError
+from xmodal_cli.errors import StorageError, XmodalError
 
 
 def home() -> Path:
@@ -62,12 +64,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
+            draft.touch(exist_ok=False)
+            mode = stat.S_IMODE(draft.stat().st_mode)
             yield draft
+            if stat.S_IMODE(draft.stat().st_mode) != mode:
+                draft.chmod(mode)  # safetensors makes files that only their owner can read, whatever the umask
             with open(draft, "rb+") as file:
                 os.fsync(file.fileno())
             draft.replace(target)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # must not hide the error that brought us here
+            draft.unlink()
 
 
 def write_text(target: Path, text: str) -> None:
@@ -87,15 +94,28 @@ def storage_errors(target: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write ``target`` into StorageError."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _os_error(error)
+        if number in _FULL:
             raise StorageError(f"no space left on the disk to write {target}", _free_space_hint(target)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if number in _REFUSED:
             raise StorageError(
-                f"{target} cannot be written: {error.strerror}",
+                f"{target} cannot be written: {os.strerror(number)}",
                 "choose another place, or set XMODAL_HOME to a folder you may write to",
             ) from error
         raise
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+
+
+def _os_error(error: Exception) -> int:
+    """The operating system's number for a failure, 0 if there is none; libraries in Rust write it in their text."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    written = re.search(r"\(os error (\d+)\)", str(error))
+    return int(written.group(1)) if written and not isinstance(error, XmodalError) else 0
 
 
 def _free_space_hint(target: Path) -> str:
