@@ -102,6 +102,15 @@ class Config:
     training: TrainingConfig = TrainingConfig()
 
 
+# what a number may not fall below
+LEAST: dict[str, float] = {
+    **dict.fromkeys(("training.epochs", "training.batch_size", "training.log_every", "schedule.step_epochs"), 1),
+    **dict.fromkeys(("model.embed_dim", "data.min_word_count"), 1),
+    **dict.fromkeys(("training.patience", "training.seed", "schedule.warmup_steps", "schedule.gamma"), 0),
+    **dict.fromkeys(("optimizer.lr", "optimizer.weight_decay", "optimizer.grad_clip"), 0),
+}
+
+
 def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top."""
     is_file = preset.endswith(".toml")
@@ -138,6 +147,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"there is no configuration file {file}", "give a preset's name or an existing .toml file"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "give a preset's name or a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}", "mend that line") from error
 
@@ -180,7 +191,8 @@ def _convert(old: Any, value: Any, where: str) -> Any:
     if isinstance(old, Component) and isinstance(value, str):
         return Component(catalog.canonical(value))
     if isinstance(old, Component) and isinstance(value, Mapping) and value.get("name", old.name) != old.name:
-        old = Component(value["name"])  # another part: the old one's arguments are not its own
+        name = _checked(old.name, value["name"], f"{where}.name")
+        old = Component(name)  # another part: the old one's arguments are not its own
     if is_dataclass(old):
         if not isinstance(value, Mapping):
             raise ConfigError(
@@ -197,14 +209,17 @@ def _convert(old: Any, value: Any, where: str) -> Any:
 def _checked(old: Any, value: Any, where: str) -> Any:
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(old, tuple):
-        value = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
-    if type(value) is not type(old):
+    if isinstance(old, tuple) and isinstance(value, str | list):
+        value = tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else tuple(value)
+    if type(value) is not type(old) or (isinstance(old, tuple) and not all(isinstance(word, str) for word in value)):
         raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"it is {old!r} unless you set it")
+    least = LEAST.get(where)
+    if least is not None and not value >= least:
+        raise ConfigError(f"{where} must be at least {least}, not {value}", f"it is {old!r} unless you set it")
     return value
 
 
 def _noun(value: Any) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list"}[
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of words"}[
         type(value)
     ]
