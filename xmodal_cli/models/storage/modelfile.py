@@ -75,8 +75,10 @@ def read_header(file: Path) -> ModelHeader:
             raise BadModel(
                 f"{file} has model format {fields.get('format')}, this xmodal reads {FORMAT}", "update xmodal"
             )
-        return ModelHeader(**fields)
-    except (ValueError, TypeError, AttributeError) as error:
+        header = ModelHeader(**fields)
+        int(header.architecture["embed_dim"]), header.meta  # what every reader needs
+        return header
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadModel(f"{file} has a header that cannot be read: {error}", "train or fetch the model again") from error
 
 

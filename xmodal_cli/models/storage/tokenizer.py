@@ -18,7 +18,7 @@ from xmodal_cli.errors import BadData, BadModel
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 SPECIALS = (PAD, UNKNOWN, START, END)  # ids 0, 1, 2, 3
-NOT_A_WORD = r"[^\p{L}\p{N}']+|(?<![\p{L}\p{N}])'|'(?![\p{L}\p{N}])"
+NOT_A_WORD = r"[^\p{L}\p{M}\p{N}']+|(?<![\p{L}\p{M}\p{N}])'|'(?![\p{L}\p{N}])"  # \p{M}: vowel signs and accents
 CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 
 
