@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -66,15 +67,16 @@ def read_embeddings(file: Path) -> Embeddings:
     """The vectors of an embeddings file; for cosine they are scaled to unit length. Raises BadData."""
     try:
         arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
+        owner = arrays["image_of_caption"].astype(np.int64)
+    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
         wanted = f"it must hold the arrays {', '.join(ARRAYS)}"
         raise BadData(f"{file} cannot be read as embeddings: {error}", wanted) from error
     if similarity not in SIMILARITIES:
         raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(SIMILARITIES)}")
-    images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
     if similarity == "cosine":
         images, texts = _unit(images), _unit(texts)
-    return Embeddings(images, texts, arrays["image_of_caption"].astype(np.int64), similarity)
+    return Embeddings(images, texts, owner, similarity)
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:

@@ -97,7 +97,7 @@ def embed_tokens(
 
     vectors = np.zeros((len(tokens), model.embed_dim), dtype=np.float32)
     with torch.inference_mode(), autocast(device, dtype):
-        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH):
+        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH) if len(tokens) else ():
             batch = tokens[rows, : int(lengths[rows].max())].to(device)
             vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(device)).float().cpu().numpy()
     return vectors
@@ -130,8 +130,8 @@ def find_model(what: str) -> Path:
             return place
     if (runs_dir() / what).is_dir() or path.is_dir():
         raise MissingData(f"the run {what} has no model yet", "let its training finish at least one epoch")
-    if path.suffix == ".safetensors" or len(path.parts) > 1:
-        raise MissingData(f"there is no model file {what}", "see `xmodal models list`")
+    if path.suffix in (".safetensors", ".npz") or len(path.parts) > 1:
+        raise MissingData(f"there is no file {what}", "see `xmodal models list`")
     raise UnknownName.of("model", what, model_names())
 
 
@@ -149,11 +149,11 @@ def latest_model() -> Path | None:
 
 def describe_model(what: str) -> ModelSummary:
     """What the header says; no weights are read, torch is not imported. Raises MissingData, BadModel, UnknownName."""
-    file = find_model(what)
+    file = find_model(what).resolve()
     header = read_header(file)
     return ModelSummary(
         name=file.parent.name if file.name == MODEL_FILE else file.stem,
-        path=file.resolve(),
+        path=file,
         kind=header.kind,
         fingerprint=header.fingerprint,
         similarity=header.similarity,

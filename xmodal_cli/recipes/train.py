@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import tomllib
@@ -16,7 +17,7 @@ from xmodal_cli import catalog
 from xmodal_cli.config import Config, from_dict, to_dict, to_toml
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.errors import ConfigError
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors, write_model
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.paths import runs_dir, write_text
@@ -32,7 +33,7 @@ from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Interrupted, Pace, Task, Tools, autocast, fit
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
-from xmodal_cli.types import Reporter, Silent
+from xmodal_cli.types import FeatureMeta, Reporter, Silent
 
 SCORE = "rsum"
 
@@ -65,7 +66,7 @@ class _Job:
 
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
     """Where the run goes: ``out``, or ``runs/<preset>-<data>`` at home."""
-    return out or runs_dir() / f"{config.preset}-{Path(data).stem if Path(data).exists() else data}"
+    return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
 def train_matcher(
@@ -123,7 +124,7 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     if init_from is None:
         tokenizer = Tokenizer.from_captions(train.captions, config.data.min_word_count)
     else:
-        tokenizer = Tokenizer.from_json(describe_model(init_from).header.tokenizer)
+        tokenizer = _tokenizer_of(init_from, features.meta)
     header = ModelHeader(
         kind="matcher",
         architecture=describe(config.model, features.meta.dim, tokenizer.vocab_size),
@@ -136,6 +137,17 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     write_text(run / "config.toml", to_toml(config))
     train_split, val_split = in_memory(train, features, tokenizer), in_memory(val, val_features, tokenizer)
     return _Job(config, run, train_split, val_split, header, device, reporter)
+
+
+def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
+    """The vocabulary of the model to start from, which must read the same features."""
+    summary = describe_model(init_from)
+    if summary.meta.key() != meta.key():
+        raise IncompatibleFeatures(
+            f"{summary.name} reads features of {summary.meta.backbone}, this training has {meta.backbone}",
+            "start from a model of the same backbone, or name that backbone with --backbone",
+        )
+    return Tokenizer.from_json(summary.header.tokenizer)
 
 
 def _check_parts(config: Config) -> None:
@@ -157,9 +169,9 @@ def _fit(job: _Job, init_from: str | None) -> tuple[LoopState, bool]:
     model.to(job.device)
     settings = config.optimizer
     optimizer = build_optimizer(model.parameters(), settings.name, settings.lr, settings.weight_decay)
-    state = LoopState()
+    state = LoopState(origin=_origin(job.header))
     if (job.run / "last" / STATE_FILE).exists():
-        state = load_state(job.run / "last", model, optimizer)
+        state = load_state(job.run / "last", model, optimizer, state.origin)
         job.reporter.say(f"resuming {job.run} after epoch {state.epoch}")
     rewind_log(job.run, state.step)
     task = _task(job, model)
@@ -169,6 +181,12 @@ def _fit(job: _Job, init_from: str | None) -> tuple[LoopState, bool]:
         except Interrupted:
             return state, True
     return state, False
+
+
+def _origin(header: ModelHeader) -> str:
+    """What a resumed run must share with its beginning besides the settings: data, features, vocabulary."""
+    shared = (header.dataset, header.backbone, header.architecture, header.tokenizer)
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
 def _start_from(model: nn.Module, name: str) -> None:

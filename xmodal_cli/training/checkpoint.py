@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
-from xmodal_cli.errors import BadModel
+from xmodal_cli.errors import BadModel, ConfigError
 from xmodal_cli.paths import atomic_path
 
 FILE = "state.safetensors"
@@ -24,13 +24,16 @@ FILE = "state.safetensors"
 
 @dataclass
 class LoopState:
-    """Where the loop is: epochs that are complete, steps taken, and the best score so far."""
+    """Where the loop is: epochs that are complete, steps taken, and the best score so far.
 
+    ``origin`` names what is trained on; a run goes on with the same only.
+    """
+
+    origin: str = ""
     epoch: int = 0
     step: int = 0
     best_score: float | None = None
     best_epoch: int = 0
-    config_digest: str = ""
     history: list[dict[str, float]] = field(default_factory=list)  # val metrics, one per epoch
     scaler: dict[str, Any] = field(default_factory=dict)
 
@@ -44,12 +47,18 @@ def save_state(folder: Path, state: LoopState, model: nn.Module, optimizer: opti
         save_file(tensors, draft, metadata={"loop": json.dumps(asdict(state))})
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: optim.Optimizer) -> LoopState:
-    """Put model and optimiser back as they were saved, and return the counters. Raises BadModel."""
+def load_state(folder: Path, model: nn.Module, optimizer: optim.Optimizer, origin: str = "") -> LoopState:
+    """Put model and optimiser back as they were saved, and return the counters.
+
+    Raises BadModel for a file that cannot be used, ConfigError for one of another ``origin``.
+    """
     file = folder / FILE
     try:
         with safe_open(file, framework="pt") as opened:
             state = LoopState(**json.loads(opened.metadata()["loop"]))
+            if state.origin != origin:
+                hint = "resume with the data and features it was started with, or train elsewhere with --out"
+                raise ConfigError(f"{folder.parent} was trained on other data", hint)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
