@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -119,13 +120,18 @@ def test_empty_text_only_and_missing_folders(tmp_path: Path) -> None:
 
 
 def test_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    depth = sys.getrecursionlimit() + 100
+    depth, limit = 400, sys.getrecursionlimit()
     monkeypatch.chdir(tmp_path)
     for _ in range(depth):
         Path("d").mkdir()
         os.chdir("d")
     Path("x.jpg").write_bytes(b"x")
-    assert [f.path for f in scan([tmp_path]).files] == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    try:
+        found = [f.path for f in scan([tmp_path]).files]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
     Path("x.jpg").unlink()
     for _ in range(depth):  # removed here, since shutil.rmtree recurses
         os.chdir("..")
