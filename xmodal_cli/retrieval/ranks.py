@@ -165,7 +165,7 @@ def _check(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity:
     if similarity not in _PAIRWISE:
         raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(_PAIRWISE)}")
     hint = "the vectors of images and texts must come from one model and one dataset"
-    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
+    if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.shape[1] == 0:
         raise BadData(f"images {images.shape} and texts {texts.shape} are not rows of one length", hint)
     if len(texts) == 0 or owner.shape != (len(texts),) or owner.min() < 0 or owner.max() >= len(images):
         raise BadData(f"image_of_caption does not give one of {len(images)} images to each of {len(texts)} texts", hint)
