@@ -1,0 +1,178 @@
+"""Settings: who wins, what is refused, and that a saved configuration is the configuration."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from xmodal_cli import catalog
+from xmodal_cli.config import Component, Config, from_dict, load_config, to_dict, to_toml
+from xmodal_cli.errors import ConfigError, UnknownName
+
+
+def test_defaults_then_preset_then_set_and_the_last_set_wins():
+    assert Config().optimizer.lr == 2e-4
+    assert load_config("order-emb").optimizer.lr == 0.001
+    settings = ["optimizer.lr=0.5", "training.epochs=3", "optimizer.lr=0.25"]
+    config = load_config("order-emb", settings)
+    assert (config.optimizer.lr, config.training.epochs) == (0.25, 3)
+    assert config.optimizer.name == load_config("order-emb").optimizer.name
+
+
+def test_flags_win_over_set(xmodal):
+    done = xmodal("train", "--model", "vse", "--print-config", "--seed", 5, "--set", "training.seed=4")
+    assert tomllib.loads(done.out)["training"]["seed"] == 5
+    done = xmodal("train", "--model", "vse", "--print-config", "--backbone", "vgg19", "--precision", "fp32")
+    shown = tomllib.loads(done.out)
+    assert (shown["features"]["backbone"], shown["training"]["precision"]) == ("vgg19", "fp32")
+
+
+def test_flags_left_alone_leave_the_settings_alone(xmodal):
+    done = xmodal("train", "--model", "vse", "--print-config", "--set", "training.precision=bf16")
+    assert tomllib.loads(done.out)["training"]["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("setting", "where", "value"),
+    [
+        ("training.epochs=7", ("training", "epochs"), 7),
+        ("training.tensorboard=false", ("training", "tensorboard"), False),
+        ("optimizer.lr=3e-4", ("optimizer", "lr"), 3e-4),
+        ("optimizer.lr=1", ("optimizer", "lr"), 1.0),
+        ("optimizer.name=adamw", ("optimizer", "name"), "adamw"),
+        ('optimizer.name="adamw"', ("optimizer", "name"), "adamw"),
+        ("training.device=cuda:1", ("training", "device"), "cuda:1"),
+        ("data.train_splits=train", ("data", "train_splits"), ("train",)),
+        ("data.train_splits=train, restval", ("data", "train_splits"), ("train", "restval")),
+        ('data.train_splits=["train", "val"]', ("data", "train_splits"), ("train", "val")),
+        ("features.backbone=open_clip/ViT-B-32/laion2b", ("features", "backbone"), "open_clip/ViT-B-32/laion2b"),
+        (" training.epochs = 7 ", ("training", "epochs"), 7),
+    ],
+)
+def test_a_setting_of_every_type_is_understood(setting, where, value):
+    config = load_config("vse", [setting])
+    found = getattr(getattr(config, where[0]), where[1])
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("setting", "must_be"),
+    [
+        ("training.epochs=many", "a whole number"),
+        ("training.epochs=1.5", "a whole number"),
+        ("training.epochs=true", "a whole number"),
+        ("training.tensorboard=1", "true or false"),
+        ("optimizer.lr=fast", "a number"),
+        ("optimizer.lr=true", "a number"),
+        ("optimizer.name=3", "a word"),
+        ("data.train_splits=3", "a list of words"),
+        ("data.train_splits=[1, 2]", "a list of words"),
+        ("model.text_encoder.name=3", "a word"),
+        ("model.text_encoder=3", "a section"),
+        ("model=vse", "a section"),
+        ("loss.args=3", "a table"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(setting, must_be):
+    with pytest.raises(ConfigError) as caught:
+        load_config("vse", [setting])
+    assert setting.partition("=")[0] in caught.value.message
+    assert must_be in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "training.epochs=0",
+        "training.batch_size=0",
+        "training.log_every=0",
+        "training.patience=-1",
+        "schedule.step_epochs=0",
+        "model.embed_dim=0",
+        "optimizer.lr=-0.1",
+        "optimizer.lr=nan",
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(setting):
+    with pytest.raises(ConfigError, match="must be at least"):
+        load_config("vse", [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("training.epoch=3", "did you mean 'training.epochs'?"),
+        ("trainin.epochs=3", "did you mean 'training'?"),
+        ("optimizer.learning=3", "did you mean 'optimizer.lr'?"),
+        ("model.text_encoder.arg=3", "did you mean 'model.text_encoder.args'?"),
+    ],
+)
+def test_a_misspelt_key_is_told_the_nearest(setting, hint):
+    with pytest.raises(UnknownName) as caught:
+        load_config("vse", [setting])
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("setting", ["training.epochs", "=3", "", "training.epochs:3"])
+def test_a_setting_without_key_or_value_is_refused(setting):
+    with pytest.raises(ConfigError, match=r"section\.key=value"):
+        load_config("vse", [setting])
+
+
+def test_arguments_pass_through_and_add_up():
+    config = load_config("vsepp", ["loss.args.margin=0.3"])
+    assert config.loss == Component("triplet", {"margin": 0.3, "hardest_negative": True})
+
+
+def test_another_part_drops_the_old_ones_arguments():
+    assert load_config("vse").model.text_encoder.args
+    for setting in ("model.text_encoder=bow", "model.text_encoder.name=bow"):
+        assert load_config("vse", [setting]).model.text_encoder == Component("bow", {})
+    same = load_config("vse", ["model.text_encoder.name=gru"])
+    assert same.model.text_encoder == load_config("vse").model.text_encoder
+
+
+def test_a_toml_file_is_a_preset_and_lends_its_name(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[model]\nembed_dim = 8\n[model.text_encoder]\nname = "bow"\n', encoding="utf-8")
+    config = load_config(str(file), ["training.epochs=2"])
+    assert (config.preset, config.model.embed_dim, config.training.epochs) == ("mine", 8, 2)
+    assert config.model.text_encoder == Component("bow")
+
+
+@pytest.mark.parametrize("name", catalog.names("preset"))
+def test_a_configuration_survives_toml_and_is_a_preset_itself(name, tmp_path):
+    config = load_config(name, ["training.epochs=3"])
+    assert from_dict(tomllib.loads(to_toml(config))) == config
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(config), encoding="utf-8")
+    assert load_config(str(file)) == config
+    assert to_dict(config)["preset"] == name
+
+
+def test_print_config_prints_toml_and_trains_nothing(xmodal, home):
+    done = xmodal("train", "--model", "order-emb", "--print-config")
+    assert done.code == 0
+    assert from_dict(tomllib.loads(done.out)) == load_config("order-emb")
+    assert not list(home.iterdir())
+
+
+def test_files_that_are_no_settings(tmp_path):
+    with pytest.raises(ConfigError, match="there is no configuration file"):
+        load_config(str(tmp_path / "absent.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[model\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"broken\.toml is not valid TOML"):
+        load_config(str(broken))
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"broken\.toml is not valid TOML"):
+        load_config(str(broken))
+    folder = tmp_path / "folder.toml"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"folder\.toml cannot be read"):
+        load_config(str(folder))
+    misspelt = tmp_path / "misspelt.toml"
+    misspelt.write_text("[trainin]\nepochs = 3\n", encoding="utf-8")
+    with pytest.raises(UnknownName, match="trainin"):
+        load_config(str(misspelt))
