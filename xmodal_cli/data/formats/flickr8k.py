@@ -1,0 +1,56 @@
+"""The official token file of Flickr8k and Flickr30k, with the split lists beside it.
+
+``Flickr8k.token.txt`` has lines ``NAME.jpg#0<tab>caption``; ``Flickr_8k.trainImages.txt`` and its like one name a line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmodal_cli.data.formats._common import find_pictures, only_file, read_text
+from xmodal_cli.data.images import is_image_name
+from xmodal_cli.errors import BadData
+from xmodal_cli.types import Example
+
+PRIORITY = 20
+PATTERNS = ("Flickr8k.token.txt", "*.token.txt", "*.token")
+LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
+
+
+def matches(path: Path) -> bool:
+    """The token file itself, or the folder that holds it."""
+    return _token_file(path) is not None
+
+
+def read(path: Path) -> tuple[Example, ...]:
+    """Pictures that no list names have the split ``unused``; names that are not a picture's are dropped."""
+    file = _token_file(path) or path
+    captions: dict[str, list[str]] = {}
+    for number, line in enumerate(read_text(file).splitlines(), 1):
+        if not line.strip():
+            continue
+        key, tab, caption = line.partition("\t")
+        name, mark, _ = key.partition("#")
+        if not tab or not mark:
+            raise BadData(f"{file}, line {number} is not NAME#NUMBER<tab>caption", f"it reads {line[:60]!r}")
+        if is_image_name(name):  # the official file has one that is not: 2258277193_586949ec62.jpg.1
+            captions.setdefault(name, []).append(caption.strip())
+    if not captions:
+        raise BadData(f"{file} holds no captions", "fetch it again")
+    splits = split_lists(file.parent)
+    missing = "unused" if splits else "train"
+    pictures = find_pictures(file.parent, next(iter(captions)))
+    return tuple(Example(n, pictures / n, tuple(c), splits.get(n, missing)) for n, c in captions.items())
+
+
+def split_lists(folder: Path) -> dict[str, str]:
+    """Name -> split, from the files ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` of a folder."""
+    found: dict[str, str] = {}
+    for prefix, split in LISTS.items():
+        for file in sorted(folder.glob(f"*{prefix}Images.txt")):
+            found |= dict.fromkeys(read_text(file).split(), split)
+    return found
+
+
+def _token_file(path: Path) -> Path | None:
+    return next((file for pattern in PATTERNS if (file := only_file(path, pattern)) is not None), None)

@@ -1,0 +1,82 @@
+"""Datasets by name: ``registry.json`` at home says where they are. A path works wherever a name does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from xmodal_cli.data.reading import read_dataset
+from xmodal_cli.data.shapes import LIST_NAME, make_shapes
+from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
+from xmodal_cli.paths import data_dir, write_text
+from xmodal_cli.types import ImageTextDataset
+
+SHAPES = "shapes"  # generated at first use
+DOWNLOADS = ("f8k", "f30k", "coco")  # names that `xmodal data get` knows
+
+
+def load_dataset(what: str, format: str | None = None) -> ImageTextDataset:
+    """The dataset that a registered name or a path means. Raises UnknownName, MissingData, BadData."""
+    entries = _entries()
+    entry = entries.get(what, {})
+    name = what if what in entries or what == SHAPES else None
+    return read_dataset(resolve(what), format or entry.get("format"), name)
+
+
+def resolve(what: str) -> Path:
+    """Where a dataset is. A registered name goes before a path; ``shapes`` is made if it is not there yet."""
+    entries = _entries()
+    path = Path(what).expanduser()
+    if what in entries:
+        found = Path(entries[what]["path"])
+        if not found.exists():
+            raise MissingData(f"the dataset {what} is no longer at {found}", f"say where: xmodal data add {what} PATH")
+        return found
+    if what == SHAPES:
+        return _shapes()
+    if path.exists():
+        return path
+    if what in DOWNLOADS:
+        hint = f"fetch it with `xmodal data get {what}`, or say where it is: `xmodal data add {what} PATH`"
+        raise MissingData(f"the dataset {what} is not on this machine", hint)
+    if len(path.parts) > 1:
+        raise MissingData(f"there is no dataset at {what}", "check the path, or see `xmodal data list` for names")
+    raise UnknownName.of("dataset", what, {*entries, SHAPES, *DOWNLOADS})
+
+
+def known() -> dict[str, Path]:
+    """Registered names and where they are, whether present or not."""
+    return {name: Path(entry["path"]) for name, entry in _entries().items()}
+
+
+def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
+    """Register ``path`` under ``name`` after reading it whole. Raises what reading raises, and ConfigError."""
+    if not name or "/" in name or name.startswith(".") or Path(name).suffix in (".json", ".jsonl", ".tar"):
+        raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
+    dataset = read_dataset(path.expanduser(), format, name)
+    entry = {"path": str(path.expanduser().absolute())} | ({"format": format} if format else {})
+    entries = _entries()
+    entries[name] = entry
+    write_text(_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    return dataset
+
+
+def _shapes() -> Path:
+    folder = data_dir() / SHAPES
+    if not (folder / LIST_NAME).is_file():
+        make_shapes(folder)
+    return folder
+
+
+def _entries() -> dict[str, dict[str, str]]:
+    try:
+        entries: dict[str, dict[str, str]] = json.loads(_file().read_text(encoding="utf-8"))
+        return {name: entry for name, entry in entries.items() if Path(entry["path"])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadData(f"{_file()} cannot be read: {error}", "mend or delete it, and add the datasets again") from error
+
+
+def _file() -> Path:
+    return data_dir() / "registry.json"
