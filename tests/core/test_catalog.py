@@ -68,6 +68,11 @@ def test_values_that_build_refuses_are_config_errors(args):
         catalog.build("loss", "triplet", args)
 
 
+def test_sizes_that_torch_refuses_are_config_errors():
+    with pytest.raises(ConfigError, match="text encoder 'gru' cannot be built"):
+        catalog.build("text_encoder", "gru", {"word_dim": -3}, vocab_size=9, embed_dim=5)
+
+
 def test_a_missing_argument_is_a_config_error():
     with pytest.raises(ConfigError, match="image_dim"):
         catalog.build("image_encoder", "linear", {}, embed_dim=5)

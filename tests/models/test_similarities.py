@@ -1,0 +1,115 @@
+"""Similarities against their formulas in float64, scores and gradients, on every path."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from xmodal_cli import catalog
+from xmodal_cli.models.similarities import order as order_module
+from xmodal_cli.models.similarities._order_kernel import exact_order_scores, order_scores
+
+SIZES = [(1, 1, 1), (5, 7, 3), (3, 33, 16), (8, 70, 130), (2, 4, 5), (128, 31, 8)]
+
+
+def formula(images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    """-||max(0, t - v)||^2 for each pair, as equation 2 of arXiv 1511.06361 has it."""
+    return -torch.stack([torch.stack([((t - v).clamp(min=0) ** 2).sum() for t in texts]) for v in images])
+
+
+def draw(num_images: int, num_texts: int, dim: int, dtype: torch.dtype = torch.float32):
+    generator = torch.Generator().manual_seed(num_images + 10 * num_texts + 100 * dim)
+    images, texts = (torch.randn(n, dim, generator=generator, dtype=dtype) for n in (num_images, num_texts))
+    return images.requires_grad_(), texts.requires_grad_()
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled and the blocked path
+@pytest.mark.parametrize("cells", [2**24, 40])
+def test_order_scores_and_gradients_are_the_formulas(sizes, dtype, cells, monkeypatch):
+    monkeypatch.setattr(order_module, "CELLS", cells)
+    images, texts = draw(*sizes, dtype)
+    upstream = torch.randn(sizes[:2], dtype=dtype)
+    upstream[upstream.abs() < 0.3] = 0  # the kernel passes over pairs without a gradient
+    scores = catalog.build("similarity", "order", {})(images, texts)
+    found = torch.autograd.grad((scores * upstream).sum(), (images, texts))
+
+    exact = [t.detach().double().requires_grad_() for t in (images, texts)]
+    expected_scores = formula(*exact)
+    expected = torch.autograd.grad((expected_scores * upstream.double()).sum(), exact)
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(scores.double(), expected_scores, **tolerance)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, **tolerance)
+
+
+def test_the_gradients_of_the_blocked_path_pass_gradcheck(monkeypatch):
+    monkeypatch.setattr(order_module, "CELLS", 12)
+    images, texts = draw(4, 3, 5, torch.float64)
+    assert torch.autograd.gradcheck(catalog.build("similarity", "order", {}), (images, texts))
+
+
+def test_both_kernels_agree_with_the_formula():
+    images, texts = (t.detach().numpy() for t in draw(9, 70, 33))
+    expected = formula(torch.from_numpy(images).double(), torch.from_numpy(texts).double()).numpy()
+    np.testing.assert_allclose(order_scores(images, texts), expected, rtol=1e-5)
+    np.testing.assert_allclose(exact_order_scores(images, texts), expected, rtol=1e-13)
+    flipped = order_scores(images[::-1], np.asfortranarray(texts))
+    np.testing.assert_allclose(flipped, expected[::-1], rtol=1e-5)
+
+
+def test_upstream_gradients_may_be_strided_and_one_side_may_be_fixed():
+    images, texts = draw(6, 4, 8)
+    order = catalog.build("similarity", "order", {})
+    (order(images, texts.detach()).T * torch.arange(6.0)).sum().backward()
+    exact = images.detach().double().requires_grad_()
+    (formula(exact, texts.detach().double()).T * torch.arange(6.0)).sum().backward()
+    torch.testing.assert_close(images.grad.double(), exact.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_order_scores_nothing_better_than_a_text_below_its_image():
+    order = catalog.build("similarity", "order", {})
+    images = torch.tensor([[0.5, 0.5, 0.1]])
+    texts = torch.tensor([[0.2, 0.5, 0.0], [0.5, 0.6, 0.1]])
+    torch.testing.assert_close(order(images, texts), torch.tensor([[0.0, -0.01]]))
+
+
+def test_cosine_is_the_cosine():
+    cosine = catalog.build("similarity", "cosine", {})
+    images, texts = (t.detach() for t in draw(5, 7, 3))
+    found = cosine(cosine.prepare(images), cosine.prepare(texts))
+    for i in range(5):
+        for c in range(7):
+            a, b = images[i].double(), texts[c].double()
+            assert found[i, c].item() == pytest.approx((a @ b / (a.norm() * b.norm())).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", catalog.names("similarity"))
+def test_every_similarity_keeps_the_contract(name):
+    similarity = catalog.build("similarity", name, {})
+    assert similarity.name == name
+    images, texts = draw(5, 7, 6)
+    ready = similarity.prepare(images), similarity.prepare(texts)
+    torch.testing.assert_close(ready[0].norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(similarity.prepare(ready[0]), ready[0])  # what is prepared stays
+    scores = similarity(*ready)
+    assert scores.shape == (5, 7)
+    assert scores.dtype == torch.float32
+    scores.sum().backward()
+    assert all(t.grad is not None and t.grad.isfinite().all() for t in (images, texts))
+    itself = similarity(ready[0], ready[0])
+    assert (itself.argmax(1) == torch.arange(5)).all()  # nothing is more alike than the thing itself
+    with torch.inference_mode():
+        torch.testing.assert_close(similarity(*ready), scores.detach())
+
+
+@pytest.mark.parametrize("name", catalog.names("similarity"))
+def test_ranks_know_every_similarity(name):
+    from xmodal_cli.recipes.evaluate import SIMILARITIES
+    from xmodal_cli.retrieval.ranks import score_matrix
+
+    assert name in SIMILARITIES
+    similarity = catalog.build("similarity", name, {})
+    images, texts = (similarity.prepare(t.detach()) for t in draw(5, 7, 6))
+    np.testing.assert_allclose(score_matrix(images.numpy(), texts.numpy(), name), similarity(images, texts), rtol=1e-5)
