@@ -70,7 +70,7 @@ def build(kind: str, name: str, args: Mapping[str, Any], **given: Any) -> Any:
             raise UnknownName.of(f"argument of {what}", key, accepted - set(given))
     try:
         return function(**{k: v for k, v in given.items() if k in accepted}, **args)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch tells impossible sizes by RuntimeError
         raise ConfigError(f"{what} cannot be built: {error}", "see --print-config") from error
 
 

@@ -43,10 +43,12 @@ def _draw(negative: Tensor, count: int) -> Tensor:
 def build(margin: float = 0.2, hardest_negative: bool = False, ncon: int = 0) -> Triplet:
     """``ncon``: number of sampled negatives per pair and direction, 0 for all of them.
 
-    Raises ValueError for a margin that is not positive, or both kinds of selection at once.
+    Raises ValueError for a margin that is not positive, a negative ``ncon``, or both kinds of selection at once.
     """
     if margin <= 0:
         raise ValueError(f"margin must be above 0, not {margin}")
+    if ncon < 0:
+        raise ValueError(f"ncon must be at least 0, not {ncon}")
     if hardest_negative and ncon:
         raise ValueError("hardest_negative and ncon exclude each other")
     return Triplet(margin, hardest_negative, ncon)
