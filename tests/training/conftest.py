@@ -1,0 +1,105 @@
+"""A toy to train: a few hundred captions whose images can be learned, and the parts of a loop around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli.training.batches import Batch, CaptionBatches
+from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
+from xmodal_cli.training.log import RunLog, rewind_log
+from xmodal_cli.training.loop import Pace, Task, Tools, fit
+from xmodal_cli.training.optimizer import build_optimizer, build_schedule
+from xmodal_cli.types import Silent
+
+PACE = Pace(
+    epochs=3,
+    patience=0,
+    grad_clip=2.0,
+    lr=0.01,
+    lr_factor=lambda step: 1.0,
+    seed=0,
+    device="cpu",
+    dtype=torch.float32,
+    log_every=2,
+)
+
+
+class Regression(nn.Module):
+    """Guesses a caption's first token from its image; dropout makes it draw random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features).squeeze(-1)
+
+
+@dataclass
+class Toy:
+    """One run in ``folder``. ``losses`` and ``scores`` stand in for the true ones where given; ``saved`` keeps the
+    metrics of every best model."""
+
+    folder: Path
+    optimizer: str = "adam"
+    pace: Pace = PACE
+    batch_loss: Callable[[Batch, Tensor], Tensor] | None = None
+    scores: list[float] = field(default_factory=list)
+    saved: list[dict[str, float]] = field(default_factory=list)
+
+    def train(self, **pace: object) -> LoopState:
+        """Train, or go on where ``folder`` says."""
+        torch.manual_seed(7)
+        self.model = Regression()
+        optimizer = build_optimizer(self.model.parameters(), self.optimizer, 0.01, 0.01)
+        state = LoopState()
+        if (self.folder / "last" / FILE).exists():
+            state = load_state(self.folder / "last", self.model, optimizer)
+        rewind_log(self.folder, state.step)
+        pace_ = replace(self.pace, **pace)
+        with RunLog(self.folder, tensorboard=False) as log:
+            return fit(self._task(), pace_, optimizer, state, self.folder, Tools(Silent(), log))
+
+    def _task(self) -> Task:
+        def loss(batch: Batch) -> Tensor:
+            guess = self.model(batch.image_features)
+            value = (guess[batch.positives.int().argmax(0)] - batch.tokens[:, 0]).square().mean()
+            return value if self.batch_loss is None else self.batch_loss(batch, value)
+
+        return Task(self.model, make_batches(), loss, self._evaluate, "score", self.saved.append)
+
+    def _evaluate(self) -> dict[str, float]:
+        if self.scores:
+            return {"score": self.scores.pop(0)}
+        with torch.inference_mode():
+            return {"score": -self.model(torch.eye(6)).square().sum().item()}
+
+
+def make_batches(batch_size: int = 8, seed: int = 0, num_images: int = 20) -> CaptionBatches:
+    """Captions of 1 to 9 tokens, 1 to 4 per image, the image's number in each."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(num_images), rng.integers(1, 5, num_images))
+    lengths = torch.from_numpy(rng.integers(1, 10, len(owner)))
+    tokens = torch.zeros(len(owner), 9, dtype=torch.int64)
+    for row, length in enumerate(lengths.tolist()):
+        tokens[row, :length] = int(owner[row]) + 1
+    features = torch.from_numpy(rng.normal(size=(num_images, 6))).float()
+    return CaptionBatches(features, (tokens, lengths), torch.from_numpy(owner), batch_size, seed)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Callable[..., Toy]:
+    """Makes runs: ``toy("name", optimizer="adamw")``."""
+    return lambda name="run", **settings: Toy(tmp_path / name, **settings)
+
+
+@pytest.fixture(name="make_batches")
+def make_batches_fixture() -> Callable[..., CaptionBatches]:
+    return make_batches
