@@ -89,12 +89,21 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class WarmupConfig:
+    """Another loss for the first epochs: hardest negatives alone can leave a fresh model where all scores are alike."""
+
+    epochs: int = 0
+    loss: Component = Component("triplet")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a training, but for the data it runs on."""
 
     preset: str = ""
     model: ModelConfig = ModelConfig()
     loss: Component = Component("triplet")
+    warmup: WarmupConfig = WarmupConfig()
     features: FeaturesConfig = FeaturesConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -106,7 +115,9 @@ class Config:
 LEAST: dict[str, float] = {
     **dict.fromkeys(("training.epochs", "training.batch_size", "training.log_every", "schedule.step_epochs"), 1),
     **dict.fromkeys(("model.embed_dim", "data.min_word_count"), 1),
-    **dict.fromkeys(("training.patience", "training.seed", "schedule.warmup_steps", "schedule.gamma"), 0),
+    **dict.fromkeys(
+        ("training.patience", "training.seed", "schedule.warmup_steps", "schedule.gamma", "warmup.epochs"), 0
+    ),
     **dict.fromkeys(("optimizer.lr", "optimizer.weight_decay", "optimizer.grad_clip"), 0),
 }
 

@@ -153,7 +153,7 @@ def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
 def _check_parts(config: Config) -> None:
     """Build everything once, small, so that a misspelt name is told before the features are extracted."""
     build_matcher(describe(replace(config.model, embed_dim=2), 2, 8))
-    catalog.build("loss", config.loss.name, config.loss.args)
+    _losses(config)
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _lr_factor(config, 1)
@@ -174,7 +174,7 @@ def _fit(job: _Job, init_from: str | None) -> tuple[LoopState, bool]:
         state = load_state(job.run / "last", model, optimizer, state.origin)
         job.reporter.say(f"resuming {job.run} after epoch {state.epoch}")
     rewind_log(job.run, state.step)
-    task = _task(job, model)
+    task = _task(job, model, state)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
             fit(task, _pace(config, len(task.batches), job.device), optimizer, state, job.run, Tools(job.reporter, log))
@@ -197,17 +197,20 @@ def _start_from(model: nn.Module, name: str) -> None:
         raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
 
 
-def _task(job: _Job, model: nn.Module) -> Task:
+def _task(job: _Job, model: nn.Module, state: LoopState) -> Task:
     matcher: Any = model
     training, val, place = job.config.training, job.val, job.device
     dtype = pick_dtype(training.precision, place)
-    loss = catalog.build("loss", job.config.loss.name, job.config.loss.args)
+    first, loss = _losses(job.config)
+    warm_epochs = job.config.warmup.epochs
 
     def batch_loss(batch: Batch) -> Tensor:
         images = matcher.encode_image(batch.image_features)
         texts = matcher.encode_text(batch.tokens, batch.lengths)
         with autocast(place, torch.float32):
-            value: Tensor = loss(matcher.similarity(images, texts), batch.positives)
+            value: Tensor = (first if state.epoch < warm_epochs else loss)(
+                matcher.similarity(images, texts), batch.positives
+            )
         return value
 
     def evaluate() -> dict[str, float]:
@@ -223,6 +226,12 @@ def _task(job: _Job, model: nn.Module) -> Task:
     captions = (job.train.tokens.to(place), job.train.lengths)
     batches = CaptionBatches(job.train.features.to(place), captions, owner, training.batch_size, training.seed)
     return Task(model, batches, batch_loss, evaluate, SCORE, save_best)
+
+
+def _losses(config: Config) -> tuple[Loss, Loss]:
+    """The loss of the first ``warmup.epochs`` epochs, and that of the others."""
+    first, loss = (catalog.build("loss", part.name, part.args) for part in (config.warmup.loss, config.loss))
+    return first, loss
 
 
 def _pace(config: Config, steps_per_epoch: int, device: str) -> Pace:
