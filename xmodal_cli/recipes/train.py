@@ -33,7 +33,7 @@ from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Interrupted, Pace, Task, Tools, autocast, fit
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
-from xmodal_cli.types import FeatureMeta, Reporter, Silent
+from xmodal_cli.types import FeatureMeta, Loss, Reporter, Silent
 
 SCORE = "rsum"
 
