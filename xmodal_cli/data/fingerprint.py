@@ -12,5 +12,5 @@ def fingerprint(dataset: ImageTextDataset) -> str:
     digest = hashlib.sha256()
     for example in dataset.examples:
         fields = (example.image_id, example.split, *example.captions)
-        digest.update("\x1f".join(fields).encode(errors="surrogateescape") + b"\x1e")
+        digest.update("\x1f".join(fields).encode(errors="surrogatepass") + b"\x1e")
     return digest.hexdigest()

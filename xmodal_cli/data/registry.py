@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from xmodal_cli.data.reading import read_dataset
@@ -12,6 +13,8 @@ from xmodal_cli.paths import data_dir, write_text
 from xmodal_cli.types import ImageTextDataset
 
 SHAPES = "shapes"  # generated at first use
+NAME = re.compile(r"\w[\w.+-]*")
+FILES = (".json", ".jsonl", ".tar", ".txt", ".csv", ".token")  # endings of what is a file rather than a name
 DOWNLOADS = ("f8k", "f30k", "coco")  # names that `xmodal data get` knows
 
 
@@ -26,7 +29,6 @@ def load_dataset(what: str, format: str | None = None) -> ImageTextDataset:
 def resolve(what: str) -> Path:
     """Where a dataset is. A registered name goes before a path; ``shapes`` is made if it is not there yet."""
     entries = _entries()
-    path = Path(what).expanduser()
     if what in entries:
         found = Path(entries[what]["path"])
         if not found.exists():
@@ -34,12 +36,13 @@ def resolve(what: str) -> Path:
         return found
     if what == SHAPES:
         return _shapes()
-    if path.exists():
+    path = _as_path(what)
+    if path is not None:
         return path
     if what in DOWNLOADS:
         hint = f"fetch it with `xmodal data get {what}`, or say where it is: `xmodal data add {what} PATH`"
         raise MissingData(f"the dataset {what} is not on this machine", hint)
-    if len(path.parts) > 1:
+    if len(Path(what).parts) > 1 or Path(what).suffix in FILES:
         raise MissingData(f"there is no dataset at {what}", "check the path, or see `xmodal data list` for names")
     raise UnknownName.of("dataset", what, {*entries, SHAPES, *DOWNLOADS})
 
@@ -51,10 +54,10 @@ def known() -> dict[str, Path]:
 
 def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
     """Register ``path`` under ``name`` after reading it whole. Raises what reading raises, and ConfigError."""
-    if not name or "/" in name or name.startswith(".") or Path(name).suffix in (".json", ".jsonl", ".tar"):
+    if not NAME.fullmatch(name) or Path(name).suffix in FILES:
         raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
-    dataset = read_dataset(path.expanduser(), format, name)
-    entry = {"path": str(path.expanduser().absolute())} | ({"format": format} if format else {})
+    dataset = read_dataset(_as_path(str(path)) or path, format, name)
+    entry = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
     entries = _entries()
     entries[name] = entry
     write_text(_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
@@ -68,13 +71,25 @@ def _shapes() -> Path:
     return folder
 
 
+def _as_path(what: str) -> Path | None:
+    """The path that ``what`` is, if something is there."""
+    try:
+        path = Path(what).expanduser()
+        return path if what and path.exists() else None
+    except (OSError, RuntimeError):  # a name that is too long, the home of nobody
+        return None
+
+
 def _entries() -> dict[str, dict[str, str]]:
     try:
         entries: dict[str, dict[str, str]] = json.loads(_file().read_text(encoding="utf-8"))
-        return {name: entry for name, entry in entries.items() if Path(entry["path"])}
+        for name, entry in entries.items():
+            if not all(isinstance(text, str) and text for text in (entry["path"], entry.get("format", "any"))):
+                raise ValueError(f"the entry {name!r} has no path")
+        return entries
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadData(f"{_file()} cannot be read: {error}", "mend or delete it, and add the datasets again") from error
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,85 @@ from xmodal_cli.errors import BadData
 
 
 def read_text(file: Path) -> str:
-    """The text of a UTF-8 file. Raises BadData."""
+    """The text of a UTF-8 file, lines ending in a plain newline. Raises BadData that names the first bad line."""
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadData(f"{file} cannot be read as UTF-8 text: {error}", "fetch or save the file again") from error
+        text = file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise BadData(f"{file} cannot be read: {error.strerror}", "check the file and its permissions") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise BadData(f"{file}, line {line} is not UTF-8 text", "save it as UTF-8, or fetch it again") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a UTF-8 file. Raises BadData.
+
+    Only newlines end a line: captions and JSON may hold other characters that ``str.splitlines`` would cut at.
+    """
+    lines = read_text(file).split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def read_json(file: Path) -> Any:
     """The content of a JSON file. Raises BadData."""
+    return parse_json(read_text(file), str(file))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The content of JSON text; ``where`` names it in errors. Raises BadData."""
     try:
-        return json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise BadData(f"{file} is not valid JSON: {error}", "it may be cut short; fetch it again") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadData(
+            f"{where} is not valid JSON: {error}", "it may be cut short; mend it or fetch it again"
+        ) from error
+
+
+def field(entry: Any, key: str, *kinds: type) -> Any:
+    """``entry[key]``, which must be of one of ``kinds``, text by default. Raises ValueError that says what is wrong."""
+    if not isinstance(entry, dict) or key not in entry:
+        raise ValueError(f"has no {key!r}")
+    value = entry[key]
+    if not isinstance(value, kinds or str):
+        raise ValueError(f"has {str(value)[:40]!r} as {key!r}")
+    return value
+
+
+def caption_list(entry: Any) -> tuple[str, ...]:
+    """The texts at ``captions`` or ``caption``: a list, one text, or null for none. Raises ValueError."""
+    if not isinstance(entry, dict):
+        raise ValueError("is not an object with keys")
+    key = "captions" if "captions" in entry else "caption"
+    if entry.get(key) is None:
+        return ()
+    found = field(entry, key, str, list)
+    captions = [found] if isinstance(found, str) else found
+    if not all(isinstance(caption, str) for caption in captions):
+        raise ValueError(f"has {key!r} that are not texts")
+    return tuple(caption.strip() for caption in captions)
 
 
 def only_file(path: Path, pattern: str) -> Path | None:
     """``path`` itself if it matches, or the first file in the folder ``path`` that does."""
+    return next(iter(all_files(path, pattern)), None)
+
+
+def all_files(path: Path, pattern: str) -> list[Path]:
+    """``path`` itself if it matches, or all files in the folder ``path`` that do, by name."""
     if path.is_file():
-        return path if path.match(pattern) else None
-    return min((f for f in path.glob(pattern) if f.is_file()), default=None)
+        return [path] if path.match(pattern) else []
+    return sorted(file for file in path.glob(pattern) if file.is_file() and not file.name.startswith("."))
 
 
-def find_pictures(root: Path, example: str) -> Path:
+def find_pictures(root: Path, example: str, otherwise: str = "images") -> Path:
     """The folder at or below ``root``, at most two levels down, in which the file ``example`` is.
 
-    Where it is nowhere, ``root/images``: files that are missing are told when they are looked for.
+    Where it is nowhere, ``root/otherwise``: files that are missing are told when they are looked for.
     """
-    folders = [root, *_folders(root)]
-    for folder in [*folders, *(inner for outer in folders[1:] for inner in _folders(outer))]:
-        if (folder / example).is_file():
-            return folder
-    return root / "images"
+    outer = _folders(root)
+    folders = chain([root], outer, (inner for folder in outer for inner in _folders(folder)))
+    return next((folder for folder in folders if (folder / example).is_file()), root / otherwise)
 
 
 def pictures_below(root: Path) -> Iterator[Path]:
@@ -62,4 +110,8 @@ def invented_split(name: str) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    try:
+        with os.scandir(root) as entries:
+            return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError:  # not ours to read
+        return []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import find_pictures, read_json
+from xmodal_cli.data.formats._common import all_files, field, find_pictures, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 15
 PATTERN = "captions_*.json"
+WANTED = "images need id and file_name, annotations need image_id and caption"
 
 
 def matches(path: Path) -> bool:
@@ -28,34 +29,47 @@ def read(path: Path) -> tuple[Example, ...]:
 
 def _read_file(file: Path, root: Path, splits: dict[str, str]) -> list[Example]:
     content = read_json(file)
-    try:
-        captions: dict[int, list[str]] = {image["id"]: [] for image in content["images"]}
-        for annotation in content["annotations"]:
-            captions[annotation["image_id"]].append(annotation["caption"].strip())
-        own = file.stem.removeprefix("captions_").rstrip("0123456789")
-        pictures = _pictures(root, file, content["images"])
-        return [
-            Example(str(i["id"]), pictures / i["file_name"], tuple(captions[i["id"]]), splits.get(str(i["id"]), own))
-            for i in content["images"]
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        wanted = "images need id and file_name, annotations image_id and caption"
-        raise BadData(f"{file} has an entry without or with an unknown {error}", wanted) from error
-
-
-def _pictures(root: Path, file: Path, images: list[dict[str, Any]]) -> Path:
+    images: dict[str, str] = {}
+    captions: dict[str, list[str]] = {}
+    for number, image in _entries(file, content, "images"):
+        try:
+            images[str(field(image, "id", int, str))] = field(image, "file_name")
+        except ValueError as error:
+            raise BadData(f"{file}, image {number} {error}", WANTED) from error
+    for number, annotation in _entries(file, content, "annotations"):
+        try:
+            image_id, caption = str(field(annotation, "image_id", int, str)), field(annotation, "caption")
+        except ValueError as error:
+            raise BadData(f"{file}, annotation {number} {error}", WANTED) from error
+        if image_id not in images:
+            raise BadData(f"{file}, annotation {number} is of image {image_id}, which is not listed", WANTED)
+        captions.setdefault(image_id, []).append(caption.strip())
     own = file.stem.removeprefix("captions_")
-    return find_pictures(root, images[0]["file_name"]) if images else root / own
+    split = own.rstrip("0123456789")
+    pictures = find_pictures(root, next(iter(images.values()), ""), own)
+    return [Example(i, pictures / n, tuple(captions.get(i, ())), splits.get(i, split)) for i, n in images.items()]
+
+
+def _entries(file: Path, content: Any, key: str) -> list[tuple[int, Any]]:
+    try:
+        return list(enumerate(field(content, key, list), 1))
+    except ValueError as error:
+        raise BadData(f"{file} {error}", WANTED) from error
 
 
 def _karpathy_splits(root: Path) -> dict[str, str]:
     for file in (root / "dataset_coco.json", root / "annotations" / "dataset_coco.json"):
         if file.is_file():
-            return {str(image["cocoid"]): image["split"] for image in read_json(file)["images"]}
+            return dict(_karpathy_split(file, *pair) for pair in _entries(file, read_json(file), "images"))
     return {}
 
 
+def _karpathy_split(file: Path, number: int, image: Any) -> tuple[str, str]:
+    try:
+        return str(field(image, "cocoid", int, str)), field(image, "split")
+    except ValueError as error:
+        raise BadData(f"{file}, image {number} {error}", "each image needs cocoid and split") from error
+
+
 def _caption_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.match(PATTERN) else []
-    return sorted(path.glob(PATTERN)) or sorted(path.glob(f"annotations/{PATTERN}"))
+    return all_files(path, PATTERN) or all_files(path / "annotations", PATTERN)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import find_pictures, only_file, read_text
+from xmodal_cli.data.formats._common import find_pictures, invented_split, only_file, read_lines
 from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
@@ -23,14 +23,17 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path) -> tuple[Example, ...]:
-    """Pictures that no list names have the split ``unused``; names that are not a picture's are dropped."""
+    """Pictures that no list names have the split ``unused``; names that are not a picture's are dropped.
+
+    Without any list, as with Flickr30k's own file, splits are invented from the names.
+    """
     file = _token_file(path) or path
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip():
             continue
         key, tab, caption = line.partition("\t")
-        name, mark, _ = key.partition("#")
+        name, mark, _ = key.rpartition("#")
         if not tab or not mark:
             raise BadData(f"{file}, line {number} is not NAME#NUMBER<tab>caption", f"it reads {line[:60]!r}")
         if is_image_name(name):  # the official file has one that is not: 2258277193_586949ec62.jpg.1
@@ -38,9 +41,11 @@ def read(path: Path) -> tuple[Example, ...]:
     if not captions:
         raise BadData(f"{file} holds no captions", "fetch it again")
     splits = split_lists(file.parent)
-    missing = "unused" if splits else "train"
     pictures = find_pictures(file.parent, next(iter(captions)))
-    return tuple(Example(n, pictures / n, tuple(c), splits.get(n, missing)) for n, c in captions.items())
+    return tuple(
+        Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
+        for n, c in captions.items()
+    )
 
 
 def split_lists(folder: Path) -> dict[str, str]:
@@ -48,7 +53,7 @@ def split_lists(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for prefix, split in LISTS.items():
         for file in sorted(folder.glob(f"*{prefix}Images.txt")):
-            found |= dict.fromkeys(read_text(file).split(), split)
+            found |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
     return found
 
 

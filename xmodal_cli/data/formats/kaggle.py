@@ -1,17 +1,22 @@
-"""The tables that Kaggle carries: ``captions.txt`` (``image,caption``), ``results.csv`` (``image_name| ..| comment``)."""
+"""The tables that Kaggle carries: ``captions.txt`` (``image,caption``), ``results.csv`` (``image_name| n| comment``)."""
 
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import find_pictures, invented_split, only_file, read_text
+from xmodal_cli.data.formats._common import find_pictures, invented_split, only_file, read_lines, read_text
 from xmodal_cli.data.formats.flickr8k import split_lists
+from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 30
 HEADERS = {"captions.txt": ("image", ","), "captions.csv": ("image", ","), "results.csv": ("image_name", "|")}
+NUMBER = re.compile(r"\s*\d+\s*\|?")  # a caption's number; one line of Kaggle's Flickr30k lacks the bar after it
 
 
 def matches(path: Path) -> bool:
@@ -22,25 +27,40 @@ def matches(path: Path) -> bool:
 def read(path: Path) -> tuple[Example, ...]:
     """Splits come from official lists beside the table; without them they are invented from the names."""
     file = _table(path) or path
-    delimiter = HEADERS.get(file.name, ("", ","))[1]
+    rows = _bar_rows(file) if HEADERS[file.name][1] == "|" else _comma_rows(file)
     captions: dict[str, list[str]] = {}
-    rows = csv.reader(read_text(file).splitlines(), delimiter=delimiter, skipinitialspace=True)
-    next(rows, None)
-    for number, row in enumerate(rows, 2):
-        if not row:
-            continue
-        if len(row) < 2:
-            raise BadData(f"{file}, line {number} has no caption", f"it reads {row[0][:60]!r}")
-        text = row[-1] if delimiter == "|" else f"{delimiter} ".join(row[1:])
-        captions.setdefault(row[0].strip(), []).append(text.strip())
+    for line, name, caption in rows:
+        if not is_image_name(name) or not caption.strip():
+            raise BadData(f"{file}, line {line} is not a picture's name and a caption", f"it begins {name[:60]!r}")
+        captions.setdefault(name, []).append(caption.strip())
     if not captions:
-        raise BadData(f"{file} holds no captions", "its first line must be image,caption")
+        raise BadData(f"{file} holds no captions", "fetch it again")
     splits = split_lists(file.parent)
     pictures = find_pictures(file.parent, next(iter(captions)))
     return tuple(
         Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
         for n, c in captions.items()
     )
+
+
+def _comma_rows(file: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, name, caption); a caption with commas need not stand in quotes."""
+    table = csv.reader(StringIO(read_text(file)), strict=True)
+    try:
+        next(table)
+        for row in filter(None, table):
+            yield table.line_num, row[0].strip(), ",".join(row[1:]).replace("\n", " ")
+    except csv.Error as error:
+        hint = "quotes inside a quoted caption are written twice"
+        raise BadData(f"{file}, line {table.line_num} cannot be used: {error}", hint) from error
+
+
+def _bar_rows(file: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, name, caption); quotes have no meaning."""
+    for number, line in enumerate(read_lines(file), 1):
+        name, _, rest = line.partition("|")
+        if number > 1 and line.strip():
+            yield number, name.strip(), NUMBER.sub("", rest, count=1)
 
 
 def _table(path: Path) -> Path | None:
@@ -52,5 +72,8 @@ def _table(path: Path) -> Path | None:
 
 
 def _first_line(file: Path) -> str:
-    with open(file, encoding="utf-8-sig", errors="replace") as lines:
-        return lines.readline()
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace") as lines:
+            return lines.readline(1000)
+    except OSError:
+        return ""

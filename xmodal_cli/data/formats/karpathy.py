@@ -5,39 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import find_pictures, only_file, read_json
+from xmodal_cli.data.formats._common import field, find_pictures, only_file, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 10
+PATTERN = "dataset[_.]*json"  # not the dataset-metadata.json that Kaggle adds
 
 
 def matches(path: Path) -> bool:
     """The JSON file itself, or the folder that holds it."""
-    return only_file(path, "dataset*.json") is not None
+    return only_file(path, PATTERN) is not None
 
 
 def read(path: Path) -> tuple[Example, ...]:
     """Captions are the ``raw`` sentences; the id is ``cocoid`` where there is one, else the file's name."""
-    file = only_file(path, "dataset*.json") or path
+    file = only_file(path, PATTERN) or path
     content = read_json(file)
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise BadData(f"{file} has no list of images", "Karpathy's files have the key 'images'")
-    try:
-        pictures = find_pictures(file.parent, _file_name(entries[0]))
-        return tuple(_example(entry, pictures) for entry in entries)
-    except (KeyError, TypeError, AttributeError) as error:
-        wanted = "each needs filename, split and sentences with raw"
-        raise BadData(f"{file} has an image without {error}", wanted) from error
+    pictures = None
+    examples = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            pictures = pictures or find_pictures(file.parent, _file_name(entry))
+            examples.append(_example(entry, pictures))
+        except ValueError as error:
+            wanted = "each image needs filename, split, and sentences with raw"
+            raise BadData(f"{file}, image {number} {error}", wanted) from error
+    return tuple(examples)
 
 
 def _example(entry: dict[str, Any], pictures: Path) -> Example:
-    captions = tuple(sentence["raw"].strip() for sentence in entry["sentences"])
+    captions = tuple(field(sentence, "raw").strip() for sentence in field(entry, "sentences", list))
     image_id = str(entry.get("cocoid", entry["filename"]))
-    return Example(image_id, pictures / _file_name(entry), captions, entry["split"])
+    return Example(image_id, pictures / _file_name(entry), captions, field(entry, "split"))
 
 
 def _file_name(entry: dict[str, Any]) -> str:
-    folder = entry.get("filepath")
-    return f"{folder}/{entry['filename']}" if folder else str(entry["filename"])
+    name: str = field(entry, "filename")
+    return f"{field(entry, 'filepath')}/{name}" if entry.get("filepath") else name

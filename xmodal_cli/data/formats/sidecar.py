@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import invented_split, pictures_below, read_text
+from xmodal_cli.data.formats._common import invented_split, pictures_below, read_lines
 from xmodal_cli.types import Example
 
 PRIORITY = 60
@@ -26,7 +26,7 @@ def read(path: Path) -> tuple[Example, ...]:
 def _example(picture: Path, root: Path, named: bool) -> Example:
     relative = picture.relative_to(root)
     beside = picture.with_suffix(".txt")
-    lines = read_text(beside).splitlines() if beside.is_file() else []
+    lines = read_lines(beside) if beside.is_file() else []
     captions = tuple(line.strip() for line in lines if line.strip())
     split = SPLITS.get(relative.parts[0], "unused") if named else invented_split(relative.as_posix())
     return Example(relative.as_posix(), picture, captions, split)

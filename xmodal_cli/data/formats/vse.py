@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.data.formats._common import read_text
+from xmodal_cli.data.formats._common import read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example, FeatureRow
 
@@ -46,7 +46,7 @@ def _pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _read_pair(split: str, captions_file: Path, rows_file: Path) -> list[Example]:
-    captions = [line.strip() for line in read_text(captions_file).splitlines()]
+    captions = [line.strip() for line in read_lines(captions_file)]
     rows = _map(rows_file)
     firsts = _first_rows(rows, len(captions))
     if firsts is None:
@@ -75,9 +75,13 @@ def _first_rows(rows: np.ndarray, num_captions: int) -> list[int] | None:
 
 def _map(file: Path) -> np.ndarray:
     try:
-        mapped: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        mapped = np.lib.format.open_memmap(file, mode="r")  # refuses pickled objects and archives
+    except Exception as error:  # a damaged header is parsed as Python, and fails in as many ways
         raise BadData(f"{file} cannot be read as features: {error}", "it must be a .npy array of numbers") from error
-    if mapped.ndim not in (2, 3):
-        raise BadData(f"{file} has {mapped.ndim} axes", "it must be (images, dim) or (images, cells, dim)")
+    if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f":
+        shape = " x ".join(str(side) for side in mapped.shape)
+        raise BadData(
+            f"{file} holds {mapped.dtype} {shape}, not features",
+            "it must be (images, dim) or (images, cells, dim) floats",
+        )
     return mapped
