@@ -17,8 +17,8 @@ def read_dataset(path: Path, format: str | None = None, name: str | None = None)
 
     Raises MissingData where there is nothing, BadData where nothing can be made of it, UnknownName for a format.
     """
-    name = name or _own_name(path)
     try:
+        name = name or _own_name(path)
         path = path.resolve()  # one dataset has one source, however its path was spelt
         if not path.exists():
             raise MissingData(f"there is no dataset at {path}", "check the path, or see `xmodal data list` for names")

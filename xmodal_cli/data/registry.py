@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def resolve(what: str) -> Path:
     if what in DOWNLOADS:
         hint = f"fetch it with `xmodal data get {what}`, or say where it is: `xmodal data add {what} PATH`"
         raise MissingData(f"the dataset {what} is not on this machine", hint)
-    if len(Path(what).parts) > 1 or Path(what).suffix in FILES:
+    if "/" in what or os.sep in what or Path(what).suffix in FILES:
         raise MissingData(f"there is no dataset at {what}", "check the path, or see `xmodal data list` for names")
     raise UnknownName.of("dataset", what, {*entries, SHAPES, *DOWNLOADS})
 

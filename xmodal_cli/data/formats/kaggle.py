@@ -1,4 +1,4 @@
-"""The tables that Kaggle carries: ``captions.txt`` (``image,caption``), ``results.csv`` (``image_name| n| comment``)."""
+"""The tables of Kaggle: ``captions.txt`` (``image,caption``) and ``results.csv`` (``image_name| number| comment``)."""
 
 from __future__ import annotations
 

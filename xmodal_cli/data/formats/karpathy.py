@@ -38,9 +38,10 @@ def read(path: Path) -> tuple[Example, ...]:
 
 
 def _example(entry: dict[str, Any], pictures: Path) -> Example:
+    name = _file_name(entry)
     captions = tuple(field(sentence, "raw").strip() for sentence in field(entry, "sentences", list))
-    image_id = str(entry.get("cocoid", entry["filename"]))
-    return Example(image_id, pictures / _file_name(entry), captions, field(entry, "split"))
+    image_id = str(field(entry, "cocoid" if "cocoid" in entry else "filename", int, str))
+    return Example(image_id, pictures / name, captions, field(entry, "split"))
 
 
 def _file_name(entry: dict[str, Any]) -> str:

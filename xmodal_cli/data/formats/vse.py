@@ -64,7 +64,7 @@ def _read_pair(split: str, captions_file: Path, rows_file: Path) -> list[Example
 
 def _first_rows(rows: np.ndarray, num_captions: int) -> list[int] | None:
     """The first row of each image; None where rows and captions do not fit together."""
-    if not len(rows) or num_captions % len(rows):
+    if not len(rows) or not num_captions or num_captions % len(rows):
         return None
     if num_captions > len(rows):
         return list(range(len(rows)))
