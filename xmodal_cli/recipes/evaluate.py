@@ -86,7 +86,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    with np.load(file, allow_pickle=False) as opened:
+    with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
         similarity = str(opened["similarity"]) if "similarity" in opened else "cosine"
         return {name: opened[name] for name in ARRAYS}, similarity
 

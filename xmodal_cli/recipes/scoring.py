@@ -10,7 +10,7 @@ import numpy as np
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.retrieval.ranks import Ranks, compute_ranks
+from xmodal_cli.retrieval.ranks import Ranks, check_vectors, compute_ranks
 
 DIRECTIONS = ("image_to_text", "text_to_image")
 RECALLS = (1, 5, 10)
@@ -33,6 +33,7 @@ def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
     With ``folds``, the images are cut into that many runs of equal length, and every figure is the mean over them.
     Raises ConfigError where there are fewer images than folds, BadData for unusable vectors.
     """
+    check_vectors(embeddings.images, embeddings.texts, embeddings.image_of_caption, embeddings.similarity)
     num_images = len(embeddings.images)
     if not 1 <= folds <= max(1, num_images):
         raise ConfigError(f"{num_images} images cannot be cut into {folds} folds", "give a smaller --folds")

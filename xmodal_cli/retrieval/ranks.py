@@ -35,7 +35,7 @@ def compute_ranks(images: np.ndarray, texts: np.ndarray, image_of_caption: np.nd
     ``similarity``: ``cosine`` compares by inner product (pass unit vectors), ``order`` by the order-violation penalty.
     Raises BadData for shapes that disagree and for values that are not finite.
     """
-    _check(images, texts, image_of_caption, similarity)
+    check_vectors(images, texts, image_of_caption, similarity)
     images, texts = np.ascontiguousarray(images, np.float32), np.ascontiguousarray(texts, np.float32)
     owner = np.ascontiguousarray(image_of_caption, np.int64)
     pairwise = _PAIRWISE[similarity]
@@ -161,7 +161,8 @@ def _band(images: np.ndarray, texts: np.ndarray) -> float:
     return float(4 * np.sqrt(images.shape[1]) * np.finfo(np.float32).eps / 2 * largest)
 
 
-def _check(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity: str) -> None:
+def check_vectors(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity: str) -> None:
+    """Raise BadData for shapes that disagree and values that are not finite, ConfigError for an unknown similarity."""
     if similarity not in _PAIRWISE:
         raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(_PAIRWISE)}")
     hint = "the vectors of images and texts must come from one model and one dataset"
