@@ -29,9 +29,10 @@ def _root(
     pass
 
 
-from xmodal_cli.cli import demo, features, index, models, search, train  # noqa: E402
+from xmodal_cli.cli import data, demo, features, index, models, search, train  # noqa: E402
 from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
 
+app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("eval")(eval_.evaluate)
 app.command("features")(features.features)

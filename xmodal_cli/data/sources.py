@@ -1,0 +1,71 @@
+"""Where the public datasets are, and what a person must fetch by hand. Facts only.
+
+Sizes and sha256 are given where they are known to us; a file without them is checked by the length its server states
+and by opening the archive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CAPTION_ARCHIVE = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
+COCO = "http://images.cocodataset.org"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file to fetch. ``only`` limits what is taken out of an archive; empty takes everything."""
+
+    url: str
+    size: int | None = None  # bytes
+    sha256: str | None = None
+    only: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name, the last part of its address."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset: what is fetched, what must be asked for, and which terms hold."""
+
+    title: str
+    files: tuple[RemoteFile, ...]
+    terms: str
+    by_hand: str = ""  # what a person must request and where it goes; empty if everything can be fetched
+
+
+SOURCES: dict[str, Source] = {
+    "f8k": Source(
+        title="Flickr8k: 8,000 photos, five captions each",
+        files=(
+            RemoteFile(f"{FLICKR8K}/Flickr8k_Dataset.zip"),
+            RemoteFile(f"{FLICKR8K}/Flickr8k_text.zip"),
+            RemoteFile(CAPTION_ARCHIVE, only=("dataset_flickr8k.json",)),
+        ),
+        terms="research and education only",
+    ),
+    "f30k": Source(
+        title="Flickr30k: 31,014 photos, five captions each",
+        files=(RemoteFile(CAPTION_ARCHIVE, only=("dataset_flickr30k.json",)),),
+        terms="research and education only; the photos belong to their authors on Flickr",
+        by_hand=(
+            "the photos are given on request: fill in the form of the Flickr30k page of the University of Illinois "
+            "(https://shannon.cs.illinois.edu/DenotationGraph/), and unpack flickr30k-images.tar.gz here, so that "
+            "flickr30k-images/1000092795.jpg is below this folder"
+        ),
+    ),
+    "coco": Source(
+        title="MS COCO 2014: 123,287 photos, five captions each",
+        files=(
+            RemoteFile(CAPTION_ARCHIVE, only=("dataset_coco.json",)),
+            RemoteFile(f"{COCO}/annotations/annotations_trainval2014.zip"),
+            RemoteFile(f"{COCO}/zips/val2014.zip"),
+            RemoteFile(f"{COCO}/zips/train2014.zip"),
+        ),
+        terms="annotations CC BY 4.0; the photos keep their Flickr licences",
+    ),
+}
