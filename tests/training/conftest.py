@@ -15,7 +15,7 @@ from xmodal_cli.training.batches import Batch, CaptionBatches
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Pace, Task, Tools, fit
-from xmodal_cli.training.optimizer import build_optimizer, build_schedule
+from xmodal_cli.training.optimizer import build_optimizer
 from xmodal_cli.types import Silent
 
 PACE = Pace(
