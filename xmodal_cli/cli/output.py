@@ -35,17 +35,25 @@ def printable(text: str) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout: the first column to the left, the others to the right."""
+    """A table on stdout: columns of numbers to the right, the others to the left."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=_box())
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+        numbers = position > 0 and all(_is_number(row[position]) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         cells = ("-" if cell is None else cell for cell in row)
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
     stdout_console().print(table)
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        return cell is None or float(str(cell).replace(",", "")) is not None
+    except ValueError:
+        return False
 
 
 def stdout_console() -> Console:

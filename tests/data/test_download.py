@@ -1,0 +1,261 @@
+"""Downloads against a server on this machine that behaves badly, and archives that mean harm."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from xmodal_cli.data import download
+from xmodal_cli.data.archives import extract
+from xmodal_cli.data.download import fetch
+from xmodal_cli.data.sources import RemoteFile
+from xmodal_cli.errors import DownloadError, StorageError
+from xmodal_cli.types import Silent
+
+CONTENT = bytes(range(256)) * 4000  # about 1 MB
+
+
+@dataclass
+class Server:
+    """What the server does, and what it was asked for."""
+
+    url: str = ""
+    content: bytes = CONTENT
+    breaks: list[int] = field(default_factory=list)  # after how many bytes each of the first answers breaks off
+    ranges: bool = True
+    status: int = 0  # an answer other than the file
+    asked: list[str | None] = field(default_factory=list)  # the Range of every request
+
+
+class Handler(BaseHTTPRequestHandler):
+    def __init__(self, server: Server, *args: object) -> None:
+        self.plan = server
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        plan = self.plan
+        asked = self.headers.get("Range")
+        plan.asked.append(asked)
+        if plan.status:
+            self.send_error(plan.status)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and plan.ranges else 0
+        if start >= len(plan.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(plan.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = plan.content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(plan.content) - 1}/{len(plan.content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: plan.breaks.pop(0)] if plan.breaks else body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(download, "PATIENCE", 0.0)
+    plan = Server()
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, plan))
+    plan.url = f"http://127.0.0.1:{http.server_port}/file.zip"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield plan
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+def test_a_file_arrives_whole_and_is_not_fetched_twice(server: Server, tmp_path: Path) -> None:
+    remote = RemoteFile(server.url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    assert fetch(remote, tmp_path, Silent()).read_bytes() == CONTENT
+    fetch(remote, tmp_path, Silent())
+    assert server.asked == [None]
+    assert [p.name for p in tmp_path.iterdir()] == ["file.zip"]
+
+
+def test_it_goes_on_where_the_server_broke_off(server: Server, tmp_path: Path) -> None:
+    server.breaks = [300_000, 200_000]
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_it_goes_on_with_the_part_of_an_earlier_run(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT[:1000])
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+    assert server.asked == ["bytes=1000-"]
+
+
+def test_a_part_that_is_whole_is_taken(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT)
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+
+
+def test_a_part_that_is_too_long_is_dropped(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT + b"more")
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+
+
+def test_a_server_that_ignores_ranges_starts_it_anew(server: Server, tmp_path: Path) -> None:
+    server.ranges = False
+    server.breaks = [300_000]
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+
+
+def test_a_server_that_always_breaks_off_is_given_up_and_the_part_kept(server: Server, tmp_path: Path) -> None:
+    server.breaks = [300_000] + [0] * 20
+    with pytest.raises(DownloadError, match="cannot be fetched") as caught:
+        fetch(RemoteFile(server.url), tmp_path, Silent())
+    assert str(tmp_path / "file.zip") in caught.value.hint
+    assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:300_000]
+    assert len(server.asked) == 1 + download.ATTEMPTS
+
+
+@pytest.mark.parametrize(("status", "requests"), [(404, 1), (503, download.ATTEMPTS)])
+def test_refusals_are_told_and_only_passing_ones_are_tried_again(
+    server: Server, tmp_path: Path, status: int, requests: int
+) -> None:
+    server.status = status
+    with pytest.raises(DownloadError, match=str(status)):
+        fetch(RemoteFile(server.url), tmp_path, Silent())
+    assert len(server.asked) == requests
+
+
+@pytest.mark.parametrize("known", [{"size": 7}, {"sha256": "0" * 64}], ids=["size", "sha256"])
+def test_another_file_than_the_known_one_is_refused_and_dropped(
+    server: Server, tmp_path: Path, known: dict[str, object]
+) -> None:
+    with pytest.raises(DownloadError, match="has "):
+        fetch(RemoteFile(server.url, **known), tmp_path, Silent())  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_the_part_kept(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> Iterator[bytes]:
+        yield CONTENT[:10]
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(download, "_chunks", full)
+    with pytest.raises(StorageError, match="no space left"):
+        fetch(RemoteFile(server.url), tmp_path, Silent())
+    assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:10]
+
+
+# ---------------------------------------------------------------------------- archives
+
+
+def zipped(path: Path, members: dict[str, bytes], link: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        if link:
+            info = zipfile.ZipInfo(link)
+            info.external_attr = 0o120777 << 16
+            archive.writestr(info, "/etc/passwd")
+    return path
+
+
+def tarred(path: Path, members: dict[str, bytes], link: str = "") -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        if link:
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc"
+            archive.addfile(info)
+    return path
+
+
+@pytest.mark.parametrize(("make", "name"), [(zipped, "a.zip"), (tarred, "a.tar.gz")])
+def test_members_land_inside_the_folder(make: object, name: str, tmp_path: Path) -> None:
+    archive = make(tmp_path / name, {"x/one.jpg": b"1", "two.txt": b"22"})  # type: ignore[operator]
+    assert extract(archive, tmp_path / "out", (), Silent()) == 2
+    assert (tmp_path / "out/x/one.jpg").read_bytes() == b"1"
+    assert (tmp_path / "out/two.txt").read_bytes() == b"22"
+
+
+def test_only_the_wanted_members_are_taken(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"d/coco.json": b"{}", "d/f8k.json": b"{}"})
+    assert extract(archive, tmp_path / "out", ("f8k.json",), Silent()) == 1
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.json")) == ["f8k.json"]
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "a/../../out.txt", "..\\out.txt", "C:\\out.txt"])
+@pytest.mark.parametrize(("make", "archive"), [(zipped, "a.zip"), (tarred, "a.tar.gz")])
+def test_members_that_lead_out_are_refused(make: object, archive: str, name: str, tmp_path: Path) -> None:
+    hostile = make(tmp_path / archive, {name: b"harm"})  # type: ignore[operator]
+    with pytest.raises(DownloadError, match="refused"):
+        extract(hostile, tmp_path / "in", (), Silent())
+    assert not (tmp_path / "out.txt").exists()
+
+
+@pytest.mark.parametrize(("make", "archive"), [(zipped, "a.zip"), (tarred, "a.tar.gz")])
+def test_links_are_refused(make: object, archive: str, tmp_path: Path) -> None:
+    hostile = make(tmp_path / archive, {}, link="innocent")  # type: ignore[operator]
+    with pytest.raises(DownloadError, match="link"):
+        extract(hostile, tmp_path / "in", (), Silent())
+
+
+def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/d").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DownloadError, match="link"):
+        extract(zipped(tmp_path / "a.zip", {"d/x": b"harm"}), tmp_path / "in", (), Silent())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [0, 10, 120])
+def test_a_damaged_archive_is_told_and_removed_so_that_it_is_fetched_again(keep: int, tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"x.bin": os.urandom(2000)})
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(DownloadError, match="damaged"):
+        extract(archive, tmp_path / "out", (), Silent())
+    assert not archive.exists()
+
+
+def test_a_member_with_flipped_bits_never_becomes_a_file(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"x.bin": os.urandom(2000)})
+    content = bytearray(archive.read_bytes())
+    content[500] ^= 0xFF
+    archive.write_bytes(bytes(content))
+    with pytest.raises(DownloadError, match="damaged"):
+        extract(archive, tmp_path / "out", (), Silent())
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
+
+
+def test_a_bad_archive_from_a_server_is_told_end_to_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xmodal_cli.data.sources import Source
+    from xmodal_cli.recipes import data
+
+    source = Source("test", (RemoteFile(server.url),), "none")
+    monkeypatch.setattr(data, "SOURCES", {"f8k": source})
+    with pytest.raises(DownloadError, match="damaged"):
+        data.get_dataset("f8k", tmp_path / "f8k")
+    picture = b"not opened here"
+    server.content = zipped(
+        tmp_path / "good.zip", {"captions.txt": b"image,caption\na.jpg,a dog\n", "a.jpg": picture}
+    ).read_bytes()
+    facts = data.get_dataset("f8k", tmp_path / "f8k")
+    assert facts["format"] == "kaggle" and facts["captions"] == 1
