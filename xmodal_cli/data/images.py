@@ -32,6 +32,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = (5, 6, 7, 8)  # these exchange width and height
 
 # Pillow warns of large pictures and odd metadata; here a picture opens or is refused, nothing in between
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
@@ -69,7 +70,8 @@ def image_size(path: Path) -> tuple[int, int]:
         with _open_bytes(path) as file, Image.open(file) as image:
             _check_size(image, path)
             width, height = image.size
-            return (height, width) if _orientation(image) >= 5 else (width, height)
+            # Pillow has exchanged the sides of a TIFF already
+            return (height, width) if _orientation(image) in _LYING and image.format != "TIFF" else (width, height)
     except BadData:
         raise
     except Exception as error:
