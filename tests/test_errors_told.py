@@ -184,6 +184,7 @@ def test_missing_datasets(xmodal: Run, home: Path, vectors_run: Path, data: str,
         ["eval", vectors_run, "--data", data],
         ["features", data],
         ["features", data, "--model", vectors_run],
+        ["data", "info", data],
     )
     for command in commands:
         assert hint in told(xmodal(*command, "--json"), says)
@@ -197,7 +198,8 @@ def test_empty_folders_and_folders_of_text(xmodal: Run, home: Path, tmp_path: Pa
     for name in ("a.txt", "b.txt", "notes.md"):
         (texts / name).write_text("a red one\n")
     for folder, reason in ((empty, "the folder is empty"), (texts, "no pictures or captions, only .md, .txt")):
-        for command in (["train", "--model", "vse", "--data"], ["eval", vectors_run, "--data"], ["features"]):
+        commands = (["train", "--model", "vse", "--data"], ["eval", vectors_run, "--data"], ["features"])
+        for command in (*commands, ["data", "info"], ["data", "add", "mine"]):
             told(xmodal(*command, folder), folder, reason)
     told(xmodal("index", empty, "--model", vectors_run), empty)
     told(xmodal("index", texts, "--model", vectors_run), texts)
