@@ -38,7 +38,8 @@ def make_shapes(out: Path, seed: int = 0, num_train: int = 1200, num_val: int = 
     """
     numbers = {"test": num_test, "val": num_val, "train": num_train}
     _check(out, numbers)
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.tmp")
+    place = out.absolute()  # `.` has no name of its own
+    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with storage_errors(out):
             (draft / "images").mkdir(parents=True)
@@ -62,7 +63,11 @@ def _check(out: Path, numbers: dict[str, int]) -> None:
 
 def _move_in(draft: Path, out: Path) -> None:
     try:
-        draft.replace(out)
+        if out.is_dir():  # stays the same folder: a shell may stand in it
+            for name in ("images", LIST_NAME):
+                (draft / name).replace(out / name)
+        else:
+            draft.replace(out)
     except OSError:
         if not (out / LIST_NAME).is_file():  # otherwise another process was quicker, with the same set
             raise
