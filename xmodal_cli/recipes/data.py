@@ -12,6 +12,7 @@ from xmodal_cli.data import registry
 from xmodal_cli.data.archives import extract
 from xmodal_cli.data.download import fetch
 from xmodal_cli.data.images import image_size
+from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
@@ -91,13 +92,13 @@ def get_dataset(name: str, out: Path | None = None, reporter: Reporter | None = 
 
 def _register(name: str, source: Source, folder: Path) -> dict[str, Any]:
     try:
-        dataset = registry.add(name, folder)
+        dataset = read_dataset(folder, name=name)
     except XmodalError as error:
         raise BadData(f"{folder} is fetched and cannot be read: {error.message}", _placing(source, folder)) from error
     first = dataset.examples[0].path
     if source.by_hand and (first is None or not first.exists()):
         raise DownloadError(f"{name}: captions are at {folder}, the photos are not", source.by_hand)
-    return _summary(dataset)
+    return _summary(registry.add(name, folder))
 
 
 def _placing(source: Source, folder: Path) -> str:
