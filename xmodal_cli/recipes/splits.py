@@ -47,8 +47,6 @@ def with_features(
     kept = tuple(e for e in dataset.examples if e.image_id in readable)
     if not kept:
         raise BadData(f"no image of {dataset.name} could be read", "see `xmodal data info` for the reasons")
-    if len(kept) < len(dataset.examples):
-        reporter.warn(f"{len(dataset.examples) - len(kept)} images of {dataset.name} were unreadable and are left out")
     return replace(dataset, examples=kept), features
 
 
