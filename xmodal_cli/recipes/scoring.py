@@ -39,7 +39,7 @@ def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
         raise ConfigError(f"{num_images} images cannot be cut into {folds} folds", "give a smaller --folds")
     parts = [_score(part) for part in _cut(embeddings, folds)]
     means = {
-        direction: {name: float(np.mean([part[direction][name] for part in parts])) for name in parts[0][direction]}
+        direction: {name: _mean(name, [part[direction][name] for part in parts]) for name in parts[0][direction]}
         for direction in DIRECTIONS
     }
     size = _thousands(num_images // folds)
@@ -56,6 +56,12 @@ def flatten(result: dict[str, Any]) -> dict[str, float]:
     """One level of names, as ``image_to_text R@1``, for logs and curves."""
     flat = {f"{side} {name}": value for side in DIRECTIONS for name, value in result[side].items()}
     return {**flat, "rsum": result["rsum"]}
+
+
+def _mean(name: str, figures: list[float]) -> float:
+    """The mean; a median rank is an int where it is whole."""
+    mean = float(np.mean(figures))
+    return int(mean) if name == "median_rank" and mean.is_integer() else mean
 
 
 def _score(embeddings: Embeddings) -> dict[str, Any]:
