@@ -1,0 +1,53 @@
+"""What benchmarks share: a table that is printed at the end, and how long something takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+_rows: list[tuple[str, str]] = []
+
+
+@pytest.fixture
+def report() -> Callable[[str, str], None]:
+    """``report(what, figures)`` adds a line to the table."""
+    return lambda what, figures: _rows.append((what, figures))
+
+
+@pytest.fixture
+def seconds() -> Callable[[Callable[[], object]], float]:
+    """How long a call takes, the device's queue included."""
+
+    def measure(call: Callable[[], object]) -> float:
+        synchronize()
+        started = time.perf_counter()
+        call()
+        synchronize()
+        return time.perf_counter() - started
+
+    return measure
+
+
+@pytest.fixture
+def device() -> str:
+    return DEVICE
+
+
+def synchronize() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not _rows:
+        return
+    where = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    terminalreporter.write_sep("=", f"benchmarks on {where}{load}")
+    for what, figures in _rows:
+        terminalreporter.write_line(f"{what:<52} {figures}")

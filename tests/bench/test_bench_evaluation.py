@@ -1,0 +1,77 @@
+"""Evaluation at 5,000 images x 25,000 captions x 1,024 against sorting query after query; and its memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from peer import image_to_text_ranks, text_to_image_ranks
+
+from xmodal_cli.retrieval.ranks import compute_ranks
+
+NUM_IMAGES, DIM = 5000, 1024
+QUERIES = {"cosine": (20, 400), "order": (10, 30)}  # images and captions that the peer is measured on
+TIMES_FASTER = 20
+PEAK_MB = 1000
+
+pytestmark = [pytest.mark.bench, pytest.mark.slow]
+
+
+def vectors(similarity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors, five captions around each image; non-negative for order."""
+    rng = np.random.default_rng(0)
+    owner = np.repeat(np.arange(NUM_IMAGES), 5)
+    images = rng.standard_normal((NUM_IMAGES, DIM), dtype=np.float32)
+    texts = images[owner] + 3 * rng.standard_normal((len(owner), DIM), dtype=np.float32)
+    parts = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (images, texts)]
+    images, texts = (np.abs(x) for x in parts) if similarity == "order" else parts
+    return images, texts, owner
+
+
+@pytest.mark.parametrize("similarity", QUERIES)
+def test_evaluation_is_far_quicker_than_sorting_every_query(similarity, report, seconds):
+    images, texts, owner = vectors(similarity)
+    order = similarity == "order"
+    num_images, num_captions = QUERIES[similarity]
+    compute_ranks(images[:64], texts[:320], owner[:320], similarity)  # compiled beforehand
+    ours, theirs, found = [], [], []
+    for part in range(3):
+        of_images = range(part * num_images, (part + 1) * num_images)
+        of_captions = range(part * num_captions, (part + 1) * num_captions)
+        by_image = seconds(lambda r=of_images: found.append(image_to_text_ranks(images, texts, r, order)))
+        by_caption = seconds(lambda r=of_captions: found.append(text_to_image_ranks(images, texts, r, order)))
+        theirs.append(by_image / num_images * NUM_IMAGES + by_caption / num_captions * len(texts))
+        ours.append(seconds(lambda: found.append(compute_ranks(images, texts, owner, similarity))))
+    ranks = found[-1]
+    for part in range(3):
+        i, c = slice(part * num_images, None), slice(part * num_captions, None)
+        np.testing.assert_array_equal(found[3 * part] + 1, ranks.image_to_text[i][:num_images])
+        np.testing.assert_array_equal(found[3 * part + 1] + 1, ranks.text_to_image[c][:num_captions])
+    ratio = float(np.median(theirs) / np.median(ours))
+    report(
+        f"evaluation, 5K x 25K x 1,024, {similarity}",
+        f"{np.median(ours):.1f} s; sorting loops {np.median(theirs):.0f} s (scaled from a part): {ratio:.0f} times",
+    )
+    assert ratio >= TIMES_FASTER
+
+
+MEASURE = f"""
+import resource, sys
+sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
+from test_bench_evaluation import vectors
+from xmodal_cli.retrieval.ranks import compute_ranks
+images, texts, owner = vectors(sys.argv[1])
+ranks = compute_ranks(images, texts, owner, sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses getrusage")
+@pytest.mark.parametrize("similarity", QUERIES)
+def test_evaluation_stays_in_little_memory(similarity, report):
+    done = subprocess.run([sys.executable, "-c", MEASURE, similarity], capture_output=True, text=True, check=True)
+    peak = float(done.stdout)
+    report(f"peak memory of that, {similarity}", f"{peak:.0f} MB, the vectors and Python included")
+    assert peak < PEAK_MB
