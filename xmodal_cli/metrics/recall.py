@@ -11,4 +11,4 @@ def build(k: int = 10) -> Callable[[np.ndarray], float]:
     """A metric over 1-based ranks (queries,). Raises ValueError where ``k`` is below 1."""
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    return lambda ranks: 100.0 * float(np.mean(ranks <= k))
+    return lambda ranks: 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks)
