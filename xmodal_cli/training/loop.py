@@ -137,9 +137,12 @@ def _close_epoch(task: Task, state: LoopState, tools: Tools, bar: ProgressTask) 
     metrics = task.evaluate()
     tools.log.write("eval", state.step, state.epoch, metrics)
     state.history.append({"epoch": state.epoch, **metrics})
-    if state.best_score is None or metrics[task.score] > state.best_score:
-        state.best_score, state.best_epoch = metrics[task.score], state.epoch
+    score = metrics[task.score]
+    best = state.best_score is None or score > state.best_score
+    if best:
+        state.best_score, state.best_epoch = score, state.epoch
         task.save_best(metrics)
+    tools.reporter.say(f"epoch {state.epoch}: val {task.score} {score:.1f}{', the best so far' if best else ''}")
     bar.advance(0, **_facts(task, state))
 
 
