@@ -48,7 +48,7 @@ def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
         "captions": len(embeddings.texts),
         "protocol": size if folds == 1 else f"{folds} folds of {size}",
         **means,
-        "rsum": float(np.mean([part["rsum"] for part in parts])),
+        "rsum": round(float(np.mean([part["rsum"] for part in parts])), 6),
     }
 
 
