@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as __main__ does, and before anything loads torch
+
 
 @dataclass
 class Outcome:
