@@ -85,6 +85,6 @@ def test_flatten_gives_one_level_of_names_and_nest_takes_it_back():
     result = score_embeddings(embeddings(40))
     flat = flatten(result)
     assert len(flat) == 11
-    assert all(isinstance(value, float) for value in flat.values())
+    assert all(isinstance(value, int | float) for value in flat.values())
     assert flat["image_to_text R@5"] == result["image_to_text"]["R@5"]
     assert nest(flat) == {k: result[k] for k in ("image_to_text", "text_to_image", "rsum")}
