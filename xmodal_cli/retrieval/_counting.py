@@ -28,34 +28,35 @@ def count_rivals(
     scores: np.ndarray,
     owner: np.ndarray,
     first_image: int,
-    bars: tuple[np.ndarray, np.ndarray],
-    band: float,
+    of_image: tuple[np.ndarray, np.ndarray],
+    of_caption: tuple[np.ndarray, np.ndarray],
     counts: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     """Count, in a block (images, captions), the scores of wrong pairs that are surely above the right one's.
 
-    ``bars`` holds the best right score of each image of the block, (images,), and of each caption, (captions,).
-    ``counts`` are ``above_image`` (stripes, images) and ``above_caption`` (captions,), which are added to, and
-    ``close`` (groups of images, captions): where a score lies within ``band`` of a bar and so is not decided here.
+    ``of_image`` and ``of_caption`` hold the ends of the window around the best right score of each image of the block,
+    (images,), and of each caption, (captions,); everything is float32, so that many are compared at once. ``counts``
+    are ``above_image`` (stripes, images) and ``above_caption`` (captions,), which are added to, and ``close`` (groups
+    of images, captions): where a score lies within a window and so is not decided here.
     """
-    of_image, of_caption = bars
+    (image_low, image_high), (caption_low, caption_high) = of_image, of_caption
     above_image, above_caption, close = counts
     num_images, num_captions = scores.shape
     for stripe in prange((num_captions + STRIPE - 1) // STRIPE):
         first, last = stripe * STRIPE, min(num_captions, stripe * STRIPE + STRIPE)
         for i in range(num_images):
-            low, high = of_image[i] - band, of_image[i] + band
+            low, high = image_low[i], image_high[i]
             count, undecided = 0, 0
             for j in range(first, last):
                 score = scores[i, j]
                 wrong = owner[j] != first_image + i
                 count += wrong and score > high
-                above_caption[j] += wrong and score > of_caption[j] + band
+                above_caption[j] += wrong and score > caption_high[j]
                 undecided += wrong and low <= score <= high
-                undecided += wrong and of_caption[j] - band <= score <= of_caption[j] + band
+                undecided += wrong and caption_low[j] <= score <= caption_high[j]
             above_image[stripe, i] += count
             if undecided:  # seldom: the loop above stays free of writes that it rarely needs
                 for j in range(first, last):
                     near = low <= scores[i, j] <= high
-                    near |= of_caption[j] - band <= scores[i, j] <= of_caption[j] + band
+                    near |= caption_low[j] <= scores[i, j] <= caption_high[j]
                     close[i // GROUP, j] |= near and owner[j] != first_image + i

@@ -56,12 +56,14 @@ def _count(
     above_caption = np.zeros(len(texts), np.int64)
     above_image = np.zeros(len(images), np.int64)
     band = _band(images, texts)
+    of_image, of_caption = _window(best, band), _window(right, band)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
     for start in range(0, len(images), rows):
         block = slice(start, min(len(images), start + rows))
         scores = score_matrix(images[block], texts, similarity)
         striped, close = room_for(scores)
-        count_rivals(scores, owner, start, (best[block], right), band, (striped, above_caption, close))
+        window = of_image[0][block], of_image[1][block]
+        count_rivals(scores, owner, start, window, of_caption, (striped, above_caption, close))
         above_image[block] += striped.sum(0)
         if close.any():
             resolved = _resolve(
@@ -70,6 +72,12 @@ def _count(
             above_image[block] += resolved[0]
             above_caption += resolved[1]
     return above_image, above_caption
+
+
+def _window(bars: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the window of float32 scores that are too close to each bar to be told from it, rounded outwards."""
+    ends = (bars - band).astype(np.float32), (bars + band).astype(np.float32)
+    return np.nextafter(ends[0], np.float32(-np.inf)), np.nextafter(ends[1], np.float32(np.inf))
 
 
 def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
@@ -108,6 +116,7 @@ def _resolve(
 
     best, right, band = bars
     tie = band * TIE
+    of_image, of_caption = _window(best, band), _window(right, band)
     of_images, of_captions = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
     for number, columns in enumerate(map(np.flatnonzero, close)):
         rows = np.arange(number * GROUP, min(len(images), number * GROUP + GROUP))
@@ -116,14 +125,11 @@ def _resolve(
             rough = scores[np.ix_(rows, part)]
             exact = _exact_matrix(images[rows], texts[part], similarity)
             wrong = owner[part] != rows[:, None]
-            of_images[rows] += (wrong & _near(rough, bar, band) & (exact >= bar - tie)).sum(1)
-            of_captions[part] += (wrong & _near(rough, right[part], band) & (exact >= right[part] - tie)).sum(0)
+            near_image = (of_image[0][rows, None] <= rough) & (rough <= of_image[1][rows, None])
+            near_caption = (of_caption[0][part] <= rough) & (rough <= of_caption[1][part])
+            of_images[rows] += (wrong & near_image & (exact >= bar - tie)).sum(1)
+            of_captions[part] += (wrong & near_caption & (exact >= right[part] - tie)).sum(0)
     return of_images, of_captions
-
-
-def _near(scores: np.ndarray, bar: np.ndarray, band: float) -> np.ndarray:
-    """Which scores ``count_rivals`` left undecided; the same comparisons, so that none is counted twice or never."""
-    return np.asarray((bar - band <= scores) & (scores <= bar + band))
 
 
 def _in_chunks(
