@@ -1,180 +1,22 @@
-"""Every dataset format on tiny datasets, sound and damaged; Flickr8k's own files where they are at hand."""
+"""Every dataset format on tiny, sound datasets; Flickr8k's own files where they are at hand."""
 
 from __future__ import annotations
 
 import inspect
-import io
 import json
-import random
-import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_datasets import DATASETS, karpathy_image, make, rows_of, touch
 
 from xmodal_cli import catalog
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.formats._common import invented_split
 from xmodal_cli.data.reading import read_dataset
-from xmodal_cli.errors import BadData, MissingData, UnknownName, XmodalError
+from xmodal_cli.errors import BadData, UnknownName
 from xmodal_cli.types import Example, FeatureRow
-
-DATASETS = {}  # name -> what writes a small dataset of that kind into a folder
-Writer = Callable[[Path], None]
-
-
-def dataset(write: Writer) -> Writer:
-    DATASETS[write.__name__.strip("_").replace("_", "-")] = write
-    return write
-
-
-def touch(*files: Path) -> None:
-    for file in files:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"")
-
-
-def rows_of(path: Path, format: str | None = None) -> list[tuple[str, str, tuple[str, ...]]]:
-    """(id, split, captions) of each example."""
-    return [(e.image_id, e.split, e.captions) for e in read_dataset(path, format).examples]
-
-
-# ---------------------------------------------------------------------------- small datasets of every kind
-
-
-def _karpathy_image(name: str, split: str, *raws: str, **more: object) -> dict[str, object]:
-    return {
-        "filename": name,
-        "split": split,
-        "sentences": [{"raw": raw, "tokens": raw.split()} for raw in raws],
-        **more,
-    }
-
-
-@dataset
-def _karpathy(folder: Path) -> None:
-    images = [
-        _karpathy_image("a.jpg", "train", "A dog .", " Two dogs run . "),
-        _karpathy_image("b.jpg", "test", "Ä cat"),
-    ]
-    (folder / "dataset_tiny.json").write_text(json.dumps({"images": images, "dataset": "tiny"}))
-    touch(folder / "photos" / "a.jpg")
-
-
-@dataset
-def _flickr8k(folder: Path) -> None:
-    lines = [
-        "a.jpg#0\tA dog .",
-        "a.jpg#1\tTwo dogs , running",
-        "b.jpg#0\t A cat ",
-        "c.jpg#0\tA hat",
-        "x.jpg.1#0\tbogus",
-    ]
-    (folder / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n")
-    (folder / "Flickr_8k.trainImages.txt").write_text("a.jpg\n")
-    (folder / "Flickr_8k.devImages.txt").write_text("b.jpg")
-    touch(folder / "Flicker8k_Dataset" / "a.jpg")
-
-
-@dataset
-def _kaggle(folder: Path) -> None:
-    lines = [
-        "image,caption",
-        "a.jpg,A plain dog .",
-        'a.jpg,"Two dogs, one ""hat"" , run"',
-        "b.jpg,cats , hats, mats",
-        "",
-    ]
-    (folder / "captions.txt").write_text("\n".join(lines))
-    touch(folder / "Images" / "a.jpg")
-
-
-@dataset
-def _kaggle_bars(folder: Path) -> None:
-    lines = ["image_name| comment_number| comment", "a.jpg| 0| Two dogs | or more .", 'a.jpg| 1| " Stop , " he says .']
-    lines += ["b.jpg| 4   A cat runs"]  # as in Kaggle's file: one line lacks the second bar
-    (folder / "results.csv").write_text("\n".join(lines) + "\n")
-
-
-@dataset
-def _coco(folder: Path) -> None:
-    images = [{"id": 9, "file_name": "nine.jpg"}, {"id": 4, "file_name": "four.jpg"}]
-    notes = [
-        {"id": i, "image_id": image, "caption": text} for i, (image, text) in enumerate([(4, "four "), (9, "nine")])
-    ]
-    (folder / "captions_val2014.json").write_text(json.dumps({"images": images, "annotations": notes}))
-
-
-@dataset
-def _jsonl(folder: Path) -> None:
-    entries = [
-        {"image": "pics/a.jpg", "captions": ["A dog", " line\u2028inside "], "split": "val"},
-        {"image": "b.jpg", "caption": "one", "id": 7},
-        {"image": "b.jpg", "caption": "two", "id": 7},
-        {"image": "c.jpg"},
-    ]
-    (folder / "data.jsonl").write_text(
-        "\n\n".join(json.dumps(e, ensure_ascii=False) for e in entries), encoding="utf-8"
-    )
-
-
-@dataset
-def _vse(folder: Path) -> None:
-    rows = np.random.default_rng(0).normal(size=(4, 3, 100)).astype(np.float32)
-    np.save(folder / "train.npy", rows[[0, 0, 1, 2, 2, 2], 0])
-    (folder / "train.txt").write_text("a\nb\nc\nd\n e\nf\n")
-    np.save(folder / "dev_ims.npy", rows[:2])
-    (folder / "dev_caps.txt").write_text("k\nl\u2028l\nm\nn\n", encoding="utf-8")
-
-
-@dataset
-def _webdataset(folder: Path) -> None:
-    with tarfile.open(folder / "tiny-val-000.tar", "w") as tar:
-        members = {
-            "./0001.jpg": b"",
-            "0001.txt": b"A dog\n\nTwo dogs \n",
-            "0002.jpg": b"",
-            "0002.json": b'{"caption": "A cat", "width": 3}',
-            "0003.png": b"",
-            "0003.json": b'{"width": 3}',
-            "0003.txt": b"beside a json without captions",
-            "/x//0004.jpg": b"",
-            "x/0004.json": b'{"captions": ["u", "v"]}',
-        }
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-@dataset
-def _sidecar(folder: Path) -> None:
-    touch(folder / "train" / "a.jpg", folder / "dev" / "deep" / "b.PNG", folder / "more" / "c.jpg")
-    (folder / "train" / "a.txt").write_text("A dog\n\n Two dogs \n")
-    (folder / "dev" / "deep" / "b.txt").write_text("A cat")
-
-
-@dataset
-def _folder(folder: Path) -> None:
-    touch(folder / "b.jpg", folder / "in" / "a.webp", folder / ".hidden" / "x.jpg", folder / "._b.jpg", folder / "n.md")
-
-
-@pytest.fixture(params=DATASETS)
-def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """The kind of a small dataset, and its folder."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    DATASETS[request.param](folder)
-    return request.param.removesuffix("-bars"), folder
-
-
-def make(kind: str, folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    DATASETS[kind](folder)
-    return folder
-
 
 # ---------------------------------------------------------------------------- the contract
 
@@ -252,8 +94,8 @@ def test_karpathy(tmp_path: Path) -> None:
 
 def test_karpathys_coco_has_restval_folders_and_numbers(tmp_path: Path) -> None:
     images = [
-        _karpathy_image("n1.jpg", "restval", "one", filepath="val2014", cocoid=391895),
-        _karpathy_image("n2.jpg", "test", filepath="train2014", cocoid=5),
+        karpathy_image("n1.jpg", "restval", "one", filepath="val2014", cocoid=391895),
+        karpathy_image("n2.jpg", "test", filepath="train2014", cocoid=5),
     ]
     (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": images}))
     touch(tmp_path / "coco" / "val2014" / "n1.jpg")
@@ -441,176 +283,6 @@ def test_sidecar_without_split_folders(tmp_path: Path) -> None:
 def test_bare_folder(tmp_path: Path) -> None:
     make("folder", tmp_path)
     assert rows_of(tmp_path) == [("b.jpg", "all", ()), ("in/a.webp", "all", ())]
-
-
-# ---------------------------------------------------------------------------- nothing, and nonsense
-
-
-def test_paths_that_are_no_datasets(tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match="there is no dataset at"):
-        read_dataset(tmp_path / "none")
-    with pytest.raises(BadData, match="the folder is empty"):
-        read_dataset(tmp_path)
-    (tmp_path / "a.txt").write_text("x")
-    (tmp_path / "b").write_text("x")
-    with pytest.raises(BadData, match=r"no pictures or captions, only \.txt, files without ending") as caught:
-        read_dataset(tmp_path)
-    assert "karpathy" in caught.value.hint
-    with pytest.raises(BadData, match="a file of an unknown kind"):
-        read_dataset(tmp_path / "a.txt")
-    for odd in ("n" * 5000, "a\0b"):
-        with pytest.raises((BadData, MissingData)):
-            read_dataset(tmp_path / odd)
-
-
-def test_one_dataset_has_one_source_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make("karpathy", tmp_path / "k")
-    (tmp_path / "link").symlink_to(folder)
-    monkeypatch.chdir(tmp_path)
-    for spelling in (Path("k"), Path("k/../k"), tmp_path / "link"):
-        found = read_dataset(spelling)
-        assert (found.source, found.examples[0].path) == (folder, folder / "photos" / "a.jpg")
-    assert read_dataset(tmp_path / "link").name == "link"
-
-
-def test_an_image_listed_twice_is_told(tmp_path: Path) -> None:
-    images = [_karpathy_image("a.jpg", "train"), _karpathy_image("a.jpg", "test")]
-    (tmp_path / "dataset_tiny.json").write_text(json.dumps({"images": images}))
-    with pytest.raises(BadData, match=r"names the image a\.jpg twice, in train and test"):
-        read_dataset(tmp_path)
-
-
-WRONG: list[tuple[str, str, bytes, str]] = [
-    # kind, file, its content, what the message says beside the file's name
-    ("karpathy", "dataset_tiny.json", b'{"images": [', "not valid JSON: .* line 1 column 13"),
-    ("karpathy", "dataset_tiny.json", b"[" * 100_000, "not valid JSON"),
-    ("karpathy", "dataset_tiny.json", b'{"images": ' + b"9" * 5000 + b"}", "not valid JSON"),
-    ("karpathy", "dataset_tiny.json", b"", "not valid JSON"),
-    ("karpathy", "dataset_tiny.json", b"[]", "no list of images"),
-    ("karpathy", "dataset_tiny.json", b'{"images": []}', "no list of images"),
-    ("karpathy", "dataset_tiny.json", b'{"images": [4]}', "image 1 has no 'filename'"),
-    ("karpathy", "dataset_tiny.json", b'{"images": [{"filename": "a", "split": "x"}]}', "image 1 has no 'sentences'"),
-    ("karpathy", "dataset_tiny.json", b'{"images": [{"filename": "a", "sentences": [1]}]}', "image 1 has no 'raw'"),
-    ("karpathy", "dataset_tiny.json", b'{"images": [{"filename": 3}]}', "image 1 has '3' as 'filename'"),
-    (
-        "karpathy",
-        "dataset_tiny.json",
-        b'{"images": [{"filename": "a", "sentences": [], "split": "x"}, {}]}',
-        "image 2 has no 'filename'",
-    ),
-    ("karpathy", "dataset_tiny.json", b'{"images":\n[{"filename": "\xff"}]}', "line 2 is not UTF-8"),
-    ("flickr8k", "Flickr8k.token.txt", b"a.jpg#0\tx\nb.jpg no tab", r"line 2 is not NAME#NUMBER<tab>caption"),
-    ("flickr8k", "Flickr8k.token.txt", b"a.jpg#0\tx\n\nb.jpg\ty", "line 3 is not"),
-    ("flickr8k", "Flickr8k.token.txt", b"a.jpg#0\tx\nb.jpg#0\t\xe9t\xe9", "line 2 is not UTF-8"),
-    ("flickr8k", "Flickr8k.token.txt", b"", "holds no captions"),
-    ("flickr8k", "Flickr_8k.devImages.txt", b"\xff\xfe", "line 1 is not UTF-8"),
-    ("kaggle", "captions.txt", b"image,caption\na.jpg,x\nb.jpg", "line 3 is not a picture's name and a caption"),
-    ("kaggle", "captions.txt", b"image,caption\na dog,x", "line 2 is not a picture's name"),
-    ("kaggle", "captions.txt", b'image,caption\na.jpg,"x\nb.jpg,y', "line 3 cannot be used: unexpected end"),
-    ("kaggle", "captions.txt", b'image,caption\na.jpg,"x" y', "line 2 cannot be used: .*expected after"),
-    ("kaggle", "captions.txt", b"image,caption\n", "holds no captions"),
-    ("kaggle", "captions.txt", b"image,caption\na.jpg," + b"x" * 200_000, "line 2 cannot be used: field larger"),
-    ("kaggle-bars", "results.csv", b"image_name|c|d\na.jpg| 0| x\nb.jpg| 0|", "line 3 is not a picture's name"),
-    ("coco", "captions_val2014.json", b'{"images": [{"id": 1}], "annotations": []}', "image 1 has no 'file_name'"),
-    ("coco", "captions_val2014.json", b'{"images": []}', "has no 'annotations'"),
-    ("coco", "captions_val2014.json", b"[]", "has no 'images'"),
-    (
-        "coco",
-        "captions_val2014.json",
-        b'{"images": [], "annotations": [{"image_id": 1}]}',
-        "annotation 1 has no 'caption'",
-    ),
-    (
-        "coco",
-        "captions_val2014.json",
-        b'{"images": [], "annotations": [{"image_id": 1, "caption": "x"}]}',
-        "annotation 1 is of image 1, which is not listed",
-    ),
-    ("jsonl", "data.jsonl", b"", "is empty"),
-    ("jsonl", "data.jsonl", b'{"image": "a.jpg"}\n{"image": ', "line 2 is not valid JSON"),
-    ("jsonl", "data.jsonl", b'{"image": "a.jpg"}\n{"captions": []}', "line 2 has no 'image'"),
-    ("jsonl", "data.jsonl", b'{"image": "a.jpg", "captions": [3]}', "line 1 has 'captions' that are not texts"),
-    ("jsonl", "data.jsonl", b'{"image": "a.jpg", "captions": {}}', "line 1 has '{}' as 'captions'"),
-    ("jsonl", "data.jsonl", b"7", "line 1 has no 'image'"),
-    (
-        "jsonl",
-        "data.jsonl",
-        b'{"image": "a.jpg"}\n{"image": "a.jpg", "split": "val"}',
-        "line 2 gives a.jpg another split",
-    ),
-    ("vse", "train.txt", b"a\nb\nc\nd\n\xff\nf", "line 5 is not UTF-8"),
-    ("vse", "train.npy", b"", "cannot be read as features"),
-    ("vse", "dev_ims.npy", b"\x93NUMPY\x01\x00\x0a\x00((((((((((", "cannot be read as features"),
-    ("sidecar", "train/a.txt", b"x\n\xff", "line 2 is not UTF-8"),
-    ("webdataset", "tiny-val-000.tar", b"x" * 2000, "not a readable tar"),
-    ("webdataset", "tiny-val-000.tar", b"", "not a readable tar|hold no pictures"),
-]
-
-
-@pytest.mark.parametrize(("kind", "file", "content", "says"), WRONG, ids=[f"{w[0]}-{n}" for n, w in enumerate(WRONG)])
-def test_wrong_content_names_the_file_and_the_place(
-    tmp_path: Path, kind: str, file: str, content: bytes, says: str
-) -> None:
-    make(kind, tmp_path)
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(BadData, match=re.compile(says, re.DOTALL)) as caught:
-        read_dataset(tmp_path, kind.removesuffix("-bars"))
-    assert caught.value.hint
-    assert "\n" not in caught.value.message
-    assert len(caught.value.message) < 500
-    assert str(tmp_path / file) in caught.value.message or "hold no pictures" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("member", "content", "says"),
-    [("1.json", b"{", "is not valid JSON"), ("1.json", b"4", "no.* keys"), ("1.txt", b"\xff", "is not UTF-8")],
-)
-def test_wrong_members_of_shards_are_named(tmp_path: Path, member: str, content: bytes, says: str) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        info = tarfile.TarInfo(member)
-        info.size = len(content)
-        tar.addfile(info, io.BytesIO(content))
-    with pytest.raises(BadData, match=rf"a\.tar, member {member} .*{says}|a\.tar, member {member} {says}") as caught:
-        read_dataset(tmp_path)
-    assert caught.value.hint
-
-
-@pytest.mark.parametrize(("name", "caption"), [("a.jpg", "\\ud83d"), ("a\\u0000.jpg", "x"), ("\\ud83d.jpg", "x")])
-def test_characters_that_cannot_be_written_are_told(tmp_path: Path, name: str, caption: str) -> None:
-    (tmp_path / "x.jsonl").write_text(f'{{"image": "{name}", "captions": ["{caption}"]}}')
-    with pytest.raises(BadData, match="characters that are none") as caught:
-        read_dataset(tmp_path)
-    caught.value.message.encode()
-
-
-def test_damage_anywhere_is_told_or_harmless(tiny: tuple[str, Path]) -> None:
-    """Each file cut at many places and with bytes flipped: reading gives examples or an XmodalError, nothing else."""
-    kind, folder = tiny
-    chance = random.Random(kind)
-    refused = 0
-    for file in sorted(f for f in folder.rglob("*") if f.is_file() and f.stat().st_size):
-        whole = file.read_bytes()
-        cuts = [whole[: chance.randrange(len(whole))] for _ in range(12)]
-        for damaged in [b"", *cuts, *(_flipped(whole, chance) for _ in range(40))]:
-            file.write_bytes(damaged)
-            try:
-                read = read_dataset(folder, kind if chance.random() < 0.5 else None)
-            except XmodalError as error:
-                refused += 1
-                assert error.hint
-                error.message.encode()
-            else:
-                assert read.examples
-                fingerprint(read)
-        file.write_bytes(whole)
-    assert refused or kind == "folder"
-
-
-def _flipped(content: bytes, chance: random.Random) -> bytes:
-    damaged = bytearray(content)
-    for _ in range(chance.choice((1, 1, 3, 10))):
-        damaged[chance.randrange(min(len(damaged), 2000))] = chance.randrange(256)
-    return bytes(damaged)
 
 
 # ---------------------------------------------------------------------------- fingerprints

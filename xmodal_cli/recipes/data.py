@@ -43,12 +43,7 @@ def dataset_info(what: str, format: str | None = None, reporter: Reporter | None
     captions = [len(example.captions) for example in dataset.examples]
     words = [len(caption.split()) for caption in dataset.captions]
     return {
-        "name": dataset.name,
-        "format": dataset.format,
-        "path": str(dataset.source),
-        "images": len(dataset.examples),
-        "captions": len(dataset.captions),
-        "splits": dataset.splits,
+        **_summary(dataset),
         "captions_per_image": _spread(captions),
         "words_per_caption": _spread(words),
         "image_sizes": [{"size": f"{w}x{h}", "images": count} for (w, h), count in sizes.most_common(5)],

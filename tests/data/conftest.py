@@ -1,0 +1,17 @@
+"""A small dataset of each kind, one test after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_datasets import DATASETS
+
+
+@pytest.fixture(params=DATASETS)
+def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """The kind of a small dataset, and its folder."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    DATASETS[request.param](folder)
+    return request.param.removesuffix("-bars"), folder
