@@ -92,27 +92,29 @@ class PeerTraining:
         return seen
 
 
-def similarities(query: np.ndarray, items: np.ndarray, order: str | None) -> np.ndarray:
-    """One query against all: inner products, or ``order`` penalties with the query on the image or the text side."""
-    if order is None:
-        return np.dot(query, items.T)
-    difference = items - query if order == "image" else query - items
-    return -np.sqrt(np.square(np.maximum(difference, 0)).sum(1))
+def order_penalties(image: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """One vector against all of the other side: (items,)."""
+    return -np.sqrt(np.square(np.maximum(text - image, 0)).sum(1))
 
 
 def image_to_text_ranks(images: np.ndarray, texts: np.ndarray, queries: range, order: bool) -> np.ndarray:
     """0-based best rank of each image's five captions."""
     ranks = np.zeros(len(queries))
     for n, image in enumerate(queries):
-        ordered = np.argsort(similarities(images[image], texts, "image" if order else None))[::-1]
+        query = images[image : image + 1]
+        scores = order_penalties(query, texts) if order else np.dot(query, texts.T).flatten()
+        ordered = np.argsort(scores)[::-1]
         ranks[n] = min(np.where(ordered == caption)[0][0] for caption in range(5 * image, 5 * image + 5))
     return ranks
 
 
 def text_to_image_ranks(images: np.ndarray, texts: np.ndarray, queries: range, order: bool) -> np.ndarray:
-    """0-based rank of each caption's image."""
+    """0-based rank of each caption's image; the five captions of an image go together."""
     ranks = np.zeros(len(queries))
-    for n, caption in enumerate(queries):
-        ordered = np.argsort(similarities(texts[caption], images, "text" if order else None))[::-1]
-        ranks[n] = np.where(ordered == caption // 5)[0][0]
+    for first in range(0, len(queries), 5):
+        five = texts[queries[first] : queries[first] + 5]
+        scores = [order_penalties(images, text) for text in five] if order else np.dot(five, images.T)
+        for n in range(5):
+            ordered = np.argsort(scores[n])[::-1]
+            ranks[first + n] = np.where(ordered == queries[first] // 5)[0][0]
     return ranks
