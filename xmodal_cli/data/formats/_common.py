@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData
+from xmodal_cli.types import Example
+
+LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # the word in a list's name -> its split
 
 
 def read_text(file: Path) -> str:
@@ -101,6 +104,30 @@ def pictures_below(root: Path) -> Iterator[Path]:
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(files) if is_image_name(name))
+
+
+def listed_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[Example, ...]:
+    """Examples of pictures that ``file`` names, with the splits of the official lists beside it.
+
+    A picture in no list is ``unused``; without any list the splits are invented. Raises BadData without captions.
+    """
+    if not captions:
+        raise BadData(f"{file} holds no captions", "fetch it again")
+    splits = _split_lists(file.parent)
+    pictures = find_pictures(file.parent, next(iter(captions)))
+    return tuple(
+        Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
+        for n, c in captions.items()
+    )
+
+
+def _split_lists(folder: Path) -> dict[str, str]:
+    """Name -> split, from the files ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` of a folder."""
+    found: dict[str, str] = {}
+    for prefix, split in LISTS.items():
+        for file in sorted(folder.glob(f"*{prefix}Images.txt")):
+            found |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
+    return found
 
 
 def invented_split(name: str) -> str:

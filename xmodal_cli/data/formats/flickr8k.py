@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import find_pictures, invented_split, only_file, read_lines
+from xmodal_cli.data.formats._common import listed_examples, only_file, read_lines
 from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 20
 PATTERNS = ("Flickr8k.token.txt", "*.token.txt", "*.token")
-LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}
 
 
 def matches(path: Path) -> bool:
@@ -38,23 +37,7 @@ def read(path: Path) -> tuple[Example, ...]:
             raise BadData(f"{file}, line {number} is not NAME#NUMBER<tab>caption", f"it reads {line[:60]!r}")
         if is_image_name(name):  # the official file has one that is not: 2258277193_586949ec62.jpg.1
             captions.setdefault(name, []).append(caption.strip())
-    if not captions:
-        raise BadData(f"{file} holds no captions", "fetch it again")
-    splits = split_lists(file.parent)
-    pictures = find_pictures(file.parent, next(iter(captions)))
-    return tuple(
-        Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
-        for n, c in captions.items()
-    )
-
-
-def split_lists(folder: Path) -> dict[str, str]:
-    """Name -> split, from the files ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` of a folder."""
-    found: dict[str, str] = {}
-    for prefix, split in LISTS.items():
-        for file in sorted(folder.glob(f"*{prefix}Images.txt")):
-            found |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
-    return found
+    return listed_examples(file, captions)
 
 
 def _token_file(path: Path) -> Path | None:

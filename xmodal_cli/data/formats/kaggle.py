@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import find_pictures, invented_split, only_file, read_lines, read_text
-from xmodal_cli.data.formats.flickr8k import split_lists
+from xmodal_cli.data.formats._common import listed_examples, only_file, read_lines, read_text
 from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
@@ -33,14 +32,7 @@ def read(path: Path) -> tuple[Example, ...]:
         if not is_image_name(name) or not caption.strip():
             raise BadData(f"{file}, line {line} is not a picture's name and a caption", f"it begins {name[:60]!r}")
         captions.setdefault(name, []).append(caption.strip())
-    if not captions:
-        raise BadData(f"{file} holds no captions", "fetch it again")
-    splits = split_lists(file.parent)
-    pictures = find_pictures(file.parent, next(iter(captions)))
-    return tuple(
-        Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
-        for n, c in captions.items()
-    )
+    return listed_examples(file, captions)
 
 
 def _comma_rows(file: Path) -> Iterator[tuple[int, str, str]]:
