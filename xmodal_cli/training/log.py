@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,8 @@ class RunLog:
 
     def write(self, event: str, step: int, epoch: int, numbers: dict[str, float]) -> None:
         """One record; it is on disk when this returns. Raises StorageError."""
-        record: dict[str, Any] = {"event": event, "step": step, "epoch": epoch, **numbers}
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}  # as JSON has it
+        record: dict[str, Any] = {"event": event, "step": step, "epoch": epoch, **finite}
         with storage_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
