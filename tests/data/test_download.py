@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import tarfile
 import threading
+import urllib.error
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -156,6 +159,33 @@ def test_a_full_disk_is_told_and_the_part_kept(server: Server, tmp_path: Path, m
     with pytest.raises(StorageError, match="no space left"):
         fetch(RemoteFile(server.url), tmp_path, Silent())
     assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:10]
+
+
+def test_a_file_that_cannot_fit_is_refused_before_its_first_byte(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file.zip.part").write_bytes(CONTENT[:1000])
+    room = len(CONTENT) - 1000
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=room - 1))
+    with pytest.raises(StorageError, match="needs 1 MB more"):
+        fetch(RemoteFile(server.url), tmp_path, Silent())
+    assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:1000]
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=room))
+    assert fetch(RemoteFile(server.url), tmp_path, Silent()).read_bytes() == CONTENT
+
+
+def test_without_a_network_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: object, **kwargs: object) -> None:
+        raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
+
+    def never(seconds: float) -> None:
+        raise AssertionError("it waits")
+
+    monkeypatch.setattr(download.urllib.request, "urlopen", unknown)
+    monkeypatch.setattr(download.time, "sleep", never)
+    with pytest.raises(DownloadError, match="not known") as caught:
+        fetch(RemoteFile("http://nowhere.invalid/file.zip"), tmp_path, Silent())
+    assert str(tmp_path / "file.zip") in caught.value.hint
 
 
 # ---------------------------------------------------------------------------- archives

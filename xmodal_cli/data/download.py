@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +15,7 @@ from typing import cast
 
 from xmodal_cli import __version__
 from xmodal_cli.data.sources import RemoteFile
-from xmodal_cli.errors import DownloadError
+from xmodal_cli.errors import DownloadError, StorageError
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.types import ProgressTask, Reporter
 
@@ -44,7 +46,8 @@ def fetch(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
 def _fill(remote: RemoteFile, part: Path, reporter: Reporter) -> None:
     """Ask again from where the last answer broke off, until the whole file is there."""
     failures = 0
-    with reporter.task(remote.name, None, "bytes") as task:
+    missing = None if remote.size is None else remote.size - _length(part)
+    with reporter.task(remote.name, missing, "bytes") as task:
         while True:
             before = _length(part)
             try:
@@ -56,7 +59,10 @@ def _fill(remote: RemoteFile, part: Path, reporter: Reporter) -> None:
                     raise DownloadError(f"{remote.url} answers {error.code} {error.reason}", _by_hand(part)) from error
                 reason = f"the server answers {error.code} {error.reason}"
             except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-                reason = str(getattr(error, "reason", error)) or type(error).__name__
+                cause = getattr(error, "reason", error)
+                reason = str(cause) or type(error).__name__
+                if isinstance(cause, socket.gaierror):  # no network: waiting would only hide the hint
+                    failures = ATTEMPTS
             failures = 0 if _length(part) > before else failures + 1
             if failures >= ATTEMPTS:
                 raise DownloadError(f"{remote.url} cannot be fetched: {reason}", _by_hand(part))
@@ -82,11 +88,22 @@ def _receive(remote: RemoteFile, part: Path, task: ProgressTask) -> bool:
     with answer:
         resumed = answer.status == 206 and _starts_at(answer, have)
         total = _total(answer, have if resumed else 0)
+        _check_room(part, (total or 0) - have)
         with open(part, "ab" if resumed else "wb") as file:
             for chunk in _chunks(answer):
                 file.write(chunk)
                 task.advance(len(chunk))
     return total is None or _length(part) == total
+
+
+def _check_room(part: Path, needed: int) -> None:
+    """Raise StorageError before the first byte where the rest cannot fit."""
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise StorageError(
+            f"{part} needs {needed / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free there",
+            "make room, or name another place with --out or XMODAL_HOME",
+        )
 
 
 def _chunks(answer: HTTPResponse) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Where the public datasets are, and what a person must fetch by hand. Facts only.
 
-Sizes and sha256 are given where they are known to us; a file without them is checked by the length its server states
-and by opening the archive.
+Sizes and sha256 are given where they are published (those of COCO and of the caption archive: TensorFlow Datasets); a
+file without them is checked by the length its server states and by opening the archive.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CAPTION_ARCHIVE = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+CAPTION_SIZE, CAPTION_SHA256 = 36_745_453, "4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817"
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
 COCO = "http://images.cocodataset.org"
 
@@ -38,19 +39,24 @@ class Source:
     by_hand: str = ""  # what a person must request and where it goes; empty if everything can be fetched
 
 
+def _captions(name: str) -> RemoteFile:
+    """One dataset's file out of Karpathy's archive."""
+    return RemoteFile(CAPTION_ARCHIVE, CAPTION_SIZE, CAPTION_SHA256, only=(name,))
+
+
 SOURCES: dict[str, Source] = {
     "f8k": Source(
         title="Flickr8k: 8,000 photos, five captions each",
         files=(
             RemoteFile(f"{FLICKR8K}/Flickr8k_Dataset.zip"),
             RemoteFile(f"{FLICKR8K}/Flickr8k_text.zip"),
-            RemoteFile(CAPTION_ARCHIVE, only=("dataset_flickr8k.json",)),
+            _captions("dataset_flickr8k.json"),
         ),
         terms="research and education only",
     ),
     "f30k": Source(
         title="Flickr30k: 31,014 photos, five captions each",
-        files=(RemoteFile(CAPTION_ARCHIVE, only=("dataset_flickr30k.json",)),),
+        files=(_captions("dataset_flickr30k.json"),),
         terms="research and education only; the photos belong to their authors on Flickr",
         by_hand=(
             "the photos are given on request: fill in the form of the Flickr30k page of the University of Illinois "
@@ -61,10 +67,22 @@ SOURCES: dict[str, Source] = {
     "coco": Source(
         title="MS COCO 2014: 123,287 photos, five captions each",
         files=(
-            RemoteFile(CAPTION_ARCHIVE, only=("dataset_coco.json",)),
-            RemoteFile(f"{COCO}/annotations/annotations_trainval2014.zip"),
-            RemoteFile(f"{COCO}/zips/val2014.zip"),
-            RemoteFile(f"{COCO}/zips/train2014.zip"),
+            _captions("dataset_coco.json"),
+            RemoteFile(
+                f"{COCO}/annotations/annotations_trainval2014.zip",
+                252_872_794,
+                "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
+            ),
+            RemoteFile(
+                f"{COCO}/zips/val2014.zip",
+                6_645_013_297,
+                "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+            ),
+            RemoteFile(
+                f"{COCO}/zips/train2014.zip",
+                13_510_573_713,
+                "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+            ),
         ),
         terms="annotations CC BY 4.0; the photos keep their Flickr licences",
     ),
