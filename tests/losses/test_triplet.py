@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
+from loss_batches import BATCHES, MANY, batch, terms
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
@@ -15,33 +14,21 @@ MARGIN = 0.2
 
 def naive(scores, positives, reduce=sum):
     """Every positive pair, both directions; ``reduce`` takes the costs of one pair and direction."""
-    scores = scores.detach()
-    num_images, num_captions = positives.shape
+    return sum(
+        reduce([max(0.0, MARGIN - own + n) for n in rivals] or [0.0]) for own, rivals in terms(scores, positives)
+    )
+
+
+def naive_semi_hard(scores, positives):
+    """FaceNet's band (below the pair, within the margin), its best; beyond it nothing; none below: the worst."""
     total = 0.0
-    for i, c in itertools.product(range(num_images), range(num_captions)):
-        if positives[i, c]:
-            costs = [MARGIN - scores[i, c] + scores[i, d] for d in range(num_captions) if not positives[i, d]]
-            total += reduce([max(0.0, float(cost)) for cost in costs] or [0.0])
-            costs = [MARGIN - scores[i, c] + scores[j, c] for j in range(num_images) if not positives[j, c]]
-            total += reduce([max(0.0, float(cost)) for cost in costs] or [0.0])
+    for own, rivals in terms(scores, positives):
+        band = [n for n in rivals if own - MARGIN < n < own]
+        if band:
+            total += MARGIN - own + max(band)
+        elif rivals and min(rivals) >= own:
+            total += MARGIN - own + min(rivals)
     return total
-
-
-def batch(owner: list[int], seed: int = 0):
-    """Scores and positives of captions whose images are ``owner``."""
-    generator = torch.Generator().manual_seed(seed)
-    num_images = max(owner) + 1
-    positives = torch.tensor(owner)[None, :] == torch.arange(num_images)[:, None]
-    scores = 0.3 * torch.randn(num_images, len(owner), generator=generator, dtype=torch.float64) + 0.2 * positives
-    return scores.requires_grad_(), positives
-
-
-BATCHES = {
-    "one caption each": [0, 1, 2, 3, 4, 5, 6],
-    "images that come twice": [0, 0, 1, 2, 2, 2, 3],
-    "one image": [0, 0, 0],
-    "one pair": [0],
-}
 
 
 def triplet(**args):
@@ -58,19 +45,43 @@ def test_the_loss_is_that_of_the_loop(owner, seed, hardest, reduce):
     assert loss.item() == pytest.approx(naive(scores, positives, reduce), rel=1e-12)
 
 
+@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_semi_hard_loss_is_that_of_the_loop(owner, seed):
+    scores, positives = batch(owner, seed)
+    loss = triplet(semi_hard=True)(scores, positives)
+    assert loss.item() == pytest.approx(naive_semi_hard(scores, positives), rel=1e-12)
+
+
+def semi_hard_cost(own, *rivals):
+    """The cost of the image of a batch whose other pairs are beyond every margin."""
+    others = torch.full((len(rivals), 1 + len(rivals)), -9.0)
+    others[:, 1:].fill_diagonal_(9.0)
+    scores = torch.cat([torch.tensor([[own, *rivals]]), others])
+    return triplet(semi_hard=True)(scores, torch.eye(len(scores), dtype=torch.bool)).item()
+
+
+def test_which_negative_is_semi_hard():
+    assert semi_hard_cost(0.5, 0.9, 0.45, 0.35) == pytest.approx(0.15)  # of the two in the band the better one
+    assert semi_hard_cost(0.5, 0.9, 0.1) == 0  # one below, but beyond the margin
+    assert semi_hard_cost(0.5, 0.9, 0.6) == pytest.approx(0.3)  # none below: the worst one
+    assert semi_hard_cost(0.5, 0.5) == pytest.approx(0.2)  # as high as the pair is not below it
+
+
 def test_captions_of_one_image_are_never_each_others_negatives():
     scores, positives = batch([0, 0, 1])
     with torch.no_grad():
         scores[0] = torch.tensor([-5.0, 5.0, -9.0])  # the first caption of image 0 is far worse than the second
         scores[1] = torch.tensor([-9.0, -9.0, 5.0])
-    for hardest in (False, True):
-        assert triplet(hardest_negative=hardest)(scores, positives).item() == 0
+    for args in ({}, {"hardest_negative": True}, {"semi_hard": True}):
+        assert triplet(**args)(scores, positives).item() == 0
 
 
-@pytest.mark.parametrize("hardest", [False, True])
-def test_gradients(hardest):
-    scores, positives = batch(BATCHES["images that come twice"])
-    loss = triplet(hardest_negative=hardest)
+@pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"semi_hard": True}])
+@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
+def test_gradients(args, owner):
+    scores, positives = batch(owner)
+    loss = triplet(**args)
     assert torch.autograd.gradcheck(lambda s: loss(s, positives), (scores,))
 
 
@@ -123,7 +134,7 @@ def test_sampling_follows_the_seed():
     assert draws(1) == draws(1) != draws(2)
 
 
-@pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"ncon": 3}])
+@pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"ncon": 3}, {"semi_hard": True}])
 def test_a_batch_without_negatives_costs_nothing(args):
     scores, positives = batch([0, 0])
     loss = triplet(**args)(scores, positives)
@@ -133,26 +144,16 @@ def test_a_batch_without_negatives_costs_nothing(args):
 
 
 @pytest.mark.parametrize(
-    "args", [{"margin": 0.0}, {"margin": -1.0}, {"ncon": 2, "hardest_negative": True}, {"ncon": -1}]
+    ("args", "told"),
+    [
+        ({"margin": 0.0}, "margin must be above 0"),
+        ({"margin": -1.0}, "margin must be above 0"),
+        ({"ncon": -1}, "ncon must be at least 0"),
+        ({"ncon": 2, "hardest_negative": True}, "hardest_negative and ncon exclude each other"),
+        ({"semi_hard": True, "hardest_negative": True}, "hardest_negative and semi_hard exclude each other"),
+        ({"semi_hard": True, "ncon": 1}, "ncon and semi_hard exclude each other"),
+    ],
 )
-def test_bad_arguments_are_refused(args):
-    with pytest.raises(ConfigError):
+def test_bad_arguments_are_refused(args, told):
+    with pytest.raises(ConfigError, match=told):
         catalog.build("loss", "triplet", args)
-
-
-@pytest.mark.parametrize("name", catalog.names("loss"))
-def test_every_loss_keeps_the_contract(name):
-    module = catalog.load("loss", name)
-    assert module.__doc__
-    assert module.build.__doc__
-    scores, positives = batch(BATCHES["images that come twice"])
-    scores = scores.detach().float().requires_grad_()
-    loss = catalog.build("loss", name, {})
-    value = loss(scores, positives)
-    assert value.shape == ()
-    assert value.item() > 0
-    value.backward()
-    assert scores.grad is not None
-    assert scores.grad.isfinite().all()
-    assert (scores.grad[positives] <= 0).all()  # a step downhill draws pairs together
-    assert loss(100 * positives.float(), positives).item() == pytest.approx(0, abs=1e-6)

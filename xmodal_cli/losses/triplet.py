@@ -2,7 +2,8 @@
 
 For every positive pair (i, c): ``max(0, margin - s(i, c) + s(i, c'))`` over captions c' of other images, and the
 same over other images i' for caption c. All negatives summed: Kiros et al. (arXiv 1411.2539) and Vendrov et al.
-(arXiv 1511.06361); the hardest one only: VSE++ (arXiv 1707.05612); ``ncon`` drawn at random: Kiros' code.
+(arXiv 1511.06361); the hardest one only: VSE++ (arXiv 1707.05612); ``ncon`` drawn at random: Kiros' code; one
+semi-hard negative: FaceNet (arXiv 1503.03832).
 """
 
 from __future__ import annotations
@@ -14,24 +15,38 @@ from torch import Tensor
 class Triplet:
     """(images, captions) scores and positives -> scalar, summed over pairs and both directions."""
 
-    def __init__(self, margin: float, hardest_negative: bool, ncon: int) -> None:
-        self.margin, self.hardest_negative, self.ncon = margin, hardest_negative, ncon
+    def __init__(self, margin: float, hardest_negative: bool, ncon: int, semi_hard: bool) -> None:
+        self.margin, self.hardest_negative, self.ncon, self.semi_hard = margin, hardest_negative, ncon, semi_hard
 
     def __call__(self, scores: Tensor, positives: Tensor) -> Tensor:
         image, caption = positives.nonzero(as_tuple=True)  # the positive pairs
         of_pair = scores[image, caption][:, None]
-        captions = self._reduce(self.margin - of_pair + scores[image], ~positives[image])
-        images = self._reduce(self.margin - of_pair + scores.T[caption], ~positives.T[caption])
+        captions = self._reduce(of_pair, scores[image], ~positives[image])
+        images = self._reduce(of_pair, scores.T[caption], ~positives.T[caption])
         return captions + images
 
-    def _reduce(self, costs: Tensor, negative: Tensor) -> Tensor:
-        """(pairs, rivals) costs, and which rivals are negatives -> scalar."""
-        costs = costs.clamp(min=0) * negative
+    def _reduce(self, of_pair: Tensor, rivals: Tensor, negative: Tensor) -> Tensor:
+        """(pairs, 1) scores of the pairs, (pairs, rivals) scores, and which rivals are negatives -> scalar."""
+        costs = (self.margin - of_pair + rivals).clamp(min=0) * negative
         if self.hardest_negative:
             return costs.amax(1).sum()
+        if self.semi_hard:
+            return costs.gather(1, _semi_hard(of_pair, rivals, negative)).sum()
         if self.ncon:
             return costs.gather(1, _draw(negative, self.ncon)).sum()
         return costs.sum()
+
+
+def _semi_hard(of_pair: Tensor, rivals: Tensor, negative: Tensor) -> Tensor:
+    """(pairs, 1): position of the best negative that scores below the pair, else that of the worst negative.
+
+    The cost of a choice beyond the margin is 0 anyway. Where every negative scores as high as the pair or higher,
+    FaceNet leaves the choice open; the worst-scoring one is that of TensorFlow's ``triplet_semihard_loss``.
+    """
+    below = negative & (rivals < of_pair)
+    best_below = rivals.masked_fill(~below, float("-inf")).argmax(1, keepdim=True)
+    worst = rivals.masked_fill(~negative, float("inf")).argmin(1, keepdim=True)
+    return torch.where(below.any(1, keepdim=True), best_below, worst)
 
 
 def _draw(negative: Tensor, count: int) -> Tensor:
@@ -40,15 +55,18 @@ def _draw(negative: Tensor, count: int) -> Tensor:
     return torch.multinomial(weights, count, replacement=True)
 
 
-def build(margin: float = 0.2, hardest_negative: bool = False, ncon: int = 0) -> Triplet:
-    """``ncon``: number of sampled negatives per pair and direction, 0 for all of them.
+def build(margin: float = 0.2, hardest_negative: bool = False, ncon: int = 0, semi_hard: bool = False) -> Triplet:
+    """All negatives, unless one kind of selection is asked for: ``hardest_negative`` takes one negative per pair and
+    direction, ``semi_hard`` the best one that scores below the pair, ``ncon`` that many drawn at random.
 
-    Raises ValueError for a margin that is not positive, a negative ``ncon``, or both kinds of selection at once.
+    Raises ValueError for a margin that is not positive, a negative ``ncon``, or more than one kind of selection.
     """
     if margin <= 0:
         raise ValueError(f"margin must be above 0, not {margin}")
     if ncon < 0:
         raise ValueError(f"ncon must be at least 0, not {ncon}")
-    if hardest_negative and ncon:
-        raise ValueError("hardest_negative and ncon exclude each other")
-    return Triplet(margin, hardest_negative, ncon)
+    chosen = {"hardest_negative": hardest_negative, "ncon": ncon > 0, "semi_hard": semi_hard}
+    asked = [name for name, wanted in chosen.items() if wanted]
+    if len(asked) > 1:
+        raise ValueError(f"{' and '.join(asked)} exclude each other")
+    return Triplet(margin, hardest_negative, ncon, semi_hard)

@@ -1,0 +1,74 @@
+"""The sigmoid loss against the formula of its paper, pair by pair in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from loss_batches import BATCHES, batch
+
+from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError
+
+
+def sigmoid(**args):
+    return catalog.build("loss", "sigmoid", args).double()
+
+
+def naive(scores, positives, scale, bias):
+    total = 0.0
+    for row, right in zip(scores.tolist(), positives.tolist(), strict=True):
+        for score, is_right in zip(row, right, strict=True):
+            sign = 1 if is_right else -1
+            total -= math.log(1 / (1 + math.exp(-sign * (scale * score + bias))))
+    return total / positives.shape[1]
+
+
+@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("start", [{}, {"scale": 4.0, "bias": 1.5}])
+def test_the_loss_is_that_of_the_loop(owner, seed, start):
+    scores, positives = batch(owner, seed)
+    loss = sigmoid(**start)
+    value = loss(scores, positives)
+    assert value.shape == ()
+    scale, bias = loss.log_scale.exp().item(), loss.bias.item()
+    assert value.item() == pytest.approx(naive(scores, positives, scale, bias), rel=1e-10)
+
+
+def test_it_starts_where_the_paper_starts():
+    loss = sigmoid()
+    assert {name: p.item() for name, p in loss.named_parameters()} == {
+        "log_scale": pytest.approx(math.log(10), rel=1e-6),
+        "bias": -10.0,
+    }
+
+
+def test_gradients_of_scores_scale_and_bias():
+    scores, positives = batch(BATCHES["images that come twice"])
+    loss = sigmoid(scale=3.0, bias=-1.0)
+    inputs = (scores, loss.log_scale, loss.bias)
+    assert torch.autograd.gradcheck(lambda s, *_: loss(s, positives), inputs)
+
+
+def test_two_captions_of_one_image_are_both_right():
+    scores, positives = batch([0, 0, 1])
+    (gradient,) = torch.autograd.grad(sigmoid()(scores, positives), scores)
+    assert (gradient[positives] < 0).all() and (gradient[~positives] > 0).all()
+
+
+def test_large_scores_in_float32_are_those_of_float64():
+    scores, positives = batch(BATCHES["images that come twice"], spread=1000.0)
+    exact = sigmoid()(scores, positives)
+    small = scores.detach().float().requires_grad_()
+    value = sigmoid().float()(small, positives)
+    value.backward()
+    assert value.item() == pytest.approx(exact.item(), rel=1e-5)
+    assert small.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_a_scale_that_is_not_positive_is_refused(scale):
+    with pytest.raises(ConfigError, match="scale must be above 0"):
+        sigmoid(scale=scale)

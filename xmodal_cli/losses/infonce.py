@@ -1,0 +1,76 @@
+"""InfoNCE in both directions, as in CLIP (arXiv 2103.00020), for images with any number of captions.
+
+With ``t`` the scale (1 / temperature), P the positive pairs and N(i) the captions of other images than i::
+
+    cost(i, c) = -log( e^(t s(i,c)) / (e^(t s(i,c)) + sum over c' in N(i) of e^(t s(i,c'))) )
+
+and likewise for the caption against other images; the loss is the mean over P and both directions. Each pair is a
+term of its own, the sum over positives outside the logarithm, as in supervised contrastive learning (SupCon,
+arXiv 2004.11362, its L_out); unlike there, the *other* positives are left out of the denominator, where they would
+count as negatives of each other and two captions of one image would push each other away. The sum inside the
+logarithm (MIL-NCE, arXiv 1912.06430) does not do that either, but is content with one good caption per image.
+With one caption per image all of them are the same, and equal to CLIP's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+
+class InfoNCE(nn.Module):
+    """(images, captions) scores and positives -> scalar, the mean over pairs and both directions.
+
+    ``log_scale`` is a parameter when the scale is learned, and None when it is fixed.
+    """
+
+    def __init__(self, temperature: float, learnable: bool, max_scale: float, label_smoothing: float) -> None:
+        super().__init__()
+        self.scale, self.max_scale, self.label_smoothing = 1 / temperature, max_scale, label_smoothing
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None
+
+    def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
+        logits = self._scale() * scores
+        image, caption = positives.nonzero(as_tuple=True)  # the positive pairs
+        of_pair = logits[image, caption]
+        of_images = self._costs(of_pair, logits, positives, image)
+        of_captions = self._costs(of_pair, logits.T, positives.T, caption)
+        return (of_images.mean() + of_captions.mean()) / 2
+
+    def _scale(self) -> Tensor | float:
+        if self.log_scale is None:
+            return self.scale
+        with torch.no_grad():  # the weight itself, as CLIP does: a clamp in the graph would end its gradient for good
+            self.log_scale.clamp_(max=math.log(self.max_scale))
+        return self.log_scale.exp()
+
+    def _costs(self, of_pair: Tensor, logits: Tensor, positives: Tensor, anchor: Tensor) -> Tensor:
+        """(pairs,) logits of the pairs, (anchors, rivals) logits and positives, each pair's anchor -> (pairs,)."""
+        negatives = logits.masked_fill(positives, torch.finfo(logits.dtype).min)
+        cost = -logsigmoid(of_pair - negatives.logsumexp(1)[anchor])
+        if self.label_smoothing:
+            others = logits.masked_fill(positives, 0).sum(1)[anchor]
+            mean = (of_pair + others) / (1 + (~positives).sum(1)[anchor])
+            cost = cost + self.label_smoothing * (of_pair - mean)
+        return cost
+
+
+def build(
+    temperature: float = 0.05, learnable: bool = False, max_scale: float = 100.0, label_smoothing: float = 0.0
+) -> InfoNCE:
+    """``learnable`` trains the scale from 1 / ``temperature`` on, and never lets it above ``max_scale``;
+    ``label_smoothing`` is the share of the target that is spread over a pair and its negatives alike.
+
+    Raises ValueError for a temperature that is not positive, a smoothing outside [0, 1), or a learnable scale that
+    would start above its maximum.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, not {temperature}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}")
+    if learnable and 1 / temperature > max_scale:
+        raise ValueError(f"temperature {temperature} is a scale of {1 / temperature:g}, above max_scale {max_scale}")
+    return InfoNCE(temperature, learnable, max_scale, label_smoothing)

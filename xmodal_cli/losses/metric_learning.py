@@ -1,0 +1,140 @@
+"""The losses and miners of pytorch-metric-learning that can do with scores, by their own names.
+
+    --set loss.name=metric_learning --set loss.args.loss=MultiSimilarityLoss --set loss.args.miner=BatchHardMiner
+
+That library takes vectors and a distance between them. Here a "vector" is an item's row of scores and the distance
+hands that row back, so that its losses see exactly the scores of the model's own similarity, which they take for
+cosines. Images are the anchors once and captions once; the loss is the mean of both. Labels are images, so two
+captions of one image are each other's negatives nowhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli.errors import ConfigError, UnknownName
+
+# name -> defaults that suit cosines where the library's own are meant for distances
+LOSSES: dict[str, dict[str, Any]] = {
+    "CircleLoss": {},
+    "ContrastiveLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
+    "GeneralizedLiftedStructureLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
+    "IntraPairVarianceLoss": {},
+    "MarginLoss": {"beta": 0.28},  # the cosine of two unit vectors at the library's distance of 1.2
+    "MultiSimilarityLoss": {},
+    "NCALoss": {},
+    "NTXentLoss": {},
+    "SupConLoss": {},
+    "TripletMarginLoss": {},
+}
+MINERS: dict[str, dict[str, Any]] = {
+    "BatchEasyHardMiner": {},
+    "BatchHardMiner": {},
+    "HDCMiner": {},
+    "MultiSimilarityMiner": {},
+    "PairMarginMiner": {"pos_margin": 0.8, "neg_margin": 0.2},
+    "TripletMarginMiner": {},
+    "UniformHistogramMiner": {},
+}
+# arguments that are objects of the library, need labels that last beyond a batch, or compare captions with captions
+WITHHELD = {"self", "distance", "reducer", "embedding_regularizer", "embedding_reg_weight", "collect_stats"}
+WITHHELD |= {"mat_based_loss", "num_classes", "swap"}
+
+
+class MetricLearning(nn.Module):
+    """(images, captions) scores and positives -> scalar, the mean of both directions."""
+
+    def __init__(self, loss: nn.Module, miner: nn.Module | None) -> None:
+        super().__init__()
+        self.loss, self.miner = loss, miner
+
+    def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
+        images = torch.arange(len(positives), device=positives.device)
+        image_of_caption = positives.long().argmax(0)
+        return (self._one_way(scores, images, image_of_caption) + self._one_way(scores.T, image_of_caption, images)) / 2
+
+    def _one_way(self, scores: Tensor, labels: Tensor, other_labels: Tensor) -> Tensor:
+        """(anchors, others) scores and the image of each -> scalar."""
+        mined = None if self.miner is None else self.miner(scores, labels, scores.T, other_labels)
+        value: Tensor = self.loss(scores, labels, mined, scores.T, other_labels)
+        return value
+
+
+def build(
+    loss: str = "NTXentLoss",
+    loss_args: Mapping[str, Any] | None = None,
+    miner: str = "",
+    miner_args: Mapping[str, Any] | None = None,
+) -> MetricLearning:
+    """``loss`` and ``miner`` (none by default) are class names of the library, the others are their arguments.
+
+    Raises UnknownName for a name it does not know, ConfigError for a loss or miner that needs more than scores,
+    ValueError for arguments it cannot work with.
+    """
+    from pytorch_metric_learning import losses, miners
+
+    if miner_args and not miner:
+        raise ValueError("miner_args are given, but no miner")
+    chosen_loss = _part("loss", losses, LOSSES, loss, loss_args or {})
+    chosen_miner = _part("miner", miners, MINERS, miner, miner_args or {}) if miner else None
+    module = MetricLearning(chosen_loss, chosen_miner)
+    _try_out(module)
+    return module
+
+
+def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, args: Mapping[str, Any]) -> nn.Module:
+    """The loss or miner ``name``, computing on scores."""
+    if name not in known and hasattr(module, name):
+        raise ConfigError(
+            f"the {kind} {name} of pytorch-metric-learning needs more than the scores of a batch",
+            f"these work on scores: {', '.join(known)}",
+        )
+    if name not in known:
+        raise UnknownName.of(f"{kind} of pytorch-metric-learning", name, known)
+    factory = getattr(module, name)
+    accepted = {key for base in factory.__mro__ for key in _arguments(base)} - WITHHELD
+    for key in args:
+        if key not in accepted:
+            raise UnknownName.of(f"argument of {name}", key, accepted)
+    part: nn.Module = factory(distance=_scores_as_distance(), **{**known[name], **args})
+    return part
+
+
+def _arguments(base: type) -> set[str]:
+    """The named arguments of the constructor that ``base`` itself defines."""
+    if "__init__" not in vars(base) or base in (nn.Module, object):
+        return set()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {key for key, value in inspect.signature(base).parameters.items() if value.kind in named}
+
+
+def _scores_as_distance() -> nn.Module:
+    """The library's cosine, but for rows of scores that it is given in place of vectors."""
+    from pytorch_metric_learning.distances import CosineSimilarity
+
+    class Scores(CosineSimilarity):  # type: ignore[misc]
+        def maybe_normalize(self, embeddings: Tensor, dim: int = 1) -> Tensor:
+            return embeddings
+
+        def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
+            return query_emb.clone()  # some miners write into it
+
+    return Scores()
+
+
+def _try_out(module: MetricLearning) -> None:
+    """Raise ValueError where the arguments do not work: the library looks at most of them only when it computes."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        positives = torch.eye(3, dtype=torch.bool)
+        try:
+            value = module(0.9 * torch.eye(3), positives)
+        except Exception as error:
+            raise ValueError(f"these arguments do not work: {error or type(error).__name__}") from error
+    if not value.isfinite():
+        raise ValueError("with these arguments the loss is not a finite number")
