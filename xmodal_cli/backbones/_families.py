@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from xmodal_cli import catalog
-from xmodal_cli.errors import ConfigError, MissingData, UnknownName
-from xmodal_cli.paths import models_dir
-from xmodal_cli.types import ImageBackbone
+from xmodal_cli.backbones._names import local_weights, split
+from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.types import FeatureMeta, ImageBackbone
+
+if TYPE_CHECKING:
+    from torch import nn
 
 KINDS = ("global", "grid", "regions")
 CROPS = (1, 10)
@@ -43,19 +46,28 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
     ConfigError, MissingData, BadData, DownloadError.
     """
     check_request(name, kind, crops)
-    base, file = _split(name)
-    backbone: ImageBackbone = _family(name).build(base, kind, crops, _local_weights(file) if file else None)
+    base, file = split(name)
+    backbone: ImageBackbone = _family(name).build(base, kind, crops, local_weights(file) if file else None)
     backbone.meta = replace(backbone.meta, backbone=name)
     return backbone
 
 
-def _split(name: str) -> tuple[str, str]:
-    base, _, file = name.partition("@")
-    return base, file
+def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMeta]:
+    """The network of ``build_backbone`` for training: uint8 pixels (n, 3, side, side) -> features, with gradients.
+
+    In evaluation mode, on the CPU, in float32; ``FeatureMeta.preprocessing["side"]`` is the side it wants. Raises
+    what ``build_backbone`` raises, and ConfigError for a family that is no single network.
+    """
+    from xmodal_cli.backbones._network import NetworkBackbone
+
+    backbone = build_backbone(name, kind)
+    if not isinstance(backbone, NetworkBackbone):
+        raise ConfigError(f"{name} cannot be trained from pixels", "use its features, or another backbone")
+    return backbone.tower, backbone.meta
 
 
 def _family(name: str) -> ModuleType:
-    base, _ = _split(name)
+    base, _ = split(name)
     for family in _families():
         if family.claims(base):
             return family
@@ -64,11 +76,3 @@ def _family(name: str) -> ModuleType:
 
 def _families() -> list[ModuleType]:
     return [catalog.load("backbone", name) for name in catalog.names("backbone")]
-
-
-def _local_weights(file: str) -> Path:
-    given = Path(file).expanduser()
-    for path in (given, models_dir() / given):
-        if path.is_file():
-            return path.resolve()
-    raise MissingData(f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}")

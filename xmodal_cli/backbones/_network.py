@@ -1,4 +1,4 @@
-"""What every family ends in: a network, how it wants its pictures, and the record of both."""
+"""What most families end in: a network, how it wants its pictures, and the record of both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NetworkBackbone:
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, meta: FeatureMeta, weights_file: Path) -> None:
         self.meta = meta
         self.weights_file: Path | None = weights_file
-        self._network = network.eval()
+        self.tower = PixelTower(network.eval(), preprocessing)
         self._preprocessing = preprocessing
         self._device, self._dtype = torch.device("cpu"), torch.float32
 
@@ -32,13 +32,29 @@ class NetworkBackbone:
     def to(self, device: str, dtype: torch.dtype) -> None:
         # the whole network in bfloat16 is faster than autocast and as near to float32 (cosine 0.997 or more)
         self._device, self._dtype = torch.device(device), dtype
-        self._network.to(self._device, dtype).to(memory_format=torch.channels_last)
+        self.tower.network.to(self._device, dtype).to(memory_format=torch.channels_last)
 
     def encode(self, pixels: Tensor) -> Tensor:
         with torch.inference_mode():
             moved = pixels.to(self._device, non_blocking=True)
-            output: Tensor = self._network(self._preprocessing.normalise(moved, self._dtype))
+            output: Tensor = self.tower.network(self._preprocessing.normalise(moved, self._dtype))
             return output
+
+
+class PixelTower(nn.Module):
+    """(pictures, 3, height, width) uint8 -> features (pictures, dim) or (pictures, cells, dim), with gradients.
+
+    The parameters are those of ``network``; what the pictures are normalised with moves along and is not saved.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self._preprocessing = preprocessing
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.network(self._preprocessing.normalise(pixels, torch.float32))
+        return features
 
 
 def assemble(
@@ -46,7 +62,7 @@ def assemble(
 ) -> NetworkBackbone:
     """Wrap ``network``; its width is found by showing it one grey picture."""
     network.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: what a network caches here must serve training too
         dim = network(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
     meta = FeatureMeta(name, fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
     return NetworkBackbone(network, preprocessing, meta, weights_file)

@@ -81,8 +81,11 @@ def torch_hub_file(url: str) -> Path:
     return target
 
 
-def hugging_face_file(repo: str, names: Sequence[str], backbone: str) -> Path:
-    """The first of ``names`` that ``repo`` has, from the Hugging Face cache or hub. Raises DownloadError."""
+def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = "") -> Path:
+    """The first of ``names`` that ``repo`` has, from the Hugging Face cache or hub. Raises DownloadError.
+
+    ``what`` is the backbone they are of, or with ``remedy`` anything else that a person needs from there.
+    """
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -90,8 +93,8 @@ def hugging_face_file(repo: str, names: Sequence[str], backbone: str) -> Path:
         with contextlib.suppress(LocalEntryNotFoundError, FileNotFoundError):
             return Path(hf_hub_download(repo, name, local_files_only=True))
     url = hf_hub_url(repo, names[0])
-    hint = f"download {url} and name the backbone {backbone}@FILE, or put the file into the Hugging Face cache"
-    with _download_errors(backbone, hint):
+    remedy = remedy or f"name the backbone {what}@FILE, or put the file into the Hugging Face cache"
+    with _download_errors(what, f"download {url} and {remedy}"):
         _reach(url)
         for name in names:
             with contextlib.suppress(EntryNotFoundError):

@@ -1,9 +1,10 @@
-"""The image towers of open_clip, as ``open_clip/ARCH/TAG`` (``open_clip/ViT-B-32/laion2b_s34b_b79k``).
+"""The towers of open_clip, as ``open_clip/ARCH/TAG`` (``open_clip/ViT-B-32/laion2b_s34b_b79k``).
 
 ``global`` is the vector that CLIP compares with texts, before normalisation; ``grid`` the patch
 tokens of a vision transformer after its last norm, before projection. Weights come from the hub that
 open_clip names for the tag, or from a local checkpoint: ``open_clip/ARCH@FILE``, or
-``open_clip/ARCH/TAG@FILE`` where the tag decides activation, mean and deviation.
+``open_clip/ARCH/TAG@FILE`` where the tag decides activation, mean and deviation. ``text_tower`` is the
+other side of the same weights; with it a name is a whole matcher.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.errors import ConfigError, UnknownName
-from xmodal_cli.types import ImageBackbone
+from xmodal_cli.backbones._names import local_weights, split
+from xmodal_cli.errors import ConfigError, DownloadError, UnknownName
+from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from xmodal_cli.backbones._preprocess import Preprocessing
 
 PREFIX = "open_clip/"
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -34,17 +38,60 @@ def claims(name: str) -> bool:
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
     """The image tower with the weights of ``weights``, or with those that open_clip names for the tag."""
     from xmodal_cli.backbones._network import assemble
-    from xmodal_cli.backbones._preprocess import Preprocessing
 
+    arch, config, file = _source(name, weights)
+    visual = _model(arch, file, config).visual
+    network = _grid(visual, name) if kind == "grid" else visual
+    return assemble(network, _preprocessing(arch, config, crops), name, kind, file)
+
+
+def text_tower(name: str) -> tuple[nn.Module, str]:
+    """(tokens (n, longest) int64, lengths (n,)) -> (n, dim) as ``encode_text`` gives, and its tokenizer's JSON.
+
+    In evaluation mode, on the CPU, in float32; ``name`` may end in ``@FILE``. Raises what ``build_backbone`` raises.
+    """
+    from xmodal_cli.backbones._clip_text import TextTower
+    from xmodal_cli.backbones._clip_tokenizer import tokenizer_json
+
+    base, given = split(name)
+    arch, config, file = _source(base, local_weights(given) if given else None)
+    tokenizer = tokenizer_json(_settings(arch)["text_cfg"], name)
+    tower = TextTower(_model(arch, file, config), tokenizer.context_length, tokenizer.pad_id)
+    return tower.eval(), tokenizer.json
+
+
+def matcher_meta(name: str) -> tuple[FeatureMeta, Path]:
+    """What ``build_backbone(name).meta`` is, and the weights file, without building the network."""
+    from xmodal_cli.backbones._weights import fingerprint
+
+    base, given = split(name)
+    arch, config, file = _source(base, local_weights(given) if given else None)
+    facts = _preprocessing(arch, config, 1).facts()
+    return FeatureMeta(name, fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
+
+
+def _source(name: str, weights: Path | None) -> tuple[str, dict[str, Any], Path]:
+    """The architecture, open_clip's record of the tag, and the weights file of a name without ``@FILE``."""
     arch, _, tag = name.removeprefix(PREFIX).partition("/")
     config = _pretrained(arch, tag, weights)
-    file = weights or _published_file(name, config)
-    visual = _tower(arch, file, config)
-    facts: dict[str, Any] = visual.preprocess_cfg
-    size = facts["size"] if isinstance(facts["size"], int) else facts["size"][0]
-    mean, std = (config.get(key) or facts[key] for key in ("mean", "std"))
-    network = _grid(visual, name) if kind == "grid" else visual
-    return assemble(network, Preprocessing(size, tuple(mean), tuple(std), crops), name, kind, file)
+    return arch, config, weights or _published_file(name, config)
+
+
+def _settings(arch: str) -> dict[str, Any]:
+    """open_clip's configuration of an architecture: ``embed_dim``, ``vision_cfg``, ``text_cfg``."""
+    import open_clip
+
+    return dict(open_clip.get_model_config(arch))
+
+
+def _preprocessing(arch: str, config: dict[str, Any], crops: int) -> Preprocessing:
+    import open_clip
+
+    from xmodal_cli.backbones._preprocess import Preprocessing
+
+    size = _settings(arch)["vision_cfg"].get("image_size", 224)
+    mean, std = config.get("mean") or open_clip.OPENAI_DATASET_MEAN, config.get("std") or open_clip.OPENAI_DATASET_STD
+    return Preprocessing(size if isinstance(size, int) else size[0], tuple(mean), tuple(std), crops)
 
 
 def _pretrained(arch: str, tag: str, weights: Path | None) -> dict[str, Any]:
@@ -70,15 +117,23 @@ def _published_file(name: str, config: dict[str, Any]) -> Path:
     return torch_hub_file(str(config["url"]))
 
 
-def _tower(arch: str, file: Path, config: dict[str, Any]) -> Any:
+def _model(arch: str, file: Path, config: dict[str, Any]) -> Any:
+    """Both towers, ``visual`` and ``text``, with the weights of ``file``, in evaluation mode."""
     import open_clip
 
     from xmodal_cli.backbones._weights import weights_errors
 
     quick = bool(config.get("quick_gelu", False))
-    with weights_errors(file):
-        model = open_clip.create_model(arch, pretrained=str(file), force_quick_gelu=quick, pretrained_text=False)
-    return model.visual
+    try:
+        with weights_errors(file):
+            model = open_clip.create_model(arch, pretrained=str(file), force_quick_gelu=quick, force_custom_text=True)
+    except OSError as error:  # transformers' word for a configuration that it cannot reach
+        wanted = _settings(arch)["text_cfg"].get("hf_model_name")
+        if wanted is None:
+            raise
+        hint = f"put config.json of {wanted} into the Hugging Face cache"
+        raise DownloadError(f"the text tower of {arch} needs {wanted}: {str(error)[:200]}", hint) from error
+    return model.eval()
 
 
 def _grid(visual: Any, name: str) -> nn.Module:

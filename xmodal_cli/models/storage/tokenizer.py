@@ -1,7 +1,8 @@
-"""Words to numbers and back: a word-level vocabulary kept as a `tokenizers` JSON. Knows no model.
+"""Sentences to numbers, as a `tokenizers` JSON says: our own word-level one, or that of a pretrained text tower.
 
-Words are lower-cased runs of letters, digits and inner apostrophes; punctuation is dropped, as in
-Karpathy's tokens.
+In our own, words are lower-cased runs of letters, digits and inner apostrophes; punctuation is dropped, as in
+Karpathy's tokens. A pretrained one (BERT, CLIP) brings its own rules, special tokens and longest sentence. Knows no
+model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Tokenizer:
     """A vocabulary and the rules that cut a sentence into its words."""
 
     def __init__(self, rust: RustTokenizer) -> None:
+        rust.no_padding()  # sentences leave here as long as they are; `pad` evens them out
         self._rust = rust
+        self._is_word_level = isinstance(rust.model, models.WordLevel)
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> Tokenizer:
@@ -56,23 +59,33 @@ class Tokenizer:
         return int(self._rust.get_vocab_size())
 
     def words(self, sentence: str) -> list[str]:
-        """The words of a sentence, lower-cased, known or not."""
+        """The words of a sentence, lower-cased, known or not. Of a word-level vocabulary only."""
         normalized = self._rust.normalizer.normalize_str(sentence)
         return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """The words of a sentence that the vocabulary lacks."""
+        """The words of a sentence that the vocabulary lacks; none where it is made of parts of words."""
+        if not self._is_word_level:
+            return []
         return [word for word in self.words(sentence) if self._rust.token_to_id(word) is None]
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """One list of ids per sentence, between START and END."""
+        """One list of ids per sentence: between START and END, or as the JSON's own post-processor has it.
+
+        A tokenizer that knows a longest sentence cuts longer ones before it adds the end token, which is always there.
+        """
+        if self._rust.post_processor is not None:
+            return [item.ids for item in self._rust.encode_batch_fast(list(sentences))]
         start, end = SPECIALS.index(START), SPECIALS.index(END)
         encoded: list[Any] = self._rust.encode_batch_fast(list(sentences), add_special_tokens=False)
         return [[start, *item.ids, end] for item in encoded]
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of ids -> (sentences, longest) int64 padded with 0, and (sentences,) int64 lengths."""
+    """Lists of ids -> (sentences, longest) int64 padded with 0, and (sentences,) int64 lengths.
+
+    0 may be a word of a pretrained vocabulary: the lengths tell what is padding, never the number.
+    """
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
     tokens = np.zeros((len(rows), int(lengths.max(initial=0))), dtype=np.int64)
     for position, row in enumerate(rows):

@@ -1,0 +1,35 @@
+"""A text tower of open_clip as a module of sentences as they leave a tokenizer: ids, and how many of them count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class TextTower(nn.Module):
+    """(captions, longest) int64, (captions,) int64 -> (captions, dim), what open_clip's ``encode_text`` gives.
+
+    ``logit_scale`` is the logarithm of what the model multiplies cosines by, ``logit_bias`` what it adds (SigLIP) or
+    None: where its training ended, for those who go on with it.
+    """
+
+    def __init__(self, model: nn.Module, context_length: int, pad_id: int) -> None:
+        """``model`` is open_clip's, with its text side in one module (``force_custom_text``)."""
+        super().__init__()
+        self.text: Any = model.text
+        self.context_length, self.pad_id = context_length, pad_id
+        weights = model.state_dict()
+        self.logit_scale = float(weights["logit_scale"])
+        self.logit_bias = float(weights["logit_bias"]) if "logit_bias" in weights else None
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Pads to the context length with the id that the tower was trained to see there."""
+        width = min(tokens.shape[1], self.context_length)
+        padded = tokens.new_full((len(tokens), self.context_length), self.pad_id)
+        inside = torch.arange(width, device=tokens.device)[None, :] < lengths.to(tokens.device)[:, None]
+        padded[:, :width] = torch.where(inside, tokens[:, :width], self.pad_id)
+        output: Tensor | tuple[Tensor, ...] = self.text(padded)
+        vectors: Tensor = output[0] if isinstance(output, tuple) else output  # CoCa's gives its tokens too
+        return vectors

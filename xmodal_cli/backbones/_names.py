@@ -1,0 +1,30 @@
+"""The parts of a backbone's name: ``NAME@FILE`` takes its weights from a local file. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmodal_cli.errors import MissingData
+from xmodal_cli.paths import models_dir
+
+
+def split(name: str) -> tuple[str, str]:
+    """The name proper, and the file or ""."""
+    base, _, file = name.partition("@")
+    return base, file
+
+
+def local_weights(file: str) -> Path:
+    """``file`` as given, else in the models folder of XMODAL_HOME. Raises MissingData."""
+    given = Path(file).expanduser()
+    for path in (given, models_dir() / given):
+        if path.is_file():
+            return path.resolve()
+    raise MissingData(f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}")
+
+
+def lasting(name: str) -> str:
+    """The name under which the same weights are found from any folder: a file given from here gets its full path."""
+    base, file = split(name)
+    given = Path(file).expanduser()
+    return f"{base}@{given.resolve()}" if file and given.is_file() else name
