@@ -56,3 +56,31 @@ def real_data() -> Path:
     if not (folder / "f8k").is_dir():
         pytest.skip(f"the Flickr8k files are not at {folder}; set XMODAL_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def tiny_clip(tmp_path: Path) -> Callable[..., tuple[str, Any]]:
+    """``tiny_clip(kind, changes)``: the name ``open_clip/ARCH@FILE`` of a tiny model of random weights, and itself."""
+
+    def make(kind: str = "plain", changes: dict[str, Any] | None = None) -> tuple[str, Any]:
+        import open_clip
+        import torch
+        from safetensors.torch import save_file
+
+        text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+        vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32}
+        changes = dict(changes or {})
+        text |= changes.pop("text_cfg", {})
+        arch = f"xmodal-tiny-{kind}"
+        config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, **changes}
+        (tmp_path / f"{arch}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(tmp_path / f"{arch}.json")
+        torch.manual_seed(0)
+        network = open_clip.create_model(arch).eval()
+        for parameter in network.parameters():  # as they come, its vectors are all much alike
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        weights = tmp_path / f"{arch}.safetensors"
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+        return f"open_clip/{arch}@{weights}", network
+
+    return make

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import socket
 import subprocess
 import sys
 
@@ -22,21 +21,6 @@ from xmodal_cli.errors import BadData, ConfigError, DownloadError, MissingData, 
 @pytest.fixture
 def pixels():
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8))
-
-
-@pytest.fixture
-def offline(monkeypatch, tmp_path):
-    """No name resolves, and every cache is empty."""
-
-    def refuse(*args, **kwargs):
-        raise socket.gaierror("no network here")
-
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
-    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
 
 
 def shake(network):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.backbones._preprocess import Preprocessing
-from xmodal_cli.backbones._weights import fingerprint
+from xmodal_cli.backbones._weights import known_fingerprint
 from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def assemble(
     network.eval()
     with torch.no_grad():  # not inference_mode: what a network caches here must serve training too
         dim = network(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
-    meta = FeatureMeta(name, fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
+    meta = FeatureMeta(name, known_fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
     return NetworkBackbone(network, preprocessing, meta, weights_file)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from xmodal_cli.backbones._preprocess import Preprocessing
 
 PREFIX = "open_clip/"
+CLIP_VOCAB_SIZE = 49408
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -62,12 +63,18 @@ def text_tower(name: str) -> tuple[nn.Module, str]:
 
 def matcher_meta(name: str) -> tuple[FeatureMeta, Path]:
     """What ``build_backbone(name).meta`` is, and the weights file, without building the network."""
-    from xmodal_cli.backbones._weights import fingerprint
+    from xmodal_cli.backbones._weights import known_fingerprint
 
     base, given = split(name)
     arch, config, file = _source(base, local_weights(given) if given else None)
     facts = _preprocessing(arch, config, 1).facts()
-    return FeatureMeta(name, fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
+    return FeatureMeta(name, known_fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
+
+
+def vocab_size(name: str) -> int:
+    """Number of ids that the text tower knows."""
+    arch = split(name)[0].removeprefix(PREFIX).partition("/")[0]
+    return int(_settings(arch)["text_cfg"].get("vocab_size", CLIP_VOCAB_SIZE))
 
 
 def _source(name: str, weights: Path | None) -> tuple[str, dict[str, Any], Path]:

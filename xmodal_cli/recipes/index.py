@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.errors import BadModel, ConfigError, DownloadError, IncompatibleFeatures, MissingData
 from xmodal_cli.recipes import models
 from xmodal_cli.retrieval import shelf
 from xmodal_cli.retrieval.index import IndexModel, is_index, read_card
@@ -75,7 +75,7 @@ def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
     if asked is None and own is not None:
         try:
             return _described(own.source)
-        except MissingData:
+        except (MissingData, DownloadError):
             return own  # nothing may have to be computed; if so, loading it says what is missing
     if asked is None:
         latest = models.latest_model()
@@ -92,7 +92,7 @@ def _described(what: str) -> IndexModel:
     found = models.describe_model(what)
     if found.kind != "matcher":
         raise BadModel(f"{what} is a {found.kind}, not a matcher", "an index needs a matcher; see xmodal models list")
-    return IndexModel(found.name, str(found.path), found.fingerprint, found.similarity, found.embed_dim, found.meta)
+    return IndexModel(found.name, found.source, found.fingerprint, found.similarity, found.embed_dim, found.meta)
 
 
 def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""Models by name: find them, describe them, load them ready to embed pictures' features and sentences."""
+"""Models by name: find them, describe them, load them ready to embed pictures' features and sentences.
+
+A name is a run, a file, or ``open_clip/ARCH/TAG``, which needs no training (``zero_shot.py``).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from xmodal_cli.errors import BadModel, MissingData, UnknownName, XmodalError
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_header, read_tensors
 from xmodal_cli.paths import models_dir, runs_dir
+from xmodal_cli.recipes import zero_shot
 from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
@@ -25,7 +29,10 @@ IMAGE_BATCH = 4096  # features projected at once
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a model file's header says, in short."""
+    """What a model file's header says, in short; for ``open_clip/...`` names what it would say.
+
+    ``source`` finds the model again, from any folder; ``path`` is the file with the weights.
+    """
 
     name: str
     path: Path
@@ -35,6 +42,7 @@ class ModelSummary:
     embed_dim: int
     meta: FeatureMeta
     header: ModelHeader
+    source: str
 
 
 @dataclass(frozen=True)
@@ -148,11 +156,20 @@ def latest_model() -> Path | None:
 
 
 def describe_model(what: str) -> ModelSummary:
-    """What the header says; no weights are read, torch is not imported. Raises MissingData, BadModel, UnknownName."""
+    """What the header says; no weights are read, torch is not imported but for a new ``open_clip/...`` name.
+
+    Raises MissingData, BadModel, UnknownName, DownloadError.
+    """
+    if zero_shot.claims(what):
+        name, file, header = zero_shot.describe(what)
+        return _summary(name, file, header, name)
     file = find_model(what).resolve()
-    header = read_header(file)
+    return _summary(file.parent.name if file.name == MODEL_FILE else file.stem, file, read_header(file), str(file))
+
+
+def _summary(name: str, file: Path, header: ModelHeader, source: str) -> ModelSummary:
     return ModelSummary(
-        name=file.parent.name if file.name == MODEL_FILE else file.stem,
+        name=name,
         path=file,
         kind=header.kind,
         fingerprint=header.fingerprint,
@@ -160,26 +177,32 @@ def describe_model(what: str) -> ModelSummary:
         embed_dim=int(header.architecture["embed_dim"]),
         meta=header.meta,
         header=header,
+        source=source,
     )
 
 
 def load_matcher(what: str, device: str = "auto", precision: str = "auto") -> LoadedMatcher:
-    """A matcher with its weights, in evaluation mode. Raises MissingData, BadModel, UnknownName."""
-    from xmodal_cli.models.storage.tokenizer import Tokenizer
-    from xmodal_cli.recipes.assembly import build_matcher
+    """A matcher with its weights, in evaluation mode. Raises MissingData, BadModel, UnknownName, DownloadError."""
     from xmodal_cli.recipes.device import pick_device, pick_dtype
 
     summary = describe_model(what)
     if summary.kind != "matcher":
         raise BadModel(f"{what} is a {summary.kind}, not a matcher", "`xmodal models list` shows the matchers")
+    model, tokenizer = zero_shot.build(summary.name) if zero_shot.claims(what) else _from_file(summary)
+    place = pick_device(device)
+    return LoadedMatcher(summary, model.eval().to(place), tokenizer, place, pick_dtype(precision, place))
+
+
+def _from_file(summary: ModelSummary) -> tuple[Any, Tokenizer]:
+    from xmodal_cli.models.storage.tokenizer import Tokenizer
+    from xmodal_cli.recipes.assembly import build_matcher
+
     model = build_matcher(summary.header.architecture)
     try:
         model.load_state_dict(read_tensors(summary.path))
     except RuntimeError as error:
         raise BadModel(f"{summary.path} does not hold the weights its header promises", str(error)[:200]) from error
-    place = pick_device(device)
-    tokenizer = Tokenizer.from_json(summary.header.tokenizer)
-    return LoadedMatcher(summary, model.eval().to(place), tokenizer, place, pick_dtype(precision, place))
+    return model, Tokenizer.from_json(summary.header.tokenizer)
 
 
 def list_models() -> list[dict[str, Any]]:

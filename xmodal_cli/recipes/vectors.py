@@ -15,6 +15,7 @@ import numpy as np
 from xmodal_cli import paths
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.recipes import zero_shot
 from xmodal_cli.recipes.features import Computing, features_for
 from xmodal_cli.types import ImageTextDataset
 
@@ -108,6 +109,9 @@ def _target(out: Path | None, name: str) -> Path:
 
 def _word(model: str) -> str:
     """A model's name as part of a file's name."""
+    if zero_shot.claims(model):
+        name, _, file = model.partition("@")
+        return "-".join([*name.split("/"), *([Path(file).stem] if file else [])])
     path = Path(model)
     return path.parent.name if path.name == "model.safetensors" else path.stem if path.suffix else path.name
 
