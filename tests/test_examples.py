@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,7 +24,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"python_api", "infonce"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"python_api", "unified"}
 
 
 @pytest.mark.slow
@@ -36,28 +39,47 @@ def test_the_python_api_from_pictures_to_search(
     assert [line.split()[0] for line in hits] == ["1", "2", "3"]
 
 
-def test_a_loss_of_ones_own_is_found_and_agrees_with_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
+@pytest.fixture
+def unified(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Build the example's loss by its name, as if its file stood among the losses."""
     from xmodal_cli import catalog
 
-    monkeypatch.setitem(sys.modules, "xmodal_cli.losses.infonce", load("infonce"))
-    real = catalog.path
-    monkeypatch.setattr(
-        catalog,
-        "path",
-        lambda kind, name: catalog.PACKAGE / "losses/infonce.py" if name == "infonce" else real(kind, name),
-    )
-    loss = catalog.build("loss", "infonce", {"temperature": 0.5})
-    scores = torch.randn(5, 5, dtype=torch.float64)
-    right = torch.arange(5)
-    expected = torch.nn.functional.cross_entropy(scores / 0.5, right)
-    expected = expected + torch.nn.functional.cross_entropy(scores.T / 0.5, right)
-    assert torch.allclose(loss(scores, torch.eye(5, dtype=torch.bool)), expected)
+    file, real = catalog.PACKAGE / "losses/unified.py", catalog.path
+    monkeypatch.setitem(sys.modules, "xmodal_cli.losses.unified", load("unified"))
+    monkeypatch.setattr(catalog, "path", lambda kind, name: file if name == "unified" else real(kind, name))
+    return lambda **args: catalog.build("loss", "unified", args)
+
+
+def scores_of_nine_captions() -> tuple[Any, Any]:
+    """Random scores and positives; five images, one with three captions, two with two."""
+    import torch
+
+    owner = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3, 4])
+    scores = torch.randn(5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return scores, owner[None, :] == torch.arange(5)[:, None]
+
+
+def test_a_loss_of_ones_own_is_found_and_is_that_of_the_formula(unified: Callable[..., Any]) -> None:
+    scores, positives = scores_of_nine_captions()
+    total = 0.0
+    for i, c in positives.nonzero().tolist():
+        for rivals in (scores[i][~positives[i]], scores[:, c][~positives[:, c]]):
+            total += math.log(1 + sum(math.exp(4 * (0.3 - float(scores[i, c]) + n)) for n in rivals.tolist())) / 4
+    assert unified(margin=0.3, scale=4.0)(scores, positives).item() == pytest.approx(total / 9, rel=1e-9)
+
+
+def test_the_loss_of_ones_own_lies_between_two_that_are_built_in(unified: Callable[..., Any]) -> None:
+    from xmodal_cli import catalog
+
+    scores, positives = scores_of_nine_captions()
+    hardest = catalog.build("loss", "triplet", {"margin": 0.2, "hardest_negative": True})(scores, positives)
+    assert unified(scale=1e6)(scores, positives).item() == pytest.approx(hardest.item() / 9, rel=1e-5)
+    infonce = catalog.build("loss", "infonce", {"temperature": 0.1})(scores, positives)
+    assert 10 * unified(margin=0.0, scale=10.0)(scores, positives).item() == pytest.approx(2 * infonce.item(), rel=1e-6)
 
 
 def test_the_page_on_extending_shows_the_example() -> None:
     """The loss on the page is the example's code."""
     page = (EXAMPLES.parent / "docs" / "extending.md").read_text(encoding="utf-8")
-    code = (EXAMPLES / "infonce.py").read_text(encoding="utf-8")
-    assert code[code.index("class InfoNCE") :].strip() in page.replace("```", "")
+    code = (EXAMPLES / "unified.py").read_text(encoding="utf-8")
+    assert code[code.index("from __future__") :].strip() in page.replace("```", "")

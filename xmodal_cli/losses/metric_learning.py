@@ -4,8 +4,8 @@
 
 That library takes vectors and a distance between them. Here a "vector" is an item's row of scores and the distance
 hands that row back, so that its losses see exactly the scores of the model's own similarity, which they take for
-cosines. Images are the anchors once and captions once; the loss is the mean of both. Labels are images, so two
-captions of one image are each other's negatives nowhere.
+cosines. Images are the anchors once and captions once; the loss is the mean of both. Labels are images, so captions
+of one image are all positives, to each loss in its own published way (SupConLoss keeps them in its denominator).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ LOSSES: dict[str, dict[str, Any]] = {
     "CircleLoss": {},
     "ContrastiveLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
     "GeneralizedLiftedStructureLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
-    "IntraPairVarianceLoss": {},
     "MarginLoss": {"beta": 0.28},  # the cosine of two unit vectors at the library's distance of 1.2
     "MultiSimilarityLoss": {},
     "NCALoss": {},
@@ -81,6 +80,9 @@ def build(
 
     if miner_args and not miner:
         raise ValueError("miner_args are given, but no miner")
+    for key, given in (("loss_args", loss_args), ("miner_args", miner_args)):
+        if not isinstance(given or {}, Mapping):
+            raise ValueError(f"{key} must be a table, not {given!r}")
     chosen_loss = _part("loss", losses, LOSSES, loss, loss_args or {})
     chosen_miner = _part("miner", miners, MINERS, miner, miner_args or {}) if miner else None
     module = MetricLearning(chosen_loss, chosen_miner)
@@ -90,9 +92,9 @@ def build(
 
 def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, args: Mapping[str, Any]) -> nn.Module:
     """The loss or miner ``name``, computing on scores."""
-    if name not in known and hasattr(module, name):
+    if name not in known and inspect.isclass(getattr(module, name, None)):
         raise ConfigError(
-            f"the {kind} {name} of pytorch-metric-learning needs more than the scores of a batch",
+            f"the {kind} {name} of pytorch-metric-learning asks for more than the scores of a batch",
             f"these work on scores: {', '.join(known)}",
         )
     if name not in known:

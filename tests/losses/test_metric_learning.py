@@ -1,0 +1,209 @@
+"""The adapter against pytorch-metric-learning itself, run on vectors with its own cosine similarity, in float64."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import chain
+
+import pytest
+import torch
+from loss_batches import BATCHES, MANY, batch, terms
+from pytorch_metric_learning import losses, miners
+from pytorch_metric_learning.distances import CosineSimilarity
+from torch.nn.functional import normalize
+
+from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.losses.metric_learning import LOSSES, MINERS
+
+DIM = 6
+ARGS = {
+    "CircleLoss": {"m": 0.3, "gamma": 20},
+    "ContrastiveLoss": {"pos_margin": 0.9, "neg_margin": 0.1},
+    "GeneralizedLiftedStructureLoss": {"neg_margin": 0.2},
+    "MarginLoss": {"beta": 0.4, "nu": 0.1, "learn_beta": True},
+    "MultiSimilarityLoss": {"alpha": 3, "beta": 20, "base": 0.3},
+    "NCALoss": {"softmax_scale": 8},
+    "NTXentLoss": {"temperature": 0.2},
+    "SupConLoss": {"temperature": 0.2},
+    "TripletMarginLoss": {"margin": 0.3, "smooth_loss": True},
+}
+MINER_ARGS = {
+    "BatchEasyHardMiner": {"pos_strategy": "all", "neg_strategy": "hard"},
+    "HDCMiner": {"filter_percentage": 0.3},
+    "MultiSimilarityMiner": {"epsilon": 0.4},
+    "PairMarginMiner": {"pos_margin": 0.6, "neg_margin": -0.1},
+    "TripletMarginMiner": {"margin": 0.3, "type_of_triplets": "semihard"},
+    "UniformHistogramMiner": {"num_bins": 5, "pos_per_bin": 2, "neg_per_bin": 3},
+}
+
+
+def metric_learning(**args):
+    return catalog.build("loss", "metric-learning", args)
+
+
+def vectors(owner, seed=0):
+    """Image and caption vectors that ask for gradients, a caption somewhat like its image."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(max(owner) + 1, DIM, generator=generator, dtype=torch.float64)
+    captions = 0.7 * images[owner] + torch.randn(len(owner), DIM, generator=generator, dtype=torch.float64)
+    return images.requires_grad_(), captions.requires_grad_()
+
+
+def theirs(owner, images, captions, loss, loss_args, miner, miner_args):
+    """The library on the vectors themselves: the mean of both directions."""
+    criterion = getattr(losses, loss)(distance=CosineSimilarity(), **{**LOSSES[loss], **loss_args})
+    miner_args = {**MINERS.get(miner, {}), **miner_args}
+    mine = getattr(miners, miner)(distance=CosineSimilarity(), **miner_args) if miner else None
+    of_images, of_captions = torch.arange(len(images)), torch.tensor(owner)
+    total = 0.0
+    for sides in ((images, of_images, captions, of_captions), (captions, of_captions, images, of_images)):
+        vectors, labels, others, other_labels = sides
+        mined = mine(vectors, labels, others, other_labels) if mine else None
+        total = total + criterion(vectors, labels, mined, others, other_labels) / 2
+    return total
+
+
+def compare(owner, seed, loss, loss_args, miner="", miner_args=None):
+    """Ours on the scores, theirs on the vectors: the same value and the same gradients; returns the value."""
+    images, captions = vectors(owner, seed)
+    positives = torch.tensor(owner)[None, :] == torch.arange(len(images))[:, None]
+    torch.manual_seed(seed)
+    expected = theirs(owner, images, captions, loss, loss_args, miner, miner_args or {})
+    wanted = torch.autograd.grad(expected, (images, captions))
+    torch.manual_seed(seed)
+    adapter = metric_learning(loss=loss, loss_args=loss_args, miner=miner, miner_args=miner_args)
+    torch.manual_seed(seed)
+    value = adapter(normalize(images) @ normalize(captions).T, positives)
+    got = torch.autograd.grad(value, (images, captions))
+    assert value.item() == pytest.approx(expected.item(), abs=1e-9)
+    for ours, other in zip(got, wanted, strict=True):
+        assert torch.allclose(ours, other, rtol=0, atol=1e-9)
+    return value.item()
+
+
+def test_everything_that_is_offered_is_tested():
+    assert set(ARGS) == set(LOSSES)
+    assert set(MINER_ARGS) | {"BatchHardMiner"} == set(MINERS)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("given", [False, True], ids=["defaults", "arguments"])
+def test_a_loss_is_that_of_the_library(loss, owner, given):
+    values = [compare(owner, seed, loss, ARGS[loss] if given else {}) for seed in range(2)]
+    assert min(values) > 0
+
+
+@pytest.mark.parametrize("miner", MINERS)
+@pytest.mark.parametrize("loss", ["NTXentLoss", "TripletMarginLoss", "ContrastiveLoss", "MultiSimilarityLoss"])
+def test_a_miner_is_that_of_the_library(miner, loss):
+    values = [
+        compare(owner, seed, loss, {}, miner, args)
+        for owner in MANY.values()
+        for seed in range(2)
+        for args in ({}, MINER_ARGS.get(miner, {}))
+    ]
+    assert max(values) > 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("miner", ["", "BatchHardMiner", "MultiSimilarityMiner", "TripletMarginMiner"])
+@pytest.mark.parametrize("owner", [BATCHES["one image"], BATCHES["one pair"]])
+def test_a_batch_without_negatives_stays_finite(loss, miner, owner):
+    scores, positives = batch(owner)
+    value = metric_learning(loss=loss, miner=miner)(scores, positives)
+    assert value.shape == () and value.isfinite()
+    value.backward()
+    assert scores.grad.isfinite().all()
+    assert (scores.grad <= 0).all()  # at most, the pairs are drawn together
+
+
+@pytest.mark.parametrize("miner", ["", *MINERS])
+def test_the_scores_are_left_alone(miner):
+    """Some miners write into the matrix that the distance gives them."""
+    scores, positives = batch(BATCHES["one or three, mixed"])
+    before = scores.detach().clone()
+    metric_learning(loss="MultiSimilarityLoss", miner=miner)(scores, positives)
+    assert torch.equal(scores, before)
+
+
+def test_the_default_is_our_own_infonce():
+    scores, positives = batch(BATCHES["one or three, mixed"])
+    ours = catalog.build("loss", "infonce", {"temperature": 0.07})(scores, positives)
+    assert metric_learning()(scores, positives).item() == pytest.approx(ours.item(), rel=1e-9)
+
+
+def test_all_triplets_are_the_violations_of_the_margin():
+    """The library takes the mean of the costs that are not 0, over each direction."""
+    scores, positives = batch(BATCHES["images that come twice"])
+    costs = [[0.2 - own + n for n in rivals if 0.2 - own + n > 0] for own, rivals in terms(scores, positives)]
+    of_images, of_captions = (list(chain.from_iterable(costs[way::2])) for way in (0, 1))
+    expected = (sum(of_images) / len(of_images) + sum(of_captions) / len(of_captions)) / 2
+    loss = metric_learning(loss="TripletMarginLoss", loss_args={"margin": 0.2})
+    assert loss(scores, positives).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_a_loss_learns_is_among_the_parameters():
+    assert list(metric_learning().parameters()) == []
+    loss = metric_learning(loss="MarginLoss", loss_args={"learn_beta": True})
+    assert [name for name, _ in loss.named_parameters()] == ["loss.beta"]
+    scores, positives = batch(BATCHES["images that come twice"])
+    loss(scores, positives).backward()
+    assert loss.loss.beta.grad.item() != 0
+
+
+@pytest.mark.parametrize(
+    ("args", "name"),
+    [
+        *(({"loss": name}, name) for name in ("ArcFaceLoss", "ProxyAnchorLoss", "AngularLoss", "NPairsLoss")),
+        *(({"loss": name}, name) for name in ("VICRegLoss", "CrossBatchMemory", "IntraPairVarianceLoss")),
+        *(({"miner": name}, name) for name in ("AngularMiner", "DistanceWeightedMiner")),
+    ],
+)
+def test_what_cannot_do_with_scores_is_refused_with_what_works(args, name):
+    with pytest.raises(ConfigError) as caught:
+        metric_learning(**args)
+    assert name in caught.value.message and "asks for more than the scores of a batch" in caught.value.message
+    assert caught.value.hint == f"these work on scores: {', '.join(MINERS if 'miner' in args else LOSSES)}"
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        ({"loss": "NTXenLoss"}, "did you mean 'NTXentLoss'?"),
+        ({"loss": "TripletLoss"}, "did you mean 'TripletMarginLoss'?"),
+        ({"miner": "BatchHardMinner"}, "did you mean 'BatchHardMiner'?"),
+        ({"loss_args": {"temprature": 0.1}}, "did you mean 'temperature'?"),
+        ({"miner": "TripletMarginMiner", "miner_args": {"margn": 0.1}}, "did you mean 'margin'?"),
+        ({"loss": "ContrastiveLoss", "loss_args": {"distance": "cosine"}}, "known: neg_margin, pos_margin"),
+        ({"loss": "__name__"}, "known: "),
+    ],
+)
+def test_a_misspelt_name_is_told_the_right_one(args, hint):
+    with pytest.raises(UnknownName) as caught:
+        metric_learning(**args)
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ({"loss_args": {"temperature": "warm"}}, "these arguments do not work"),
+        ({"loss_args": {"temperature": 0.0}}, "not a finite number"),
+        ({"loss_args": 3}, "loss_args must be a table"),
+        ({"miner_args": {"margin": 0.1}}, "no miner"),
+        ({"miner": "BatchEasyHardMiner", "miner_args": {"neg_strategy": "wild"}}, "neg_strategy"),
+        ({"miner": "BatchHardMiner", "miner_args": {"neg_strategy": "easy"}}, "neg_strategy"),
+    ],
+)
+def test_bad_arguments_are_refused(args, told):
+    with pytest.raises(ConfigError, match=told):
+        metric_learning(**args)
+
+
+def test_the_library_is_loaded_by_those_who_use_it_only():
+    code = "import sys, xmodal_cli.losses.metric_learning; print('pytorch_metric_learning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
