@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
 import pytest
 import torch
 from loss_batches import BATCHES, MANY, batch
@@ -102,3 +105,12 @@ def test_it_leaves_its_inputs_alone(name):
     before = scores.detach().clone(), positives.clone()
     build(name)(scores, positives).backward()
     assert torch.equal(scores, before[0]) and torch.equal(positives, before[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_on_extending_lists_it_with_its_arguments(name):
+    page = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+    stem = name.replace("-", "_")
+    (row,) = [r for r in page.read_text(encoding="utf-8").splitlines() if r.startswith(f"| `{stem}` | `")]
+    listed = [cell.split("=")[0] for cell in row.split("|")[2].split("`") if "=" in cell]
+    assert listed == list(inspect.signature(catalog.load("loss", name).build).parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -207,3 +208,8 @@ def test_the_library_is_loaded_by_those_who_use_it_only():
     code = "import sys, xmodal_cli.losses.metric_learning; print('pytorch_metric_learning' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_page_on_extending_lists_all_that_is_offered():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in [*LOSSES, *MINERS])
