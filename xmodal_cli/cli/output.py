@@ -51,7 +51,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 def _is_number(cell: object) -> bool:
     try:
-        return cell is None or float(str(cell).replace(",", "")) is not None
+        return cell is None or float(str(cell).replace(",", "").removeprefix("±")) is not None
     except ValueError:
         return False
 

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xmodal_cli.cli import output
 
 SIDES = ("image_to_text", "text_to_image")
 FIGURES = ("R@1", "R@5", "R@10", "median_rank", "mean_rank")
+FURTHER = ("NDCG@25",)  # only where asked for
 SHORT = {"median_rank": "MedR", "mean_rank": "MeanR"}
 
 
 def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the figures of several models, by name; ``i2t`` is image-to-text, ``t2i`` text-to-image."""
-    columns = ["model"] + [f"{side} {SHORT.get(name, name)}" for side in ("i2t", "t2i") for name in FIGURES] + ["rsum"]
-    rows = [[name, *_cells(result)] for name, result in results.items()]
+    """Print the figures of several models, by name; ``i2t`` is image-to-text, ``t2i`` text-to-image.
+
+    NDCG has its columns where it was computed; a confidence interval is a row below, as half of its width.
+    """
+    names = [
+        *FIGURES,
+        *(name for name in FURTHER if any(name in result[side] for result in results.values() for side in SIDES)),
+    ]
+    columns = ["model"] + [f"{side} {SHORT.get(name, name)}" for side in ("i2t", "t2i") for name in names] + ["rsum"]
+    rows = []
+    for label, result in results.items():
+        rows.append([label, *_cells(result, names)])
+        if "confidence" in result:
+            rows.append(["  95%", *_halves(result["confidence"], names)])
     output.print_table(title, columns, rows)
 
 
@@ -31,10 +43,23 @@ def nest(flat: Mapping[str, float]) -> dict[str, Any]:
     return nested
 
 
-def _cells(result: Mapping[str, Any]) -> list[str]:
-    cells = [_shown(name, result[side][name]) for side in SIDES for name in FIGURES]
+def _cells(result: Mapping[str, Any], names: Sequence[str]) -> list[str | None]:
+    cells = [_shown(name, result[side].get(name)) for side in SIDES for name in names]
     return [*cells, f"{result['rsum']:.1f}"]
 
 
-def _shown(name: str, value: float) -> str:
+def _halves(confidence: Mapping[str, Any], names: Sequence[str]) -> list[str | None]:
+    """Half the width of every interval; ``--json`` has its ends."""
+    ends = [confidence[side].get(name) for side in SIDES for name in names]
+    named = zip([*names, *names, "rsum"], [*ends, confidence["rsum"]], strict=True)
+    return [None if pair is None else f"±{_number(name, (pair[1] - pair[0]) / 2)}" for name, pair in named]
+
+
+def _shown(name: str, value: float | None) -> str | None:
+    return None if value is None else _number(name, value)
+
+
+def _number(name: str, value: float) -> str:
+    if name in FURTHER:
+        return f"{value:.3f}"
     return f"{value:.0f}" if name == "median_rank" and value == int(value) else f"{value:.1f}"

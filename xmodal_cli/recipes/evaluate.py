@@ -12,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures
-from xmodal_cli.recipes.scoring import Embeddings, score_embeddings
+from xmodal_cli.recipes.ensemble import with_ensemble
+from xmodal_cli.recipes.extras import Extras, Judged, add_figures, check_request, write_files
+from xmodal_cli.recipes.scoring import Embeddings, Subject, figures, rank_folds
 from xmodal_cli.types import ImageTextDataset, Reporter, Silent
 
 ARRAYS = ("images", "texts", "image_of_caption")
@@ -27,26 +29,39 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     reporter: Reporter | None = None,
+    extras: Extras | None = None,
 ) -> list[dict[str, Any]]:
     """One dictionary per model or embeddings file, in the order given, shaped as ``xmodal eval --json``.
 
-    ``data`` may be None for embeddings files, which hold all that is needed. Raises XmodalError kinds for unknown
-    models or data, features of another backbone, files that cannot be read.
+    ``data`` may be None for embeddings files, which hold all that is needed. An ensemble, where ``extras`` asks for
+    one, comes last. Raises XmodalError kinds for unknown models or data, features of another backbone, files that
+    cannot be read, models that make no ensemble.
     """
+    extras = extras or Extras()
+    check_request(what, data, extras)
     dataset = load_dataset(data) if data is not None else None
-    results = []
-    for item in what:
-        if is_embeddings(item):
-            vectors = read_embeddings(Path(item))
-            _check_counts(item, vectors, dataset, split)
-            name = Path(item).name
-        else:
-            if dataset is None:
-                raise ConfigError(f"{item} is a model, and a model needs data", "add --data, for example --data f8k")
-            name, vectors = _embed(item, dataset, split, device, precision, reporter or Silent())
-        head = {"model": name, "data": data, "split": split if data is not None else None}
-        results.append({**head, **score_embeddings(vectors, folds)})
+    subjects = (_subject(item, dataset, split, device, precision, reporter or Silent()) for item in what)
+    results, kept = [], []
+    for subject in with_ensemble(subjects) if extras.ensemble else subjects:
+        folds_of_it = rank_folds(subject.vectors, folds)
+        head = {"model": subject.name, "data": data, "split": split if data is not None else None}
+        results.append({**head, **add_figures(figures(subject.vectors, folds_of_it), subject, folds_of_it, extras)})
+        if extras.writes:
+            kept.append(Judged(subject, folds_of_it, results[-1]))
+    write_files(kept, extras)
     return results
+
+
+def _subject(
+    item: str, dataset: ImageTextDataset | None, split: str, device: str, precision: str, reporter: Reporter
+) -> Subject:
+    """The vectors of one thing to evaluate, and what they are vectors of."""
+    if is_embeddings(item):
+        vectors = read_embeddings(Path(item))
+        return Subject(Path(item).name, vectors, _part_of(item, vectors, dataset, split))
+    if dataset is None:
+        raise ConfigError(f"{item} is a model, and a model needs data", "add --data, for example --data f8k")
+    return _embed(item, dataset, split, device, precision, reporter)
 
 
 def is_embeddings(what: str) -> bool:
@@ -96,20 +111,22 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows / np.maximum(lengths, 1e-12))
 
 
-def _check_counts(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> None:
+def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> ImageTextDataset | None:
+    """The images and captions an embeddings file holds; None where there is no telling which captions they are."""
     if dataset is None:
-        return
-    expected = len(dataset.select(split).examples)
-    if len(vectors.images) != expected:
+        return None
+    part = dataset.select(split)
+    if len(vectors.images) != len(part.examples):
         raise IncompatibleFeatures(
-            f"{item} holds {len(vectors.images)} images, {split} of {dataset.name} has {expected}",
+            f"{item} holds {len(vectors.images)} images, {split} of {dataset.name} has {len(part.examples)}",
             "name the split it was made of with --split, or leave --data out",
         )
+    return part if np.array_equal(vectors.image_of_caption, part.image_of_caption) else None
 
 
 def _embed(
     item: str, dataset: ImageTextDataset, split: str, device: str, precision: str, reporter: Reporter
-) -> tuple[str, Embeddings]:
+) -> Subject:
     from xmodal_cli.recipes.models import load_matcher
     from xmodal_cli.recipes.splits import captioned, with_features
 
@@ -122,4 +139,4 @@ def _embed(
             "evaluate on data with the same features, or train a model on these",
         )
     images, texts = loaded.embed_features(features.values), loaded.embed_texts(part.captions)
-    return loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity)
+    return Subject(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity), part)

@@ -11,6 +11,7 @@ import numpy as np
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.retrieval.ranks import Ranks, check_vectors, compute_ranks
+from xmodal_cli.types import ImageTextDataset
 
 DIRECTIONS = ("image_to_text", "text_to_image")
 RECALLS = (1, 5, 10)
@@ -27,26 +28,61 @@ class Embeddings:
     similarity: str
 
 
-def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
-    """Counts, protocol, both directions and rsum, as ``xmodal eval --json`` prints them.
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: its name, its vectors, and what they are vectors of where ``--data`` tells it.
 
-    With ``folds``, the images are cut into that many runs of equal length, and every figure is the mean over them.
+    ``part`` holds one example per row of ``vectors.images``, whose captions are the rows of ``vectors.texts``.
+    """
+
+    name: str
+    vectors: Embeddings
+    part: ImageTextDataset | None = None
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Some images of a split and their captions, ranked among themselves.
+
+    ``images`` (images,) and ``captions`` (captions,) are their rows in the whole split.
+    """
+
+    vectors: Embeddings
+    images: np.ndarray
+    captions: np.ndarray
+    ranks: Ranks
+
+
+def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
+    """Counts, protocol, both directions and rsum, as ``xmodal eval --json`` prints them. Raises as ``rank_folds``."""
+    return figures(embeddings, rank_folds(embeddings, folds))
+
+
+def rank_folds(embeddings: Embeddings, folds: int = 1) -> list[Fold]:
+    """The ranks of a split, cut into ``folds`` runs of equally many images; what is left over at the end is left out.
+
     Raises ConfigError where there are fewer images than folds, BadData for unusable vectors.
     """
     check_vectors(embeddings.images, embeddings.texts, embeddings.image_of_caption, embeddings.similarity)
     num_images = len(embeddings.images)
     if not 1 <= folds <= max(1, num_images):
         raise ConfigError(f"{num_images} images cannot be cut into {folds} folds", "give a smaller --folds")
-    parts = [_score(part) for part in _cut(embeddings, folds)]
+    size = num_images // folds
+    return [_fold(embeddings, first, size) for first in range(0, size * folds, size)]
+
+
+def figures(embeddings: Embeddings, folds: list[Fold]) -> dict[str, Any]:
+    """The table's row: every figure is the mean over the folds."""
+    parts = [_score(fold.ranks) for fold in folds]
     means = {
         direction: {name: _mean(name, [part[direction][name] for part in parts]) for name in parts[0][direction]}
         for direction in DIRECTIONS
     }
-    size = _thousands(num_images // folds)
+    size = _thousands(len(embeddings.images) // len(folds))
     return {
-        "images": num_images,
+        "images": len(embeddings.images),
         "captions": len(embeddings.texts),
-        "protocol": size if folds == 1 else f"{folds} folds of {size}",
+        "protocol": size if len(folds) == 1 else f"{len(folds)} folds of {size}",
         **means,
         "rsum": round(float(np.mean([part["rsum"] for part in parts])), 6),
     }
@@ -64,15 +100,15 @@ def _mean(name: str, figures: list[float]) -> float:
     return int(mean) if name == "median_rank" and mean.is_integer() else mean
 
 
-def _score(embeddings: Embeddings) -> dict[str, Any]:
-    ranks = compute_ranks(embeddings.images, embeddings.texts, embeddings.image_of_caption, embeddings.similarity)
+def _score(ranks: Ranks) -> dict[str, Any]:
     metrics = _metrics()
-    sides = {side: {name: metric(_side(ranks, side)) for name, metric in metrics.items()} for side in DIRECTIONS}
+    sides = {side: {name: metric(side_of(ranks, side)) for name, metric in metrics.items()} for side in DIRECTIONS}
     rsum = sum(sides[side][f"R@{k}"] for side in DIRECTIONS for k in RECALLS)
     return {**sides, "rsum": rsum}
 
 
-def _side(ranks: Ranks, side: str) -> np.ndarray:
+def side_of(ranks: Ranks, side: str) -> np.ndarray:
+    """The ranks of one of ``DIRECTIONS``."""
     return ranks.image_to_text if side == "image_to_text" else ranks.text_to_image
 
 
@@ -83,15 +119,12 @@ def _metrics() -> dict[str, Metric]:
     return {**recalls, "median_rank": middle, "mean_rank": mean}
 
 
-def _cut(embeddings: Embeddings, folds: int) -> list[Embeddings]:
-    size = len(embeddings.images) // folds
-    parts = []
-    for first in range(0, size * folds, size):
-        inside = (embeddings.image_of_caption >= first) & (embeddings.image_of_caption < first + size)
-        owner = embeddings.image_of_caption[inside] - first
-        images = embeddings.images[first : first + size]
-        parts.append(Embeddings(images, embeddings.texts[inside], owner, embeddings.similarity))
-    return parts
+def _fold(whole: Embeddings, first: int, size: int) -> Fold:
+    images = np.arange(first, first + size)
+    captions = np.flatnonzero((whole.image_of_caption >= first) & (whole.image_of_caption < first + size))
+    owner = whole.image_of_caption[captions] - first
+    part = Embeddings(whole.images[first : first + size], whole.texts[captions], owner, whole.similarity)
+    return Fold(part, images, captions, compute_ranks(part.images, part.texts, owner, part.similarity))
 
 
 def _thousands(count: int) -> str:

@@ -38,8 +38,7 @@ def compute_ranks(images: np.ndarray, texts: np.ndarray, image_of_caption: np.nd
     check_vectors(images, texts, image_of_caption, similarity)
     images, texts = np.ascontiguousarray(images, np.float32), np.ascontiguousarray(texts, np.float32)
     owner = np.ascontiguousarray(image_of_caption, np.int64)
-    pairwise = _PAIRWISE[similarity]
-    right = _in_chunks(pairwise, images, texts, owner, np.arange(len(texts)))
+    right = exact_scores(images, texts, owner, np.arange(len(texts)), similarity)
     best = np.full(len(images), -np.inf)
     np.maximum.at(best, owner, right)
     counts = _count(images, texts, owner, (best, right), similarity)
@@ -55,7 +54,7 @@ def _count(
     best, right = bars
     above_caption = np.zeros(len(texts), np.int64)
     above_image = np.zeros(len(images), np.int64)
-    band = _band(images, texts)
+    band = score_band(images, texts)
     of_image, of_caption = _window(best, band), _window(right, band)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
     for start in range(0, len(images), rows):
@@ -89,7 +88,7 @@ def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.n
     return np.asarray(images @ texts.T)
 
 
-def _exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
+def exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
     """(images, dim), (texts, dim) -> (images, texts) float64."""
     if similarity == "order":
         from xmodal_cli.models.similarities._order_kernel import exact_order_scores
@@ -123,7 +122,7 @@ def _resolve(
         bar = best[rows, None]
         for part in np.split(columns, range(EXACT_TEXTS, len(columns), EXACT_TEXTS)):
             rough = scores[np.ix_(rows, part)]
-            exact = _exact_matrix(images[rows], texts[part], similarity)
+            exact = exact_matrix(images[rows], texts[part], similarity)
             wrong = owner[part] != rows[:, None]
             near_image = (of_image[0][rows, None] <= rough) & (rough <= of_image[1][rows, None])
             near_caption = (of_caption[0][part] <= rough) & (rough <= of_caption[1][part])
@@ -132,10 +131,11 @@ def _resolve(
     return of_images, of_captions
 
 
-def _in_chunks(
-    pairwise: Pairwise, images: np.ndarray, texts: np.ndarray, of_image: np.ndarray, of_text: np.ndarray
+def exact_scores(
+    images: np.ndarray, texts: np.ndarray, of_image: np.ndarray, of_text: np.ndarray, similarity: str
 ) -> np.ndarray:
     """Float64 scores of the pairs (of_image[n], of_text[n]): (pairs,)."""
+    pairwise = _PAIRWISE[similarity]
     size = max(1, 2**21 // images.shape[1])
     parts = [
         pairwise(images[of_image[n : n + size]].astype(np.float64), texts[of_text[n : n + size]].astype(np.float64))
@@ -156,7 +156,7 @@ def _order_penalties(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
 _PAIRWISE: dict[str, Pairwise] = {"cosine": _inner_products, "order": _order_penalties}
 
 
-def _band(images: np.ndarray, texts: np.ndarray) -> float:
+def score_band(images: np.ndarray, texts: np.ndarray) -> float:
     """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
 
     Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
