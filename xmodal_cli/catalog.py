@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).parent
 KINDS: dict[str, tuple[str, str]] = {
     "preset": ("presets", ".toml"),
     "format": ("data/formats", ".py"),
+    "region_format": ("data/regions", ".py"),
     "backbone": ("backbones", ".py"),
     "model": ("models", ".py"),
     "image_encoder": ("models/image_encoders", ".py"),

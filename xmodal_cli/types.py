@@ -89,6 +89,7 @@ class ImageTextDataset:
 # the last columns of a region's row, after the detector's features: corners and area as shares of the picture's
 # width, height and area; the detector's confidence; its class. A row whose area is 0 is padding.
 REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
+NUM_REGIONS = 36  # rows of an image: as many as bottom-up attention's fixed set; fewer regions are padded
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,19 @@ def known() -> list[str]:
 
 def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
     """Raise what ``build_backbone`` would raise for a wrong name, kind or number of crops, without building."""
-    _family(name)
+    family = _family(name)
     if kind not in KINDS:
         raise UnknownName.of("kind of features", kind, KINDS)
-    if kind == "regions":
-        raise ConfigError("region features need a detector, which is not available yet", "use --kind grid or global")
+    kinds = getattr(family, "KINDS", ("global", "grid"))
+    if kind not in kinds:
+        raise ConfigError(
+            f"{split(name)[0]} has no {kind} features, but {' and '.join(kinds)}", _other_kind(kind, kinds)
+        )
     if crops not in CROPS:
         raise ConfigError(f"crops is 1 or 10, not {crops}", "10 averages the corners, the centre and their mirrors")
     if crops > 1 and kind != "global":
         raise ConfigError(
-            f"the cells of ten crops cannot be averaged into one {kind}", "use --crops 1 with --kind grid"
+            f"the cells of ten crops cannot be averaged into one {kind}", f"use --crops 1 with --kind {kind}"
         )
 
 
@@ -64,6 +67,12 @@ def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMe
     if not isinstance(backbone, NetworkBackbone):
         raise ConfigError(f"{name} cannot be trained from pixels", "use its features, or another backbone")
     return backbone.tower, backbone.meta
+
+
+def _other_kind(kind: str, kinds: tuple[str, ...]) -> str:
+    if kind == "regions":
+        return "regions need a detector (--backbone faster-rcnn-resnet50) or files of them (--backbone bottom-up@PATH)"
+    return f"add --kind {kinds[0]}, or choose another backbone"
 
 
 def _family(name: str) -> ModuleType:

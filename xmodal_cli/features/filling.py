@@ -30,7 +30,7 @@ from xmodal_cli.features.store import (
 )
 from xmodal_cli.types import FeatureMeta, ImageVectors
 
-SHARD_ROWS = {"global": 1024, "grid": 128}  # a few seconds' to a minute's work, 2 to 50 MB
+SHARD_ROWS = {"global": 1024, "grid": 128, "regions": 128}  # a few seconds' to a minute's work, 2 to 50 MB
 _LARGEST = float(np.finfo(np.float16).max)
 
 

@@ -40,11 +40,18 @@ def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
 def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
     """The backbone that made the features ``meta`` describes. Raises IncompatibleFeatures, and what building raises."""
     from xmodal_cli.backbones._families import build_backbone
+    from xmodal_cli.recipes.regions import is_imported
 
     if meta.backbone == "precomputed":
         raise IncompatibleFeatures(
             f"{model} was trained on features that came with its dataset; no backbone here makes them of a picture",
             "train a model on pictures, for example: xmodal train --model order-emb --data f8k",
+        )
+    if is_imported(meta.backbone):
+        raise IncompatibleFeatures(
+            f"{model} was trained on regions that a detector elsewhere made and that were read from files; "
+            "no backbone here makes them of a new picture",
+            "train a model on a detector that is here: --backbone faster-rcnn-resnet50 --set features.kind=regions",
         )
     backbone = build_backbone(meta.backbone, meta.kind, meta.crops)
     if backbone.meta.key() != meta.key():

@@ -21,6 +21,7 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData, IncompatibleFeatures, StorageError, UnknownName
 from xmodal_cli.features.filling import Picture, Plan, fill_store, find_complete
 from xmodal_cli.features.store import FeatureStore, FileStamp
+from xmodal_cli.recipes.regions import import_store, is_imported
 from xmodal_cli.types import (
     FeatureMeta,
     FeatureRow,
@@ -55,8 +56,8 @@ def features_for(
     """Features of the dataset's readable images, in its order, in memory; extracts what is missing first.
 
     ``ids`` tells which images could be read. A dataset that carries its own features gives those,
-    with ``meta.backbone`` "precomputed". Raises UnknownName, MissingData, BadData, DownloadError,
-    IncompatibleFeatures, StorageError.
+    with ``meta.backbone`` "precomputed"; ``bottom-up@PATH`` reads regions from files. Raises UnknownName,
+    MissingData, BadData, DownloadError, IncompatibleFeatures, StorageError.
     """
     if any(e.feature is not None for e in dataset.examples):
         return _precomputed(dataset)
@@ -134,10 +135,10 @@ def _bring_up_to_date(
     """The complete store of a dataset's images, and how many were extracted just now."""
     check_request(settings.backbone, settings.kind, settings.crops)
     pictures = tuple(Picture(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
-    store = find_complete(folder, pictures, settings.backbone, settings.kind, settings.crops)
-    extracted = 0
-    if store is None:
-        store, extracted = _extract(pictures, folder, settings, computing)
+    if is_imported(settings.backbone):
+        store, extracted = import_store(dataset, folder, settings.backbone, pictures, computing.reporter)
+    else:
+        store, extracted = _find_or_extract(pictures, folder, settings, computing)
     if store.summary.skipped:
         first = store.summary.skipped[0]
         computing.reporter.warn(
@@ -145,6 +146,13 @@ def _bring_up_to_date(
             f"({first.error}); {folder / 'features.json'} lists them"
         )
     return store, extracted
+
+
+def _find_or_extract(
+    pictures: tuple[Picture, ...], folder: Path, settings: FeaturesConfig, computing: Computing
+) -> tuple[FeatureStore, int]:
+    store = find_complete(folder, pictures, settings.backbone, settings.kind, settings.crops)
+    return (store, 0) if store else _extract(pictures, folder, settings, computing)
 
 
 def _extract(

@@ -1,0 +1,135 @@
+"""Regions with known numbers, and writers of each format."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DIM = 5
+WIDTH, HEIGHT = 200, 100
+
+
+@dataclass
+class Made:
+    """Regions of one image, and what a store must hold of them (without scores)."""
+
+    features: np.ndarray
+    boxes: np.ndarray  # pixels
+    scores: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def shares(self) -> np.ndarray:
+        return self.boxes / np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], dtype=np.float32)
+
+
+def b64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def bottom_up_line(name: str, made: Made) -> str:
+    fields = [name, WIDTH, HEIGHT, len(made.boxes), b64(made.boxes), b64(made.features)]
+    return "\t".join(map(str, fields)) + "\r\n"  # as Python's csv module ends its lines
+
+
+def lxmert_line(name: str, made: Made) -> str:
+    count = len(made.boxes)
+    ids, confidence = b64(made.classes), b64(made.scores)
+    attributes = b64(np.zeros(count, np.int64)), b64(np.zeros(count, np.float32))
+    fields = [name, HEIGHT, WIDTH, ids, confidence, *attributes, count, b64(made.boxes), b64(made.features)]
+    return "\t".join(map(str, fields)) + "\n"
+
+
+def vinvl_rows(made: Made) -> np.ndarray:
+    shares = made.shares
+    return np.concatenate([made.features, shares, shares[:, 2:] - shares[:, :2]], axis=1).astype(np.float32)
+
+
+def vinvl_line(name: str, made: Made) -> str:
+    return f"{name}\t{json.dumps({'num_boxes': len(made.boxes), 'features': b64(vinvl_rows(made))})}\n"
+
+
+def label_line(name: str, made: Made) -> str:
+    each = zip(made.boxes.tolist(), made.scores.tolist(), strict=True)
+    return f"{name}\t{json.dumps([{'class': 'dog', 'rect': box, 'conf': score} for box, score in each])}\n"
+
+
+def write_arrays(folder: Path, made: Mapping[str, Made]) -> None:
+    """TERN's files with all in one."""
+    for name, regions in made.items():
+        facts = {"image_w": WIDTH, "image_h": HEIGHT, "info": np.array({"pickled": True}, dtype=object)}
+        np.savez(folder / f"{name}.npz", x=regions.features, bbox=regions.boxes, **facts)
+
+
+def write_apart(folder: Path, made: Mapping[str, Made]) -> None:
+    """The self-critical code's folders, as TERN reads them: boxes in pixels, no sizes."""
+    for part in ("bu_att", "bu_box"):
+        (folder / part).mkdir()
+    for name, regions in made.items():
+        np.savez_compressed(folder / "bu_att" / f"{name}.npz", feat=regions.features)
+        np.save(folder / "bu_box" / f"{name}.npy", regions.boxes)
+
+
+def write_beside(folder: Path, made: Mapping[str, Made]) -> None:
+    for name, regions in made.items():
+        np.save(folder / f"{name}.npy", regions.features[None])
+        np.save(folder / f"{name}_box.npy", regions.shares)
+
+
+def write_bottom_up(folder: Path, made: Mapping[str, Made]) -> None:
+    """Two files, the first with the columns' names on top."""
+    names = list(made)
+    header = "image_id\timage_w\timage_h\tnum_boxes\tboxes\tfeatures\n"
+    (folder / "a.tsv").write_text(header + "".join(bottom_up_line(n, made[n]) for n in names[:2]), newline="")
+    (folder / "a.tsv.1").write_text("".join(bottom_up_line(n, made[n]) for n in names[2:]), newline="")
+
+
+def write_lxmert(folder: Path, made: Mapping[str, Made]) -> None:
+    (folder / "obj36.tsv").write_text("".join(lxmert_line(n, m) for n, m in made.items()))
+
+
+def write_vinvl(folder: Path, made: Mapping[str, Made]) -> None:
+    (folder / "features.tsv").write_text("".join(vinvl_line(n, m) for n, m in made.items()))
+
+
+def write_vinvl_labels(folder: Path, made: Mapping[str, Made]) -> None:
+    write_vinvl(folder, made)
+    (folder / "labels.tsv").write_text("".join(label_line(n, m) for n, m in made.items()))
+
+
+def write_vinvl_columns(folder: Path, made: Mapping[str, Made]) -> None:
+    lines = [f"{n}\t{len(m.boxes)}\t{b64(vinvl_rows(m))}\n" for n, m in made.items()]
+    (folder / "train.feature.tsv").write_text("".join(lines))
+
+
+def write_predictions(folder: Path, made: Mapping[str, Made]) -> None:
+    with open(folder / "predictions.tsv", "w") as file:
+        for name, regions in made.items():
+            objects = [
+                {
+                    "rect": regions.boxes[n].tolist(),
+                    "conf": float(regions.scores[n]),
+                    "feature": b64(regions.features[n]),
+                }
+                for n in range(len(regions.boxes))
+            ]
+            file.write(f"{name}\t{json.dumps({'objects': objects, 'image_w': WIDTH, 'image_h': HEIGHT})}\n")
+
+
+# name -> (format, writer, whether scores come along, whether classes do)
+WRITERS: dict[str, tuple[str, Callable[[Path, Mapping[str, Made]], None], bool, bool]] = {
+    "npz": ("arrays", write_arrays, False, False),
+    "npz and npy in folders": ("arrays", write_apart, False, False),
+    "npy": ("arrays", write_beside, False, False),
+    "bottom-up": ("bottom-up-tsv", write_bottom_up, False, False),
+    "lxmert": ("bottom-up-tsv", write_lxmert, True, True),
+    "vinvl": ("vinvl-tsv", write_vinvl, False, False),
+    "vinvl with labels": ("vinvl-tsv", write_vinvl_labels, True, False),
+    "vinvl in columns": ("vinvl-tsv", write_vinvl_columns, False, False),
+    "predictions": ("vinvl-tsv", write_predictions, True, False),
+}

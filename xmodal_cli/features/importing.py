@@ -1,0 +1,81 @@
+"""Regions that a detector elsewhere made, on their way into a feature store. Knows nothing of formats and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from xmodal_cli.data.region_reading import RegionSource
+from xmodal_cli.data.regions._common import Regions, region_rows
+from xmodal_cli.errors import BadData
+from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, Example, FeatureMeta, ImageVectors
+
+IMPORTED = "bottom-up"  # the backbone's name in FeatureMeta
+
+
+def imported_meta(source: RegionSource) -> FeatureMeta:
+    """What the store will say: where the regions came from is in the fingerprint. Raises BadData."""
+    facts = {"format": source.format, "regions": NUM_REGIONS}
+    return FeatureMeta(IMPORTED, source.fingerprint, "regions", source.width() + len(REGION_COLUMNS), facts)
+
+
+def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int) -> ImageVectors:
+    """What turns pictures' paths into (regions, dim) float32, or the reason why not; no picture need be there.
+
+    Raises BadData where two pictures would get the same regions.
+    """
+    names = _claims(examples, source)
+
+    def vectors(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        for path in paths:
+            name = names.get(path)
+            try:
+                yield path, f"{source.path} has no regions of {path.name}" if name is None else _rows(path, name)
+            except BadData as error:
+                yield path, error.message
+
+    def _rows(path: Path, name: str) -> np.ndarray:
+        rows = region_rows(_sized(source.read(name), path), NUM_REGIONS)
+        if rows.shape[1] != dim:
+            width = len(REGION_COLUMNS)
+            raise BadData(f"{name} in {source.path} has {rows.shape[1] - width} features, others have {dim - width}")
+        return rows
+
+    return vectors
+
+
+def _claims(examples: Sequence[Example], source: RegionSource) -> dict[Path, str]:
+    """Picture -> its name in the source, for those that are there."""
+    found: dict[Path, str] = {}
+    owners: dict[str, Path] = {}
+    for example in examples:
+        if example.path is None:
+            continue
+        name = source.find((example.image_id, example.path.name, example.path.stem))
+        if name is None:
+            continue
+        owner = owners.setdefault(name, example.path)
+        if owner != example.path:
+            raise BadData(
+                f"{source.path} has one entry {name!r} for two pictures, {owner} and {example.path}",
+                "name its entries by the dataset's image ids; `xmodal data info` shows them",
+            )
+        found[example.path] = name
+    return found
+
+
+def _sized(regions: Regions, picture: Path) -> Regions:
+    """With the picture's size where the boxes are in its pixels."""
+    if not regions.lacks_size:
+        return regions
+    from xmodal_cli.data.images import image_size
+
+    try:
+        return replace(regions, size=image_size(picture))
+    except BadData as error:
+        raise BadData(
+            f"{regions.where}: its boxes are in pixels of a picture of unknown size ({error.message})"
+        ) from error
