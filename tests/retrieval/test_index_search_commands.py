@@ -42,6 +42,7 @@ class ToyMatcher:
     name: str = "toy"
     embed_dim: int = 5
     path: Path = Path("/models/toy.safetensors")
+    source: str = "/models/toy.safetensors"
     kind: str = "matcher"
     meta: FeatureMeta = field(default_factory=lambda: FeatureMeta("eyes", "e" * 64, "global", 5))
     loads: int = 0

@@ -7,6 +7,8 @@ import hashlib
 import os
 import pickle
 import socket
+import struct
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from xmodal_cli.errors import BadData, DownloadError, StorageError
 from xmodal_cli.paths import cache_dir, write_text
 
+STATE_DICTS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the weights
 REMEMBERED_FROM = 64_000_000  # bytes; what is smaller is read through in less than a tenth of a second
 
 
@@ -57,6 +60,30 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return dict(tables)
 
 
+def read_checkpoint(file: Path) -> dict[str, Tensor]:
+    """The tensors of a training checkpoint, wherever in it the state dict is; ``module.`` before all names goes.
+
+    Raises BadData, also for what only unpickling could read.
+    """
+    hint = "open it where it comes from, with code that you trust, and save its state_dict() with torch.save"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript archives, which are refused below
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, struct.error) as error:
+        if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
+            reason = f"{file} holds objects or program code beside its weights; reading it would run them"
+            raise BadData(reason, hint) from error
+        raise BadData(f"{file} is damaged or no checkpoint of PyTorch's", "fetch it again") from error
+    while isinstance(found, Mapping) and (inner := next((k for k in STATE_DICTS if k in found), None)):
+        found = found[inner]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        raise BadData(f"{file} does not hold the weights of a network", hint)
+    if all(name.startswith("module.") for name in found):
+        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return dict(found)
+
+
 def load_into(network: nn.Module, file: Path, allow_more: bool = False) -> nn.Module:
     """Fill ``network`` with the weights of ``file``, every one of them. Raises BadData.
 
@@ -77,7 +104,15 @@ def weights_errors(file: Path) -> Iterator[None]:
 
     try:
         yield
-    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
+    except (
+        RuntimeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        ValueError,
+        struct.error,
+    ) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2])[:200] or type(error).__name__
         raise BadData(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import nest, print_retrieval
 
-app = typer.Typer(no_args_is_help=True, help="Trained models: list them, look into one.")
+app = typer.Typer(no_args_is_help=True, help="Models: list them, look into one, convert weights.")
 
 
 @app.command("list")
@@ -37,7 +38,9 @@ def list_models(as_json: options.Json = False) -> None:
 
 @app.command("info")
 def info(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model's name or a .safetensors file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run, a model's name, a .safetensors file, open_clip/ARCH/TAG.")
+    ],
     as_json: options.Json = False,
 ) -> None:
     """Show what a model is: architecture, features, training settings, val figures.
@@ -47,6 +50,8 @@ def info(
       xmodal models info order-emb-f8k
 
       xmodal models info runs/mine/model.safetensors --json
+
+      xmodal models info open_clip/ViT-B-32/laion2b_s34b_b79k
     """
     from xmodal_cli.recipes.models import model_info
 
@@ -70,6 +75,64 @@ def info(
         output.print_line(f"{key:12} {facts[key]}")
     if "rsum" in facts["metrics"]:
         print_retrieval("val", {facts["name"]: nest(facts["metrics"])})
+
+
+@app.command("convert")
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of PyTorch's: .pt, .pth or .bin.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; FILE.safetensors by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn a checkpoint into a .safetensors file. Nothing in it is run; what would have to be is refused.
+
+    The state dict is found where trainers keep it, and a module. before every name is taken off. The file then
+    serves as the weights of a name, as in open_clip/ViT-B-32@FILE or timm/resnet50@FILE.
+
+    Examples:
+
+      xmodal models convert epoch_30.pt
+
+      xmodal models convert open_clip_pytorch_model.bin --out clip.safetensors
+
+      xmodal eval open_clip/ViT-B-32@clip.safetensors --data f8k
+    """
+    from xmodal_cli.recipes.convert import convert_checkpoint
+
+    result = convert_checkpoint(file, out, force)
+    if as_json:
+        output.print_json(result)
+    else:
+        output.print_line(f"{result['tensors']:,} tensors, {result['parameters']:,} numbers: {result['file']}")
+
+
+@app.command("average")
+def average(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two models or more, by name or file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Average the weights of several models into one model, a "soup", which costs no more to use than one of them.
+
+    They must be of one architecture, vocabulary and kind of features. It helps where they share their start:
+    fine-tuned from the same weights, not trained from different random ones.
+
+    Examples:
+
+      xmodal models average tuned-a tuned-b tuned-c --out soup.safetensors
+
+      xmodal eval tuned-a tuned-b tuned-c soup.safetensors --data f8k --split val
+    """
+    from xmodal_cli.recipes.averaging import average_models
+
+    result = average_models(models, out, force)
+    if as_json:
+        output.print_json(result)
+    else:
+        output.print_line(f"the mean of {len(models)} models: {result['file']}")
 
 
 def _cell(value: object) -> object:
