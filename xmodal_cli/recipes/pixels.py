@@ -63,7 +63,7 @@ def with_readable_pictures(dataset: ImageTextDataset, reporter: Reporter | None 
 
 
 def _reason(path: Path | None) -> str:
-    """Why the picture cannot be read, or ""; a JPEG is decoded at its smallest scale, which finds it cut all the same."""
+    """Why the picture cannot be read, or ""; a JPEG is decoded at its smallest scale, which finds what is cut off."""
     if path is None:
         return "it has features and no picture"
     try:
