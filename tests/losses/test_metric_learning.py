@@ -178,6 +178,8 @@ def test_what_cannot_do_with_scores_is_refused_with_what_works(args, name):
         ({"miner": "BatchHardMinner"}, "did you mean 'BatchHardMiner'?"),
         ({"loss_args": {"temprature": 0.1}}, "did you mean 'temperature'?"),
         ({"miner": "TripletMarginMiner", "miner_args": {"margn": 0.1}}, "did you mean 'margin'?"),
+        ({"loss": "TripletMarginLoss", "loss_args": {"swap": True}}, "known: margin, smooth_loss, triplets_per_anchor"),
+        ({"loss": "MarginLoss", "loss_args": {"num_classes": 9}}, "known: beta, learn_beta, margin, nu"),
         ({"loss": "ContrastiveLoss", "loss_args": {"distance": "cosine"}}, "known: neg_margin, pos_margin"),
         ({"loss": "__name__"}, "known: "),
     ],
@@ -202,6 +204,13 @@ def test_a_misspelt_name_is_told_the_right_one(args, hint):
 def test_bad_arguments_are_refused(args, told):
     with pytest.raises(ConfigError, match=told):
         metric_learning(**args)
+
+
+def test_building_draws_no_random_numbers():
+    """A run's random numbers are its seed's, whatever its loss."""
+    before = torch.get_rng_state()
+    metric_learning(loss="MarginLoss", miner="UniformHistogramMiner", miner_args={"num_bins": 3})
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_library_is_loaded_by_those_who_use_it_only():

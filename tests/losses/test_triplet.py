@@ -65,7 +65,7 @@ def test_which_negative_is_semi_hard():
     assert semi_hard_cost(0.5, 0.9, 0.45, 0.35) == pytest.approx(0.15)  # of the two in the band the better one
     assert semi_hard_cost(0.5, 0.9, 0.1) == 0  # one below, but beyond the margin
     assert semi_hard_cost(0.5, 0.9, 0.6) == pytest.approx(0.3)  # none below: the worst one
-    assert semi_hard_cost(0.5, 0.5) == pytest.approx(0.2)  # as high as the pair is not below it
+    assert semi_hard_cost(0.5, 0.5, 0.45) == pytest.approx(0.15)  # as high as the pair is not below it
 
 
 def test_captions_of_one_image_are_never_each_others_negatives():
