@@ -23,77 +23,79 @@ CHUNK = 16  # candidates per task: they share one table of masks
 
 @dataclass(frozen=True)
 class WordRows:
-    """Captions as numbers of words: caption ``c`` is ``words[starts[c]:starts[c + 1]]``, all below ``vocab_size``.
+    """Captions as numbers of words, image by image; all numbers are below ``vocab_size``.
 
-    ``owner`` (captions,) is the image of each; ``order`` lists the captions image by image, and those of image ``i``
-    are ``order[firsts[i]:firsts[i + 1]]``.
+    Row ``r`` is ``words[starts[r]:starts[r + 1]]``; those of image ``i`` are the rows from ``firsts[i]`` to
+    ``firsts[i + 1]``; caption ``c``, in the order in which captions were given, is row ``row_of[c]``.
     """
 
     words: np.ndarray
     starts: np.ndarray
-    owner: np.ndarray
-    order: np.ndarray
     firsts: np.ndarray
+    row_of: np.ndarray
     vocab_size: int
 
     @classmethod
     def of(cls, captions: Sequence[Sequence[int]], owner: np.ndarray, num_images: int) -> WordRows:
         """From one list of word numbers per caption, and the image of each caption."""
-        starts = np.cumsum([0, *(len(caption) for caption in captions)], dtype=np.int64)
-        words = np.fromiter((word for caption in captions for word in caption), np.int64, count=int(starts[-1]))
-        owner = np.ascontiguousarray(owner, np.int64)
-        firsts = np.cumsum([0, *np.bincount(owner, minlength=num_images)], dtype=np.int64)
         order = np.argsort(owner, kind="stable")
-        return cls(words, starts, owner, order, firsts, int(words.max(initial=0)) + 1)
+        rows = [captions[c] for c in order]
+        starts = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
+        words = np.fromiter((word for row in rows for word in row), np.int64, count=int(starts[-1]))
+        firsts = np.cumsum([0, *np.bincount(owner, minlength=num_images)], dtype=np.int64)
+        return cls(words, starts, firsts, np.argsort(order), int(words.max(initial=0)) + 1)
 
 
 def rouge_block(rows: WordRows, first: int, last: int) -> np.ndarray:
     """ROUGE-L of the captions ``first`` to ``last`` against the captions of every image: (captions, images) float64."""
     scores = np.zeros((last - first, len(rows.firsts) - 1))
-    _block(rows.words, rows.starts, (rows.order, rows.firsts), rows.vocab_size, first, scores)
+    _block(rows.words, rows.starts, rows.firsts, rows.vocab_size, rows.row_of[first:last], scores)
     return scores
 
 
 def rouge_pairs(rows: WordRows, captions: np.ndarray, images: np.ndarray) -> np.ndarray:
     """ROUGE-L of caption ``captions[n]`` against the captions of image ``images[n]``: (pairs,) float64."""
     scores = np.zeros(len(captions))
-    given = np.ascontiguousarray(captions, np.int64), np.ascontiguousarray(images, np.int64)
-    _pairs(rows.words, rows.starts, (rows.order, rows.firsts), rows.vocab_size, given, scores)
+    given = rows.row_of[captions], np.ascontiguousarray(images, np.int64)
+    _pairs(rows.words, rows.starts, rows.firsts, rows.vocab_size, given, scores)
     return scores
 
 
 def lcs_length(a: Sequence[int], b: Sequence[int]) -> int:
     """Length of the longest common subsequence of two lists of numbers."""
-    first, second = np.asarray(a, np.int64), np.asarray(b, np.int64)
-    masks = np.zeros(int(max(first.max(initial=0), second.max(initial=0))) + 1, np.uint64)
-    _mark(first, masks)
-    return int(_lcs(first, second, masks))
+    words = np.concatenate((np.asarray(a, np.int64), np.asarray(b, np.int64)))
+    masks = np.zeros(int(words.max(initial=0)) + 1, np.uint64)
+    _mark(words, 0, len(a), masks)
+    return int(_lcs(words, (0, len(a)), (len(a), len(words)), masks))
 
 
 def _compiled(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return cast(Callable[[Callable[..., Any]], Callable[..., Any]], njit(cache=True, parallel=parallel))
 
 
+# A sentence is told by its ends in ``words``: slices would count references, which costs more than the work itself.
+
+
 @_compiled()
-def _mark(candidate: np.ndarray, masks: np.ndarray) -> None:
+def _mark(words: np.ndarray, start: int, end: int, masks: np.ndarray) -> None:
     """Bit ``p`` of ``masks[w]`` says that word ``w`` stands at place ``p`` of the candidate."""
-    for place in range(min(len(candidate), WORD_BITS)):
-        masks[candidate[place]] |= ONE << np.uint64(place)
+    for place in range(min(end - start, WORD_BITS)):
+        masks[words[start + place]] |= ONE << np.uint64(place)
 
 
 @_compiled()
-def _unmark(candidate: np.ndarray, masks: np.ndarray) -> None:
-    for word in candidate:
-        masks[word] = 0
+def _unmark(words: np.ndarray, start: int, end: int, masks: np.ndarray) -> None:
+    for place in range(start, end):
+        masks[words[place]] = 0
 
 
 @_compiled()
-def _lcs(candidate: np.ndarray, reference: np.ndarray, masks: np.ndarray) -> int:
-    if len(candidate) > WORD_BITS:
-        return int(_long_lcs(candidate, reference))
+def _lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[int, int], masks: np.ndarray) -> int:
+    if candidate[1] - candidate[0] > WORD_BITS:
+        return int(_long_lcs(words, candidate, reference))
     row = FULL  # a zero bit is a place where the subsequence grows by one
-    for word in reference:
-        hits = row & masks[word]
+    for place in range(reference[0], reference[1]):
+        hits = row & masks[words[place]]
         row = (row + hits) | (row - hits)
     length = 0
     grown = ~row
@@ -104,77 +106,67 @@ def _lcs(candidate: np.ndarray, reference: np.ndarray, masks: np.ndarray) -> int
 
 
 @_compiled()
-def _long_lcs(candidate: np.ndarray, reference: np.ndarray) -> int:
+def _long_lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[int, int]) -> int:
     """The textbook's table, a row at a time."""
-    row = np.zeros(len(reference) + 1, np.int64)
-    for word in candidate:
+    row = np.zeros(reference[1] - reference[0] + 1, np.int64)
+    for place in range(candidate[0], candidate[1]):
         diagonal = 0
-        for place in range(len(reference)):
-            above = row[place + 1]
-            row[place + 1] = diagonal + 1 if reference[place] == word else max(above, row[place])
+        for other in range(reference[1] - reference[0]):
+            above = row[other + 1]
+            same = words[reference[0] + other] == words[place]
+            row[other + 1] = diagonal + 1 if same else max(above, row[other])
             diagonal = above
     return int(row[-1])
 
 
 @_compiled()
 def _rouge(
-    candidate: np.ndarray,
-    references: np.ndarray,
-    words: np.ndarray,
-    starts: np.ndarray,
-    masks: np.ndarray,
+    words: np.ndarray, starts: np.ndarray, candidate: tuple[int, int], references: tuple[int, int], masks: np.ndarray
 ) -> float:
-    """F of a marked candidate against the captions that ``references`` lists; 0 without a common word."""
+    """F of a marked candidate against the rows from ``references[0]`` to ``[1]``; 0 without a common word."""
     longest, recall = 0, 0.0
-    for reference in references:
+    for reference in range(references[0], references[1]):
         start, end = starts[reference], starts[reference + 1]
         if end > start:
-            length = _lcs(candidate, words[start:end], masks)
+            length = _lcs(words, candidate, (start, end), masks)
             longest = max(longest, length)
             recall = max(recall, length / (end - start))
     if longest == 0:
         return 0.0
-    precision = longest / len(candidate)
+    precision = longest / (candidate[1] - candidate[0])
     return (1 + BETA2) * precision * recall / (recall + BETA2 * precision)
 
 
 @_compiled(parallel=True)
 def _block(
-    words: np.ndarray,
-    starts: np.ndarray,
-    of_images: tuple[np.ndarray, np.ndarray],
-    vocab_size: int,
-    first: int,
-    scores: np.ndarray,
+    words: np.ndarray, starts: np.ndarray, firsts: np.ndarray, vocab_size: int, rows: np.ndarray, scores: np.ndarray
 ) -> None:
-    order, firsts = of_images
     num_candidates, num_images = scores.shape
     for chunk in prange((num_candidates + CHUNK - 1) // CHUNK):
         masks = np.zeros(vocab_size, np.uint64)
-        for row in range(chunk * CHUNK, min(num_candidates, chunk * CHUNK + CHUNK)):
-            candidate = words[starts[first + row] : starts[first + row + 1]]
-            _mark(candidate, masks)
+        for n in range(chunk * CHUNK, min(num_candidates, chunk * CHUNK + CHUNK)):
+            start, end = starts[rows[n]], starts[rows[n] + 1]
+            _mark(words, start, end, masks)
             for image in range(num_images):
-                references = order[firsts[image] : firsts[image + 1]]
-                scores[row, image] = _rouge(candidate, references, words, starts, masks)
-            _unmark(candidate, masks)
+                references = firsts[image], firsts[image + 1]
+                scores[n, image] = _rouge(words, starts, (start, end), references, masks)
+            _unmark(words, start, end, masks)
 
 
 @_compiled()
 def _pairs(
     words: np.ndarray,
     starts: np.ndarray,
-    of_images: tuple[np.ndarray, np.ndarray],
+    firsts: np.ndarray,
     vocab_size: int,
     pairs: tuple[np.ndarray, np.ndarray],
     scores: np.ndarray,
 ) -> None:
-    order, firsts = of_images
-    captions, images = pairs
+    rows, images = pairs
     masks = np.zeros(vocab_size, np.uint64)
-    for n in range(len(captions)):
-        candidate = words[starts[captions[n]] : starts[captions[n] + 1]]
-        _mark(candidate, masks)
-        references = order[firsts[images[n]] : firsts[images[n] + 1]]
-        scores[n] = _rouge(candidate, references, words, starts, masks)
-        _unmark(candidate, masks)
+    for n in range(len(rows)):
+        start, end = starts[rows[n]], starts[rows[n] + 1]
+        _mark(words, start, end, masks)
+        references = firsts[images[n]], firsts[images[n] + 1]
+        scores[n] = _rouge(words, starts, (start, end), references, masks)
+        _unmark(words, start, end, masks)
