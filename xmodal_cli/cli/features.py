@@ -15,7 +15,7 @@ _LISTED = 10  # unreadable pictures named on a terminal; --json names all
 
 
 class Kind(StrEnum):
-    """What a picture becomes: one vector, or one per cell of a grid."""
+    """What a picture becomes: one vector, one per cell of a grid, or one per region with its box."""
 
     global_ = "global"
     grid = "grid"
@@ -29,7 +29,9 @@ def features(
     ] = None,
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", metavar="B", help="For example efficientnet-lite2 (the default), vgg19, resnet101."),
+        typer.Option(
+            "--backbone", metavar="B", help="For example efficientnet-lite2 (the default), vgg19, faster-rcnn-resnet50."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="M", help="Write a trained matcher's vectors instead.")
@@ -38,7 +40,9 @@ def features(
         Path | None,
         typer.Option("--text", metavar="FILE", help="With --model: sentences, one a line, instead of DATA."),
     ] = None,
-    kind: Annotated[Kind, typer.Option("--kind", help="One vector a picture, or one per grid cell.")] = Kind.global_,
+    kind: Annotated[
+        Kind, typer.Option("--kind", help="One vector a picture, one per grid cell, or one per region.")
+    ] = Kind.global_,
     crops: Annotated[int, typer.Option("--crops", metavar="1|10", help="10 averages ten crops of each picture.")] = 1,
     split: Annotated[str | None, typer.Option("--split", metavar="S", help="Only this split.")] = None,
     out: Annotated[
@@ -62,6 +66,10 @@ def features(
         xmodal features f8k --backbone vgg19 --crops 10
 
         xmodal features f8k --kind grid --split test --out f8k-grid
+
+        xmodal features f8k --kind regions --backbone faster-rcnn-resnet50
+
+        xmodal features f30k --kind regions --backbone bottom-up@trainval_36.tsv
 
         xmodal features f8k --model order-emb-f8k --split test --out vectors.npz
 
