@@ -20,7 +20,7 @@ def index(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="M", help="Run, name or file; default: the index's own, or the run trained last."
+            "--model", metavar="M", help="Run, file or open_clip/ARCH/TAG; default: the index's own, or the latest run."
         ),
     ] = None,
     index: IndexName = None,
@@ -41,6 +41,8 @@ def index(
         xmodal index ~/Pictures /media/camera --index family --model order-emb-f8k
 
         xmodal index --index family
+
+        xmodal index ~/Pictures --index clip --model open_clip/ViT-B-32/laion2b_s34b_b79k
     """
     from xmodal_cli.recipes.index import Computing
     from xmodal_cli.recipes.index import index as make_index
