@@ -93,3 +93,44 @@ def test_padding_is_zeros_on_the_right():
     assert lengths.tolist() == [3, 2, 0]
     assert tokens.dtype == lengths.dtype == np.int64
     assert pad([])[0].shape == (0, 0)
+
+
+def pretrained(**settings):
+    """A small vocabulary of word pieces between [CLS] and [SEP], as BERT's."""
+    from tokenizers import Tokenizer as RustTokenizer
+    from tokenizers import models, normalizers, pre_tokenizers, processors
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s", "run", "a"]
+    rust = RustTokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    rust.normalizer, rust.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    rust.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    if "length" in settings:
+        rust.enable_truncation(settings["length"])
+    if settings.get("padded"):
+        rust.enable_padding(length=12, pad_id=0, pad_token="[PAD]")
+    return rust.to_str()
+
+
+def test_a_pretrained_tokenizer_adds_its_own_special_tokens_and_never_loses_the_last():
+    tokenizer = Tokenizer.from_json(pretrained(length=5))
+    assert tokenizer.encode(["a dogs", "", "a a a a a a a"]) == [[2, 7, 4, 5, 3], [2, 3], [2, 7, 7, 7, 3]]
+    assert tokenizer.vocab_size == 8
+    assert tokenizer.unknown_words("a zebra") == []
+    assert Tokenizer.from_json(tokenizer.to_json()).encode(["a dogs run"]) == tokenizer.encode(["a dogs run"])
+    assert Tokenizer.from_json(pretrained()).encode(["a " * 20]) == [[2, *[7] * 20, 3]]
+
+
+def test_a_tokenizer_that_pads_by_itself_gives_sentences_as_long_as_they_are():
+    tokenizer = Tokenizer.from_json(pretrained(padded=True))
+    assert tokenizer.encode(["a dog", "run"]) == [[2, 7, 4, 3], [2, 6, 3]]
+
+
+def test_our_own_json_holds_nothing_but_the_words():
+    """Start and end are added here: a post-processor in the JSON would change what models of before read."""
+    import json
+
+    kept = json.loads(Tokenizer.from_captions(CAPTIONS).to_json())
+    assert kept["post_processor"] is kept["truncation"] is kept["padding"] is None
+    assert kept["model"]["type"] == "WordLevel" and kept["added_tokens"] == []
