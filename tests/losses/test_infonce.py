@@ -31,7 +31,7 @@ def naive(scores, positives, scale, smoothing=0.0):
 
 
 @pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
 def test_the_loss_is_that_of_the_loop(owner, seed, smoothing, temperature):
