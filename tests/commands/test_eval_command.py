@@ -102,6 +102,26 @@ def test_several_are_shown_side_by_side_in_one_table(xmodal, tmp_path, arrays):
         assert name in table
 
 
+def test_an_ensemble_of_models_and_the_ensemble_of_their_vectors(xmodal, trained, planted, tmp_path):
+    file = tmp_path / "vectors.npz"
+    xmodal("features", planted, "--model", trained, "--split", "test", "--out", file, "--precision", "fp32")
+    common = ("--data", planted, "--precision", "fp32", "--ensemble", "--json")
+    results = xmodal("eval", trained, trained, *common).json
+    assert [r["model"] for r in results] == ["toy-run", "toy-run", "toy-run + toy-run"]
+    assert results[0]["text_to_image"] == results[2]["text_to_image"]  # twice the same is the same
+    assert results[2]["text_to_image"] == xmodal("eval", trained, file, *common).json[2]["text_to_image"]
+
+
+def test_the_average_of_a_model_and_itself_is_that_model(xmodal, trained, planted, home):
+    soup = home / "models" / "soup.safetensors"
+    done = xmodal("models", "average", trained, trained, "--out", soup)
+    assert done.code == 0, done.err
+    results = xmodal("eval", trained, "soup", "--data", planted, "--precision", "fp32", "--json").json
+    assert [r["model"] for r in results] == ["toy-run", "soup"]
+    assert results[0]["rsum"] == results[1]["rsum"]
+    assert xmodal("models", "info", "soup", "--json").json["training"]["average_of"][0]["name"] == "toy-run"
+
+
 def test_folds(xmodal, trained, planted):
     whole = xmodal("eval", trained, "--data", planted, "--json").json
     folded = xmodal("eval", trained, "--data", planted, "--folds", 5, "--json").json

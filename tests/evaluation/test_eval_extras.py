@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from html import unescape
 
 import numpy as np
@@ -230,3 +232,19 @@ def test_a_report_into_a_file_is_told(xmodal, small, tmp_path):
     assert done.code == 1
     assert "a report is a folder" in done.err
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_plain_evaluation_loads_none_of_the_extras(small):
+    code = (
+        "import sys\n"
+        "from xmodal_cli.__main__ import main\n"
+        f"assert main(['eval', {str(small.files[0])!r}, '--json']) == 0\n"
+        "ours = [m for m in sys.modules if m.startswith('xmodal_cli.')]\n"
+        "print(*[m for m in (*ours, 'PIL', 'matplotlib', 'torch') if m in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.split()
+    assert "xmodal_cli.recipes.scoring" in loaded
+    names = ("relevance", "confidence", "rank_file", "report", "report_page", "contact_sheet")
+    for extra in (*(f"xmodal_cli.recipes.{name}" for name in names), "xmodal_cli.metrics._lcs", "matplotlib", "torch"):
+        assert extra not in loaded
