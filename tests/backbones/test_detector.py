@@ -229,7 +229,7 @@ def test_every_name_is_one_of_torchvisions_detectors(name, monkeypatch, tmp_path
 
 def test_requests_and_weights_that_make_no_sense(tmp_path, file):
     for kind in ("global", "grid"):
-        with pytest.raises(ConfigError, match=f"faster-rcnn-mobilenet has no {kind} features") as caught:
+        with pytest.raises(ConfigError, match=f"faster-rcnn-mobilenet makes regions features, not {kind}") as caught:
             check_request("faster-rcnn-mobilenet", kind)
         assert "--kind regions" in caught.value.hint
     with pytest.raises(ConfigError, match="cannot be trained from pixels"):

@@ -70,7 +70,7 @@ def test_a_misspelt_name_is_told_the_nearest(name, hint):
 
 
 def test_requests_that_make_no_sense():
-    with pytest.raises(ConfigError, match="vgg19 has no regions features") as caught:
+    with pytest.raises(ConfigError, match="vgg19 makes global and grid features, not regions") as caught:
         check_request("vgg19", "regions")
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
     with pytest.raises(UnknownName):

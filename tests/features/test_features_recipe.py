@@ -236,7 +236,7 @@ def test_the_command(dataset, tiny, fake, xmodal, tmp_path, monkeypatch):
     for wrong in (["tiny", "--text", "x"], ["--model", "m"], ["tiny", "--model", "m", "--backbone", tiny]):
         assert xmodal("features", *wrong).code == 2
     regions = xmodal("features", "tiny", "--kind", "regions")
-    assert regions.code == 1 and "has no regions features" in regions.err and "hint:" in regions.err
+    assert regions.code == 1 and "features, not regions" in regions.err and "hint:" in regions.err
 
 
 def test_devices_and_number_formats():

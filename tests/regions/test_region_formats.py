@@ -170,6 +170,7 @@ WRONG = {
     "ends before it begins": {"boxes": np.array([[5, 5, 1, 9]], np.float32)},
     "beyond its picture of 10 x 10": {"boxes": np.array([[0, 0, 20, 5]], np.float32)},
     "not all finite": {"features": np.array([[1, np.nan]], np.float32)},
+    "its features are not all finite": {"features": np.array([[1e300]])},
     "its boxes are not all finite": {"boxes": np.array([[0, 0, np.inf, 5]], np.float32)},
     "1 regions and 2 boxes": {"boxes": np.zeros((2, 4), np.float32)},
     "1 regions and 3 scores": {"scores": np.zeros(3, np.float32)},

@@ -184,12 +184,12 @@ def test_a_large_source_is_searched_once_for_all_splits_and_said(dataset, files,
 
 def test_kinds_and_crops_that_make_no_sense(dataset, files):
     check_request(f"bottom-up@{files}", "regions")
-    with pytest.raises(ConfigError, match="bottom-up has no grid features") as caught:
+    with pytest.raises(ConfigError, match="bottom-up makes regions features, not grid") as caught:
         features_for(dataset, settings(files, "grid"))
     assert "--kind regions" in caught.value.hint
     with pytest.raises(ConfigError, match="ten crops"):
         features_for(dataset, settings(files, crops=10))
-    with pytest.raises(ConfigError, match="resnet50 has no regions features") as caught:
+    with pytest.raises(ConfigError, match="resnet50 makes global and grid features, not regions") as caught:
         check_request("resnet50", "regions")
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
 
@@ -221,7 +221,7 @@ def test_the_command_on_shapes(xmodal, tmp_path, made):
     assert "has no regions of" in again.out
     for wrong, word in (
         ("bottom-up@nowhere", "no regions at"),
-        ("resnet50", "has no regions"),
+        ("resnet50", "features, not regions"),
         ("bottom-up", "import"),
     ):
         refused = xmodal("features", shapes, "--backbone", wrong, "--kind", "regions")

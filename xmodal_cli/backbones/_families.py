@@ -31,7 +31,7 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
     kinds = getattr(family, "KINDS", ("global", "grid"))
     if kind not in kinds:
         raise ConfigError(
-            f"{split(name)[0]} has no {kind} features, but {' and '.join(kinds)}", _other_kind(kind, kinds)
+            f"{split(name)[0]} makes {' and '.join(kinds)} features, not {kind}", _other_kind(kind, kinds)
         )
     if crops not in CROPS:
         raise ConfigError(f"crops is 1 or 10, not {crops}", "10 averages the corners, the centre and their mirrors")

@@ -91,9 +91,11 @@ def _checked(regions: Regions, what: str, values: np.ndarray, width: int | None)
         raise bad(regions.where, "it has no regions")
     if len(values) != len(regions.features):
         raise bad(regions.where, f"it has {len(regions.features)} regions and {len(values)} {what}")
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        numbers: np.ndarray = values.astype(np.float32)
+    if not np.isfinite(numbers).all():
         raise bad(regions.where, f"its {what} are not all finite numbers")
-    return values.astype(np.float32)
+    return numbers
 
 
 def bad(where: str, reason: str) -> BadData:
