@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
 from xmodal_cli.recipes.encoding import backbone_of
 from xmodal_cli.recipes.features import extract_features, features_for
+from xmodal_cli.recipes.regions import settings_for
 from xmodal_cli.types import Example, FeatureMeta, Silent
 
 
@@ -192,6 +194,19 @@ def test_kinds_and_crops_that_make_no_sense(dataset, files):
     with pytest.raises(ConfigError, match="resnet50 makes global and grid features, not regions") as caught:
         check_request("resnet50", "regions")
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
+
+
+def test_a_model_reads_from_the_files_its_training_named_while_they_are_there(files):
+    meta = FeatureMeta("bottom-up", "f" * 64, "regions", DIM + 7)
+
+    def reads(training, meta=meta):
+        header = SimpleNamespace(training=training)
+        return settings_for(SimpleNamespace(meta=meta, summary=SimpleNamespace(header=header)))
+
+    assert reads({"features": {"backbone": f"bottom-up@{files}"}}) == FeaturesConfig(f"bottom-up@{files}", "regions")
+    for training in ({"features": {"backbone": f"bottom-up@{files}/gone"}}, {}, {"features": {"backbone": "vgg19"}}):
+        assert reads(training) == FeaturesConfig("bottom-up", "regions")
+    assert reads({}, FeatureMeta("vgg19", "", "global", 4096, {}, 10)) == FeaturesConfig("vgg19", "global", 10)
 
 
 def test_new_pictures_cannot_be_embedded(files):

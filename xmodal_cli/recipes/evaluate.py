@@ -9,7 +9,6 @@ from zipfile import BadZipFile
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures
 from xmodal_cli.recipes.ensemble import with_ensemble
@@ -128,10 +127,11 @@ def _embed(
     item: str, dataset: ImageTextDataset, split: str, device: str, precision: str, reporter: Reporter
 ) -> Subject:
     from xmodal_cli.recipes.models import load_matcher
+    from xmodal_cli.recipes.regions import settings_for
     from xmodal_cli.recipes.splits import captioned, with_features
 
     loaded = load_matcher(item, device, precision)
-    settings = FeaturesConfig(loaded.meta.backbone, loaded.meta.kind, loaded.meta.crops)
+    settings = settings_for(loaded)
     part, features = with_features(captioned(dataset, split), settings, loaded.device, precision, reporter)
     if features.meta.key() != loaded.meta.key():
         raise IncompatibleFeatures(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xmodal_cli import paths
 from xmodal_cli.backbones import bottom_up
+from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.region_reading import RegionSource, open_regions
 from xmodal_cli.errors import MissingData
 from xmodal_cli.features.filling import Picture, Plan, fill_store, find_complete
@@ -19,12 +21,26 @@ from xmodal_cli.features.importing import IMPORTED, imported_meta, imported_regi
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
 from xmodal_cli.types import Example, ImageTextDataset, Reporter
 
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.models import LoadedMatcher
+
 _LARGE = 1_000_000_000  # bytes; to search as many takes long enough to say so
 
 
 def is_imported(backbone: str) -> bool:
     """Whether the regions come from files rather than from a network."""
     return bottom_up.claims(backbone)
+
+
+def settings_for(loaded: LoadedMatcher) -> FeaturesConfig:
+    """The features that a matcher reads; imported regions from the files its training named, where they still are."""
+    name = loaded.meta.backbone
+    if is_imported(name):
+        named = str(loaded.summary.header.training.get("features", {}).get("backbone", ""))
+        where = named.partition("@")[2]
+        if is_imported(named) and where and Path(where).expanduser().exists():
+            name = named
+    return FeaturesConfig(name, loaded.meta.kind, loaded.meta.crops)
 
 
 def import_store(
@@ -80,5 +96,5 @@ def _found_before(folder: Path, pictures: tuple[Picture, ...], dataset: ImageTex
             return store
     raise MissingData(
         f"no regions were imported for {', '.join(dataset.splits)} of {dataset.name}",
-        f"import them: xmodal features {dataset.name} --backbone {IMPORTED}@PATH --kind regions",
+        f"import them: xmodal features DATA --backbone {IMPORTED}@PATH --kind regions",
     )

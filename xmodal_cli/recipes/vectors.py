@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmodal_cli import paths
-from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
 from xmodal_cli.recipes import zero_shot
 from xmodal_cli.recipes.features import Computing, features_for
@@ -30,11 +29,12 @@ def dataset_vectors(
 ) -> dict[str, Any]:
     """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
     from xmodal_cli.recipes.models import load_matcher
+    from xmodal_cli.recipes.regions import settings_for
 
     file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
     computing = computing or Computing()
     loaded = load_matcher(model, computing.device, computing.precision)
-    settings = FeaturesConfig(loaded.meta.backbone, loaded.meta.kind, loaded.meta.crops)
+    settings = settings_for(loaded)
     features = features_for(dataset, settings, computing.device, computing.precision, computing.reporter)
     if features.meta.key() != loaded.meta.key():
         raise IncompatibleFeatures(
