@@ -27,9 +27,10 @@ class Component:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The architecture and the parts it is given."""
+    """The architecture and the parts it is given. ``embed_dim`` 0 is that of the image features."""
 
     name: str = "vse"
+    args: dict[str, Any] = field(default_factory=dict)
     embed_dim: int = 1024
     image_encoder: Component = Component("linear")
     text_encoder: Component = Component("gru")
@@ -38,11 +39,30 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """Which features the model reads. ``crops`` is 1, or 10 for the mean of ten crops."""
+    """Which features the model reads. ``crops`` is 1, 2 for the picture and its mirror image, or 10 for ten crops.
+
+    With ``optimizer.image_tower`` above 0 the backbone is trained too: its last ``tuned_blocks`` on what the blocks
+    before them give, which is computed once; or at 0 all of it, from pixels.
+    """
 
     backbone: str = "efficientnet-lite2"
     kind: str = "global"
     crops: int = 1
+    tuned_blocks: int = 0
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A pretrained sentence encoder to stand before the model's own, such as ``minilm``; none for words from scratch.
+
+    ``same`` is the text tower of the image backbone, where that has one, as CLIP's have.
+    With ``optimizer.text_tower`` above 0 it is trained too: its last ``tuned_layers``, or at 0 all of them.
+    ``word_vectors`` is a GloVe or word2vec text file that the words from scratch start from.
+    """
+
+    backbone: str = ""
+    tuned_layers: int = 0
+    word_vectors: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,10 +76,15 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """``adam`` or ``adamw``; ``grad_clip`` is the largest gradient norm, 0 for none."""
+    """``adam`` or ``adamw``; ``grad_clip`` is the largest gradient norm, 0 for none.
+
+    ``image_tower`` and ``text_tower``: the pretrained networks' share of the learning rate; at 0 they stay as they are.
+    """
 
     name: str = "adam"
     lr: float = 2e-4
+    image_tower: float = 0.0
+    text_tower: float = 0.0
     weight_decay: float = 0.0
     grad_clip: float = 2.0
 
@@ -76,11 +101,19 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How long and how. ``patience`` is the number of epochs without a better val score, 0 for no early stop."""
+    """How long and how. ``patience`` is the number of epochs without a better val score, 0 for no early stop.
+
+    ``ema``: decay of the moving average of the weights that is evaluated and kept, 0 for the weights themselves.
+    ``keep_start``: the model before the first step is evaluated too, and may prove the best.
+    ``whole_images``: all captions of an image are in one batch, so that each image is needed once an epoch.
+    """
 
     epochs: int = 15
     batch_size: int = 128
     patience: int = 0
+    ema: float = 0.0
+    keep_start: bool = False
+    whole_images: bool = False
     seed: int = 0
     precision: str = "auto"
     device: str = "auto"
@@ -97,6 +130,19 @@ class WarmupConfig:
 
 
 @dataclass(frozen=True)
+class AugmentationConfig:
+    """What is done to pictures that are trained on from pixels.
+
+    A part of at least ``min_area`` of the picture is cut out, and mirrored in ``flip`` of the cases; colours change by
+    up to ``jitter``.
+    """
+
+    min_area: float = 0.6
+    flip: float = 0.5
+    jitter: float = 0.0
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a training, but for the data it runs on."""
 
@@ -105,20 +151,34 @@ class Config:
     loss: Component = Component("triplet")
     warmup: WarmupConfig = WarmupConfig()
     features: FeaturesConfig = FeaturesConfig()
+    text: TextConfig = TextConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
 
 
 # what a number may not fall below
 LEAST: dict[str, float] = {
     **dict.fromkeys(("training.epochs", "training.batch_size", "training.log_every", "schedule.step_epochs"), 1),
-    **dict.fromkeys(("model.embed_dim", "data.min_word_count"), 1),
+    **dict.fromkeys(("data.min_word_count",), 1),
+    **dict.fromkeys(("model.embed_dim",), 0),
     **dict.fromkeys(
-        ("training.patience", "training.seed", "schedule.warmup_steps", "schedule.gamma", "warmup.epochs"), 0
+        (
+            "features.tuned_blocks",
+            "text.tuned_layers",
+            "training.patience",
+            "training.seed",
+            "schedule.warmup_steps",
+            "schedule.gamma",
+            "warmup.epochs",
+        ),
+        0,
     ),
     **dict.fromkeys(("optimizer.lr", "optimizer.weight_decay", "optimizer.grad_clip"), 0),
+    **dict.fromkeys(("optimizer.image_tower", "optimizer.text_tower", "training.ema"), 0),
+    **dict.fromkeys(("augmentation.min_area", "augmentation.flip", "augmentation.jitter"), 0),
 }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # ---------------------------------------------------------------------------- datasets
 
@@ -96,8 +96,8 @@ NUM_REGIONS = 36  # rows of an image: as many as bottom-up attention's fixed set
 class FeatureMeta:
     """What made some features; two sets fit together when their ``key()`` is the same.
 
-    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``REGION_COLUMNS``); ``dim`` the last axis; ``fingerprint`` the sha256 of
-    the weights; ``preprocessing`` everything done to a picture before the network saw it.
+    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``REGION_COLUMNS``); ``dim`` the last axis;
+    ``fingerprint`` the sha256 of the weights; ``preprocessing`` everything done to a picture before the network saw it.
     """
 
     backbone: str
@@ -139,6 +139,31 @@ class ImageBackbone(Protocol):
     def encode(self, pixels: Tensor) -> Tensor:
         """(pictures, 3, height, width) uint8 -> (pictures, dim) or (pictures, cells, dim), any float type."""
         ...
+
+
+@dataclass(frozen=True)
+class TextMeta:
+    """What made some text features: ``kind`` is ``tokens`` (a state for each) or ``sentence`` (one vector)."""
+
+    backbone: str
+    fingerprint: str  # sha256 of the weights
+    kind: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class TextBackbone:
+    """A pretrained sentence encoder: (tokens, lengths) -> (captions, longest, dim); longest is 1 for ``sentence``.
+
+    ``upper`` holds its last layers where they are to be trained apart: (states, lengths) -> states; ``network`` then
+    ends before them.
+    ``tokenizer`` is the JSON of the ``tokenizers`` tokenizer that it was trained with.
+    """
+
+    network: nn.Module
+    tokenizer: str
+    meta: TextMeta
+    upper: nn.Module | None = None
 
 
 # ---------------------------------------------------------------------------- models

@@ -75,7 +75,7 @@ def test_requests_that_make_no_sense():
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
     with pytest.raises(UnknownName):
         check_request("vgg19", "globe")
-    with pytest.raises(ConfigError, match="1 or 10"):
+    with pytest.raises(ConfigError, match="1, 2 or 10"):
         check_request("vgg19", crops=5)
     with pytest.raises(ConfigError, match="cells"):
         check_request("vgg19", "grid", 10)

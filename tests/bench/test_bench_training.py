@@ -15,9 +15,9 @@ from peer import CaptionRows, Peer, PeerTraining
 from xmodal_cli import catalog
 from xmodal_cli.config import load_config
 from xmodal_cli.models.storage.tokenizer import pad
-from xmodal_cli.recipes.assembly import build_matcher, describe
+from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
 from xmodal_cli.recipes.device import pick_dtype
-from xmodal_cli.training.batches import Batch, CaptionBatches
+from xmodal_cli.training.batches import Batch, CaptionBatches, Plan, padded
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.log import RunLog
 from xmodal_cli.training.loop import Pace, Task, Tools, autocast, fit
@@ -75,13 +75,12 @@ class Ours:
 
     def __init__(self, data: Data, preset: str, precision: str, folder: Path) -> None:
         config = load_config(preset)
-        self.model = build_matcher(describe(config.model, IMAGE_DIM, VOCAB)).to(DEVICE)
+        self.model = build_matcher(describe(config.model, Sizes(IMAGE_DIM, "global", VOCAB))).to(DEVICE)
         self.optimizer = build_optimizer(self.model.parameters(), "adam", 2e-4, 0.0)
         tokens, lengths = (torch.from_numpy(a) for a in pad([c.tolist() for c in data.captions]))
         features, owner = torch.from_numpy(data.features).half(), torch.from_numpy(data.owner)
-        self.batches = Timed(
-            CaptionBatches(features.to(DEVICE), (tokens.to(DEVICE), lengths), owner.to(DEVICE), BATCH, 0)
-        )
+        plan = Plan(lengths, owner, BATCH, 0)
+        self.batches = Timed(CaptionBatches(features.to(DEVICE), padded(tokens.to(DEVICE)), plan))
         self.dtype = pick_dtype(precision, DEVICE)
         self.loss = catalog.build("loss", config.loss.name, config.loss.args)
         self.state, self.folder = LoopState(), folder

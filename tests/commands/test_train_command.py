@@ -68,7 +68,7 @@ def test_the_model_file_says_where_it_comes_from(trained, planted):
     assert header.dataset["splits"] == ["train", "restval"]
     assert header.metrics["rsum"] == metrics["best"]["rsum"]
     with safe_open(trained / "model.safetensors", framework="pt") as opened:
-        assert opened.get_tensor("text_encoder.words.weight").shape == (header.architecture["vocab_size"], 24)
+        assert opened.get_tensor("text_encoder.words.table.weight").shape == (header.architecture["vocab_size"], 24)
 
 
 def test_the_vocabulary_is_of_training_captions_only(xmodal, planted, small, tmp_path):
@@ -258,7 +258,10 @@ def test_a_training_that_diverges_says_so(xmodal, planted, small, tmp_path):
     assert "optimizer.lr" in done.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
+FROM_SCRATCH = [name for name in catalog.names("text_encoder") if name != "identity"]  # which needs a pretrained one
+
+
+@pytest.mark.parametrize("name", FROM_SCRATCH)
 def test_every_text_encoder_trains(xmodal, planted, small, tmp_path, name):
     settings = ["--set", f"model.text_encoder={name}", "--set", "model.text_encoder.args.word_dim=24"]
     done = xmodal(*train_args(planted, tmp_path / "run", small, *settings, "--json"))

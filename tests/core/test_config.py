@@ -89,7 +89,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(setting, must_b
         "training.log_every=0",
         "training.patience=-1",
         "schedule.step_epochs=0",
-        "model.embed_dim=0",
+        "model.embed_dim=-1",
         "optimizer.lr=-0.1",
         "optimizer.lr=nan",
     ],

@@ -1,51 +1,100 @@
-"""Text encoders: padding changes nothing, the last state is the sentence's own."""
+"""Text encoders, over word ids and over a pretrained encoder's states: padding changes nothing, nor do neighbours."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from naive_networks import place_encoding, transformer
+from torch import Tensor, nn
 
 from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.models._sequences import inside
 from xmodal_cli.models.storage.tokenizer import pad
-from xmodal_cli.models.text_encoders._words import last_state, word_embedding
+from xmodal_cli.models.text_encoders._words import build_words
 
 VOCAB, DIM = 30, 12
 SENTENCES = [[2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 3], [2, 20, 3], [2, 29, 28, 27, 3], [2, 5, 6, 3]]
+NAMES = catalog.names("text_encoder")
+CASES = [(name, kind) for name in NAMES for kind in ("ids", "states") if (name, kind) != ("identity", "ids")]
+OVER_IDS = [name for name, kind in CASES if kind == "ids"]
+POOLED = [name for name in NAMES if name != "identity"]
+STATES = torch.randn(VOCAB, DIM, generator=torch.Generator().manual_seed(5))  # what a pretrained encoder would give
 
 
-def encoder(name: str, **args) -> nn.Module:
+def encoder(name: str, kind: str = "ids", **args) -> nn.Module:
     torch.manual_seed(0)
-    return catalog.build("text_encoder", name, {"word_dim": 7, **args}, vocab_size=VOCAB, embed_dim=DIM).eval()
+    sizes = {"vocab_size": VOCAB, "embed_dim": DIM, "text_dim": DIM if kind == "states" else 0, "word_dim": 7}
+    model: nn.Module = catalog.build("text_encoder", name, args, **sizes)
+    return model.eval()
 
 
-def encode(model: nn.Module, sentences: list[list[int]]) -> torch.Tensor:
+def captions(sentences: list[list[int]], kind: str = "ids") -> tuple[Tensor, Tensor]:
     tokens, lengths = (torch.from_numpy(a) for a in pad(sentences))
+    return (tokens if kind == "ids" else STATES[tokens]), lengths
+
+
+def encode(model: nn.Module, sentences: list[list[int]], kind: str = "ids") -> Tensor:
     with torch.inference_mode():
-        return model(tokens, lengths)
+        return model(*captions(sentences, kind))
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
-def test_padding_changes_nothing(name):
-    model = encoder(name)
-    together = encode(model, SENTENCES)
-    assert together.shape == (len(SENTENCES), DIM)
-    for sentence, vector in zip(SENTENCES, together, strict=True):
-        torch.testing.assert_close(encode(model, [sentence])[0], vector, rtol=1e-5, atol=1e-6)
+def with_garbage(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The captions, and three places more; everything beyond a caption's length is something else."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (len(tokens), tokens.shape[1] + 3)
+    if tokens.is_floating_point():
+        garbage = 100 * torch.randn(*shape, DIM, generator=generator)
+    else:
+        garbage = torch.randint(1, VOCAB, shape, generator=generator)
+    garbage[:, : tokens.shape[1]][inside(lengths, tokens.shape[1])] = tokens[inside(lengths, tokens.shape[1])]
+    return garbage
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
-def test_the_order_of_the_batch_is_kept(name):
-    model = encoder(name)
-    torch.testing.assert_close(encode(model, SENTENCES[::-1]), encode(model, SENTENCES).flip(0), rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_padding_changes_nothing(name, kind):
+    model = encoder(name, kind)
+    tokens, lengths = captions(SENTENCES, kind)
+    with torch.inference_mode():
+        found = model(with_garbage(tokens, lengths), lengths)
+    assert found.shape == (len(SENTENCES), DIM)
+    for sentence, vector in zip(SENTENCES, found, strict=True):
+        torch.testing.assert_close(encode(model, [sentence], kind)[0], vector, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
+@pytest.mark.parametrize("pooling", catalog.names("pooling"))
+@pytest.mark.parametrize("name", POOLED)
+def test_padding_changes_nothing_with_any_pooling(name, pooling):
+    model = encoder(name, pooling=pooling)
+    tokens, lengths = captions(SENTENCES)
+    with torch.inference_mode():
+        found = model(with_garbage(tokens, lengths), lengths)
+    torch.testing.assert_close(found, torch.cat([encode(model, [s]) for s in SENTENCES]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_training_and_use_give_the_same_vectors_where_nothing_is_drawn(name, kind):
+    """With gradients and without, PyTorch takes different roads through a transformer."""
+    model = encoder(name, kind, dropout=0.0)
+    expected = encode(model, SENTENCES, kind)
+    torch.testing.assert_close(model.train()(*captions(SENTENCES, kind)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_captions_of_a_batch_do_not_influence_each_other(name, kind):
+    model = encoder(name, kind)
+    others = [[2, 13, 14, 3], [2, 15, 3], SENTENCES[2], [2, 16, 17, 18, 19, 20, 21, 22, 23, 24, 3]]
+    expected = encode(model, SENTENCES, kind)[2]
+    torch.testing.assert_close(encode(model, others, kind)[2], expected, rtol=1e-5, atol=1e-6)
+    turned = encode(model, SENTENCES[::-1], kind).flip(0)
+    torch.testing.assert_close(turned, encode(model, SENTENCES, kind), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OVER_IDS)
 def test_padding_gets_no_gradient_and_every_word_gets_some(name):
     model = encoder(name)
-    tokens, lengths = (torch.from_numpy(a) for a in pad(SENTENCES))
-    model(tokens, lengths).square().sum().backward()
-    gradient = model.words.weight.grad
+    model(*captions(SENTENCES)).square().sum().backward()
+    gradient = model.words.table.weight.grad
     used = sorted({token for sentence in SENTENCES for token in sentence})
     assert (gradient[used].abs().sum(1) > 0).all()
     unused = [n for n in range(VOCAB) if n not in used]
@@ -53,19 +102,61 @@ def test_padding_gets_no_gradient_and_every_word_gets_some(name):
     assert 0 in unused
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
-def test_dropout_acts_in_training_only(name):
-    model = encoder(name, dropout=0.5)
-    assert (encode(model, SENTENCES) == encode(model, SENTENCES)).all()
+@pytest.mark.parametrize("name", NAMES)
+def test_states_beyond_a_caption_get_no_gradient_and_all_others_some(name):
+    model = encoder(name, "states")
+    tokens, lengths = captions(SENTENCES, "states")
+    tokens = with_garbage(tokens, lengths).requires_grad_()
+    model(tokens, lengths).square().sum().backward()
+    held = inside(lengths, tokens.shape[1])
+    assert (tokens.grad[~held] == 0).all()
+    assert (tokens.grad[held].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_dropout_acts_in_training_only(name, kind):
+    model = encoder(name, kind, dropout=0.5)
+    assert (encode(model, SENTENCES, kind) == encode(model, SENTENCES, kind)).all()
     model.train()
-    assert not (encode(model, SENTENCES) == encode(model, SENTENCES)).all()
+    assert not (encode(model, SENTENCES, kind) == encode(model, SENTENCES, kind)).all()
 
 
-@pytest.mark.parametrize("name", catalog.names("text_encoder"))
-def test_every_text_encoder_is_documented(name):
-    module = catalog.load("text_encoder", name)
-    assert module.__doc__
-    assert module.build.__doc__
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_words_are_left_out_in_training_only(name, kind):
+    whole, dropping = encoder(name, kind, dropout=0.0), encoder(name, kind, dropout=0.0, drop_words=0.5)
+    assert (encode(dropping, SENTENCES, kind) == encode(whole, SENTENCES, kind)).all()
+    drawn = [encode(dropping.train(), SENTENCES, kind) for _ in range(5)]
+    assert not all((vectors == drawn[0]).all() for vectors in drawn)
+    assert all(vectors.isfinite().all() for vectors in drawn)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_half_precision_gives_nearly_the_same(name, kind):
+    model = encoder(name, kind)
+    tokens, lengths = captions(SENTENCES, kind)
+    expected = encode(model, SENTENCES, kind)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = model(tokens.half() if kind == "states" else tokens, lengths)
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_states_are_those_that_are_pooled(name):
+    """What ``states`` gives is what TERN reads: as long as the caption, padding outside the mask."""
+    model = encoder(name, "states")
+    if not hasattr(model, "states"):
+        pytest.skip("it pools vectors of the joint space, and has no states")
+    tokens, lengths = captions(SENTENCES, "states")
+    with torch.inference_mode():
+        states, mask = model.states(tokens, lengths)
+        pooled = model.pool(states, mask)
+        expected = model.project(pooled) if hasattr(model, "project") else pooled
+        torch.testing.assert_close(model(tokens, lengths), expected)
+    assert states.shape == (*tokens.shape[:2], model.state_dim)
+    assert mask.sum(1).tolist() == lengths.tolist()
+
+
+# ---------------------------------------------------------------------------- each against what it should be
 
 
 @pytest.mark.parametrize(("name", "network"), [("gru", nn.GRU), ("lstm", nn.LSTM)])
@@ -76,7 +167,7 @@ def test_recurrent_encoders_are_torchs_own_on_the_unpadded_sentence(name, networ
     alone.load_state_dict(model.recurrence.state_dict())
     for sentence, vector in zip(SENTENCES, encode(model, SENTENCES), strict=True):
         with torch.inference_mode():
-            states, _ = alone(model.words(torch.tensor([sentence])))
+            states, _ = alone(model.words.table(torch.tensor([sentence])))
         torch.testing.assert_close(vector, states[0, -1], rtol=1e-5, atol=1e-6)
 
 
@@ -84,26 +175,68 @@ def test_a_bag_of_words_is_the_mean_of_its_words_and_forgets_their_order():
     model = encoder("bow")
     vectors = encode(model, [[2, 5, 9, 3], [2, 9, 5, 3], [2, 9, 9, 3]])
     with torch.inference_mode():
-        expected = model.project(model.words(torch.tensor([2, 5, 9, 3])).mean(0))
+        expected = model.project(model.words.table(torch.tensor([2, 5, 9, 3])).mean(0))
     torch.testing.assert_close(vectors[0], expected)
     torch.testing.assert_close(vectors[1], expected)
     assert not torch.allclose(vectors[2], expected)
 
 
-@pytest.mark.parametrize("name", ["gru", "lstm"])
-def test_recurrent_encoders_know_the_order_of_words(name):
+@pytest.mark.parametrize("kind", ["ids", "states"])
+def test_the_transformer_is_the_naive_one_on_each_sentence_alone(kind):
+    model = encoder("transformer", kind)
+    with torch.inference_mode():
+        found = model(*captions(SENTENCES, kind))
+        for sentence, vector in zip(SENTENCES, found, strict=True):
+            words = model.words.table(torch.tensor(sentence)) if kind == "ids" else STATES[sentence]
+            states = model.widen(words).double()
+            if kind == "ids":  # a pretrained encoder's states know their places
+                states += place_encoding(len(sentence), DIM)
+            expected = model.double().project(transformer(model.layers, states).mean(0))
+            model.float()
+            torch.testing.assert_close(vector.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_odd_width_is_a_width_too():
+    model = catalog.build("text_encoder", "transformer", {}, vocab_size=VOCAB, embed_dim=9)
+    assert model(*captions(SENTENCES)).shape == (len(SENTENCES), 9)
+
+
+def test_a_width_that_heads_do_not_divide_is_told():
+    with pytest.raises(ConfigError, match="a width that 64 divides, not 100"):
+        catalog.build("text_encoder", "transformer", {}, vocab_size=VOCAB, embed_dim=100)
+
+
+def test_the_identity_is_the_mean_of_the_states():
+    found = encode(encoder("identity", "states"), SENTENCES, "states")
+    expected = torch.stack([STATES[sentence].mean(0) for sentence in SENTENCES])
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_identity_needs_a_pretrained_encoder():
+    with pytest.raises(ConfigError, match=r"text\.backbone"):
+        encoder("identity")
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm", "transformer"])
+def test_encoders_with_places_know_the_order_of_words(name):
     vectors = encode(encoder(name), [[2, 5, 9, 3], [2, 9, 5, 3]])
     assert not torch.allclose(vectors[0], vectors[1], atol=1e-3)
 
 
-def test_the_state_at_each_length_is_picked():
-    states = torch.arange(24.0).view(2, 4, 3)
-    picked = last_state(states, torch.tensor([4, 1]))
-    assert picked.tolist() == [[9, 10, 11], [12, 13, 14]]
+@pytest.mark.parametrize(("name", "kind"), [("bow", "ids"), ("pooled", "ids"), ("transformer", "states")])
+def test_encoders_without_places_do_not(name, kind):
+    vectors = encode(encoder(name, kind), [[2, 5, 9, 3], [2, 9, 5, 3]], kind)
+    torch.testing.assert_close(vectors[0], vectors[1])
 
 
 def test_the_word_table_starts_as_in_vse():
-    table = word_embedding(1000, 50).weight
+    table = build_words(1000, 50, 0, 0.0, 0.0).table.weight
     assert (table[0] == 0).all()
     assert table.abs().max() <= 0.1
     assert table[1:].std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
+
+
+def test_states_need_no_table():
+    words = build_words(1000, 50, 8, 0.0, 0.0)
+    assert (words.table, words.dim) == (None, 8)
+    assert not list(words.parameters())

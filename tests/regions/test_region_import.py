@@ -189,7 +189,7 @@ def test_kinds_and_crops_that_make_no_sense(dataset, files):
     with pytest.raises(ConfigError, match="bottom-up makes regions features, not grid") as caught:
         features_for(dataset, settings(files, "grid"))
     assert "--kind regions" in caught.value.hint
-    with pytest.raises(ConfigError, match="ten crops"):
+    with pytest.raises(ConfigError, match="several crops"):
         features_for(dataset, settings(files, crops=10))
     with pytest.raises(ConfigError, match="resnet50 makes global and grid features, not regions") as caught:
         check_request("resnet50", "regions")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.training.batches import Batch, CaptionBatches
+from xmodal_cli.training.batches import Batch, CaptionBatches, Plan, padded
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Pace, Task, Tools, fit
@@ -61,7 +61,7 @@ class Toy:
         optimizer = build_optimizer(self.model.parameters(), self.optimizer, 0.01, 0.01)
         state = LoopState()
         if (self.folder / "last" / FILE).exists():
-            state = load_state(self.folder / "last", self.model, optimizer)
+            state = load_state(self.folder / "last", {"model": self.model}, optimizer)
         rewind_log(self.folder, state.step)
         pace_ = replace(self.pace, **pace)
         with RunLog(self.folder, tensorboard=False) as log:
@@ -91,7 +91,7 @@ def make_batches(batch_size: int = 8, seed: int = 0, num_images: int = 20) -> Ca
     for row, length in enumerate(lengths.tolist()):
         tokens[row, :length] = int(owner[row]) + 1
     features = torch.from_numpy(rng.normal(size=(num_images, 6))).float()
-    return CaptionBatches(features, (tokens, lengths), torch.from_numpy(owner), batch_size, seed)
+    return CaptionBatches(features, padded(tokens), Plan(lengths, torch.from_numpy(owner), batch_size, seed))
 
 
 @pytest.fixture

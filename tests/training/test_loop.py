@@ -217,11 +217,11 @@ def parts(name: str = "adam"):
 def test_a_checkpoint_brings_back_model_optimiser_and_counters(tmp_path, name):
     model, optimizer = parts(name)
     state = LoopState("origin", 3, 42, 7.5, 2, [{"epoch": 1, "score": 0.1 + 0.2}], {"scale": 65536.0})
-    save_state(tmp_path, state, model, optimizer)
+    save_state(tmp_path, state, {"model": model}, optimizer)
     fresh, other = parts(name)
     torch.nn.init.zeros_(fresh[0].weight)
     other.state.clear()
-    assert load_state(tmp_path, fresh, other, "origin") == state
+    assert load_state(tmp_path, {"model": fresh}, other, "origin") == state
     for name_, value in model.state_dict().items():
         assert torch.equal(fresh.state_dict()[name_], value), name_
     before, after = optimizer.state_dict()["state"], other.state_dict()["state"]
@@ -233,17 +233,18 @@ def test_a_checkpoint_brings_back_model_optimiser_and_counters(tmp_path, name):
 
 
 def test_a_checkpoint_of_another_origin_is_refused_before_anything_is_loaded(tmp_path):
-    save_state(tmp_path / "last", LoopState("these data"), *parts())
+    trained, its = parts()
+    save_state(tmp_path / "last", LoopState("these data"), {"model": trained}, its)
     model, optimizer = torch.nn.Linear(9, 9), parts()[1]
     with pytest.raises(ConfigError, match="was trained on other data") as caught:
-        load_state(tmp_path / "last", model, optimizer, "those data")
+        load_state(tmp_path / "last", {"model": model}, optimizer, "those data")
     assert "--out" in caught.value.hint
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "another model"])
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path, damage):
     model, optimizer = parts()
-    save_state(tmp_path, LoopState(), model, optimizer)
+    save_state(tmp_path, LoopState(), {"model": model}, optimizer)
     file = tmp_path / FILE
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-10])
@@ -252,7 +253,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path, damage):
     else:
         model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5))
     with pytest.raises(BadModel) as caught:
-        load_state(tmp_path, model, optimizer)
+        load_state(tmp_path, {"model": model}, optimizer)
     assert str(file) in caught.value.message
     assert caught.value.hint
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 KINDS = ("global", "grid", "regions")
-CROPS = (1, 10)
+PIXELS = "pixels"  # the kind of pictures themselves, for a model that has the whole backbone inside
+TRUNK = "trunk-"  # kind `trunk-N`: the cells before the last N blocks, which a training goes on from
+CROPS = (1, 2, 10)
 
 
 def known() -> list[str]:
@@ -26,6 +28,10 @@ def known() -> list[str]:
 def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
     """Raise what ``build_backbone`` would raise for a wrong name, kind or number of crops, without building."""
     family = _family(name)
+    if kind == PIXELS:
+        return _check_pixels(crops)
+    if kind.startswith(TRUNK):
+        return _check_trunk(name, family, kind, crops)
     if kind not in KINDS:
         raise UnknownName.of("kind of features", kind, KINDS)
     kinds = getattr(family, "KINDS", ("global", "grid"))
@@ -34,10 +40,11 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
             f"{split(name)[0]} makes {' and '.join(kinds)} features, not {kind}", _other_kind(kind, kinds)
         )
     if crops not in CROPS:
-        raise ConfigError(f"crops is 1 or 10, not {crops}", "10 averages the corners, the centre and their mirrors")
+        hint = "2 averages the picture and its mirror image, 10 the corners, the centre and their mirrors"
+        raise ConfigError(f"crops is 1, 2 or 10, not {crops}", hint)
     if crops > 1 and kind != "global":
         raise ConfigError(
-            f"the cells of ten crops cannot be averaged into one {kind}", f"use --crops 1 with --kind {kind}"
+            f"the cells of several crops cannot be averaged into one {kind}", f"use --crops 1 with --kind {kind}"
         )
 
 
@@ -49,6 +56,10 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
     ConfigError, MissingData, BadData, DownloadError.
     """
     check_request(name, kind, crops)
+    if kind == PIXELS:
+        from xmodal_cli.backbones._network import PixelBackbone
+
+        return PixelBackbone(build_backbone(name, "global", crops))
     base, file = split(name)
     backbone: ImageBackbone = _family(name).build(base, kind, crops, local_weights(file) if file else None)
     backbone.meta = replace(backbone.meta, backbone=name)
@@ -67,6 +78,38 @@ def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMe
     if not isinstance(backbone, NetworkBackbone):
         raise ConfigError(f"{name} cannot be trained from pixels", "use its features, or another backbone")
     return backbone.tower, backbone.meta
+
+
+def build_upper(name: str, kind: str, num_blocks: int) -> nn.Module:
+    """The last ``num_blocks`` blocks of a backbone, for training: features of kind ``trunk-N`` -> those of ``kind``.
+
+    Raises what ``build_backbone`` raises.
+    """
+    check_request(name, f"{TRUNK}{num_blocks}")
+    file = split(name)[1]
+    upper: nn.Module = _family(name).build_upper(kind, num_blocks, local_weights(file) if file else None)
+    return upper
+
+
+def _check_pixels(crops: int) -> None:
+    """Raise ConfigError: augmentation makes the other views."""
+    if crops != 1:
+        hint = "set crops to 1, or train the last blocks alone with features.tuned_blocks"
+        raise ConfigError(f"pixels are trained on one view of a picture, not {crops}", hint)
+
+
+def _check_trunk(name: str, family: ModuleType, kind: str, crops: int) -> None:
+    """Raise ConfigError for a family without blocks, or for a number of them that it does not have."""
+    blocks, most = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", 0)
+    if not most:
+        hint = "train it from pixels with features.tuned_blocks = 0, or choose efficientnet-lite2"
+        raise ConfigError(f"{split(name)[0]} cannot be cut into blocks", hint)
+    if not (blocks.isdigit() and 1 <= int(blocks) <= most):
+        raise ConfigError(
+            f"{blocks} blocks of {split(name)[0]} cannot be trained on a cached trunk", f"give 1 to {most}"
+        )
+    if crops not in CROPS[:2]:
+        raise ConfigError(f"blocks are trained on one or two views of a picture, not {crops}", "set crops to 1 or 2")
 
 
 def _other_kind(kind: str, kinds: tuple[str, ...]) -> str:

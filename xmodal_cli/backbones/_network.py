@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from xmodal_cli.backbones._preprocess import Preprocessing
 from xmodal_cli.backbones._weights import known_fingerprint
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -57,6 +59,25 @@ class PixelTower(nn.Module):
         return features
 
 
+class PixelBackbone:
+    """An ``ImageBackbone`` that gives a backbone's view of a picture, its pixels, for a model with the rest inside."""
+
+    def __init__(self, eyes: ImageBackbone) -> None:
+        self.meta = replace(eyes.meta, kind="pixels", dim=3)
+        self.weights_file = eyes.weights_file
+        self._eyes = eyes
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        pixels: Tensor = self._eyes.preprocess(image)
+        return pixels
+
+    def to(self, device: str, dtype: torch.dtype) -> None:
+        """Nothing to move."""
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return pixels
+
+
 def assemble(
     network: nn.Module, preprocessing: Preprocessing, name: str, kind: str, weights_file: Path
 ) -> NetworkBackbone:
@@ -66,6 +87,28 @@ def assemble(
         dim = network(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
     meta = FeatureMeta(name, known_fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
     return NetworkBackbone(network, preprocessing, meta, weights_file)
+
+
+class UpperBlocks(nn.Module):
+    """The blocks above a trunk: (pictures, views * cells, depth) -> (pictures, views * cells, dim), or their mean.
+
+    In training one of a picture's views, the picture and its mirror image, is drawn anew each time.
+    """
+
+    def __init__(self, blocks: nn.Module, kind: str, num_cells: int) -> None:
+        super().__init__()
+        self.blocks, self.kind, self.num_cells = blocks, kind, num_cells
+
+    def forward(self, cells: Tensor) -> Tensor:
+        views = cells.float().reshape(len(cells), -1, self.num_cells, cells.shape[-1])
+        if self.training and views.shape[1] > 1:
+            drawn = torch.randint(views.shape[1], (len(views),), device=views.device)
+            views = views[torch.arange(len(views), device=views.device), drawn][:, None]
+        side = math.isqrt(self.num_cells)
+        maps = views.reshape(-1, side, side, cells.shape[-1]).permute(0, 3, 1, 2)  # channels last in memory
+        output: Tensor = self.blocks(maps).flatten(2).transpose(1, 2)
+        output = output.reshape(len(cells), -1, output.shape[-1])
+        return output.mean(1) if self.kind == "global" else output
 
 
 class Cells(nn.Module):

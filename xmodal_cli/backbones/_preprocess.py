@@ -20,8 +20,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocessing:
     """How one family sees a picture: a ``size`` square, less ``mean``, by ``std`` (RGB, in 0..1 terms).
 
-    ``crops`` is 1 for the whole picture, or 10 for the four corners, the centre and their mirror
-    images, cut from a square larger by 8/7 (256 for 224), as the classic ten-crop evaluation does.
+    ``crops`` is 1 for the whole picture, 2 for it and its mirror image, or 10 for the four corners, the centre and
+    their mirror images, cut from a square larger by 8/7 (256 for 224), as the classic ten-crop evaluation does.
     """
 
     size: int
@@ -32,13 +32,14 @@ class Preprocessing:
     @property
     def side(self) -> int:
         """The side in pixels of the square that the picture is squashed to."""
-        return self.size if self.crops == 1 else round(self.size * 8 / 7)
+        return self.size if self.crops < 10 else round(self.size * 8 / 7)
 
     def pixels(self, image: Image.Image) -> Tensor:
         """RGB picture -> (crops, 3, size, size) uint8, laid out channels last."""
         square = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         whole = np.array(square, dtype=np.uint8)  # (side, side, 3)
-        cuts = whole[None] if self.crops == 1 else _ten_crops(whole, self.size)
+        both = np.stack((whole, whole[:, ::-1]))
+        cuts = _ten_crops(whole, self.size) if self.crops == 10 else both[: self.crops]
         return torch.from_numpy(cuts).permute(0, 3, 1, 2)
 
     def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:

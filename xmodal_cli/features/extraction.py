@@ -36,7 +36,7 @@ def encode_files(
 ) -> Iterator[tuple[Path, np.ndarray | str]]:
     """Yield (path, features) for each of ``paths`` in order, or (path, the reason it could not be read).
 
-    Features are float32, (dim,) or (cells, dim), the mean over the backbone's crops. ``batch_size``
+    Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them. ``batch_size``
     counts pictures; by default it suits the device. At most three batches of pictures are in memory.
     """
     batch_size = batch_size or default_batch_size(device, backbone.meta.crops)
@@ -88,10 +88,11 @@ def _encode(
 
 
 def _forward(pictures: list[Tensor], backbone: ImageBackbone) -> np.ndarray:
-    """Pixels of some pictures -> (pictures, dim) or (pictures, cells, dim) float32."""
+    """Pixels of some pictures -> (pictures, dim), the mean over crops, or (pictures, crops * cells, dim) float32."""
     output = backbone.encode(torch.cat(pictures)).float()
     crops = len(pictures[0])
     if crops > 1:
-        output = output.view(len(pictures), crops, *output.shape[1:]).mean(dim=1)
+        output = output.view(len(pictures), crops, *output.shape[1:])
+        output = output.mean(dim=1) if output.ndim == 3 else output.flatten(1, 2)
     rows: np.ndarray = output.cpu().numpy()
     return rows

@@ -30,7 +30,8 @@ from xmodal_cli.features.store import (
 )
 from xmodal_cli.types import FeatureMeta, ImageVectors
 
-SHARD_ROWS = {"global": 1024, "grid": 128, "regions": 128}  # a few seconds' to a minute's work, 2 to 50 MB
+SHARD_ROWS = {"global": 1024}  # a few seconds' to a minute's work, 2 to 50 MB
+SHARD_ROWS_OF_CELLS = 128
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -53,7 +54,7 @@ class Plan:
     @property
     def runs(self) -> list[tuple[Picture, ...]]:
         """The pictures of each shard."""
-        rows = SHARD_ROWS[self.meta.kind]
+        rows = SHARD_ROWS.get(self.meta.kind, SHARD_ROWS_OF_CELLS)
         return [self.pictures[start : start + rows] for start in range(0, len(self.pictures), rows)]
 
 

@@ -1,8 +1,8 @@
 """Visual-semantic embedding: an image vector and a sentence vector in one space, compared by a similarity.
 
 Kiros, Salakhutdinov, Zemel: Unifying Visual-Semantic Embeddings with Multimodal Neural Language Models
-(arXiv 1411.2539); order embeddings (Vendrov et al., arXiv 1511.06361) and VSE++ (Faghri et al.,
-arXiv 1707.05612) are the same architecture with another similarity or another loss.
+(arXiv 1411.2539); order embeddings (Vendrov et al., arXiv 1511.06361), VSE++ (Faghri et al., arXiv 1707.05612) and
+VSE-infinity (Chen et al., arXiv 2011.04305) are the same architecture with another similarity, loss or pooling.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ class VSE(nn.Module):
         self.embed_dim = embed_dim
 
     def encode_image(self, image_features: Tensor) -> Tensor:
-        """(images, image_dim) -> (images, embed_dim) float32, in the similarity's space."""
+        """(images, [cells,] image_dim) -> (images, embed_dim) float32, in the similarity's space."""
         return self.similarity.prepare(cast(Tensor, self.image_encoder(image_features)).float())
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """(captions, longest) int64, (captions,) int64 -> (captions, embed_dim) float32."""
+        """(captions, longest[, text_dim]), (captions,) int64 -> (captions, embed_dim) float32."""
         return self.similarity.prepare(cast(Tensor, self.text_encoder(tokens, lengths)).float())
 
 
 def build(image_encoder: nn.Module, text_encoder: nn.Module, similarity: Similarity, embed_dim: int) -> VSE:
-    """The matcher from its parts."""
+    """The matcher from its parts. Raises ValueError where an encoder's vectors cannot be of ``embed_dim``."""
+    for encoder in (image_encoder, text_encoder):
+        width = getattr(encoder, "out_dim", None) or embed_dim
+        if width != embed_dim:
+            raise ValueError(f"{type(encoder).__name__} gives vectors of {width}, and embed_dim is {embed_dim}")
     return VSE(image_encoder, text_encoder, similarity, embed_dim)

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
 from xmodal_cli import catalog
 from xmodal_cli.config import ModelConfig
+from xmodal_cli.models._towers import BehindTower
+
+SIZES = {"image_dim": 0, "image_kind": "global", "vocab_size": 0, "text_dim": 0}
 
 
-def build_matcher(architecture: Mapping[str, Any]) -> nn.Module:
-    """A fresh matcher. ``architecture`` is what ``describe`` returns. Raises UnknownName, ConfigError."""
-    sizes = {key: architecture[key] for key in ("image_dim", "vocab_size", "embed_dim")}
+# side -> networks that stand before its encoder, from the input on, and whether each is tuned
+Towers = Mapping[str, Sequence[tuple[nn.Module, bool]]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data decides about an architecture. ``text_dim`` is 0 where words are learnt from scratch."""
+
+    image_dim: int
+    image_kind: str
+    vocab_size: int
+    text_dim: int = 0
+
+
+def describe(model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """The architecture as plain tables: the ``[model]`` section, the sizes, and the pretrained ``towers`` inside it.
+
+    ``towers``: side (``image``, ``text``) -> what ``recipes.towers`` needs to find them again.
+    """
+    return {**asdict(model), **asdict(sizes), "towers": {side: dict(facts) for side, facts in (towers or {}).items()}}
+
+
+def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
+    """A fresh matcher. ``architecture`` is what ``describe`` returns; ``towers`` the networks it names.
+
+    Raises UnknownName, ConfigError.
+    """
+    sizes = {key: architecture.get(key, default) for key, default in SIZES.items()}
+    sizes["embed_dim"] = architecture["embed_dim"]
     parts = {kind: _part(kind, architecture[kind], sizes) for kind in ("image_encoder", "text_encoder", "similarity")}
-    model: nn.Module = catalog.build("model", architecture["name"], {}, **parts, embed_dim=sizes["embed_dim"])
+    for side, stack in (towers or {}).items():
+        for network, tuned in reversed(stack):
+            parts[f"{side}_encoder"] = BehindTower(network, parts[f"{side}_encoder"], tuned)
+    args = architecture.get("args", {})
+    model: nn.Module = catalog.build("model", architecture["name"], args, **parts, embed_dim=sizes["embed_dim"])
     return model
 
 
-def describe(model: ModelConfig, image_dim: int, vocab_size: int) -> dict[str, Any]:
-    """The architecture as plain tables: the ``[model]`` section and the two sizes that the data decides."""
-    return {**asdict(model), "image_dim": image_dim, "vocab_size": vocab_size}
-
-
-def _part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+def _part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
     return catalog.build(kind, component["name"], component["args"], **sizes)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmodal_cli.errors import IncompatibleFeatures
-from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageOpener, ImageVectors
+from xmodal_cli.errors import BadData, IncompatibleFeatures
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageOpener, ImageTextDataset, ImageVectors, Reporter
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from xmodal_cli.recipes.models import LoadedMatcher
 
@@ -27,14 +28,66 @@ def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
     """
     backbone = backbone_of(loaded.name, loaded.meta)
 
-    def vectors(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
-        from xmodal_cli.features.extraction import encode_files
+    return partial(file_vectors, backbone, loaded.embed_features, loaded.device, loaded.dtype)
 
-        features = encode_files(paths, backbone, opener_for(backbone), loaded.device, loaded.dtype)
-        while chunk := list(islice(features, _CHUNK)):
-            yield from _project(loaded, chunk)
 
-    return vectors
+def file_vectors(
+    backbone: ImageBackbone,
+    embed: Callable[[np.ndarray], np.ndarray],
+    device: str,
+    dtype: torch.dtype,
+    paths: Sequence[Path],
+) -> Iterator[tuple[Path, np.ndarray | str]]:
+    """Pictures through ``backbone``, then through ``embed``: (images, ...) features -> (images, embed_dim).
+
+    In order: (path, (embed_dim,) float32 or the reason why not).
+    """
+    from xmodal_cli.features.extraction import encode_files
+
+    features = encode_files(paths, backbone, opener_for(backbone), device, dtype)
+    while chunk := list(islice(features, _CHUNK)):
+        yield from _project(embed, chunk)
+
+
+def embed_images(
+    loaded: LoadedMatcher, dataset: ImageTextDataset, precision: str, reporter: Reporter
+) -> tuple[ImageTextDataset, np.ndarray]:
+    """The dataset without the images that cannot be read, and the vectors (images, embed_dim) float32 of the others.
+
+    Features are read from the cache, or computed and kept there; a matcher that reads pixels computes its vectors
+    each time. Raises IncompatibleFeatures, BadData.
+    """
+    from xmodal_cli.recipes.regions import settings_for
+    from xmodal_cli.recipes.splits import with_features
+
+    if loaded.meta.kind == "pixels":
+        return _embed_pixels(loaded, dataset, reporter)
+    part, features = with_features(dataset, settings_for(loaded), loaded.device, precision, reporter)
+    if features.meta.key() != loaded.meta.key():
+        raise IncompatibleFeatures(
+            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
+            "give data with the same features, or train a model on these",
+        )
+    return part, loaded.embed_features(features.values)
+
+
+def _embed_pixels(
+    loaded: LoadedMatcher, dataset: ImageTextDataset, reporter: Reporter
+) -> tuple[ImageTextDataset, np.ndarray]:
+    import numpy as np
+
+    from xmodal_cli.recipes.pixels import with_readable_pictures
+
+    part = with_readable_pictures(dataset, reporter)
+    vectors = image_vectors(loaded)
+    rows = []
+    with reporter.task("embedding", len(part.examples), "pictures") as bar:
+        for path, vector in vectors([e.path for e in part.examples if e.path is not None]):
+            if isinstance(vector, str):
+                raise BadData(f"{path} cannot be embedded: {vector}", "check the file")
+            rows.append(vector)
+            bar.advance()
+    return part, np.stack(rows)
 
 
 def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
@@ -74,11 +127,11 @@ def opener_for(backbone: ImageBackbone) -> ImageOpener:
 
 
 def _project(
-    loaded: LoadedMatcher, chunk: list[tuple[Path, np.ndarray | str]]
+    embed: Callable[[np.ndarray], np.ndarray], chunk: list[tuple[Path, np.ndarray | str]]
 ) -> Iterator[tuple[Path, np.ndarray | str]]:
     import numpy as np
 
     features = [vector for _, vector in chunk if not isinstance(vector, str)]
-    rows = iter(loaded.embed_features(np.stack(features)) if features else ())
+    rows = iter(embed(np.stack(features)) if features else ())
     for path, vector in chunk:
         yield path, vector if isinstance(vector, str) else next(rows)

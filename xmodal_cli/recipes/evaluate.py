@@ -126,17 +126,11 @@ def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, s
 def _embed(
     item: str, dataset: ImageTextDataset, split: str, device: str, precision: str, reporter: Reporter
 ) -> Subject:
+    from xmodal_cli.recipes.encoding import embed_images
     from xmodal_cli.recipes.models import load_matcher
-    from xmodal_cli.recipes.regions import settings_for
-    from xmodal_cli.recipes.splits import captioned, with_features
+    from xmodal_cli.recipes.splits import captioned
 
     loaded = load_matcher(item, device, precision)
-    settings = settings_for(loaded)
-    part, features = with_features(captioned(dataset, split), settings, loaded.device, precision, reporter)
-    if features.meta.key() != loaded.meta.key():
-        raise IncompatibleFeatures(
-            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
-            "evaluate on data with the same features, or train a model on these",
-        )
-    images, texts = loaded.embed_features(features.values), loaded.embed_texts(part.captions)
+    part, images = embed_images(loaded, captioned(dataset, split), precision, reporter)
+    texts = loaded.embed_texts(part.captions)
     return Subject(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity), part)

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import torch
 
     from xmodal_cli.models.storage.tokenizer import Tokenizer
+    from xmodal_cli.training.batches import TakeTokens
 
 MODEL_FILE = "model.safetensors"
 TEXT_BATCH = 512  # sentences encoded at once
-IMAGE_BATCH = 4096  # features projected at once
+IMAGE_BATCH = 4096  # vectors projected at once; of pictures that are many cells, as many as have that many cells
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,9 @@ class LoadedMatcher:
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in the order given."""
-        import torch
+        from xmodal_cli.recipes.splits import token_ids
 
-        from xmodal_cli.models.storage.tokenizer import pad
-
-        tokens, lengths = (torch.from_numpy(a) for a in pad(self.tokenizer.encode(sentences)))
-        return embed_tokens(self.model, tokens, lengths, self.device, self.dtype)
+        return embed_tokens(self.model, *token_ids(sentences, self.tokenizer), self.device, self.dtype)
 
     def embed_features(self, values: np.ndarray) -> np.ndarray:
         """(images, dim) or (images, cells, dim) features -> (images, embed_dim) float32."""
@@ -95,18 +93,18 @@ class LoadedMatcher:
 
 
 def embed_tokens(
-    model: Any, tokens: torch.Tensor, lengths: torch.Tensor, device: str, dtype: torch.dtype
+    model: Any, take_tokens: TakeTokens, lengths: torch.Tensor, device: str, dtype: torch.dtype
 ) -> np.ndarray:
-    """(captions, longest) int64, (captions,) int64 -> (captions, embed_dim) float32; like lengths go together."""
+    """Captions and their (captions,) int64 lengths -> (captions, embed_dim) float32; like lengths go together."""
     import numpy as np
     import torch
 
     from xmodal_cli.training.loop import autocast
 
-    vectors = np.zeros((len(tokens), model.embed_dim), dtype=np.float32)
+    vectors = np.zeros((len(lengths), model.embed_dim), dtype=np.float32)
     with torch.inference_mode(), autocast(device, dtype):
-        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH) if len(tokens) else ():
-            batch = tokens[rows, : int(lengths[rows].max())].to(device)
+        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH) if len(lengths) else ():
+            batch = take_tokens(rows, int(lengths[rows].max())).to(device)
             vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(device)).float().cpu().numpy()
     return vectors
 
@@ -120,8 +118,9 @@ def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dty
 
     parts = [np.zeros((0, model.embed_dim), dtype=np.float32)]
     with torch.inference_mode(), autocast(device, dtype):
-        for start in range(0, len(values), IMAGE_BATCH):
-            batch = torch.from_numpy(np.array(values[start : start + IMAGE_BATCH])).to(device)
+        size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
+        for start in range(0, len(values), size):
+            batch = torch.from_numpy(np.array(values[start : start + size])).to(device)
             parts.append(model.encode_image(batch).float().cpu().numpy())
     return np.concatenate(parts)
 
@@ -194,12 +193,15 @@ def load_matcher(what: str, device: str = "auto", precision: str = "auto") -> Lo
 
 
 def _from_file(summary: ModelSummary) -> tuple[Any, Tokenizer]:
+    from xmodal_cli.models._towers import load_own_tensors
     from xmodal_cli.models.storage.tokenizer import Tokenizer
     from xmodal_cli.recipes.assembly import build_matcher
+    from xmodal_cli.recipes.towers import load_towers
 
-    model = build_matcher(summary.header.architecture)
+    architecture = summary.header.architecture
+    model = build_matcher(architecture, load_towers(summary.name, architecture))
     try:
-        model.load_state_dict(read_tensors(summary.path))
+        load_own_tensors(model, read_tensors(summary.path))
     except RuntimeError as error:
         raise BadModel(f"{summary.path} does not hold the weights its header promises", str(error)[:200]) from error
     return model, Tokenizer.from_json(summary.header.tokenizer)

@@ -1,27 +1,48 @@
-"""A split ready for training or evaluation: its images' features and its captions as tokens, in memory."""
+"""A split ready for training or evaluation: its images' features and its captions as tokens or states."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xmodal_cli.backbones._families import build_backbone
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData
 from xmodal_cli.models.storage.tokenizer import Tokenizer, pad
 from xmodal_cli.recipes.features import features_for
-from xmodal_cli.types import Features, ImageTextDataset, Reporter
+from xmodal_cli.recipes.pixels import with_readable_pictures
+from xmodal_cli.training.batches import TakeTokens, padded
+from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextDataset, Reporter
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The readable images of a split: their ``features`` (images, ...) fp16, or, for models that read pixels, none
+    but a ``backbone`` whose eyes they are opened with.
+    """
+
+    dataset: ImageTextDataset
+    meta: FeatureMeta
+    features: Tensor | None
+    backbone: ImageBackbone | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, image by image."""
+        return [e.path for e in self.dataset.examples if e.path is not None]
 
 
 @dataclass(frozen=True)
 class Split:
-    """``features`` (images, ...) fp16, ``tokens`` (captions, longest) int64, ``lengths`` (captions,) int64."""
+    """Pictures and captions: ``take_tokens`` gives rows of captions, ``lengths`` is (captions,) int64."""
 
-    dataset: ImageTextDataset
-    features: Tensor
-    tokens: Tensor
+    pictures: Pictures
+    take_tokens: TakeTokens
     lengths: Tensor
 
 
@@ -50,8 +71,19 @@ def with_features(
     return replace(dataset, examples=kept), features
 
 
-def in_memory(dataset: ImageTextDataset, features: Features, tokenizer: Tokenizer) -> Split:
-    """Tokens beside features; features that are a memory map are read in once."""
-    tokens, lengths = (torch.from_numpy(a) for a in pad(tokenizer.encode(dataset.captions)))
-    values = features.values if features.values.flags.writeable else np.array(features.values)
-    return Split(dataset, torch.from_numpy(values), tokens, lengths)
+def read_pictures(
+    dataset: ImageTextDataset, settings: FeaturesConfig, device: str, precision: str, reporter: Reporter
+) -> Pictures:
+    """What ``settings`` asks for, features in memory. Raises what ``features_for`` raises."""
+    if settings.kind == "pixels":
+        backbone = build_backbone(settings.backbone, "pixels", settings.crops)
+        return Pictures(with_readable_pictures(dataset, reporter), backbone.meta, None, backbone)
+    kept, features = with_features(dataset, settings, device, precision, reporter)
+    values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
+    return Pictures(kept, features.meta, torch.from_numpy(values))
+
+
+def token_ids(captions: Sequence[str], tokenizer: Tokenizer) -> tuple[TakeTokens, Tensor]:
+    """Captions as ids, and their lengths (captions,) int64."""
+    tokens, lengths = (torch.from_numpy(a) for a in pad(tokenizer.encode(captions)))
+    return padded(tokens), lengths

@@ -6,36 +6,35 @@ import hashlib
 import json
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from xmodal_cli import catalog
 from xmodal_cli.config import Config, from_dict, to_dict, to_toml
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
-from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors, write_model
+from xmodal_cli.models._towers import load_own_tensors
+from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.paths import runs_dir, write_text
-from xmodal_cli.recipes.assembly import build_matcher, describe
+from xmodal_cli.recipes.assembly import Sizes, describe
 from xmodal_cli.recipes.device import pick_device, pick_dtype
-from xmodal_cli.recipes.models import MODEL_FILE, describe_model, embed_features, embed_tokens, find_model
-from xmodal_cli.recipes.scoring import Embeddings, flatten, score_embeddings
-from xmodal_cli.recipes.splits import Split, captioned, in_memory, with_features
-from xmodal_cli.training.batches import Batch, CaptionBatches
+from xmodal_cli.recipes.learner import Job, build_learner, build_task, check_parts, optimizer_of, pace_of
+from xmodal_cli.recipes.models import MODEL_FILE, describe_model, find_model
+from xmodal_cli.recipes.splits import Pictures, Split, captioned, read_pictures, token_ids
+from xmodal_cli.recipes.towers import ImageSide, TextSide, image_side, text_side, text_states, what_is_read
+from xmodal_cli.recipes.word_vectors import start_from_word_vectors
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
-from xmodal_cli.training.loop import Interrupted, Pace, Task, Tools, autocast, fit
-from xmodal_cli.training.optimizer import build_optimizer, build_schedule
-from xmodal_cli.types import FeatureMeta, Loss, Reporter, Silent
-
-SCORE = "rsum"
+from xmodal_cli.training.loop import Interrupted, Tools, fit
+from xmodal_cli.types import FeatureMeta, Reporter, Silent
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,6 @@ class TrainResult:
     epochs: int
     interrupted: bool
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What the steps below share."""
-
-    config: Config
-    run: Path
-    train: Split
-    val: Split
-    header: ModelHeader
-    device: str
-    reporter: Reporter
 
 
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
@@ -113,30 +99,59 @@ def _lasting(config: Config) -> Config:
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
-def _prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> _Job:
+def _prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> Job:
     device, precision = pick_device(config.training.device), config.training.precision
-    _check_parts(config)
+    check_parts(config)
     dataset = load_dataset(data)
+    text, image = text_side(config), image_side(config)
     parts = [captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)]
-    (train, features), (val, val_features) = [
-        with_features(part, config.features, device, precision, reporter) for part in parts
-    ]
-    if init_from is None:
-        tokenizer = Tokenizer.from_captions(train.captions, config.data.min_word_count)
-    else:
-        tokenizer = _tokenizer_of(init_from, features.meta)
+    pictures = [read_pictures(part, what_is_read(config), device, precision, reporter) for part in parts]
+    meta = pictures[0].meta
+    tokenizer = _tokenizer(config, pictures[0].dataset.captions, text, init_from, meta)
     header = ModelHeader(
         kind="matcher",
-        architecture=describe(config.model, features.meta.dim, tokenizer.vocab_size),
+        architecture=_architecture(config, meta, tokenizer, (image, text)),
         tokenizer=tokenizer.to_json(),
-        backbone=asdict(features.meta),
+        backbone=asdict(meta),
         similarity=config.model.similarity.name,
         training=to_dict(config),
         dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
     )
     write_text(run / "config.toml", to_toml(config))
-    train_split, val_split = in_memory(train, features, tokenizer), in_memory(val, val_features, tokenizer)
-    return _Job(config, run, train_split, val_split, header, device, reporter)
+    computing = (device, pick_dtype(precision, device))
+
+    def split(found: Pictures) -> Split:
+        captions = (
+            text_states(text.backbone, found.dataset.captions, *computing, reporter)
+            if text is not None and text.cached
+            else token_ids(found.dataset.captions, tokenizer)
+        )
+        return Split(found, *captions)
+
+    towers = {name: side.stack() for name, side in (("image", image), ("text", text)) if side is not None}
+    train, val = (split(part) for part in pictures)
+    return Job(config, run, train, val, header, towers, device, reporter)
+
+
+def _tokenizer(
+    config: Config, captions: Sequence[str], text: TextSide | None, init_from: str | None, meta: FeatureMeta
+) -> Tokenizer:
+    """The vocabulary: of the model to start from, of the pretrained encoder, or of the training captions."""
+    if init_from is not None:
+        return _tokenizer_of(init_from, meta)
+    if text is not None:
+        return Tokenizer.from_json(text.backbone.tokenizer)
+    return Tokenizer.from_captions(captions, config.data.min_word_count)
+
+
+def _architecture(
+    config: Config, meta: FeatureMeta, tokenizer: Tokenizer, sides: tuple[ImageSide | None, TextSide | None]
+) -> dict[str, Any]:
+    image, text = sides
+    image_dim, image_kind = (meta.dim, meta.kind) if image is None else (image.dim, image.kind)
+    sizes = Sizes(image_dim, image_kind, tokenizer.vocab_size, text.backbone.meta.dim if text is not None else 0)
+    model = replace(config.model, embed_dim=config.model.embed_dim or image_dim)
+    return describe(model, sizes, {k: s.facts() for k, s in (("image", image), ("text", text)) if s is not None})
 
 
 def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
@@ -150,34 +165,28 @@ def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
     return Tokenizer.from_json(summary.header.tokenizer)
 
 
-def _check_parts(config: Config) -> None:
-    """Build everything once, small, so that a misspelt name is told before the features are extracted."""
-    build_matcher(describe(replace(config.model, embed_dim=2), 2, 8))
-    _losses(config)
-    optimizer = config.optimizer
-    build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
-    _lr_factor(config, 1)
-
-
-def _fit(job: _Job, init_from: str | None) -> tuple[LoopState, bool]:
+def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     """Run the loop from its saved state, if there is one; returns the last state and whether it was interrupted."""
     config = job.config
     torch.manual_seed(config.training.seed)
-    model = build_matcher(job.header.architecture)
+    learner = build_learner(job)
     if init_from is not None:
-        _start_from(model, init_from)
-    model.to(job.device)
-    settings = config.optimizer
-    optimizer = build_optimizer(model.parameters(), settings.name, settings.lr, settings.weight_decay)
+        _start_from(learner.matcher, init_from)
+    elif config.text.word_vectors:
+        tokenizer = Tokenizer.from_json(job.header.tokenizer)
+        start_from_word_vectors(learner.matcher, tokenizer, Path(config.text.word_vectors), job.reporter)
+    learner.to(job.device)
+    optimizer = optimizer_of(config, learner)
     state = LoopState(origin=_origin(job.header))
+    task = build_task(job, learner, state)
     if (job.run / "last" / STATE_FILE).exists():
-        state = load_state(job.run / "last", model, optimizer, state.origin)
+        vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.say(f"resuming {job.run} after epoch {state.epoch}")
-    rewind_log(job.run, state.step)
-    task = _task(job, model, state)
+    rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
-            fit(task, _pace(config, len(task.batches), job.device), optimizer, state, job.run, Tools(job.reporter, log))
+            pace = pace_of(config, len(task.batches), job.device)
+            fit(task, pace, optimizer, state, job.run, Tools(job.reporter, log))
         except Interrupted:
             return state, True
     return state, False
@@ -191,74 +200,16 @@ def _origin(header: ModelHeader) -> str:
 
 def _start_from(model: nn.Module, name: str) -> None:
     try:
-        model.load_state_dict(read_tensors(find_model(name)))
+        load_own_tensors(model, read_tensors(find_model(name)))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
 
 
-def _task(job: _Job, model: nn.Module, state: LoopState) -> Task:
-    matcher: Any = model
-    training, val, place = job.config.training, job.val, job.device
-    dtype = pick_dtype(training.precision, place)
-    first, loss = _losses(job.config)
-    warm_epochs = job.config.warmup.epochs
-
-    def batch_loss(batch: Batch) -> Tensor:
-        images = matcher.encode_image(batch.image_features)
-        texts = matcher.encode_text(batch.tokens, batch.lengths)
-        with autocast(place, torch.float32):
-            value: Tensor = (first if state.epoch < warm_epochs else loss)(
-                matcher.similarity(images, texts), batch.positives
-            )
-        return value
-
-    def evaluate() -> dict[str, float]:
-        images = embed_features(matcher, val.features.numpy(), place, dtype)
-        texts = embed_tokens(matcher, val.tokens, val.lengths, place, dtype)
-        vectors = Embeddings(images, texts, val.dataset.image_of_caption, matcher.similarity.name)
-        return flatten(score_embeddings(vectors))
-
-    def save_best(metrics: dict[str, float]) -> None:
-        write_model(job.run / MODEL_FILE, replace(job.header, metrics=metrics), matcher.state_dict())
-
-    owner = torch.from_numpy(job.train.dataset.image_of_caption).to(place)
-    captions = (job.train.tokens.to(place), job.train.lengths)
-    batches = CaptionBatches(job.train.features.to(place), captions, owner, training.batch_size, training.seed)
-    return Task(model, batches, batch_loss, evaluate, SCORE, save_best)
-
-
-def _losses(config: Config) -> tuple[Loss, Loss]:
-    """The loss of the first ``warmup.epochs`` epochs, and that of the others."""
-    first, loss = (catalog.build("loss", part.name, part.args) for part in (config.warmup.loss, config.loss))
-    return first, loss
-
-
-def _pace(config: Config, steps_per_epoch: int, device: str) -> Pace:
-    training, optimizer = config.training, config.optimizer
-    return Pace(
-        epochs=training.epochs,
-        patience=training.patience,
-        grad_clip=optimizer.grad_clip,
-        lr=optimizer.lr,
-        lr_factor=_lr_factor(config, steps_per_epoch),
-        seed=training.seed,
-        device=device,
-        dtype=pick_dtype(training.precision, device),
-        log_every=training.log_every,
-    )
-
-
-def _lr_factor(config: Config, steps_per_epoch: int) -> Any:
-    plan = config.schedule
-    epochs = config.training.epochs
-    return build_schedule(plan.name, steps_per_epoch, epochs, plan.warmup_steps, plan.step_epochs, plan.gamma)
-
-
-def _finish(job: _Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
+def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
     """Write ``metrics.json`` and ``curves.png``; figures only, so that equal runs give equal files."""
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
-    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.dataset.name}
+    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.pictures.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
     record |= {"best": best, "history": state.history}
     write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmodal_cli import paths
-from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.recipes import zero_shot
-from xmodal_cli.recipes.features import Computing, features_for
+from xmodal_cli.recipes.features import Computing
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
@@ -28,27 +28,17 @@ def dataset_vectors(
     model: str, dataset: ImageTextDataset, out: Path | None = None, computing: Computing | None = None
 ) -> dict[str, Any]:
     """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
+    from xmodal_cli.recipes.encoding import embed_images
     from xmodal_cli.recipes.models import load_matcher
-    from xmodal_cli.recipes.regions import settings_for
 
     file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
     computing = computing or Computing()
     loaded = load_matcher(model, computing.device, computing.precision)
-    settings = settings_for(loaded)
-    features = features_for(dataset, settings, computing.device, computing.precision, computing.reporter)
-    if features.meta.key() != loaded.meta.key():
-        raise IncompatibleFeatures(
-            f"{loaded.name} was trained on other features of {loaded.meta.backbone} than {dataset.name} has here",
-            "bring the weights of that time, or train the model again",
-        )
-    captions, owner = _captions_of(dataset, features.ids)
-    arrays = {
-        "images": loaded.embed_features(features.values),
-        "texts": _embed_texts(loaded, captions),
-        "image_of_caption": owner,
-    }
+    part, images = embed_images(loaded, dataset, computing.precision, computing.reporter)
+    texts = _embed_texts(loaded, part.captions)
+    arrays = {"images": images, "texts": texts, "image_of_caption": part.image_of_caption}
     _write(file, arrays, loaded.similarity)
-    counts = {"images": len(features.ids), "captions": len(captions)}
+    counts = {"images": len(images), "captions": len(texts)}
     return {"file": str(file), "model": loaded.name, "data": dataset.name, **counts, "dim": arrays["images"].shape[1]}
 
 
@@ -66,13 +56,6 @@ def sentence_vectors(
     _write(file, {"texts": vectors}, loaded.similarity)
     counts = {"sentences": len(sentences), "dim": int(vectors.shape[1])}
     return {"file": str(file), "model": loaded.name, "text": str(text), **counts}
-
-
-def _captions_of(dataset: ImageTextDataset, readable: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
-    """The captions of the readable images, and for each the row of its image."""
-    row = {image_id: position for position, image_id in enumerate(readable)}
-    pairs = [(c, row[e.image_id]) for e in dataset.examples if e.image_id in row for c in e.captions]
-    return [caption for caption, _ in pairs], np.array([owner for _, owner in pairs], dtype=np.int64)
 
 
 def _embed_texts(loaded: LoadedMatcher, captions: list[str]) -> np.ndarray:

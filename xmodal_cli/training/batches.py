@@ -6,14 +6,14 @@ seed and the epoch's number alone: that is what makes a resumed run repeat the i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 POOL = 50  # batches that are sorted by length together; larger saves more padding and mixes less
+TakeTokens = Callable[[Tensor, int], Tensor]  # rows of captions, the longest among them -> (captions, longest, ...)
 
 
 @dataclass(frozen=True)
@@ -21,50 +21,105 @@ class Batch:
     """Some captions and the distinct images they belong to."""
 
     image_features: Tensor  # (images, dim) or (images, cells, dim)
-    tokens: Tensor  # (captions, longest) int64, padded with 0
+    tokens: Tensor  # (captions, longest) int64, padded with 0; or (captions, longest, dim) states of an encoder
     lengths: Tensor  # (captions,) int64
     positives: Tensor  # (images, captions) bool
 
 
-class CaptionBatches:
-    """Every caption once an epoch, ``batch_size`` at a time; the last, smaller batch is kept."""
+@dataclass(frozen=True)
+class Plan:
+    """Which captions go together: every caption once an epoch; the last, smaller batch is kept.
 
-    def __init__(
-        self,
-        image_features: Tensor,
-        captions: tuple[Tensor, Tensor],
-        image_of_caption: Tensor,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        """``captions``: (captions, longest) padded tokens and (captions,) lengths; all but lengths on one device."""
-        self._tokens, lengths = captions
-        self._features, self._owner = image_features, image_of_caption
-        self._lengths = lengths.cpu()
-        self._batch_size, self._seed = batch_size, seed
+    With ``whole_images``, the captions of an image are all in one batch: each image is needed once an epoch, which is
+    what a network that turns pixels into features wants.
+    """
+
+    lengths: Tensor  # (captions,) int64, on the CPU
+    image_of_caption: Tensor  # (captions,) int64, on the CPU
+    batch_size: int
+    seed: int
+    whole_images: bool = False
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
-        return math.ceil(len(self._lengths) / self._batch_size)
+        return len(self.epoch(0))
+
+    def epoch(self, number: int) -> list[Tensor]:
+        """The caption numbers of each batch of epoch ``number``, the same at each call."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        batches = self._by_image(generator) if self.whole_images else self._by_length(generator)
+        return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
+
+    def _by_length(self, generator: torch.Generator) -> list[Tensor]:
+        order = torch.randperm(len(self.lengths), generator=generator)
+        batches: list[Tensor] = []
+        for pool in torch.split(order, POOL * self.batch_size):
+            by_length = pool[self.lengths[pool].argsort(stable=True)]
+            batches.extend(torch.split(by_length, self.batch_size))
+        return batches
+
+    def _by_image(self, generator: torch.Generator) -> list[Tensor]:
+        """Images in random order, as many to a batch as ``batch_size`` captions allow, one at least."""
+        captions = self.image_of_caption.argsort(stable=True)  # image by image
+        counts = torch.bincount(self.image_of_caption)
+        of_image = torch.split(captions, counts.tolist())
+        batches: list[list[Tensor]] = []
+        room = 0
+        for image in torch.randperm(len(counts), generator=generator).tolist():
+            if not counts[image]:
+                continue
+            if int(counts[image]) > room:
+                batches.append([])
+                room = self.batch_size
+            batches[-1].append(of_image[image])
+            room -= int(counts[image])
+        return [torch.cat(parts) for parts in batches]
+
+
+class CaptionBatches:
+    """The batches of a plan, ``batch_size`` captions at a time."""
+
+    def __init__(self, image_features: Tensor, take_tokens: TakeTokens, plan: Plan) -> None:
+        """``image_features`` (images, ...), on the device where batches are wanted; see ``padded`` and ``ragged``."""
+        self._features, self._take, self._plan = image_features, take_tokens, plan
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return len(self._plan)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at each call."""
-        for rows in self._plan(number):
+        for rows in self._plan.epoch(number):
             yield self._gather(rows)
 
-    def _plan(self, number: int) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
-        order = torch.randperm(len(self._lengths), generator=generator)
-        batches: list[Tensor] = []
-        for pool in torch.split(order, POOL * self._batch_size):
-            by_length = pool[self._lengths[pool].argsort(stable=True)]
-            batches.extend(torch.split(by_length, self._batch_size))
-        return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
-
     def _gather(self, rows: Tensor) -> Batch:
-        lengths = self._lengths[rows]
-        rows = rows.to(self._tokens.device)
-        images, position = torch.unique(self._owner[rows], return_inverse=True)
-        positives = position[None, :] == torch.arange(len(images), device=position.device)[:, None]
-        tokens = self._tokens[rows, : int(lengths.max())]
-        return Batch(self._features[images], tokens, lengths.to(tokens.device), positives)
+        images, positives = owners(self._plan.image_of_caption[rows])
+        lengths = self._plan.lengths[rows]
+        tokens = self._take(rows, int(lengths.max()))
+        features = self._features[images.to(self._features.device)]
+        return Batch(features, tokens.to(features.device), lengths.to(features.device), positives.to(features.device))
+
+
+def owners(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:
+    """(captions,) image numbers -> the distinct ones (images,), and the positives (images, captions) bool."""
+    images, position = torch.unique(image_of_caption, return_inverse=True)
+    return images, position[None, :] == torch.arange(len(images))[:, None]
+
+
+def padded(tokens: Tensor) -> TakeTokens:
+    """Batches from (captions, longest) ids, on any device."""
+    return lambda rows, longest: tokens[rows.to(tokens.device), :longest]
+
+
+def ragged(states: Tensor, lengths: Tensor) -> TakeTokens:
+    """Batches from (tokens of all captions, dim) states one after another, which may be a memory map."""
+    starts = lengths.cumsum(0) - lengths
+
+    def take(rows: Tensor, longest: int) -> Tensor:
+        places = torch.arange(longest)[None, :]
+        held = places < lengths[rows][:, None]
+        where = torch.where(held, starts[rows][:, None] + places, 0)
+        taken = states[where.flatten().to(states.device)].view(len(rows), longest, -1)
+        return taken * held[..., None].to(taken)
+
+    return take

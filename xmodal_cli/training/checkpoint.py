@@ -7,6 +7,7 @@ no keeping: every epoch seeds its own.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from xmodal_cli.errors import BadModel, ConfigError
+from xmodal_cli.models._towers import load_own_tensors, own_tensors
 from xmodal_cli.paths import atomic_path
 
 FILE = "state.safetensors"
@@ -38,17 +40,21 @@ class LoopState:
     scaler: dict[str, Any] = field(default_factory=dict)
 
 
-def save_state(folder: Path, state: LoopState, model: nn.Module, optimizer: optim.Optimizer) -> None:
-    """Write ``folder/state.safetensors``. Raises StorageError."""
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], optimizer: optim.Optimizer) -> None:
+    """Write ``folder/state.safetensors``; ``models`` by a name of their own. Raises StorageError."""
+    tensors: dict[str, Tensor] = {}
+    for part, model in models.items():
+        tensors |= {f"{part}.{name}": value.contiguous() for name, value in own_tensors(model).items()}
     for number, entry in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in entry.items()}
     with atomic_path(folder / FILE) as draft:
         save_file(tensors, draft, metadata={"loop": json.dumps(asdict(state))})
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: optim.Optimizer, origin: str = "") -> LoopState:
-    """Put model and optimiser back as they were saved, and return the counters.
+def load_state(
+    folder: Path, models: Mapping[str, nn.Module], optimizer: optim.Optimizer, origin: str = ""
+) -> LoopState:
+    """Put models and optimiser back as they were saved, and return the counters.
 
     Raises BadModel for a file that cannot be used, ConfigError for one of another ``origin``.
     """
@@ -60,7 +66,9 @@ def load_state(folder: Path, model: nn.Module, optimizer: optim.Optimizer, origi
                 hint = "resume with the data and features it was started with, or train elsewhere with --out"
                 raise ConfigError(f"{folder.parent} was trained on other data", hint)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        for part, model in models.items():
+            head = f"{part}."
+            load_own_tensors(model, {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadModel(f"{file} cannot be resumed from: {error}", "delete the run's folder and train again") from error
     saved = optimizer.state_dict()

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn, optim
+from torch.optim.swa_utils import AveragedModel
 
 from xmodal_cli.errors import BadData
 from xmodal_cli.training.batches import Batch
@@ -41,11 +42,20 @@ class Task:
     evaluate: Callable[[], dict[str, float]]  # val metrics, ``score`` among them
     score: str  # the metric that decides, larger is better
     save_best: Callable[[dict[str, float]], None]  # write the model file
+    average: AveragedModel | None = None  # follows the model's weights; then it is what ``evaluate`` looks at
+
+    @property
+    def models(self) -> dict[str, nn.Module]:
+        """What a resumed run needs back."""
+        return {"model": self.model} | ({"average": self.average} if self.average is not None else {})
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How it is trained. ``patience`` and ``grad_clip`` are off at 0; ``dtype`` is that of autocast."""
+    """How it is trained. ``patience`` and ``grad_clip`` are off at 0; ``dtype`` is that of autocast.
+
+    ``keep_start``: the model before the first step is evaluated as epoch 0, and may prove the best.
+    """
 
     epochs: int
     patience: int
@@ -56,6 +66,7 @@ class Pace:
     device: str
     dtype: torch.dtype
     log_every: int
+    keep_start: bool = False
 
 
 class Interrupted(Exception):
@@ -73,6 +84,8 @@ def fit(task: Task, pace: Pace, optimizer: optim.Optimizer, state: LoopState, fo
         scaler.load_state_dict(state.scaler)
     with tools.reporter.task("training", pace.epochs * len(task.batches), "steps") as bar:
         bar.advance(state.step)
+        if pace.keep_start and not state.history:
+            _close_epoch(task, state, tools, bar)
         while state.epoch < pace.epochs and not _stopped_improving(state, pace.patience):
             try:
                 _run_epoch(task, pace, optimizer, scaler, state, tools.log, bar)
@@ -82,7 +95,7 @@ def fit(task: Task, pace: Pace, optimizer: optim.Optimizer, state: LoopState, fo
                     task.save_best({})  # better a model of half an epoch than none
                 raise Interrupted from error
             state.scaler = scaler.state_dict() if scaler.is_enabled() else {}
-            save_state(folder / "last", state, task.model, optimizer)
+            save_state(folder / "last", state, task.models, optimizer)
     return state
 
 
@@ -109,7 +122,7 @@ def _run_epoch(
     for batch in task.batches.epoch(state.epoch):
         lr = pace.lr * pace.lr_factor(step)
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("share", 1.0)
         with autocast(pace.device, pace.dtype):
             loss = task.batch_loss(batch)
         optimizer.zero_grad(set_to_none=True)
@@ -118,6 +131,8 @@ def _run_epoch(
         norm = nn.utils.clip_grad_norm_(task.model.parameters(), pace.grad_clip or float("inf"))
         scaler.step(optimizer)
         scaler.update()
+        if task.average is not None:
+            task.average.update_parameters(task.model)
         step += 1
         captions += len(batch.lengths)
         bar.advance()
@@ -133,7 +148,8 @@ def _run_epoch(
 
 
 def _close_epoch(task: Task, state: LoopState, tools: Tools, bar: ProgressTask) -> None:
-    task.model.eval()
+    for model in task.models.values():
+        model.eval()
     metrics = task.evaluate()
     tools.log.write("eval", state.step, state.epoch, metrics)
     state.history.append({"epoch": state.epoch, **metrics})

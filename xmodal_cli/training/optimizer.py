@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from torch import optim
+from torch import nn, optim
 from torch.nn import Parameter
 
 from xmodal_cli.errors import UnknownName
@@ -15,12 +16,25 @@ SCHEDULES = ("constant", "step", "cosine", "linear")
 
 
 def build_optimizer(
-    parameters: Iterable[Parameter], name: str, lr: float, weight_decay: float
+    parameters: Iterable[Parameter] | Iterable[dict[str, Any]], name: str, lr: float, weight_decay: float
 ) -> optim.Adam | optim.AdamW:
     """``adam`` or ``adamw``, with the update fused into one pass over the weights."""
     if name not in OPTIMIZERS:
         raise UnknownName.of("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](parameters, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def group_parameters(model: nn.Module, share_of: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups by their ``share`` of the learning rate; biases, norms and scales are not decayed.
+
+    ``share_of`` tells it by a parameter's name. Frozen ones are left out.
+    """
+    groups: dict[tuple[float, float], list[Parameter]] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            decay = weight_decay if value.ndim > 1 else 0.0
+            groups.setdefault((share_of(name), decay), []).append(value)
+    return [{"params": values, "share": share, "weight_decay": decay} for (share, decay), values in groups.items()]
 
 
 def build_schedule(

@@ -6,25 +6,31 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from xmodal_cli.models._sequences import build_pooling, cell_depth, split_cells
+
 
 class LinearImageEncoder(nn.Module):
-    """(images, image_dim) -> (images, embed_dim); features are scaled to unit length first if asked."""
+    """(images, [cells,] image_dim) -> (images, embed_dim); the mean of the cells, of unit length if asked."""
 
-    def __init__(self, image_dim: int, embed_dim: int, normalize: bool, dropout: float) -> None:
+    def __init__(self, image_dim: int, image_kind: str, embed_dim: int, normalize: bool, dropout: float) -> None:
         super().__init__()
-        self.normalize = normalize
+        self.image_kind, self.normalize = image_kind, normalize
+        self.pool = build_pooling("mean", image_dim)
         self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(image_dim, embed_dim)
+        self.project = nn.Linear(cell_depth(image_dim, image_kind), embed_dim)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
     def forward(self, image_features: Tensor) -> Tensor:
-        features = image_features.float()
+        cells, _, mask = split_cells(image_features, self.image_kind)
+        features = self.pool(cells.float(), mask)
         if self.normalize:
             features = nn.functional.normalize(features, dim=-1)
         return cast(Tensor, self.project(self.dropout(features)))
 
 
-def build(image_dim: int, embed_dim: int, normalize: bool = True, dropout: float = 0.0) -> LinearImageEncoder:
+def build(
+    image_dim: int, embed_dim: int, image_kind: str = "global", normalize: bool = True, dropout: float = 0.0
+) -> LinearImageEncoder:
     """``normalize``: unit-length features, so that one learning rate suits every backbone."""
-    return LinearImageEncoder(image_dim, embed_dim, normalize, dropout)
+    return LinearImageEncoder(image_dim, image_kind, embed_dim, normalize, dropout)

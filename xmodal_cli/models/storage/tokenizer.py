@@ -69,6 +69,10 @@ class Tokenizer:
             return []
         return [word for word in self.words(sentence) if self._rust.token_to_id(word) is None]
 
+    def word_ids(self) -> dict[str, int]:
+        """Every word of the vocabulary and its id, without the special ones."""
+        return {word: number for word, number in self._rust.get_vocab().items() if word not in SPECIALS}
+
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """One list of ids per sentence: between START and END, or as the JSON's own post-processor has it.
 

@@ -1,24 +1,41 @@
-"""What the word-based text encoders share: the embedding table and picking the last state."""
+"""What the text encoders share: word vectors, from a table of the model's own or from a pretrained encoder."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.models._sequences import drop_places, inside
 
-def word_embedding(vocab_size: int, word_dim: int) -> nn.Embedding:
-    """A table of (vocab_size, word_dim), uniform in +-0.1 as in VSE; row 0, the padding, is zero and stays so."""
+
+class Words(nn.Module):
+    """Tokens and lengths -> word vectors (captions, longest, dim) and their mask (captions, longest) bool.
+
+    Tokens are ids (captions, longest) int64, looked up in ``table``; or, where a pretrained encoder stands before
+    the model's own, its states (captions, longest, dim).
+    """
+
+    def __init__(self, table: nn.Embedding | None, dim: int, dropout: float, drop_words: float) -> None:
+        super().__init__()
+        self.table, self.dim, self.drop_words = table, dim, drop_words
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        mask = inside(lengths.to(tokens.device), tokens.shape[1])
+        if self.training:
+            mask = drop_places(mask, self.drop_words)
+        return self.dropout(tokens.float() if self.table is None else self.table(tokens)), mask
+
+
+def build_words(vocab_size: int, word_dim: int, text_dim: int, dropout: float, drop_words: float) -> Words:
+    """A table of (vocab_size, word_dim), uniform in +-0.1 as in VSE; or none, for states of ``text_dim`` if not 0.
+
+    Row 0, the padding, is zero and stays so.
+    """
+    if text_dim:
+        return Words(None, text_dim, dropout, drop_words)
     table = nn.Embedding(vocab_size, word_dim, padding_idx=0)
     nn.init.uniform_(table.weight, -0.1, 0.1)
     with torch.no_grad():
         table.weight[0].zero_()
-    return table
-
-
-def last_state(states: Tensor, lengths: Tensor) -> Tensor:
-    """(captions, longest, dim) -> (captions, dim): the state at each caption's own last token.
-
-    A forward recurrence has not seen what stands to the right, so padding cannot leak in.
-    """
-    last = (lengths.to(states.device) - 1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
-    return states.gather(1, last).squeeze(1)
+    return Words(table, word_dim, dropout, drop_words)

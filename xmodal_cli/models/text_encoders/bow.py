@@ -1,31 +1,41 @@
-"""Bag of words: the mean of the word embeddings, mapped to the joint space."""
+"""Bag of words: the mean of the word vectors, or another pooling of them, mapped to the joint space."""
 
 from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models.text_encoders._words import word_embedding
+from xmodal_cli.models._sequences import build_pooling
+from xmodal_cli.models.text_encoders._words import Words, build_words
 
 
 class BagOfWordsTextEncoder(nn.Module):
-    """(captions, longest) int64, (captions,) int64 -> (captions, embed_dim); the order of words is lost."""
+    """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim); word order is lost."""
 
-    def __init__(self, vocab_size: int, embed_dim: int, word_dim: int, dropout: float) -> None:
+    def __init__(self, words: Words, embed_dim: int, pool: nn.Module) -> None:
         super().__init__()
-        self.words = word_embedding(vocab_size, word_dim)
-        self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(word_dim, embed_dim)
+        self.words, self.state_dim = words, words.dim
+        self.pool = pool
+        self.project = nn.Linear(words.dim, embed_dim)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        inside = torch.arange(tokens.shape[1], device=tokens.device)[None, :] < lengths.to(tokens.device)[:, None]
-        vectors = self.dropout(self.words(tokens)) * inside[..., None]
-        mean = vectors.sum(1) / lengths.to(tokens.device)[:, None]
-        return cast(Tensor, self.project(mean))
+        return cast(Tensor, self.project(self.pool(*self.states(tokens, lengths))))
+
+    def states(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(captions, longest, state_dim), (captions, longest) bool."""
+        return cast(tuple[Tensor, Tensor], self.words(tokens, lengths))
 
 
-def build(vocab_size: int, embed_dim: int, word_dim: int = 300, dropout: float = 0.0) -> BagOfWordsTextEncoder:
-    """``dropout`` is applied to the word vectors."""
-    return BagOfWordsTextEncoder(vocab_size, embed_dim, word_dim, dropout)
+def build(
+    vocab_size: int,
+    embed_dim: int,
+    text_dim: int = 0,
+    word_dim: int = 300,
+    dropout: float = 0.0,
+    drop_words: float = 0.0,
+    pooling: str = "mean",
+) -> BagOfWordsTextEncoder:
+    """``dropout`` is applied to the word vectors; ``drop_words``: share of words that the pooling leaves out."""
+    words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
+    return BagOfWordsTextEncoder(words, embed_dim, build_pooling(pooling, words.dim))

