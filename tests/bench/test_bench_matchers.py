@@ -1,0 +1,89 @@
+"""TERN fuses late: once its vectors are made, adding and searching them costs what any dual encoder's cost, and the
+layers over cells and words are a small part of making them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmodal_cli.config import load_config
+from xmodal_cli.models._towers import own_tensors
+from xmodal_cli.models.storage.modelfile import ModelHeader, write_model
+from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
+from xmodal_cli.recipes.encoding import backbone_of, image_vectors
+from xmodal_cli.recipes.models import load_matcher
+from xmodal_cli.recipes.towers import text_side
+from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.vectors import StoredVectors, write_vectors
+
+SETTINGS = ["model.embed_dim=256", "features.kind=grid"]
+NUM_PHOTOS, NUM_VECTORS, ROUNDS = 64, 50_000, 5
+SEARCH_RATIO, PHOTO_RATIO = 1.3, 2.0
+
+pytestmark = [pytest.mark.bench, pytest.mark.slow]
+
+
+def model_file(preset: str, folder: Path) -> Path:
+    """The preset with fresh weights: timings do not depend on what they are."""
+    from xmodal_cli.backbones._families import build_backbone
+
+    config = load_config(preset, SETTINGS)
+    side = text_side(config)
+    meta = build_backbone(config.features.backbone, "grid").meta
+    sizes = Sizes(meta.dim, "grid", 30_522, side.backbone.meta.dim)
+    architecture = describe(config.model, sizes, {"text": side.facts()})
+    model = build_matcher(architecture, {"text": side.stack()})
+    header = ModelHeader("matcher", architecture, side.backbone.tokenizer, asdict(meta), "cosine", {}, {})
+    write_model(folder / f"{preset}.safetensors", header, own_tensors(model))
+    return folder / f"{preset}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def matchers(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("matchers")
+    torch.manual_seed(0)
+    return {preset: load_matcher(str(model_file(preset, folder))) for preset in ("two-heads", "tern")}
+
+
+def test_a_photo_costs_its_backbone_and_little_more(matchers, report, seconds, tmp_path):
+    rng = np.random.default_rng(0)
+    photos = [tmp_path / f"{n}.png" for n in range(NUM_PHOTOS)]
+    for photo in photos:
+        Image.fromarray(rng.integers(0, 255, (260, 260, 3), dtype=np.uint8)).save(photo)
+    times: dict[str, list[float]] = {name: [] for name in matchers}
+    embedders = {name: image_vectors(loaded) for name, loaded in matchers.items()}
+    for _ in range(ROUNDS):
+        for name, embed in embedders.items():
+            times[name].append(seconds(lambda e=embed: list(e(photos))))
+    plain, tern = (np.median(times[name]) / NUM_PHOTOS * 1000 for name in ("two-heads", "tern"))
+    report("a photo to its vector", f"tern {tern:.0f} ms, two linear heads {plain:.0f} ms: {tern / plain:.2f} times")
+    assert backbone_of("tern", matchers["tern"].meta).meta.dim == 1280
+    assert tern / plain <= PHOTO_RATIO
+
+
+def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_path):
+    """The queries are sentences through each matcher's text side, in a store of as many vectors."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((NUM_VECTORS, 256), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    sentences = [f"{count} dogs run over {place}" for count in ("two", "three") for place in ("grass", "sand", "snow")]
+    written: dict[str, list[float]] = {name: [] for name in matchers}
+    searched: dict[str, list[float]] = {name: [] for name in matchers}
+    for _ in range(ROUNDS):
+        for name, loaded in matchers.items():
+            file = tmp_path / f"{name}.index"
+            written[name].append(seconds(lambda f=file: write_vectors(f, "flat", rows.shape, rows.__getitem__)))
+            stored = StoredVectors(file, "flat", rows.shape)
+            queries = [[TermVector(vector, 1.0, True)] for vector in loaded.embed_texts(sentences)]
+            searched[name].append(
+                seconds(lambda s=stored, q=queries: [top_hits(s, terms, "cosine", 10) for terms in q])
+            )
+    for what, times, count in (("indexed", written, NUM_VECTORS), ("searched, a query", searched, len(sentences))):
+        plain, tern = (np.median(times[name]) / count * 1e6 for name in ("two-heads", "tern"))
+        report(f"a vector {what}", f"tern {tern:,.1f} us, two linear heads {plain:,.1f} us: {tern / plain:.2f} times")
+        assert tern / plain <= SEARCH_RATIO
