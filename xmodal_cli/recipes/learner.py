@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xmodal_cli import catalog
 from xmodal_cli.config import Config
 from xmodal_cli.data.augmentation import Augmentation
-from xmodal_cli.errors import BadData
+from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.models._towers import own_tensors
 from xmodal_cli.models.storage.modelfile import ModelHeader, write_model
 from xmodal_cli.recipes.assembly import Sizes, Towers, build_matcher, describe
@@ -68,6 +68,8 @@ def check_parts(config: Config) -> None:
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _lr_factor(config, 1)
+    if config.optimizer.image_tower:
+        _augmentation(config)
 
 
 def build_learner(job: Job) -> Learner:
@@ -149,10 +151,17 @@ def _batches(job: Job) -> EpochBatches:
         return CaptionBatches(pictures.features.to(job.device), job.train.take_tokens, plan)
     assert pictures.backbone is not None
     numbered = CaptionBatches(torch.arange(len(pictures.paths)), job.train.take_tokens, plan)
-    wanted = job.config.augmentation
-    augmentation = Augmentation(scale=(wanted.min_area, 1.0), flip=wanted.flip, jitter=wanted.jitter)
-    opener = pixel_opener(pictures.paths, pictures.backbone, augmentation)
+    opener = pixel_opener(pictures.paths, pictures.backbone, _augmentation(job.config))
     return PixelBatches(numbered, opener, training.seed, job.device)
+
+
+def _augmentation(config: Config) -> Augmentation:
+    """What is done to pictures that are opened for training. Raises ConfigError."""
+    wanted = config.augmentation
+    try:
+        return Augmentation(scale=(wanted.min_area, 1.0), flip=wanted.flip, jitter=wanted.jitter)
+    except ValueError as error:
+        raise ConfigError(f"the augmentation cannot be done: {error}", "see the [augmentation] settings") from error
 
 
 def _losses(config: Config) -> tuple[Loss, Loss]:
