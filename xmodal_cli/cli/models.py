@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,6 +73,8 @@ def info(
     )
     for key in shown:
         output.print_line(f"{key:12} {facts[key]}")
+    for side, tower in facts["architecture"].get("towers", {}).items():
+        output.print_line(f"{side + ' tower':12} {_tower(tower)}")
     if "rsum" in facts["metrics"]:
         print_retrieval("val", {facts["name"]: nest(facts["metrics"])})
 
@@ -133,6 +135,13 @@ def average(
         output.print_json(result)
     else:
         output.print_line(f"the mean of {len(models)} models: {result['file']}")
+
+
+def _tower(facts: dict[str, Any]) -> str:
+    """One line about a pretrained network inside a model."""
+    parts = "blocks" if "blocks" in facts else "layers"
+    how = "all of it trained" if not facts[parts] else f"the last {facts[parts]} of its {parts} trained"
+    return f"{facts['backbone']}, {how if facts.get('tuned', True) else 'as it came'}"
 
 
 def _cell(value: object) -> object:

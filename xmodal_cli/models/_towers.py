@@ -56,8 +56,8 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def load_own_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of ``own_tensors``. Raises RuntimeError where names or shapes differ."""
-    missing = own_tensors(model).keys() - tensors.keys()
-    unexpected = tensors.keys() - model.state_dict().keys()
+    own = own_tensors(model).keys()
+    missing, unexpected = own - tensors.keys(), tensors.keys() - own
     if missing or unexpected:
         raise RuntimeError(f"missing: {sorted(missing)[:3]}, unexpected: {sorted(unexpected)[:3]}")
     model.load_state_dict(dict(tensors), strict=False)

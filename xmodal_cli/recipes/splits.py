@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmodal_cli.backbones._families import build_backbone
+from xmodal_cli.backbones._families import KINDS, build_backbone
 from xmodal_cli.config import FeaturesConfig
-from xmodal_cli.errors import BadData
+from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.models.storage.tokenizer import Tokenizer, pad
 from xmodal_cli.recipes.features import features_for
 from xmodal_cli.recipes.pixels import with_readable_pictures
@@ -75,6 +75,11 @@ def read_pictures(
     dataset: ImageTextDataset, settings: FeaturesConfig, device: str, precision: str, reporter: Reporter
 ) -> Pictures:
     """What ``settings`` asks for, features in memory. Raises what ``features_for`` raises."""
+    if settings.kind not in KINDS and any(e.feature is not None for e in dataset.examples):
+        raise IncompatibleFeatures(
+            f"{dataset.name} carries its own features, and this training needs its pictures",
+            "set optimizer.image_tower to 0, or give data with pictures",
+        )
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
         return Pictures(with_readable_pictures(dataset, reporter), backbone.meta, None, backbone)

@@ -16,7 +16,7 @@ from xmodal_cli import paths
 from xmodal_cli.backbones._families import build_network, build_upper
 from xmodal_cli.backbones.text._families import build_text_backbone
 from xmodal_cli.config import Config, FeaturesConfig
-from xmodal_cli.errors import IncompatibleFeatures
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.models.storage.tokenizer import Tokenizer, pad
 from xmodal_cli.training.batches import TakeTokens, ragged
 from xmodal_cli.types import Reporter, TextBackbone
@@ -52,9 +52,12 @@ class TextSide:
 
 def text_side(config: Config) -> TextSide | None:
     """The encoder that the settings name, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
-    if not config.text.backbone:
-        return None
     tuned = bool(config.optimizer.text_tower)
+    if not config.text.backbone:
+        if tuned:
+            hint = "name one, for example --set text.backbone=minilm"
+            raise ConfigError("optimizer.text_tower trains a sentence encoder, and there is none", hint)
+        return None
     layers = config.text.tuned_layers if tuned else 0
     name = config.features.backbone if config.text.backbone == "same" else config.text.backbone
     return TextSide(build_text_backbone(name, layers), tuned, layers)
