@@ -78,9 +78,11 @@ def _network(folder: Path, weights: Path) -> Any:
         # plain attention: for short sentences on a CPU it trains twice as fast as the fused kernel
         how = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "eager"}
         try:
-            network = AutoModel.from_pretrained(str(folder), **how)
+            network, report = AutoModel.from_pretrained(str(folder), output_loading_info=True, **how)
         except OSError as error:
             raise BadData(f"{folder} cannot be read as an encoder: {error}", "give the folder of one") from error
+        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
+            raise ValueError(f"they lack {lacking[0]}")  # transformers would draw it at random
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # made for another task; no state depends on it
     return network.eval()

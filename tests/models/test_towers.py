@@ -1,0 +1,145 @@
+"""Encoders behind pretrained networks: what is frozen stays as it is and out of the file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli import catalog
+from xmodal_cli.config import Component, ModelConfig
+from xmodal_cli.models._towers import BehindTower, load_own_tensors, own_tensors
+from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
+
+VOCAB, DIM, EMBED_DIM = 15, 6, 8
+TOKENS = torch.tensor([[2, 5, 6, 3], [2, 3, 0, 0], [2, 9, 3, 0]])
+LENGTHS = torch.tensor([4, 2, 3])
+
+
+class Tower(nn.Module):
+    """A text tower in which training would show: dropout, and a norm that keeps running means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.norm, self.dropout = nn.Embedding(VOCAB, DIM), nn.BatchNorm1d(DIM), nn.Dropout(0.5)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return self.dropout(self.norm(self.words(tokens).transpose(1, 2)).transpose(1, 2))
+
+
+class Upper(nn.Module):
+    """Layers above it: states to states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(DIM, DIM)
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        return torch.tanh(self.layer(states))
+
+
+def behind(tuned: bool, name: str = "pooled", **args) -> BehindTower:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCAB, "embed_dim": EMBED_DIM, "text_dim": DIM}
+    return BehindTower(Tower(), catalog.build("text_encoder", name, args, **sizes), tuned)
+
+
+def matcher(*tuned: bool, seed: int = 0) -> nn.Module:
+    """One or two networks before the text encoder, from the tokens on."""
+    torch.manual_seed(seed)
+    stack = list(zip((Tower(), Upper()), tuned, strict=False))
+    config = ModelConfig(embed_dim=EMBED_DIM, text_encoder=Component("pooled"))
+    return build_matcher(describe(config, Sizes(5, "global", VOCAB, DIM)), {"text": stack})
+
+
+def test_a_frozen_tower_has_no_gradients_and_never_trains():
+    model = behind(tuned=False).train()
+    assert model.training and model.encoder.training
+    assert not any(module.training for module in model.tower.modules())
+    before = {name: value.clone() for name, value in model.tower.state_dict().items()}
+    first, second = model(TOKENS, LENGTHS), model(TOKENS, LENGTHS)
+    assert torch.equal(first, second)  # no dropout
+    first.square().sum().backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.tower.parameters())
+    assert all(p.grad is not None for p in model.encoder.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.tower.state_dict().items())
+
+
+def test_a_tuned_tower_trains_when_the_rest_does():
+    model = behind(tuned=True).train()
+    assert all(module.training for module in model.modules())
+    assert not torch.equal(model(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
+    model(TOKENS, LENGTHS).square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert not any(module.training for module in model.eval().modules())
+    assert torch.equal(model(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
+
+
+def test_what_a_frozen_tower_made_before_gives_the_same_vectors():
+    model = behind(tuned=False).eval()
+    with torch.inference_mode():
+        made = model.tower(TOKENS, LENGTHS)
+        made[torch.arange(4)[None] >= LENGTHS[:, None]] = 0  # as it is kept
+        torch.testing.assert_close(model(made, LENGTHS), model(TOKENS, LENGTHS))
+        torch.testing.assert_close(model(made.half(), LENGTHS), model(TOKENS, LENGTHS), rtol=1e-2, atol=1e-2)
+
+
+def test_the_lower_of_two_may_have_been_run_before_and_the_upper_is_trained():
+    model = matcher(False, True).train()
+    outer = model.text_encoder
+    assert not outer.tower.training and outer.encoder.tower.training
+    with torch.no_grad():
+        made = outer.tower(TOKENS, LENGTHS)
+    torch.testing.assert_close(model.encode_text(made, LENGTHS), model.encode_text(TOKENS, LENGTHS))
+    model.encode_text(made, LENGTHS)[:, 0].sum().backward()
+    assert all(p.grad is not None for p in outer.encoder.tower.parameters())
+    assert not any(p.requires_grad for p in outer.tower.parameters())
+
+
+@pytest.mark.parametrize("name", ["bow", "gru", "identity", "transformer"])
+def test_states_and_sizes_are_the_encoders(name):
+    model = behind(tuned=False, name=name).eval()
+    assert model.state_dim == model.encoder.state_dim
+    assert model.out_dim == getattr(model.encoder, "out_dim", None)
+    with torch.inference_mode():
+        states, mask = model.states(TOKENS, LENGTHS)
+        expected, _ = model.encoder.states(model.tower(TOKENS, LENGTHS), LENGTHS)
+    assert states.shape == (3, 4, model.state_dim)
+    assert mask.sum(1).tolist() == LENGTHS.tolist()
+    torch.testing.assert_close(states, expected)
+
+
+@pytest.mark.parametrize("tuned", [(False,), (True,), (False, True), (False, False), (True, True)])
+def test_a_file_holds_what_is_trained_and_brings_it_back(tuned):
+    model, fresh = matcher(*tuned), matcher(*tuned)
+    with torch.no_grad():
+        torch._foreach_add_([value for value in model.parameters() if value.requires_grad], 1.0)
+    held = own_tensors(model)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(held)
+    assert not {name for name, p in model.named_parameters() if not p.requires_grad} & set(held)
+    assert {name for name, _ in model.named_buffers()} <= set(held)
+    assert ("text_encoder.tower.words.weight" in held) == tuned[0]
+    load_own_tensors(fresh, held)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
+
+
+def test_what_is_frozen_stays_when_a_file_is_read():
+    other = matcher(False, seed=1)
+    words = other.text_encoder.tower.words.weight.clone()
+    load_own_tensors(other, own_tensors(matcher(False)))
+    assert torch.equal(other.text_encoder.tower.words.weight, words)
+
+
+def test_tensors_that_do_not_fit_are_told():
+    model = matcher(False)
+    held = own_tensors(model)
+    name = "text_encoder.encoder.project.linear.weight"
+    with pytest.raises(RuntimeError, match=rf"missing: \['{name}'\]"):
+        load_own_tensors(model, {k: v for k, v in held.items() if k != name})
+    with pytest.raises(RuntimeError, match=r"unexpected: \['colour'\]"):
+        load_own_tensors(model, {**held, "colour": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        load_own_tensors(model, {**held, name: torch.zeros(2, 2)})
+    words = "text_encoder.tower.words.weight"
+    with pytest.raises(RuntimeError, match=rf"unexpected: \['{words}'\]"):  # frozen here, so of another kind of model
+        load_own_tensors(model, {**held, words: torch.zeros(VOCAB, DIM)})
