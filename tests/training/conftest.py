@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xmodal_cli.training.batches import Batch, CaptionBatches, Plan, padded
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Pace, Task, Tools, fit
-from xmodal_cli.training.optimizer import build_optimizer
+from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.types import Silent
 
 PACE = Pace(
@@ -52,34 +53,43 @@ class Toy:
     pace: Pace = PACE
     batch_loss: Callable[[Batch, Tensor], Tensor] | None = None
     scores: list[float] = field(default_factory=list)
+    ema: float = 0.0
+    shares: Callable[[str], float] | None = None
+    steps: list[tuple[list[Tensor], list[float]]] = field(default_factory=list)  # weights and rates before each step
     saved: list[dict[str, float]] = field(default_factory=list)
 
     def train(self, **pace: object) -> LoopState:
         """Train, or go on where ``folder`` says."""
         torch.manual_seed(7)
         self.model = Regression()
-        optimizer = build_optimizer(self.model.parameters(), self.optimizer, 0.01, 0.01)
-        state = LoopState()
+        follow = get_ema_multi_avg_fn(self.ema)
+        self.average = AveragedModel(self.model, multi_avg_fn=follow) if self.ema else None
+        self.groups = group_parameters(self.model, self.shares or (lambda name: 1.0), 0.01)
+        self.made = optimizer = build_optimizer(self.groups, self.optimizer, 0.01, 0.01)
+        state, task = LoopState(), self._task()
         if (self.folder / "last" / FILE).exists():
-            state = load_state(self.folder / "last", {"model": self.model}, optimizer)
+            state = load_state(self.folder / "last", task.models, optimizer)
         rewind_log(self.folder, state.step)
         pace_ = replace(self.pace, **pace)
         with RunLog(self.folder, tensorboard=False) as log:
-            return fit(self._task(), pace_, optimizer, state, self.folder, Tools(Silent(), log))
+            return fit(task, pace_, optimizer, state, self.folder, Tools(Silent(), log))
 
     def _task(self) -> Task:
         def loss(batch: Batch) -> Tensor:
+            weights = [value.detach().clone() for value in self.model.parameters()]
+            self.steps.append((weights, [group["lr"] for group in self.made.param_groups]))
             guess = self.model(batch.image_features)
             value = (guess[batch.positives.int().argmax(0)] - batch.tokens[:, 0]).square().mean()
             return value if self.batch_loss is None else self.batch_loss(batch, value)
 
-        return Task(self.model, make_batches(), loss, self._evaluate, "score", self.saved.append)
+        return Task(self.model, make_batches(), loss, self._evaluate, "score", self.saved.append, self.average)
 
     def _evaluate(self) -> dict[str, float]:
         if self.scores:
             return {"score": self.scores.pop(0)}
         with torch.inference_mode():
-            return {"score": -self.model(torch.eye(6)).square().sum().item()}
+            judged = self.model if self.average is None else self.average
+            return {"score": -judged(torch.eye(6)).square().sum().item()}
 
 
 def make_batches(batch_size: int = 8, seed: int = 0, num_images: int = 20) -> CaptionBatches:

@@ -117,7 +117,6 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
         training=to_dict(config),
         dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
     )
-    write_text(run / "config.toml", to_toml(config))
     computing = (device, pick_dtype(precision, device))
 
     def split(found: Pictures) -> Split:
@@ -182,6 +181,7 @@ def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     if (job.run / "last" / STATE_FILE).exists():
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.say(f"resuming {job.run} after epoch {state.epoch}")
+    write_text(job.run / "config.toml", to_toml(config))  # now that nothing can be refused any more
     rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:

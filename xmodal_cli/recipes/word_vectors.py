@@ -11,6 +11,7 @@ from torch import nn
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.models.storage.tokenizer import Tokenizer
+from xmodal_cli.models.text_encoders._words import Words
 from xmodal_cli.types import Reporter
 
 
@@ -19,8 +20,9 @@ def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, 
 
     Raises MissingData, BadData with the line, ConfigError where the model has no table of words or one of other width.
     """
-    table = next((module for module in model.modules() if isinstance(module, nn.Embedding)), None)
-    if table is None or getattr(model, "text_encoder", None) is None:
+    tables = (module.table for module in model.modules() if isinstance(module, Words))
+    table = next((table for table in tables if table is not None), None)
+    if table is None:
         raise ConfigError("this model has no table of words to fill", "leave out text.word_vectors or text.backbone")
     wanted = tokenizer.word_ids()
     found = 0
@@ -33,20 +35,18 @@ def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, 
 
 
 def _read(file: Path, width: int, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """(word, (width,) float32) of the words that are wanted; word2vec's first line, two counts, is passed over."""
+    """(word, (width,) float32) of the words that are wanted; word2vec's first line, two counts, is passed over.
+
+    A few words of published files have spaces inside: the first line tells the width, the others are read from the end.
+    """
     try:
         with open(file, encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
-                word, *values = line.rstrip().split(" ")
-                if number == 1 and len(values) == 1 and word.isdigit() and values[0].isdigit():
-                    values = [] if int(values[0]) == width else ["0"] * int(values[0])
-                    if not values:
-                        continue
+                if number == 1 and _checked_start(line, width, file):
+                    continue
+                word, *values = line.rstrip().rsplit(" ", width)
                 if len(values) != width:
-                    raise ConfigError(
-                        f"{file}, line {number}: {len(values)} numbers, and the model's word vectors have {width}",
-                        f"set model.text_encoder.args.word_dim={len(values)}, or give a file of that width",
-                    )
+                    raise _bad(file, number, f"{len(values)} numbers, and the first line says {width}")
                 if word in wanted:
                     yield word, _numbers(values, file, number)
     except FileNotFoundError as error:
@@ -55,11 +55,29 @@ def _read(file: Path, width: int, wanted: Container[str]) -> Iterator[tuple[str,
         raise BadData(f"{file} cannot be read: {error.strerror}", "give a GloVe or word2vec text file") from error
 
 
+def _checked_start(line: str, width: int, file: Path) -> bool:
+    """Whether the first line is word2vec's. Raises ConfigError for vectors of another width than the model's."""
+    word, *values = line.rstrip().split(" ")
+    is_counts = len(values) == 1 and word.isdigit() and values[0].isdigit()
+    found = int(values[0]) if is_counts else len(values)
+    if found != width:
+        raise ConfigError(
+            f"{file} has vectors of {found} numbers, and the model's word vectors have {width}",
+            f"set model.text_encoder.args.word_dim={found}, or give a file of that width",
+        )
+    return is_counts
+
+
 def _numbers(values: list[str], file: Path, line: int) -> np.ndarray:
     try:
-        vector = np.array(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            vector = np.array(values, dtype=np.float32)
     except ValueError as error:
-        raise BadData(f"{file}, line {line}: not numbers", "give a GloVe or word2vec text file") from error
+        raise _bad(file, line, "not numbers") from error
     if not np.isfinite(vector).all():
-        raise BadData(f"{file}, line {line}: not finite numbers", "give a GloVe or word2vec text file")
+        raise _bad(file, line, "not finite numbers")
     return vector
+
+
+def _bad(file: Path, line: int, reason: str) -> BadData:
+    return BadData(f"{file}, line {line}: {reason}", "give a GloVe or word2vec text file")
