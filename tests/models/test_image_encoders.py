@@ -207,7 +207,7 @@ def test_the_transformer_is_the_naive_one_on_each_image_alone(kind, pooling):
                     "regions": row[DEPTH : DEPTH + 5],
                 }[kind]
                 cell = row[:DEPTH].double()
-                joined = torch.cat((cell / cell.square().sum().sqrt(), given.double()))
+                joined = torch.cat((cell / cell.square().mean().sqrt(), given.double()))
                 first, _, last = model.join
                 inner = (first.weight @ joined + first.bias).clamp(min=0)
                 states.append(last.weight @ inner + last.bias)

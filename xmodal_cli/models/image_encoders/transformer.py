@@ -41,7 +41,9 @@ class TransformerImageEncoder(nn.Module):
         cells, geometry, mask = split_cells(image_features, self.image_kind)
         if self.training:
             mask = drop_places(mask, self.drop_cells)
-        joined = self.join(torch.cat((nn.functional.normalize(cells.float(), dim=-1), geometry), dim=-1))
+        # a mean square of 1, so that features and shares of the picture weigh alike, whatever the backbone
+        features = nn.functional.normalize(cells.float(), dim=-1) * cells.shape[-1] ** 0.5
+        joined = self.join(torch.cat((features, geometry), dim=-1))
         states = torch.cat((self.whole.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
         mask = torch.cat((mask.new_ones(len(mask), 1), mask), dim=1)
         return cast(Tensor, self.layers(states, src_key_padding_mask=~mask)), mask
