@@ -51,6 +51,24 @@ def pick_dtype(precision: str, device: str) -> torch.dtype:
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
+def keep_num_threads() -> None:
+    """Start numba's threads now, and leave torch the number of threads it has.
+
+    Numba sets the number for the whole process when its first kernel runs, to one per CPU whatever OMP_NUM_THREADS
+    says, and other numbers of threads round differently: the epochs after the first ranks would not be those of a
+    resumed run.
+    """
+    import numpy as np
+    import torch
+
+    from xmodal_cli.retrieval.ranks import compute_ranks
+
+    num_threads = torch.get_num_threads()
+    one = np.ones((1, 1), dtype=np.float32)
+    compute_ranks(one, one, np.zeros(1, dtype=np.int64), "cosine")
+    torch.set_num_threads(num_threads)
+
+
 def _check_cuda(name: str) -> None:
     import torch
 

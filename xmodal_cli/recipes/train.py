@@ -23,7 +23,7 @@ from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.paths import runs_dir, write_text
 from xmodal_cli.recipes.assembly import Sizes, describe
-from xmodal_cli.recipes.device import pick_device, pick_dtype
+from xmodal_cli.recipes.device import keep_num_threads, pick_device, pick_dtype
 from xmodal_cli.recipes.learner import Job, build_learner, build_task, check_parts, optimizer_of, pace_of
 from xmodal_cli.recipes.models import MODEL_FILE, describe_model, find_model
 from xmodal_cli.recipes.splits import Pictures, Split, captioned, read_pictures, token_ids
@@ -167,6 +167,7 @@ def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
 def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     """Run the loop from its saved state, if there is one; returns the last state and whether it was interrupted."""
     config = job.config
+    keep_num_threads()
     torch.manual_seed(config.training.seed)
     learner = build_learner(job)
     if init_from is not None:
