@@ -165,6 +165,11 @@ def test_a_folder_of_transformers_is_an_encoder(folder):
             torch.testing.assert_close(row[:length], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_folder_is_remembered_by_where_it_is(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert build_text_backbone("tiny-bert").meta == build_text_backbone(str(folder)).meta
+
+
 def test_only_the_layers_of_a_folders_encoder_may_be_tuned(folder):
     network = build_text_backbone(str(folder)).network
     trainable = {name for name, value in network.named_parameters() if value.requires_grad}

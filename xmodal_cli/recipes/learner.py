@@ -68,6 +68,8 @@ def check_parts(config: Config) -> None:
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _lr_factor(config, 1)
+    if config.training.ema >= 1:
+        raise ConfigError(f"training.ema must be below 1, not {config.training.ema}", "0.99 is a usual value")
     if config.optimizer.image_tower:
         _augmentation(config)
 

@@ -29,6 +29,7 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     from xmodal_cli.backbones.text._transformers import load_folder
 
     if not name.startswith(PREFIX):
-        return load_folder(name, Path(name).expanduser(), tuned_layers)
+        folder = Path(name).expanduser().resolve()  # a model's file remembers it, wherever that is read
+        return load_folder(str(folder), folder, tuned_layers)
     files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name) for file in FILES]
     return load_folder(name, files[0].parent, tuned_layers)
