@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_words import FORMS, SIZES, THINGS
 
-THINGS = ("dog", "cat", "bird", "horse", "car", "boat", "tree", "house", "ball", "man", "woman", "child")
-FORMS = ("a {} next to a {}", "there is a {} and a {} in the picture", "the {} is beside the {}")
-SIZES = {"train": 160, "dev": 40, "test": 45}
 SMALL = (
     "model.embed_dim=32",
     "model.text_encoder=bow",

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import SIZES, THINGS
+from planted_words import SIZES, THINGS
 from safetensors import safe_open
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import models, pre_tokenizers, processors
