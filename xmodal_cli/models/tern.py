@@ -54,6 +54,10 @@ class TERN(nn.Module):
 def _widen(encoder: Any, embed_dim: int) -> nn.Module:
     if not hasattr(encoder, "states"):
         raise ValueError(f"{type(encoder).__name__} gives one vector; tern needs an encoder with states: transformer")
+    for module in encoder.modules():  # what comes after the states is not used, and has no place in the file
+        for end in ("pool", "project"):
+            if hasattr(module, "states") and isinstance(getattr(module, end, None), nn.Module):
+                setattr(module, end, nn.Identity())
     return nn.Identity() if encoder.state_dim == embed_dim else nn.Linear(encoder.state_dim, embed_dim)
 
 

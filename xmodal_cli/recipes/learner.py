@@ -25,6 +25,7 @@ from xmodal_cli.recipes.models import MODEL_FILE, embed_features, embed_tokens
 from xmodal_cli.recipes.pixels import pixel_opener
 from xmodal_cli.recipes.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.recipes.splits import Pictures, Split
+from xmodal_cli.recipes.word_vectors import check_word_vectors
 from xmodal_cli.training.batches import Batch, CaptionBatches, Plan
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.loop import EpochBatches, Pace, Task, autocast
@@ -68,6 +69,7 @@ def check_parts(config: Config) -> None:
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _lr_factor(config, 1)
+    check_word_vectors(config)
     if config.training.ema >= 1:
         raise ConfigError(f"training.ema must be below 1, not {config.training.ema}", "0.99 is a usual value")
     if config.optimizer.image_tower:

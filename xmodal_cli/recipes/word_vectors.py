@@ -9,10 +9,23 @@ import numpy as np
 import torch
 from torch import nn
 
+from xmodal_cli.config import Config
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.models.text_encoders._words import Words
 from xmodal_cli.types import Reporter
+
+
+def check_word_vectors(config: Config) -> None:
+    """Tell before anything is computed what can be told. Raises ConfigError, MissingData."""
+    if not config.text.word_vectors:
+        return
+    if config.text.backbone:
+        raise ConfigError(
+            "a pretrained sentence encoder has its own words", "leave out text.word_vectors or text.backbone"
+        )
+    if not Path(config.text.word_vectors).is_file():
+        raise MissingData(f"there is no file {config.text.word_vectors}", "give a GloVe or word2vec text file")
 
 
 def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:
