@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from torch import Tensor, nn
+from torch import nn
 
 from xmodal_cli.models._sequences import build_pooling
-from xmodal_cli.models.text_encoders._words import Words, build_words
-
-
-class LSTMTextEncoder(nn.Module):
-    """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim)."""
-
-    def __init__(self, words: Words, embed_dim: int, num_layers: int, pool: nn.Module) -> None:
-        super().__init__()
-        self.words, self.state_dim = words, embed_dim
-        self.recurrence = nn.LSTM(words.dim, embed_dim, num_layers, batch_first=True)
-        self.pool = pool
-
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        return cast(Tensor, self.pool(*self.states(tokens, lengths)))
-
-    def states(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(captions, longest, state_dim), (captions, longest) bool; padding is to the right, so it cannot leak in."""
-        words, mask = self.words(tokens, lengths)
-        return self.recurrence(words)[0], mask
+from xmodal_cli.models.text_encoders._recurrent import RecurrentTextEncoder
+from xmodal_cli.models.text_encoders._words import build_words
 
 
 def build(
@@ -37,7 +18,8 @@ def build(
     dropout: float = 0.0,
     drop_words: float = 0.0,
     pooling: str = "last",
-) -> LSTMTextEncoder:
+) -> RecurrentTextEncoder:
     """``dropout`` is applied to the word vectors; ``drop_words``: share of words that the pooling leaves out."""
     words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
-    return LSTMTextEncoder(words, embed_dim, num_layers, build_pooling(pooling, embed_dim))
+    recurrence = nn.LSTM(words.dim, embed_dim, num_layers, batch_first=True)
+    return RecurrentTextEncoder(words, recurrence, build_pooling(pooling, embed_dim))
