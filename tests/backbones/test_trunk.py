@@ -56,7 +56,7 @@ def test_trunk_and_blocks_together_are_the_network(pictures, whole, num_blocks, 
     cells = features(pictures[:2], backbone)
     assert cells.shape == (2, num_cells, backbone.meta.dim)
     assert (backbone.meta.kind, backbone.meta.backbone) == (f"trunk-{num_blocks}", NAME)
-    upper = build_upper(NAME, "grid", num_blocks).eval()
+    upper = build_upper(NAME, "grid", num_blocks)[0].eval()
     with torch.no_grad():
         found = upper(torch.from_numpy(cells))
         mean = UpperBlocks(upper.blocks, "global", num_cells)(torch.from_numpy(cells))
@@ -65,7 +65,7 @@ def test_trunk_and_blocks_together_are_the_network(pictures, whole, num_blocks, 
 
 
 def test_two_crops_are_the_picture_and_then_its_mirror_image(pictures, whole, trunk):
-    upper = build_upper(NAME, "grid", 1).eval()
+    upper = build_upper(NAME, "grid", 1)[0].eval()
     with torch.no_grad():
         found = upper(trunk).numpy()
     assert trunk.shape[1] == 162 and found.shape == (2, 162, 1280)
@@ -80,7 +80,7 @@ def test_the_vector_of_two_crops_is_their_mean(pictures, whole, trunk):
     assert backbone.meta.crops == 2
     np.testing.assert_allclose(features(pictures[:2], backbone), both, atol=1e-4, rtol=1e-4)
     with torch.no_grad():
-        np.testing.assert_allclose(build_upper(NAME, "global", 1).eval()(trunk), both, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(build_upper(NAME, "global", 1)[0].eval()(trunk), both, atol=1e-4, rtol=1e-4)
 
 
 def test_training_draws_one_view_of_each_picture():
@@ -101,7 +101,7 @@ def test_training_draws_one_view_of_each_picture():
 
 
 def test_cells_of_half_precision_give_gradients(trunk):
-    upper = build_upper(NAME, "global", 1).train()
+    upper = build_upper(NAME, "global", 1)[0].train()
     upper(trunk.half()).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in upper.parameters())
 

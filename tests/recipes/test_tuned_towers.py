@@ -120,7 +120,7 @@ def test_eval_reproduces_the_figures_of_training(xmodal, shapes, tuned):
 
 def test_the_file_holds_what_was_trained_and_nothing_else(tuned):
     tensors, header = read_tensors(tuned / "model.safetensors"), read_header(tuned / "model.safetensors")
-    image, text = build_upper("efficientnet-lite2", "grid", 1), build_text_backbone("minilm", 1).upper
+    image, text = build_upper("efficientnet-lite2", "grid", 1)[0], build_text_backbone("minilm", 1).upper
     parts = [f"{side}.project.{part}" for side in ("image", "text") for part in ("weight", "bias")]
     heads = {
         p.replace("image.", "image_encoder.encoder.").replace("text.", "text_encoder.encoder.encoder.") for p in parts

