@@ -33,6 +33,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "similarity": ("models/similarities", ".py"),
     "loss": ("losses", ".py"),
     "metric": ("metrics", ".py"),
+    "captioner": ("models/captioners", ".py"),
+    "language_model": ("backbones/language", ".py"),
+    "caption_loss": ("losses/captions", ".py"),
+    "caption_metric": ("metrics/captions", ".py"),
 }
 
 

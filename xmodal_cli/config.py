@@ -15,6 +15,7 @@ from typing import Any
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.types import Decoding
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,25 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True)
+class CaptioningConfig:
+    """What only captioners need.
+
+    ``language_model`` is a pretrained one to start from (``gpt2``, ``hf/NAME``, a folder), none for one from scratch.
+    ``one_caption``: an epoch takes one random caption of each image instead of all.
+    ``scheduled_sampling``: the share of words replaced by the model's own in the last epoch; it grows from 0.
+    """
+
+    language_model: str = ""
+    one_caption: bool = False
+    scheduled_sampling: float = 0.0
+
+
+@dataclass(frozen=True)
 class Config:
-    """Everything that decides a training, but for the data it runs on."""
+    """Everything that decides a training, but for the data it runs on. ``kind``: ``matcher`` or ``captioner``."""
 
     preset: str = ""
+    kind: str = "matcher"
     model: ModelConfig = ModelConfig()
     loss: Component = Component("triplet")
     warmup: WarmupConfig = WarmupConfig()
@@ -157,6 +173,8 @@ class Config:
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    captioning: CaptioningConfig = CaptioningConfig()
+    decoding: Decoding = Decoding()
 
 
 # what a number may not fall below
@@ -178,6 +196,9 @@ LEAST: dict[str, float] = {
     ),
     **dict.fromkeys(("optimizer.lr", "optimizer.weight_decay", "optimizer.grad_clip"), 0),
     **dict.fromkeys(("optimizer.image_tower", "optimizer.text_tower", "training.ema"), 0),
+    **dict.fromkeys(("decoding.beam", "decoding.num", "decoding.max_length", "decoding.groups"), 1),
+    **dict.fromkeys(("decoding.min_length", "decoding.length_penalty", "decoding.no_repeat", "decoding.top_k"), 0),
+    **dict.fromkeys(("decoding.seed", "decoding.diversity", "captioning.scheduled_sampling"), 0),
     **dict.fromkeys(("augmentation.min_area", "augmentation.flip", "augmentation.jitter"), 0),
 }
 

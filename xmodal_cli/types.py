@@ -212,6 +212,124 @@ class RetrievalMetric(Protocol):
     def __call__(self, ranks: np.ndarray) -> float: ...
 
 
+# ---------------------------------------------------------------------------- captioning
+
+
+class CaptionState(Protocol):
+    """Captions that are being written: some rows for each image. A state is never changed in place.
+
+    ``attention`` is what the last step looked at, (images, rows, cells), or None where the model cannot tell.
+    """
+
+    attention: Tensor | None
+
+    def select(self, parents: Tensor) -> Self:
+        """(images, rows) int64: new row ``r`` of image ``i`` goes on with the old row ``parents[i, r]`` of that image.
+
+        There may be more or fewer rows than before. What belongs to the image is shared by its rows, not copied.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What teacher forcing gives: ``logits`` (captions, longest, vocab) of the word that follows each word.
+
+    ``attention`` is (captions, longest, cells), or None where the model has none.
+    """
+
+    logits: Tensor
+    attention: Tensor | None = None
+
+
+class Captioner(Protocol):
+    """Writes captions word by word. All of decoding is written against ``start`` and ``step``."""
+
+    vocab_size: int
+
+    def start(self, image_features: Tensor) -> CaptionState:
+        """(images, [cells,] dim) -> a state of one row for each image, before the start token."""
+        ...
+
+    def step(self, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+        """A state and the next token of each row, (images, rows) int64, the start token first.
+
+        -> (images, rows, vocab) float32 log-probabilities of the token after it, and the state that has seen it.
+        """
+        ...
+
+    def __call__(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+        """(images, ...), (captions,) int64 rows of ``image_features``, (captions, longest) int64 tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Tokens that are no words: where a caption starts and ends, and those that may never be written."""
+
+    start: int
+    end: int
+    never: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are written. ``max_length`` and ``min_length`` count words, the end not among them.
+
+    ``beam`` 1 is greedy; ``length_penalty`` a divides a caption's log-probability by its length, the end included, to
+    the power of a; ``no_repeat`` n forbids that n words in a row come twice, 0 allows it. ``groups`` above 1 makes
+    diverse beams (Vijayakumar et al., arXiv 1610.02424), each pushed from the others by ``diversity``. ``sample``
+    draws words at ``temperature`` from the ``top_k`` likeliest (0: all) and the fewest that hold ``top_p``.
+    """
+
+    beam: int = 5
+    num: int = 1
+    max_length: int = 20
+    min_length: int = 1
+    length_penalty: float = 1.0
+    no_repeat: int = 0
+    groups: int = 1
+    diversity: float = 0.5
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished caption: its tokens without start and end, and ``score``, by which the n best are ordered.
+
+    ``log_prob`` is the sum over its tokens, the end included where it was reached (``ended``). ``attention`` is
+    (tokens, cells) where it was asked for.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_prob: float
+    ended: bool
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MetricScores:
+    """What a caption metric says, by name (``bleu_4``): of all candidates, and of ``each``, (candidates,) float64."""
+
+    total: dict[str, float]
+    each: dict[str, np.ndarray]
+
+
+class CaptionMetric(Protocol):
+    """Candidates against their references, all cut into words."""
+
+    def __call__(
+        self, candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+    ) -> MetricScores:
+        """One candidate for each image, and all the references of that image."""
+        ...
+
+
 # ---------------------------------------------------------------------------- telling what goes on
 
 

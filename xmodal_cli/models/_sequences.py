@@ -89,4 +89,9 @@ def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.Transf
     layer = nn.TransformerEncoderLayer(
         width, num_heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
     )
-    return nn.TransformerEncoder(layer, num_layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+    layers = nn.TransformerEncoder(layer, num_layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+    for block in layers.layers:  # each adds nothing at first, so training starts from what the states already say
+        nn.init.zeros_(block.self_attn.out_proj.weight)
+        nn.init.zeros_(block.linear2.weight)
+        nn.init.zeros_(block.linear2.bias)
+    return layers

@@ -16,9 +16,11 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.types import Marks
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 SPECIALS = (PAD, UNKNOWN, START, END)  # ids 0, 1, 2, 3
+FOREIGN_MARKS = (("<|endoftext|>", "<|endoftext|>"), ("[CLS]", "[SEP]"), ("<s>", "</s>"))  # of GPT-2, BERT, RoBERTa
 NOT_A_WORD = r"[^\p{L}\p{M}\p{N}']+|(?<![\p{L}\p{M}\p{N}])'|'(?![\p{L}\p{N}])"  # \p{M}: vowel signs and accents
 CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 
@@ -83,6 +85,31 @@ class Tokenizer:
         start, end = SPECIALS.index(START), SPECIALS.index(END)
         encoded: list[Any] = self._rust.encode_batch_fast(list(sentences), add_special_tokens=False)
         return [[start, *item.ids, end] for item in encoded]
+
+    @property
+    def marks(self) -> Marks:
+        """Start, end and the ids that are never written. Raises BadModel where no token ends a sentence."""
+        for names in ((START, END), *FOREIGN_MARKS):
+            start, end = (self._rust.token_to_id(name) for name in names)
+            if start is not None and end is not None:
+                special = {start, *self._specials()} - {end}
+                return Marks(start, end, tuple(sorted(special)))
+        raise BadModel("the tokenizer has no token that ends a sentence", "a captioner needs one, as GPT-2 has")
+
+    def encode_captions(self, captions: Sequence[str]) -> list[list[int]]:
+        """One list of ids per caption, from the start mark to the end mark."""
+        marks = self.marks
+        encoded = self._rust.encode_batch_fast(list(captions), add_special_tokens=False)
+        return [[marks.start, *item.ids, marks.end] for item in encoded]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The sentence that ``tokens`` say, special ones left out."""
+        if not self._is_word_level:
+            return str(self._rust.decode(list(tokens))).strip()
+        return " ".join(str(self._rust.id_to_token(t)) for t in tokens if t >= len(SPECIALS))
+
+    def _specials(self) -> list[int]:
+        return [number for number in map(self._rust.token_to_id, SPECIALS) if number is not None]
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

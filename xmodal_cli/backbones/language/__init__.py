@@ -1,0 +1,1 @@
+"""Language models that captioners build on: one file = one family; ``build(...)``."""

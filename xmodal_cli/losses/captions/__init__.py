@@ -1,0 +1,1 @@
+"""Objectives of captioners: one file = one loss; ``build(...)`` gives a ``types.CaptionLoss``."""

@@ -1,0 +1,1 @@
+"""One file = one caption metric; ``build()`` gives a ``types.CaptionMetric``."""
