@@ -209,6 +209,11 @@ def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     file = Path(preset) if is_file else catalog.path("preset", preset)
     config: Config = _merge(Config(), _read_toml(file), "")
     config = replace(config, preset=config.preset or (file.stem if is_file else catalog.canonical(preset)))
+    return with_settings(config, settings)
+
+
+def with_settings(config: Config, settings: Sequence[str]) -> Config:
+    """``config`` with ``section.key=value`` settings on top. Raises UnknownName, ConfigError."""
     for setting in settings:
         config = _merge(config, _parse_setting(setting), "")
     return config

@@ -104,7 +104,10 @@ class _Bar:
         if self._console.is_terminal:
             from rich.progress import Progress
 
-            self._progress = Progress(*_columns(self._unit), console=self._console, transient=True)
+            # results that are printed meanwhile go above the bar, unless stdout is elsewhere
+            above = sys.stdout.isatty()
+            columns = _columns(self._unit)
+            self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=above)
             self._progress.start()
             self._task = self._progress.add_task(self._label, total=self._total, facts="")
         return self

@@ -37,10 +37,10 @@ def draw_contact_sheet(rows: Sequence[Row], out: Path) -> Path:
     height = GAP + len(rows) * (LINE + THUMB + GAP)
     sheet = Image.new("RGB", (GAP + columns * (THUMB + GAP), height), PAPER)
     canvas = ImageDraw.Draw(sheet)
-    font = _font(16)
+    font = plain_font(16)
     for number, row in enumerate(rows):
         top = GAP + number * (LINE + THUMB + GAP)
-        canvas.text((GAP, top), _fitting(row.query, font, sheet.width - 2 * GAP), fill=INK, font=font)
+        canvas.text((GAP, top), fitting(row.query, font, sheet.width - 2 * GAP), fill=INK, font=font)
         for column, photo in enumerate(row.photos):
             corner = (GAP + column * (THUMB + GAP), top + LINE)
             sheet.paste(_thumbnail(photo), corner)
@@ -58,12 +58,12 @@ def _thumbnail(photo: Path | str) -> Image.Image:
             return ImageOps.fit(open_image(photo, THUMB), (THUMB, THUMB))
         except BadData:
             return Image.new("RGB", (THUMB, THUMB), GREY)
-    blank, font = Image.new("RGB", (THUMB, THUMB), GREY), _font(12)
-    ImageDraw.Draw(blank).text((GAP, THUMB // 2), _fitting(photo, font, THUMB - 2 * GAP), fill=INK, font=font)
+    blank, font = Image.new("RGB", (THUMB, THUMB), GREY), plain_font(12)
+    ImageDraw.Draw(blank).text((GAP, THUMB // 2), fitting(photo, font, THUMB - 2 * GAP), fill=INK, font=font)
     return blank
 
 
-def _fitting(text: str, font: Font, width: int) -> str:
+def fitting(text: str, font: Font, width: int) -> str:
     """``text`` on one line, cut where it is wider than ``width`` pixels."""
     line = " ".join(text.encode("utf-8", "replace").decode("utf-8").split())
     if font.getlength(line) <= width:
@@ -73,7 +73,7 @@ def _fitting(text: str, font: Font, width: int) -> str:
     return f"{line.rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
-def _font(size: int) -> Font:
+def plain_font(size: int) -> Font:
     """DejaVu, which comes with matplotlib and has letters of many languages; Pillow's own where it is not there."""
     found = find_spec("matplotlib")
     if found is not None and found.origin is not None:

@@ -148,10 +148,21 @@ def model_names() -> list[str]:
     return sorted(runs + [f.stem for f in models_dir().glob("*.safetensors")])
 
 
-def latest_model() -> Path | None:
-    """The model of the run that was written last."""
-    files = list(runs_dir().glob(f"*/{MODEL_FILE}"))
-    return max(files, key=lambda f: f.stat().st_mtime, default=None)
+def latest_model(kind: str = "matcher") -> Path | None:
+    """The model of that kind, ``matcher`` or ``captioner``, that a run wrote last.
+
+    Where none is of that kind, one that cannot be read, so that loading it says why.
+    """
+    files = sorted(runs_dir().glob(f"*/{MODEL_FILE}"), key=lambda f: f.stat().st_mtime, reverse=True)
+    kinds = {file: _kind_of(file) for file in files}
+    return next((file for wanted in (kind, None) for file in files if kinds[file] == wanted), None)
+
+
+def _kind_of(file: Path) -> str | None:
+    try:
+        return read_header(file).kind
+    except XmodalError:
+        return None
 
 
 def describe_model(what: str) -> ModelSummary:
