@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli.errors import MissingData
-from xmodal_cli.paths import models_dir
+from xmodal_cli.paths import models_dir, runs_dir
+
+MODEL_FILE = "model.safetensors"  # in a run's folder
 
 
 def split(name: str) -> tuple[str, str]:
@@ -15,12 +17,15 @@ def split(name: str) -> tuple[str, str]:
 
 
 def local_weights(file: str) -> Path:
-    """``file`` as given, else in the models folder of XMODAL_HOME. Raises MissingData."""
+    """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model. Raises MissingData."""
     given = Path(file).expanduser()
-    for path in (given, models_dir() / given):
+    places = (given, models_dir() / given, given / MODEL_FILE, runs_dir() / given / MODEL_FILE)
+    for path in (*places, models_dir() / f"{file}.safetensors"):
         if path.is_file():
             return path.resolve()
-    raise MissingData(f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}")
+    raise MissingData(
+        f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}; a run's name works too"
+    )
 
 
 def lasting(name: str) -> str:

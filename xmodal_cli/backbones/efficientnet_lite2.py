@@ -37,7 +37,10 @@ def claims(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The network with the package's weights, or with those of a file that lists its tensors in the same order."""
+    """The network with the package's weights, or with those of a file that lists its tensors in the same order.
+
+    A model's file in place of that gives the package's, with the last blocks as that model trained them.
+    """
     from torch import nn
 
     from xmodal_cli.backbones._network import Cells, assemble, head
@@ -87,6 +90,21 @@ def _packaged_file() -> Path:
 
 def _layers(file: Path) -> list[nn.Module]:
     """Stem and its norm, the blocks, head and its norm."""
+    from torch import nn
+
+    from xmodal_cli.backbones._tuned import tuned_blocks
+    from xmodal_cli.backbones._weights import weights_errors
+
+    tuned = tuned_blocks(file, NAME)
+    layers = _published_layers(file if tuned is None else _packaged_file())
+    if tuned is not None:
+        num_blocks, tensors = tuned
+        with weights_errors(file):
+            nn.Sequential(*layers[_cut(num_blocks) :]).load_state_dict(tensors)
+    return layers
+
+
+def _published_layers(file: Path) -> list[nn.Module]:
     import timm
 
     from xmodal_cli.backbones._folding import fold_batch_norms

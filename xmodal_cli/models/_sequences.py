@@ -50,6 +50,18 @@ def split_cells(image_features: Tensor, kind: str) -> tuple[Tensor, Tensor, Tens
     return cells, places.expand(len(cells), -1, -1), cells.new_ones(cells.shape[:2], dtype=torch.bool)
 
 
+def scaled_cells(image_features: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+    """``split_cells`` with float32 vectors of a mean square of 1 over each image, whatever the backbone.
+
+    Cells keep their sizes among each other: in a network's last features the larger ones are those that matter.
+    """
+    cells, geometry, mask = split_cells(image_features, kind)
+    cells = cells.float() * mask[..., None]
+    held = (mask.sum(1)[:, None, None] * cells.shape[-1]).clamp(min=1)
+    size = (cells.square().sum((1, 2), keepdim=True) / held).sqrt().clamp(min=1e-6)
+    return cells / size, geometry.to(cells.device), mask
+
+
 def grid_geometry(num_cells: int) -> Tensor:
     """(cells, 5): corners and area of the cells of a square grid, row by row; one column where it is not square."""
     side = math.isqrt(num_cells)
@@ -81,7 +93,9 @@ def build_pooling(name: str, dim: int) -> nn.Module:
 def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.TransformerEncoder:
     """Transformer encoder layers with the norm first, four times as wide inside (arXiv 1706.03762, 2002.04745).
 
-    Heads have 64 coordinates each. Raises ValueError for a larger ``width`` that 64 does not divide.
+    Heads have 64 coordinates each. A fresh layer adds nothing to its states, so that training starts from what they
+    say already; and no norm comes last, so that some states go on speaking louder than others when they are pooled.
+    Raises ValueError for a larger ``width`` that 64 does not divide.
     """
     num_heads = max(1, width // HEAD)
     if width > HEAD and width % HEAD:
@@ -89,9 +103,9 @@ def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.Transf
     layer = nn.TransformerEncoderLayer(
         width, num_heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
     )
-    layers = nn.TransformerEncoder(layer, num_layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
-    for block in layers.layers:  # each adds nothing at first, so training starts from what the states already say
-        nn.init.zeros_(block.self_attn.out_proj.weight)
-        nn.init.zeros_(block.linear2.weight)
-        nn.init.zeros_(block.linear2.bias)
+    layers = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
+    for block in layers.layers:
+        for last in (block.self_attn.out_proj, block.linear2):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
     return layers

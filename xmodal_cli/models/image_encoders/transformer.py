@@ -16,7 +16,7 @@ from xmodal_cli.models._sequences import (
     build_pooling,
     cell_depth,
     drop_places,
-    split_cells,
+    scaled_cells,
     transformer_layers,
 )
 
@@ -27,7 +27,7 @@ class TransformerImageEncoder(nn.Module):
     def __init__(self, depth: int, image_kind: str, layers: nn.TransformerEncoder, width: int, drop: float) -> None:
         super().__init__()
         self.image_kind, self.state_dim, self.drop_cells = image_kind, width, drop
-        self.join = nn.Sequential(nn.Linear(depth + GEOMETRY, width), nn.ReLU(), nn.Linear(width, width))
+        self.join = nn.Linear(depth + GEOMETRY, width)
         self.whole = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.layers = layers
         self.pool: nn.Module = nn.Identity()
@@ -38,11 +38,9 @@ class TransformerImageEncoder(nn.Module):
 
     def states(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """(images, 1 + cells, state_dim), (images, 1 + cells) bool; the first state is the whole picture's."""
-        cells, geometry, mask = split_cells(image_features, self.image_kind)
+        features, geometry, mask = scaled_cells(image_features, self.image_kind)
         if self.training:
             mask = drop_places(mask, self.drop_cells)
-        # a mean square of 1, so that features and shares of the picture weigh alike, whatever the backbone
-        features = nn.functional.normalize(cells.float(), dim=-1) * cells.shape[-1] ** 0.5
         joined = self.join(torch.cat((features, geometry), dim=-1))
         states = torch.cat((self.whole.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
         mask = torch.cat((mask.new_ones(len(mask), 1), mask), dim=1)
