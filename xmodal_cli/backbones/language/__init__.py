@@ -1,1 +1,8 @@
-"""Language models that captioners build on: one file = one family; ``build(...)``."""
+"""Pretrained language models that captioners build on: one file = one family, found by ``_families``.
+
+A family module imports nothing heavy and has
+
+- ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
+- ``claims(name) -> bool``;
+- ``build(name) -> _families.LanguageModel``. Raises MissingData, BadData, DownloadError.
+"""
