@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from xmodal_cli.errors import ConfigError
 from xmodal_cli.models._sequences import HEAD
 from xmodal_cli.models.captioners._cache import SlotCache
 
@@ -105,10 +104,9 @@ class GPT2(nn.Module):
         return torch.ones(length, before + length, dtype=torch.bool, device=states.device).tril(before)
 
     def _places(self, first: int, length: int) -> Tensor:
-        if first + length > CONTEXT:
-            told = f"captions of {first + length} tokens, the image's prefix among them, are too long: the model reads"
-            raise ConfigError(f"{told} {CONTEXT}", "lower decoding.max_length, or model.args.num_prefix in training")
-        return self.places.weight[first : first + length]
+        """(length, width); all places beyond the last known one count as that."""
+        numbers = torch.arange(first, first + length, device=self.places.weight.device)
+        return cast(Tensor, self.places(numbers.clamp(max=CONTEXT - 1)))
 
     def _initialize(self, num_layers: int) -> None:
         """As GPT-2 was: what is added to the states starts small, the more so the more layers add to them."""

@@ -7,14 +7,13 @@ decoding.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models._sequences import GEOMETRY, cell_depth, split_cells, transformer_layers
+from xmodal_cli.models._sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.models.captioners._cache import Ancestry
 from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2, Caches
 from xmodal_cli.types import Teaching
@@ -30,6 +29,7 @@ class PrefixState:
     attention: Tensor | None = None
 
     def select(self, parents: Tensor) -> PrefixState:
+        """See ``types.CaptionState``."""
         return replace(self, ancestry=self.ancestry.select(parents))
 
 
@@ -45,9 +45,8 @@ class MLPMapping(nn.Module):
         )
 
     def forward(self, image_features: Tensor) -> Tensor:
-        cells, _, mask = split_cells(image_features, self.image_kind)
-        weights = mask[..., None] / mask.sum(1, keepdim=True).clamp(min=1)[..., None]
-        mean = _even((cells.float() * weights).sum(1))
+        cells, _, mask = scaled_cells(image_features, self.image_kind)  # 0 outside the mask
+        mean = cells.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return cast(Tensor, self.out(torch.tanh(self.hidden(mean))).unflatten(-1, (self.num_prefix, -1)))
 
 
@@ -66,8 +65,8 @@ class TransformerMapping(nn.Module):
         self.layers = layers
 
     def forward(self, image_features: Tensor) -> Tensor:
-        cells, geometry, mask = split_cells(image_features, self.image_kind)
-        joined = self.join(torch.cat((_even(cells.float()), geometry), dim=-1))
+        cells, geometry, mask = scaled_cells(image_features, self.image_kind)
+        joined = self.join(torch.cat((cells, geometry), dim=-1))
         joined = joined.unflatten(-1, (self.split, -1)).flatten(1, 2)
         states = torch.cat((self.prefix.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
         mask = torch.cat((mask.new_ones(len(mask), self.num_prefix), mask.repeat_interleave(self.split, dim=1)), dim=1)
@@ -75,26 +74,29 @@ class TransformerMapping(nn.Module):
 
 
 class PrefixCaptioner(nn.Module):
-    """A mapping and a ``language_model``: a ``types.Captioner`` that reads at most ``max_tokens`` a caption."""
+    """A mapping and a ``language_model``: a ``types.Captioner``."""
 
     def __init__(self, mapping: nn.Module, language_model: GPT2, num_prefix: int) -> None:
         super().__init__()
         self.mapping, self.language_model = mapping, language_model
         self.vocab_size = language_model.words.num_embeddings
-        self.num_prefix, self.max_tokens = num_prefix, CONTEXT - num_prefix
+        self.num_prefix = num_prefix
 
     def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+        """See ``types.Captioner``."""
         past = tuple(cache.of_rows(image_of_caption) for cache in self._prefix(image_features))
         words = self.language_model.words(tokens)
         states, _ = self.language_model(words, self.num_prefix, past)
         return Teaching(self.language_model.logits(states))
 
     def start(self, image_features: Tensor) -> PrefixState:
+        """See ``types.Captioner``."""
         caches = self._prefix(image_features)
         ancestry = Ancestry.of_start(len(image_features), self.num_prefix, image_features.device)
         return PrefixState(caches, ancestry, self.num_prefix)
 
     def step(self, state: PrefixState, tokens: Tensor) -> tuple[Tensor, PrefixState]:
+        """See ``types.Captioner``."""
         ancestry = state.ancestry.grown()
         states, caches = self.language_model.step(tokens, state.place, state.caches, ancestry.mask)
         logits = self.language_model.logits(states)
@@ -107,9 +109,9 @@ class PrefixCaptioner(nn.Module):
 
 def build(
     image_dim: int,
+    image_kind: str,
     vocab_size: int,
     embed_dim: int,
-    image_kind: str = "global",
     num_prefix: int = 10,
     mapping_layers: int = 0,
     num_layers: int = 2,
@@ -133,8 +135,3 @@ def build(
     else:
         mapping = MLPMapping(depth, image_kind, embed_dim, num_prefix)
     return PrefixCaptioner(mapping, language_model, num_prefix)
-
-
-def _even(features: Tensor) -> Tensor:
-    """Vectors with a mean square of 1, whatever the backbone."""
-    return nn.functional.normalize(features, dim=-1) * math.sqrt(features.shape[-1])
