@@ -14,14 +14,14 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.index import index
 from xmodal_cli.recipes.search import search
-from xmodal_cli.recipes.train import train_matcher
+from xmodal_cli.recipes.train import train_model
 
 
 def main(num_pictures: int = 600) -> None:
     folder = Path(tempfile.mkdtemp(prefix="xmodal-example-"))
     shapes = make_shapes(folder / "shapes", 0, num_pictures, num_pictures // 8, num_pictures // 8)
     config = load_config("demo", ["model.embed_dim=64", "training.epochs=3", "training.batch_size=32"])
-    result = train_matcher(config, str(shapes), out=folder / "run")
+    result = train_model(config, str(shapes), out=folder / "run")
     print(f"val rsum {result.metrics['rsum']:.1f}, model in {result.model}")
 
     (figures,) = evaluate([str(result.model)], str(shapes), "test")

@@ -25,7 +25,7 @@ from xmodal_cli.backbones import _families
 from xmodal_cli.backbones._preprocess import Preprocessing
 from xmodal_cli.config import load_config
 from xmodal_cli.recipes import features as recipe
-from xmodal_cli.recipes.train import train_matcher
+from xmodal_cli.recipes.train import train_model
 from xmodal_cli.types import FeatureMeta
 
 Run = Callable[..., Any]
@@ -135,7 +135,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def vectors_run(vectors: Path) -> Path:
     """A run on features that came with the data; copy it before changing it."""
-    return train_matcher(load_config("vse", SMALL), str(vectors), vectors.parent / "vectors-run").run
+    return train_model(load_config("vse", SMALL), str(vectors), vectors.parent / "vectors-run").run
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def pictures_run(pictures: Path) -> Iterator[Path]:
     """A run on pictures, by the default backbone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(pictures.parent / "home"))
-        yield train_matcher(load_config("vse", SMALL), str(pictures), pictures.parent / "pictures-run").run
+        yield train_model(load_config("vse", SMALL), str(pictures), pictures.parent / "pictures-run").run
 
 
 @pytest.fixture(autouse=True)

@@ -263,6 +263,14 @@ class Captioner(Protocol):
         ...
 
 
+class CaptionLoss(Protocol):
+    """A training objective over what teacher forcing gives."""
+
+    def __call__(self, teaching: Teaching, targets: Tensor, held: Tensor) -> Tensor:
+        """``targets`` (captions, longest) int64, the word after each word; ``held`` bool, which of them are there."""
+        ...
+
+
 @dataclass(frozen=True)
 class Marks:
     """Tokens that are no words: where a caption starts and ends, and those that may never be written."""

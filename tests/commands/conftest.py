@@ -53,8 +53,8 @@ def small() -> list[str]:
 def trained(planted: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of ``vse`` on the planted data; read it, do not write to it."""
     from xmodal_cli.config import load_config
-    from xmodal_cli.recipes.train import train_matcher
+    from xmodal_cli.recipes.train import train_model
 
     run = tmp_path_factory.mktemp("runs") / "toy-run"
-    train_matcher(load_config("vse", [*SMALL, "training.device=cpu"]), str(planted), run)
+    train_model(load_config("vse", [*SMALL, "training.device=cpu"]), str(planted), run)
     return run

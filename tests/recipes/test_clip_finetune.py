@@ -19,7 +19,7 @@ from xmodal_cli.models.storage.modelfile import read_header, read_tensors
 from xmodal_cli.recipes import learner
 from xmodal_cli.recipes.encoding import embed_images, image_vectors
 from xmodal_cli.recipes.models import load_matcher
-from xmodal_cli.recipes.train import train_matcher
+from xmodal_cli.recipes.train import train_model
 from xmodal_cli.types import Silent
 
 TINY = (
@@ -47,7 +47,7 @@ def no_curves(monkeypatch):
 
 def train(shapes, run, name, *settings, **how):
     config = load_config("clip-finetune", [*TINY, f"features.backbone={name}", *settings])
-    return train_matcher(config, str(shapes), run, **how)
+    return train_model(config, str(shapes), run, **how)
 
 
 def history(run):

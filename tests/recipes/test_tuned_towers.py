@@ -23,7 +23,7 @@ from xmodal_cli.models.storage.modelfile import read_header, read_tensors, write
 from xmodal_cli.recipes import train as recipe
 from xmodal_cli.recipes.encoding import embed_images, image_vectors
 from xmodal_cli.recipes.models import load_matcher
-from xmodal_cli.recipes.train import train_matcher
+from xmodal_cli.recipes.train import train_model
 from xmodal_cli.types import Silent
 
 LR, STEPS, IMAGE_SHARE, TEXT_SHARE = 0.002, 4, 0.1, 0.05  # two epochs of two batches
@@ -65,7 +65,7 @@ def shapes(tmp_path_factory):
 
 
 def train(shapes, run, *settings, preset="best-offline", **how):
-    return train_matcher(load_config(preset, [*TINY, *settings]), str(shapes), run, **how)
+    return train_model(load_config(preset, [*TINY, *settings]), str(shapes), run, **how)
 
 
 @pytest.fixture(scope="module")

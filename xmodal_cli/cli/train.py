@@ -46,9 +46,9 @@ def train(
     if print_config:
         output.print_line(to_toml(config).rstrip())
         return
-    from xmodal_cli.recipes.train import train_matcher
+    from xmodal_cli.recipes.train import train_model
 
-    result = train_matcher(config, data, out, resume, init_from, output.TerminalReporter())
+    result = train_model(config, data, out, resume, init_from, output.TerminalReporter())
     figures = nest(result.metrics)
     if as_json:
         facts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "interrupted": result.interrupted}

@@ -1,4 +1,4 @@
-"""Puts a matcher together from its parts, the same way for training and for loading."""
+"""Puts a matcher or a captioner together from its parts, the same way for training and for loading."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import nn
 from xmodal_cli import catalog
 from xmodal_cli.config import ModelConfig
 from xmodal_cli.models._towers import BehindTower
+from xmodal_cli.models.captioners._behind import CaptionerBehindTower
 
+PARTS = ("image_encoder", "text_encoder", "similarity")
 SIZES = {"image_dim": 0, "image_kind": "global", "vocab_size": 0, "text_dim": 0}
 
 
@@ -44,12 +46,29 @@ def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None)
     """
     sizes = {key: architecture.get(key, default) for key, default in SIZES.items()}
     sizes["embed_dim"] = architecture["embed_dim"]
-    parts = {kind: _part(kind, architecture[kind], sizes) for kind in ("image_encoder", "text_encoder", "similarity")}
+    parts = {kind: _part(kind, architecture[kind], sizes) for kind in PARTS}
     for side, stack in (towers or {}).items():
         for network, tuned in reversed(stack):
             parts[f"{side}_encoder"] = BehindTower(network, parts[f"{side}_encoder"], tuned)
     args = architecture.get("args", {})
     model: nn.Module = catalog.build("model", architecture["name"], args, **parts, embed_dim=sizes["embed_dim"])
+    return model
+
+
+def describe_captioner(
+    model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """``describe`` for a captioner, which has no other parts."""
+    whole = describe(model, sizes, towers)
+    return {key: value for key, value in whole.items() if key not in (*PARTS, "text_dim")}
+
+
+def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
+    """A fresh captioner. ``architecture`` is what ``describe_captioner`` returns. Raises UnknownName, ConfigError."""
+    sizes = {key: architecture[key] for key in ("image_dim", "image_kind", "vocab_size", "embed_dim")}
+    model: nn.Module = catalog.build("captioner", architecture["name"], architecture["args"], **sizes)
+    for network, _ in reversed((towers or {}).get("image", ())):
+        model = CaptionerBehindTower(network, model)
     return model
 
 

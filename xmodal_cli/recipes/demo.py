@@ -13,7 +13,7 @@ from xmodal_cli.recipes.contact_sheet import Row, draw_contact_sheet
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.index import index
 from xmodal_cli.recipes.search import search
-from xmodal_cli.recipes.train import run_folder, train_matcher
+from xmodal_cli.recipes.train import run_folder, train_model
 from xmodal_cli.types import Example, Reporter, Silent
 
 DATA, PRESET, INDEX = "shapes", "demo", "demo"
@@ -40,7 +40,7 @@ def demo(reporter: Reporter | None = None) -> DemoResult:
     reporter.say("2/5  features and training: a small image-text matcher")
     config = load_config(PRESET)
     run = run_folder(config, DATA)
-    train_matcher(config, DATA, resume=True, reporter=reporter)
+    train_model(config, DATA, resume=True, reporter=reporter)
     reporter.say("3/5  evaluation on the test pictures")
     (figures,) = evaluate([str(run)], DATA, "test", reporter=reporter)
     reporter.say("4/5  an index of the test pictures")

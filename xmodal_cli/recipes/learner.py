@@ -55,21 +55,31 @@ class Learner(nn.Module):
 
     def __init__(self, matcher: nn.Module, first: Loss, loss: Loss) -> None:
         super().__init__()
-        self.matcher: Any = matcher
+        self.model: Any = matcher
         self.first, self.loss = first, loss
 
 
 def check_parts(config: Config) -> None:
     """Build everything once, small, so that a misspelt name is told before the features are extracted."""
     width = config.model.embed_dim or 16
-    image_dim = width + (len(REGION_COLUMNS) if config.features.kind == "regions" else 0)
-    sizes = Sizes(image_dim, config.features.kind, 8, width if config.text.backbone else 0)
+    sizes = small_sizes(config, width)
     build_matcher(describe(replace(config.model, embed_dim=width), sizes))
     _losses(config)
+    check_pace(config)
+    check_word_vectors(config)
+
+
+def small_sizes(config: Config, width: int) -> Sizes:
+    """Sizes to try an architecture with before the data are known."""
+    image_dim = width + (len(REGION_COLUMNS) if config.features.kind == "regions" else 0)
+    return Sizes(image_dim, config.features.kind, 8, width if config.text.backbone else 0)
+
+
+def check_pace(config: Config) -> None:
+    """Try what every training has: optimiser, schedule, average, augmentation. Raises ConfigError, UnknownName."""
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _lr_factor(config, 1)
-    check_word_vectors(config)
     if config.training.ema >= 1:
         raise ConfigError(f"training.ema must be below 1, not {config.training.ema}", "0.99 is a usual value")
     if config.optimizer.image_tower:
@@ -99,10 +109,10 @@ def build_task(job: Job, learner: Learner, state: LoopState) -> Task:
     training, val, place = job.config.training, job.val, job.device
     dtype = pick_dtype(training.precision, place)
     warm_epochs = job.config.warmup.epochs
-    average = _average(learner, training.ema)
+    average = moving_average(learner, training.ema)
 
     def batch_loss(batch: Batch) -> Tensor:
-        matcher = learner.matcher
+        matcher = learner.model
         images = matcher.encode_image(batch.image_features)
         texts = matcher.encode_text(batch.tokens, batch.lengths)
         loss = learner.first if state.epoch < warm_epochs else learner.loss
@@ -111,22 +121,22 @@ def build_task(job: Job, learner: Learner, state: LoopState) -> Task:
 
     def kept() -> Any:
         """The matcher that is evaluated and written: the average where there is one."""
-        return learner.matcher if average is None else average.module.matcher
+        return learner.model if average is None else average.module.model
 
     def evaluate() -> dict[str, float]:
         images = _embed_pictures(kept(), val.pictures, place, dtype)
         texts = embed_tokens(kept(), val.take_tokens, val.lengths, place, dtype)
         owner = val.pictures.dataset.image_of_caption
-        vectors = Embeddings(images, texts, owner, learner.matcher.similarity.name)
+        vectors = Embeddings(images, texts, owner, learner.model.similarity.name)
         return flatten(score_embeddings(vectors))
 
     def save_best(metrics: dict[str, float]) -> None:
         write_model(job.run / MODEL_FILE, replace(job.header, metrics=metrics), own_tensors(kept()))
 
-    return Task(learner, _batches(job), batch_loss, evaluate, SCORE, save_best, average)
+    return Task(learner, batches_of(job), batch_loss, evaluate, SCORE, save_best, average)
 
 
-def _average(learner: Learner, decay: float) -> AveragedModel | None:
+def moving_average(learner: nn.Module, decay: float) -> AveragedModel | None:
     """The exponential moving average of all weights, where there is to be one."""
     if not decay:
         return None
@@ -147,10 +157,12 @@ def _embed_pictures(matcher: Any, pictures: Pictures, device: str, dtype: torch.
     return np.stack(rows)
 
 
-def _batches(job: Job) -> EpochBatches:
+def batches_of(job: Job) -> EpochBatches:
+    """Batches of the training split, as the settings want them."""
     training, pictures = job.config.training, job.train.pictures
     owner = torch.from_numpy(pictures.dataset.image_of_caption)
     plan = Plan(job.train.lengths, owner, training.batch_size, training.seed, training.whole_images)
+    plan = replace(plan, one_caption=job.config.captioning.one_caption)
     if pictures.features is not None:
         return CaptionBatches(pictures.features.to(job.device), job.train.take_tokens, plan)
     assert pictures.backbone is not None

@@ -88,7 +88,8 @@ def read_pictures(
     return Pictures(kept, features.meta, torch.from_numpy(values))
 
 
-def token_ids(captions: Sequence[str], tokenizer: Tokenizer) -> tuple[TakeTokens, Tensor]:
-    """Captions as ids, and their lengths (captions,) int64."""
-    tokens, lengths = (torch.from_numpy(a) for a in pad(tokenizer.encode(captions)))
+def token_ids(captions: Sequence[str], tokenizer: Tokenizer, whole: bool = False) -> tuple[TakeTokens, Tensor]:
+    """Captions as ids, and their lengths (captions,) int64; with ``whole`` from start mark to end mark in any case."""
+    encoded = tokenizer.encode_captions(captions) if whole else tokenizer.encode(captions)
+    tokens, lengths = (torch.from_numpy(a) for a in pad(encoded))
     return padded(tokens), lengths

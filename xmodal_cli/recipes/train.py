@@ -1,4 +1,4 @@
-"""Train a matcher: data, features, vocabulary and parts come together here; the loop does the rest."""
+"""Train a matcher or a captioner: data, features, vocabulary and parts come together here; the loop does the rest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from torch import nn
 from xmodal_cli.config import Config, from_dict, to_dict, to_toml
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.errors import ConfigError, IncompatibleFeatures
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.models._towers import load_own_tensors
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.paths import runs_dir, write_text
-from xmodal_cli.recipes.assembly import Sizes, describe
+from xmodal_cli.recipes import learner
+from xmodal_cli.recipes.assembly import Sizes, describe, describe_captioner
 from xmodal_cli.recipes.device import keep_num_threads, pick_device, pick_dtype
-from xmodal_cli.recipes.learner import Job, build_learner, build_task, check_parts, optimizer_of, pace_of
+from xmodal_cli.recipes.learner import Job, pace_of
 from xmodal_cli.recipes.models import MODEL_FILE, describe_model, find_model
 from xmodal_cli.recipes.splits import Pictures, Split, captioned, read_pictures, token_ids
 from xmodal_cli.recipes.towers import ImageSide, TextSide, image_side, text_side, text_states, what_is_read
@@ -50,12 +51,15 @@ class TrainResult:
     seconds: float
 
 
+KINDS = ("matcher", "captioner")
+
+
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
     """Where the run goes: ``out``, or ``runs/<preset>-<data>`` at home."""
     return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
-def train_matcher(
+def train_model(
     config: Config,
     data: str,
     out: Path | None = None,
@@ -63,7 +67,7 @@ def train_matcher(
     init_from: str | None = None,
     reporter: Reporter | None = None,
 ) -> TrainResult:
-    """Train on ``data`` (a registered name or a path) and keep the best model on val.
+    """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
 
     Raises XmodalError kinds: unknown data or names, a run that is already there (without ``resume``), settings that
     differ from those of the run that is resumed, a split without captions, a full disk.
@@ -101,7 +105,7 @@ def _lasting(config: Config) -> Config:
 
 def _prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> Job:
     device, precision = pick_device(config.training.device), config.training.precision
-    check_parts(config)
+    _kind(config).check_parts(config)
     dataset = load_dataset(data)
     text, image = text_side(config), image_side(config)
     parts = [captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)]
@@ -109,11 +113,11 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     meta = pictures[0].meta
     tokenizer = _tokenizer(config, pictures[0].dataset.captions, text, init_from, meta)
     header = ModelHeader(
-        kind="matcher",
+        kind=config.kind,
         architecture=_architecture(config, meta, tokenizer, (image, text)),
         tokenizer=tokenizer.to_json(),
         backbone=asdict(meta),
-        similarity=config.model.similarity.name,
+        similarity=config.model.similarity.name if config.kind == "matcher" else "",
         training=to_dict(config),
         dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
     )
@@ -123,13 +127,24 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
         captions = (
             text_states(text.backbone, found.dataset.captions, *computing, reporter)
             if text is not None and text.cached
-            else token_ids(found.dataset.captions, tokenizer)
+            else token_ids(found.dataset.captions, tokenizer, whole=config.kind == "captioner")
         )
         return Split(found, *captions)
 
     towers = {name: side.stack() for name, side in (("image", image), ("text", text)) if side is not None}
     train, val = (split(part) for part in pictures)
     return Job(config, run, train, val, header, towers, device, reporter)
+
+
+def _kind(config: Config) -> Any:
+    """What a training of this kind optimises: ``recipes.learner`` or ``recipes.caption_learner``."""
+    if config.kind not in KINDS:
+        raise UnknownName.of("kind of model", config.kind, KINDS)
+    if config.kind == "matcher":
+        return learner
+    from xmodal_cli.recipes import caption_learner
+
+    return caption_learner
 
 
 def _tokenizer(
@@ -150,7 +165,8 @@ def _architecture(
     image_dim, image_kind = (meta.dim, meta.kind) if image is None else (image.dim, image.kind)
     sizes = Sizes(image_dim, image_kind, tokenizer.vocab_size, text.backbone.meta.dim if text is not None else 0)
     model = replace(config.model, embed_dim=config.model.embed_dim or image_dim)
-    return describe(model, sizes, {k: s.facts() for k, s in (("image", image), ("text", text)) if s is not None})
+    tell = describe_captioner if config.kind == "captioner" else describe
+    return tell(model, sizes, {k: s.facts() for k, s in (("image", image), ("text", text)) if s is not None})
 
 
 def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
@@ -169,16 +185,17 @@ def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     config = job.config
     keep_num_threads()
     torch.manual_seed(config.training.seed)
-    learner = build_learner(job)
+    kind = _kind(config)
+    whole = kind.build_learner(job)
     if init_from is not None:
-        _start_from(learner.matcher, init_from)
+        _start_from(whole.model, init_from)
     elif config.text.word_vectors:
         tokenizer = Tokenizer.from_json(job.header.tokenizer)
-        start_from_word_vectors(learner.matcher, tokenizer, Path(config.text.word_vectors), job.reporter)
-    learner.to(job.device)
-    optimizer = optimizer_of(config, learner)
+        start_from_word_vectors(whole.model, tokenizer, Path(config.text.word_vectors), job.reporter)
+    whole.to(job.device)
+    optimizer = kind.optimizer_of(config, whole)
     state = LoopState(origin=_origin(job.header))
-    task = build_task(job, learner, state)
+    task = kind.build_task(job, whole, state)
     if (job.run / "last" / STATE_FILE).exists():
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.say(f"resuming {job.run} after epoch {state.epoch}")

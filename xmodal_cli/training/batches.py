@@ -24,6 +24,7 @@ class Batch:
     tokens: Tensor  # (captions, longest) int64, padded with 0; or (captions, longest, dim) states of an encoder
     lengths: Tensor  # (captions,) int64
     positives: Tensor  # (images, captions) bool
+    images: Tensor | None = None  # (images,) int64, on the CPU: their numbers in the dataset
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Plan:
     """Which captions go together: every caption once an epoch; the last, smaller batch is kept.
 
     With ``whole_images``, the captions of an image are all in one batch: each image is needed once an epoch, which is
-    what a network that turns pixels into features wants.
+    what a network that turns pixels into features wants. With ``one_caption``, an epoch has one caption of each image,
+    drawn anew.
     """
 
     lengths: Tensor  # (captions,) int64, on the CPU
@@ -39,6 +41,7 @@ class Plan:
     batch_size: int
     seed: int
     whole_images: bool = False
+    one_caption: bool = False
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -47,21 +50,30 @@ class Plan:
     def epoch(self, number: int) -> list[Tensor]:
         """The caption numbers of each batch of epoch ``number``, the same at each call."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        batches = self._by_image(generator) if self.whole_images else self._by_length(generator)
+        rows = self._one_of_each(generator) if self.one_caption else torch.arange(len(self.lengths))
+        batches = self._by_image(rows, generator) if self.whole_images else self._by_length(rows, generator)
         return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
-    def _by_length(self, generator: torch.Generator) -> list[Tensor]:
-        order = torch.randperm(len(self.lengths), generator=generator)
+    def _one_of_each(self, generator: torch.Generator) -> Tensor:
+        """One caption number of each image that has any, ascending."""
+        shuffled = torch.randperm(len(self.image_of_caption), generator=generator)
+        images, first = self.image_of_caption[shuffled].sort(stable=True)
+        is_first = torch.ones_like(images, dtype=torch.bool)
+        is_first[1:] = images[1:] != images[:-1]
+        return shuffled[first[is_first]].sort().values
+
+    def _by_length(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
+        order = rows[torch.randperm(len(rows), generator=generator)]
         batches: list[Tensor] = []
         for pool in torch.split(order, POOL * self.batch_size):
             by_length = pool[self.lengths[pool].argsort(stable=True)]
             batches.extend(torch.split(by_length, self.batch_size))
         return batches
 
-    def _by_image(self, generator: torch.Generator) -> list[Tensor]:
+    def _by_image(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         """Images in random order, as many to a batch as ``batch_size`` captions allow, one at least."""
-        captions = self.image_of_caption.argsort(stable=True)  # image by image
-        counts = torch.bincount(self.image_of_caption)
+        captions = rows[self.image_of_caption[rows].argsort(stable=True)]  # image by image
+        counts = torch.bincount(self.image_of_caption[rows])
         of_image = torch.split(captions, counts.tolist())
         batches: list[list[Tensor]] = []
         room = 0
@@ -97,7 +109,8 @@ class CaptionBatches:
         lengths = self._plan.lengths[rows]
         tokens = self._take(rows, int(lengths.max()))
         features = self._features[images.to(self._features.device)]
-        return Batch(features, tokens.to(features.device), lengths.to(features.device), positives.to(features.device))
+        moved = (part.to(features.device) for part in (tokens, lengths, positives))
+        return Batch(features, *moved, images=images)
 
 
 def owners(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:

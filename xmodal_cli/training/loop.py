@@ -43,6 +43,7 @@ class Task:
     score: str  # the metric that decides, larger is better
     save_best: Callable[[dict[str, float]], None]  # write the model file
     average: AveragedModel | None = None  # follows the model's weights; then it is what ``evaluate`` looks at
+    digits: int = 1  # of the score, when it is told
 
     @property
     def models(self) -> dict[str, nn.Module]:
@@ -158,13 +159,15 @@ def _close_epoch(task: Task, state: LoopState, tools: Tools, bar: ProgressTask) 
     if best:
         state.best_score, state.best_epoch = score, state.epoch
         task.save_best(metrics)
-    tools.reporter.say(f"epoch {state.epoch}: val {task.score} {score:.1f}{', the best so far' if best else ''}")
+    tools.reporter.say(
+        f"epoch {state.epoch}: val {task.score} {score:.{task.digits}f}{', the best so far' if best else ''}"
+    )
     bar.advance(0, **_facts(task, state))
 
 
 def _facts(task: Task, state: LoopState) -> dict[str, object]:
     latest = state.history[-1][task.score] if state.history else None
-    return {"epoch": state.epoch + 1} | ({} if latest is None else {f"val {task.score}": f"{latest:.1f}"})
+    return {"epoch": state.epoch + 1} | ({} if latest is None else {f"val {task.score}": f"{latest:.{task.digits}f}"})
 
 
 def _stopped_improving(state: LoopState, patience: int) -> bool:

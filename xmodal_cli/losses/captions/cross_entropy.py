@@ -1,0 +1,30 @@
+"""Cross-entropy of the next word, with label smoothing and the doubly stochastic term of Show, Attend and Tell.
+
+The second (Xu et al., arXiv 1502.03044, section 4.2.1): the attention that a cell gets over a caption should add up to
+one, so that the words look at the whole picture; ``doubly_stochastic`` times the mean of the squared differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+from xmodal_cli.types import Teaching
+
+
+def build(label_smoothing: float = 0.0, doubly_stochastic: float = 0.0) -> Callable[[Teaching, Tensor, Tensor], Tensor]:
+    """A ``types.CaptionLoss``: the mean over words. Raises ValueError for a smoothing outside of 0 to 1."""
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is from 0 to below 1, not {label_smoothing}")
+
+    def loss(teaching: Teaching, targets: Tensor, held: Tensor) -> Tensor:
+        logits = teaching.logits[held].float()
+        total = functional.cross_entropy(logits, targets[held], label_smoothing=label_smoothing)
+        if doubly_stochastic and teaching.attention is not None:
+            looked = (teaching.attention.float() * held[..., None]).sum(1)
+            total = total + doubly_stochastic * (1 - looked).square().mean()
+        return total
+
+    return loss

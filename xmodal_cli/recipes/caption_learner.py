@@ -1,0 +1,164 @@
+"""What the training of a captioner optimises: teacher forcing, or rewards for captions of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn, optim
+
+from xmodal_cli import catalog
+from xmodal_cli.captioning.sampling import sample_tokens
+from xmodal_cli.config import Config
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.losses.captions.self_critical import SelfCritical, log_probs_of
+from xmodal_cli.models._towers import own_tensors
+from xmodal_cli.models.storage.modelfile import write_model
+from xmodal_cli.models.storage.tokenizer import Tokenizer
+from xmodal_cli.recipes.assembly import build_captioner, describe_captioner
+from xmodal_cli.recipes.caption_scores import score_captions
+from xmodal_cli.recipes.captioners import write_captions
+from xmodal_cli.recipes.device import pick_dtype
+from xmodal_cli.recipes.learner import Job, batches_of, check_pace, moving_average, small_sizes
+from xmodal_cli.recipes.models import MODEL_FILE
+from xmodal_cli.training.batches import Batch
+from xmodal_cli.training.checkpoint import LoopState
+from xmodal_cli.training.loop import Task, autocast
+from xmodal_cli.training.optimizer import build_optimizer, group_parameters
+from xmodal_cli.training.rewards import Rewards
+from xmodal_cli.types import CaptionLoss
+
+SCORE = "cider"
+BATCH = 64  # images captioned at once on val
+
+
+class CaptionLearner(nn.Module):
+    """All that the optimiser may move."""
+
+    def __init__(self, captioner: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = captioner
+
+
+def check_parts(config: Config) -> None:
+    """Build everything once, small, so that a misspelt name is told before the features are extracted."""
+    sizes = small_sizes(config, 16)
+    width = config.model.embed_dim or 16
+    build_captioner(describe_captioner(replace(config.model, embed_dim=width), sizes))
+    _loss(config)
+    check_pace(config)
+    if config.warmup.epochs:
+        raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
+
+
+def build_learner(job: Job) -> CaptionLearner:
+    """The captioner with fresh weights but for its tower."""
+    return CaptionLearner(build_captioner(job.header.architecture, job.towers))
+
+
+def optimizer_of(config: Config, learner: nn.Module) -> optim.Adam | optim.AdamW:
+    """The optimiser over everything, the tower at its share of the learning rate."""
+    settings = config.optimizer
+    groups = group_parameters(
+        learner, lambda name: settings.image_tower if ".tower." in name else 1.0, settings.weight_decay
+    )
+    return build_optimizer(groups, settings.name, settings.lr, settings.weight_decay)
+
+
+def build_task(job: Job, learner: CaptionLearner, state: LoopState) -> Task:
+    """What the loop needs; ``state`` tells the epoch, on which scheduled sampling depends."""
+    training, place = job.config.training, job.device
+    dtype = pick_dtype(training.precision, place)
+    tokenizer = Tokenizer.from_json(job.header.tokenizer)
+    average = moving_average(learner, training.ema)
+    loss = _loss(job.config)
+    if isinstance(loss, SelfCritical):
+        batch_loss = _self_critical(job, learner, loss, tokenizer)
+    else:
+        batch_loss = _teacher_forced(job, learner, loss, state)
+
+    def kept() -> Any:
+        return learner.model if average is None else average.module.model
+
+    def evaluate() -> dict[str, float]:
+        settings = replace(job.config.decoding, beam=1, num=1, groups=1, sample=False)
+        sentences = write_captions(kept(), tokenizer, _val_batches(job), settings, (place, dtype))
+        references = [example.captions for example in job.val.pictures.dataset.examples]
+        scores = score_captions(sentences, references, names=("bleu", "cider", "diversity"))
+        return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
+
+    def save_best(metrics: dict[str, float]) -> None:
+        write_model(job.run / MODEL_FILE, replace(job.header, metrics=metrics), own_tensors(kept()))
+
+    return Task(learner, batches_of(job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
+
+
+def _teacher_forced(job: Job, learner: CaptionLearner, loss: CaptionLoss, state: LoopState) -> Any:
+    epochs, most = job.config.training.epochs, job.config.captioning.scheduled_sampling
+
+    def batch_loss(batch: Batch) -> Tensor:
+        tokens, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]
+        held = torch.arange(targets.shape[1], device=targets.device)[None] < batch.lengths[:, None] - 1
+        owner = batch.positives.int().argmax(0)
+        share = most * state.epoch / max(1, epochs - 1)
+        if share:
+            tokens = _with_own_words(learner.model, batch.image_features, owner, tokens, share)
+        teaching = learner.model(batch.image_features, owner, tokens)
+        with autocast(job.device, torch.float32):
+            return loss(teaching, targets, held)
+
+    return batch_loss
+
+
+@torch.no_grad()
+def _with_own_words(model: Any, image_features: Tensor, owner: Tensor, tokens: Tensor, share: float) -> Tensor:
+    """Scheduled sampling in two passes (Mihaylova and Martins, arXiv 1906.07651): what the model would have said.
+
+    A word is replaced, with probability ``share``, by one drawn from the model's distribution at its place.
+    """
+    logits = model(image_features, owner, tokens).logits.float()
+    drawn = torch.distributions.Categorical(logits=logits[:, :-1]).sample()  # type: ignore[no-untyped-call]
+    replaced = torch.rand(drawn.shape, device=drawn.device) < share
+    return torch.cat((tokens[:, :1], torch.where(replaced, drawn, tokens[:, 1:])), dim=1)
+
+
+def _self_critical(job: Job, learner: CaptionLearner, loss: SelfCritical, tokenizer: Tokenizer) -> Any:
+    marks = tokenizer.marks
+    examples = job.train.pictures.dataset.examples
+    references = [tokenizer.encode_captions(example.captions) for example in examples]
+    rewards = Rewards(references, marks.end, loss.count_end, loss.bleu_weight)
+    longest = job.config.decoding.max_length
+
+    def batch_loss(batch: Batch) -> Tensor:
+        model, features, images = learner.model, batch.image_features, batch.images
+        assert images is not None
+        model.eval()  # words are drawn, and their gradient taken, without dropout: one policy
+        drawn = sample_tokens(model, features, marks, loss.num_samples, longest)
+        greedy = None
+        if loss.baseline == "greedy":
+            usual = sample_tokens(model, features, marks, 1, longest, greedy=True)
+            greedy = rewards(images, usual)[:, 0].to(features.device)
+        model.train()
+        advantages = loss.advantages(rewards(images, drawn).to(features.device), greedy)
+        captions = drawn.flatten(0, 1)
+        owner = torch.arange(len(images), device=features.device).repeat_interleave(loss.num_samples)
+        starts = captions.new_full((len(captions), 1), marks.start)
+        logits = model(features, owner, torch.cat((starts, captions[:, :-1]), dim=1)).logits
+        ended = (captions == marks.end).cumsum(1)
+        held = (ended - (captions == marks.end).long()) == 0  # the first end is a choice too
+        with autocast(job.device, torch.float32):
+            return loss(log_probs_of(logits, captions), held, advantages.flatten())
+
+    return batch_loss
+
+
+def _val_batches(job: Job) -> Iterator[Tensor]:
+    features = job.val.pictures.features
+    assert features is not None
+    return iter(torch.split(features, BATCH))
+
+
+def _loss(config: Config) -> Any:
+    return catalog.build("caption_loss", config.loss.name, config.loss.args)
