@@ -91,21 +91,24 @@ def caption_features(
     settings: Decoding,
     prompt: Sequence[int] = (),
     attention: bool = False,
+    first: int = 0,
 ) -> list[list[Caption]]:
     """For each image ``settings.num`` captions, best first. ``features``: (images, ...) for each of the captioners.
 
-    Several captioners are an ensemble. Raises ConfigError where they differ in vocabulary, or for impossible settings.
+    ``first`` is the first image's place in the whole job, by which its random numbers are drawn. Several captioners are
+    an ensemble. Raises ConfigError where they differ in vocabulary, or for impossible settings.
     """
-    first = captioners[0]
+    speaker = captioners[0]
     check_ensemble(captioners)
-    model = first.model if len(captioners) == 1 else Ensemble([loaded.model for loaded in captioners])
+    model = speaker.model if len(captioners) == 1 else Ensemble([loaded.model for loaded in captioners])
     answers: list[list[Caption]] = []
     for start in range(0, len(features[0]), BATCH):
-        batch = tuple(part[start : start + BATCH].to(first.device) for part in features)
+        batch = tuple(part[start : start + BATCH].to(speaker.device) for part in features)
         whole = batch if len(batch) > 1 else batch[0]
-        with torch.inference_mode(), autocast(first.device, first.dtype):
-            found = decode(model, whole, first.tokenizer.marks, settings, prompt, attention)  # type: ignore[arg-type]
-        answers += [[_caption(hypothesis, first.tokenizer) for hypothesis in n_best] for n_best in found]
+        with torch.inference_mode(), autocast(speaker.device, speaker.dtype):
+            marks = speaker.tokenizer.marks
+            found = decode(model, whole, marks, settings, prompt, attention, first + start)  # type: ignore[arg-type]
+        answers += [[_caption(hypothesis, speaker.tokenizer) for hypothesis in n_best] for n_best in found]
     return answers
 
 
@@ -161,7 +164,7 @@ def evaluate_captioner(
     with reporter.task("captions", len(part.examples), "images") as bar:
         for start in range(0, len(part.examples), BATCH):
             batch = [features[loaded.meta.key()][start : start + BATCH] for loaded in captioners]
-            sentences += [n_best[0].text for n_best in caption_features(captioners, batch, settings)]
+            sentences += [n_best[0].text for n_best in caption_features(captioners, batch, settings, first=start)]
             bar.advance(len(batch[0]))
     training = load_dataset(data).select(*from_dict(captioners[0].summary.header.training).data.train_splits).captions
     scores = score_captions(sentences, [e.captions for e in part.examples], training=training)
