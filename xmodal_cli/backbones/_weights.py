@@ -128,8 +128,8 @@ def torch_hub_file(url: str) -> Path:
     if target.is_file():
         return target
     hint = f"download {url} and save it as {target}"
-    with _download_errors(target.name, hint):
-        _reach(url)
+    with download_errors(target.name, hint):
+        reach(url)
         folder.mkdir(parents=True, exist_ok=True)
         digest = target.stem.rpartition("-")[2]  # torch names its files NAME-SHA256PREFIX.pth
         torch.hub.download_url_to_file(url, str(target), digest if _is_hex(digest) else None)
@@ -149,8 +149,8 @@ def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = 
             return Path(hf_hub_download(repo, name, local_files_only=True))
     url = hf_hub_url(repo, names[0])
     remedy = remedy or f"name the backbone {what}@FILE, or put the file into the Hugging Face cache"
-    with _download_errors(what, f"download {url} and {remedy}"):
-        _reach(url)
+    with download_errors(what, f"download {url} and {remedy}"):
+        reach(url)
         for name in names:
             with contextlib.suppress(EntryNotFoundError):
                 return Path(hf_hub_download(repo, name))
@@ -158,14 +158,15 @@ def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = 
 
 
 @contextlib.contextmanager
-def _download_errors(what: str, hint: str) -> Iterator[None]:
+def download_errors(what: str, hint: str) -> Iterator[None]:
+    """Turn whatever a download raises into DownloadError."""
     try:
         yield
     except Exception as error:  # hub clients raise what their HTTP library of the day raises
         raise DownloadError(f"the weights {what} are not here and cannot be downloaded: {error}", hint) from error
 
 
-def _reach(url: str) -> None:
+def reach(url: str) -> None:
     """Fail at once without a network, where hub clients would retry for half a minute. Raises OSError."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.backbones._hub import quiet
 from xmodal_cli.backbones._weights import fingerprint, weights_errors
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.types import TextBackbone, TextMeta
@@ -74,7 +72,7 @@ def load_folder(name: str, folder: Path, tuned_layers: int = 0) -> TextBackbone:
 def _network(folder: Path, weights: Path) -> Any:
     from transformers import AutoModel
 
-    with weights_errors(weights), _quiet():
+    with weights_errors(weights), quiet():
         # plain attention: for short sentences on a CPU it trains twice as fast as the fused kernel
         how = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "eager"}
         try:
@@ -118,17 +116,3 @@ def _tokenizer(file: Path) -> str:
     rust.no_padding()
     rust.enable_truncation(MAX_TOKENS)
     return json.dumps(json.loads(rust.to_str()), ensure_ascii=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers' own bars and reports are not for our users."""
-    from transformers.utils import logging as theirs
-
-    level = theirs.get_verbosity()
-    theirs.set_verbosity(logging.ERROR)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(level)
