@@ -107,7 +107,7 @@ def caption_features(
         whole = batch if len(batch) > 1 else batch[0]
         with torch.inference_mode(), autocast(speaker.device, speaker.dtype):
             marks = speaker.tokenizer.marks
-            found = decode(model, whole, marks, settings, prompt, attention, first + start)  # type: ignore[arg-type]
+            found = decode(model, whole, marks, settings, prompt, attention, first + start)
         answers += [[_caption(hypothesis, speaker.tokenizer) for hypothesis in n_best] for n_best in found]
     return answers
 

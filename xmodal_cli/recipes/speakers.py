@@ -1,0 +1,198 @@
+"""What turns photos into captions: captioners of one vocabulary, alone or as an ensemble, or a Hugging Face model.
+
+Photos are decoded in threads beside the forward pass, each once for every backbone that the captioners read, and
+captioned in batches; a few batches are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from xmodal_cli.captioning.decoding import check
+from xmodal_cli.config import Config, with_settings
+from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.features.extraction import default_batch_size, encode_files
+from xmodal_cli.recipes import hf_captioner
+from xmodal_cli.recipes.captioners import (
+    Caption,
+    LoadedCaptioner,
+    caption_features,
+    check_ensemble,
+    load_captioner,
+)
+from xmodal_cli.recipes.encoding import backbone_of, opener_for
+from xmodal_cli.recipes.models import latest_model
+from xmodal_cli.types import Decoding, ImageBackbone
+
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.caption import CaptionRequest
+
+Answers = Iterator[tuple[Path, "list[Caption] | str"]]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """``captions`` gives for each path, in order, its captions, best first, or the reason why there are none.
+
+    ``views`` is how many views of a photo the attention of its captions covers, one after the other.
+    """
+
+    name: str
+    captions: Callable[[Sequence[Path]], Answers]
+    views: int = 1
+
+
+def choose(request: CaptionRequest) -> Speaker:
+    """The models asked for, loaded; none is the captioner trained last.
+
+    Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
+    """
+    names = request.models or (_latest(),)
+    if any(hf_captioner.claims(name) for name in names):
+        return _hugging_face(names, request)
+    loaded = [load_captioner(name, request.device, request.precision) for name in names]
+    check_ensemble(loaded)
+    settings = decoding(loaded[0].decoding, request.settings)
+    eyes = _Eyes(loaded)
+    speaker = _Captioners(loaded, eyes, settings, _prompt(loaded[0], request.tags), request.attention is not None)
+    if request.attention is not None:
+        _check_attention(loaded, speaker)
+    return Speaker(" + ".join(one.name for one in loaded), speaker, loaded[0].meta.crops)
+
+
+def decoding(usual: Decoding, settings: Sequence[str]) -> Decoding:
+    """``decoding.key=value`` settings on top of how a model usually writes.
+
+    A beam that nobody asked for is made wide enough for the captions that are wanted. Raises ConfigError, UnknownName.
+    """
+    for setting in settings:
+        if not setting.strip().startswith("decoding."):
+            raise ConfigError(
+                f"--set {setting} says nothing about how captions are written",
+                "only decoding.key=value counts here, for example --set decoding.length_penalty=0.7",
+            )
+    chosen = with_settings(Config(decoding=usual), settings).decoding
+    asked = any(setting.partition("=")[0].strip() == "decoding.beam" for setting in settings)
+    if chosen.num > chosen.beam and not asked:
+        chosen = replace(chosen, beam=chosen.groups * math.ceil(chosen.num / chosen.groups))
+    check(chosen)
+    return chosen
+
+
+def _latest() -> str:
+    file = latest_model("captioner")
+    if file is None:
+        raise MissingData(
+            "there is no captioner yet",
+            "train one: xmodal train --model transformer --data f8k; or name one with --model",
+        )
+    return str(file)
+
+
+def _hugging_face(names: Sequence[str], request: CaptionRequest) -> Speaker:
+    if len(names) > 1:
+        raise ConfigError("a Hugging Face model cannot be part of an ensemble", "give one --model")
+    for option, given in (("--tags", request.tags), ("--attention", request.attention)):
+        if given:
+            raise ConfigError(f"{option} is not for Hugging Face models", f"leave {option} out, or train a captioner")
+    loaded = hf_captioner.load(names[0], request.device, request.precision)
+    settings = decoding(Decoding(), request.settings)
+    return Speaker(names[0], lambda paths: loaded.caption_files(paths, settings))
+
+
+def _prompt(loaded: LoadedCaptioner, tags: Sequence[str]) -> tuple[int, ...]:
+    """The tokens that captions go on from."""
+    if not tags:
+        return ()
+    from xmodal_cli.captioning.tags import tag_prompt
+
+    return tuple(tag_prompt(loaded.tokenizer, tags))
+
+
+class _Eyes:
+    """The backbones that some captioners read, each once."""
+
+    def __init__(self, captioners: Sequence[LoadedCaptioner]) -> None:
+        self._keys = [one.meta.key() for one in captioners]
+        self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
+        for one in captioners:
+            if one.meta.key() not in self._backbones:
+                self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
+        self._device, self._dtype = captioners[0].device, captioners[0].dtype
+
+    def look(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | str]]:
+        """In order: (path, an array for each captioner or the reason why not)."""
+        streams = [
+            encode_files(paths, backbone, opener_for(backbone), self._device, self._dtype)
+            for backbone in self._backbones.values()
+        ]
+        for path, *seen in zip(paths, *streams, strict=True):
+            found: dict[tuple[Any, ...], np.ndarray] = {}
+            reason = ""
+            for key, (_, features) in zip(self._backbones, seen, strict=True):
+                if isinstance(features, str):
+                    reason = features
+                else:
+                    found[key] = features
+            yield path, reason or [found[key] for key in self._keys]
+
+    def blank(self) -> list[np.ndarray]:
+        """What the captioners see of a grey picture, (1, ...) each."""
+        from PIL import Image
+
+        def features(backbone: ImageBackbone) -> np.ndarray:
+            backbone.to(self._device, self._dtype)
+            pixels = backbone.preprocess(Image.new("RGB", (64, 64), "grey"))
+            encoded: np.ndarray = backbone.encode(pixels).float().cpu().numpy()
+            return encoded.reshape(1, -1, encoded.shape[-1]) if encoded.ndim == 3 else encoded[:1]
+
+        found = {key: features(backbone) for key, backbone in self._backbones.items()}
+        return [found[key] for key in self._keys]
+
+
+@dataclass(frozen=True)
+class _Captioners:
+    """Paths to captions: what ``eyes`` see goes through the captioners in batches."""
+
+    loaded: Sequence[LoadedCaptioner]
+    eyes: _Eyes
+    settings: Decoding
+    prompt: Sequence[int] = ()
+    attention: bool = False
+
+    def __call__(self, paths: Sequence[Path]) -> Answers:
+        size = default_batch_size(self.loaded[0].device)
+        seen, num_seen = self.eyes.look(paths), 0
+        while chunk := list(islice(seen, size)):
+            good = [features for _, features in chunk if not isinstance(features, str)]
+            answers = iter(self.speak([np.stack(rows) for rows in zip(*good, strict=True)], num_seen) if good else ())
+            num_seen += len(good)
+            for path, features in chunk:
+                yield path, features if isinstance(features, str) else next(answers)
+
+    def speak(self, features: Sequence[np.ndarray], first: int = 0) -> list[list[Caption]]:
+        """(images, ...) for each captioner -> the captions of each; ``first`` is the first image's place."""
+        tensors = [torch.from_numpy(rows) for rows in features]
+        return caption_features(self.loaded, tensors, self.settings, self.prompt, self.attention, first)
+
+
+def _check_attention(loaded: Sequence[LoadedCaptioner], speaker: _Captioners) -> None:
+    """Raise ConfigError where captions will come without maps: one grey picture is captioned to see."""
+    from xmodal_cli.recipes.attention_page import MAPPED_VIEWS, is_square
+
+    hint = "leave --attention out, or use one trained on grid features: --set features.kind=grid"
+    for one in loaded:
+        if one.meta.kind == "regions" or one.meta.crops not in MAPPED_VIEWS:
+            raise ConfigError(f"{one.name} does not look at the cells of a whole picture, so there are no maps", hint)
+    (captions,) = speaker.speak(speaker.eyes.blank())
+    attention, names = captions[0].attention, " + ".join(one.name for one in loaded)
+    if attention is None or not is_square(attention.shape[1], loaded[0].meta.crops):
+        raise ConfigError(f"{names} cannot tell what it looks at, so there are no attention maps", hint)
