@@ -1,0 +1,71 @@
+"""Features in, sentences out: the one entry to beam search, diverse beams and sampling.
+
+The captioner is used as it is: put it in evaluation mode, and under autocast where that is wanted, before. What comes
+back are tokens; a tokenizer makes words of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from xmodal_cli.captioning.beam import beam_search
+from xmodal_cli.captioning.opening import begin
+from xmodal_cli.captioning.sampling import sample
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.types import Captioner, Decoding, Hypothesis, Marks
+
+
+@torch.no_grad()
+def decode(
+    captioner: Captioner,
+    image_features: Any,
+    marks: Marks,
+    settings: Decoding,
+    prompt: Sequence[int] = (),
+    attention: bool = False,
+    first: int = 0,
+) -> list[list[Hypothesis]]:
+    """For each image ``settings.num`` captions, best first; fewer where the search came upon fewer, never none.
+
+    ``image_features`` is what ``captioner.start`` takes, (images, [cells,] dim). ``prompt`` is fed after the start
+    token and is no part of the captions, of their lengths or of ``no_repeat``. ``attention`` keeps what each word
+    looked at. ``first`` is the place of the batch's first image in the whole job: with the seed it decides an image's
+    random numbers.
+    Raises ConfigError for settings that contradict each other, BadModel for a model of NaNs.
+    """
+    check(settings)
+    begun = begin(captioner, image_features, marks, prompt)
+    if not len(begun[0]):
+        return []
+    if settings.sample:
+        return sample(captioner, begun, marks, settings, attention, first)
+    return beam_search(captioner, begun, marks, settings, attention)
+
+
+LEAST = {
+    **dict.fromkeys(("beam", "num", "max_length", "groups"), 1),
+    **dict.fromkeys(("min_length", "length_penalty", "no_repeat", "diversity", "top_k", "seed"), 0),
+}
+
+
+def check(settings: Decoding) -> None:
+    """Raises ConfigError, with a hint, for settings that no search can follow."""
+    for name, least in LEAST.items():
+        _must(getattr(settings, name) >= least, f"decoding.{name} is {getattr(settings, name)}", f"at least {least}")
+    s = settings
+    _must(s.min_length <= s.max_length, f"decoding.min_length is {s.min_length}", f"at most max_length, {s.max_length}")
+    if s.sample:
+        _must(s.temperature > 0, f"decoding.temperature is {s.temperature}", "above 0; a beam of 1 is greedy")
+        _must(0 < s.top_p <= 1, f"decoding.top_p is {s.top_p}", "above 0 and at most 1")
+        _must(s.groups == 1, f"decoding.groups is {s.groups}, and samples are drawn", "1: samples need no groups")
+    else:
+        _must(s.num <= s.beam, f"decoding.num is {s.num}", f"at most the beam, {s.beam}; or take a wider beam")
+        _must(s.beam % s.groups == 0, f"decoding.groups is {s.groups}", f"a divisor of the beam, {s.beam}")
+
+
+def _must(holds: bool, what: str, hint: str) -> None:
+    if not holds:
+        raise ConfigError(f"{what}, which cannot be", f"it must be {hint}")
