@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.captioning.decoding import check
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.types import Decoding
 
@@ -130,6 +131,7 @@ class HFCaptioner:
 
 def _arguments(settings: Decoding) -> dict[str, Any]:
     """Our settings in the words of ``generate``. Raises ConfigError."""
+    check(settings)
     if settings.groups > 1:
         raise ConfigError(
             "Hugging Face models have no diverse beams here", "leave decoding.groups at 1, or use --sample"
@@ -147,7 +149,7 @@ def _arguments(settings: Decoding) -> dict[str, Any]:
     if settings.sample:
         sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p}
         return arguments | {"num_beams": 1} | sampling
-    return arguments | {"num_beams": max(settings.beam, settings.num), "length_penalty": settings.length_penalty}
+    return arguments | {"num_beams": settings.beam, "length_penalty": settings.length_penalty}
 
 
 def _check_files(name: str, folder: Path) -> None:
