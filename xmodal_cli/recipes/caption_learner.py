@@ -97,9 +97,11 @@ def build_task(job: Job, learner: CaptionLearner, state: LoopState) -> Task:
 
 def _teacher_forced(job: Job, learner: CaptionLearner, loss: CaptionLoss, state: LoopState) -> Any:
     epochs, most = job.config.training.epochs, job.config.captioning.scheduled_sampling
+    longest = job.config.decoding.max_length + 2  # of what is longer the beginning is learnt: padding would be the rest
 
     def batch_loss(batch: Batch) -> Tensor:
-        tokens, targets = batch.tokens[:, :-1], batch.tokens[:, 1:]
+        tokens, targets = batch.tokens[:, : longest - 1], batch.tokens[:, 1:longest]
+        tokens = tokens[:, : targets.shape[1]]
         held = torch.arange(targets.shape[1], device=targets.device)[None] < batch.lengths[:, None] - 1
         owner = batch.positives.int().argmax(0)
         share = most * state.epoch / max(1, epochs - 1)

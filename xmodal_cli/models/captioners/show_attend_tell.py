@@ -66,7 +66,7 @@ class ShowAttendTell(nn.Module):
     def start(self, image_features: Tensor) -> RecurrentState:
         """See ``types.Captioner``."""
         cells, _, mask = scaled_cells(image_features, self.image_kind)
-        cells = functional.relu(self.project(self.dropout(cells)))
+        cells = self.dropout(functional.relu(self.project(cells)))
         mean = (cells * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         hidden, memory = torch.tanh(self.first(mean)).float().chunk(2, dim=-1)
         return RecurrentState(Picture(cells, self.keys(cells), mask), hidden[:, None], memory[:, None])

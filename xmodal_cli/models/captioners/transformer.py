@@ -42,7 +42,7 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads, self.rate = max(1, width // HEAD), dropout
+        self.num_heads = max(1, width // HEAD)
         self.norm_words, self.norm_cells, self.norm_wide = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.words_in, self.words_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query, self.keys_values, self.cells_out = (
@@ -67,11 +67,15 @@ class Layer(nn.Module):
         queries, keys, values = self.words_in(self.norm_words(states)).chunk(3, dim=-1)
         return self.heads(queries), self.heads(keys), self.heads(values)
 
-    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def weigh(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """-> (items, heads, queries, keys), each query's sum 1. Plain products: fastest for short sentences."""
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
+        return cast(Tensor, scores.masked_fill(~mask, -torch.inf).softmax(-1))
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """-> (items, length, width)."""
-        rate = self.rate if self.training else 0.0
-        found = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=rate)
-        return found.transpose(1, 2).flatten(2)
+        weights = self.weigh(queries, keys, mask)
+        return (weights.to(values) @ values).transpose(1, 2).flatten(2)
 
     def finish(self, states: Tensor, found: Tensor, cells: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
         """From what was found among the words to the layer's states; (images, length, width) for one mask an image."""
@@ -82,10 +86,8 @@ class Layer(nn.Module):
 
     def weights(self, states: Tensor, found: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """What ``finish`` gives each cell, the mean over heads: (images, length, cells) float32."""
-        states = states + self.words_out(found)
-        queries = self.heads(self.query(self.norm_cells(states)))
-        scores = (queries @ keys.transpose(-1, -2)).float() * queries.shape[-1] ** -0.5
-        return cast(Tensor, scores.masked_fill(~mask, -torch.inf).softmax(-1).mean(1))
+        queries = self.heads(self.query(self.norm_cells(states + self.words_out(found))))
+        return self.weigh(queries, keys, mask).float().mean(1)
 
 
 class TransformerCaptioner(nn.Module):
@@ -147,7 +149,7 @@ class TransformerCaptioner(nn.Module):
     def _see(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """-> (images, cells, width), (images, 1, 1, cells) bool."""
         features, geometry, mask = scaled_cells(image_features, self.image_kind)
-        cells = self.project(self.dropout(torch.cat((features, geometry), dim=-1)))
+        cells = self.dropout(self.project(torch.cat((features, geometry), dim=-1)))
         if self.reason is not None:
             cells = self.reason(cells, src_key_padding_mask=~mask)
         return self.norm_cells(cells), mask[:, None, None]
