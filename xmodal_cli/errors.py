@@ -7,6 +7,7 @@ XmodalError                 message + hint; the command line prints both and exi
 ├── BadData                 a file that is there and cannot be used
 │   └── BadModel            a model file that is truncated, foreign or of another kind
 ├── IncompatibleFeatures    features, model, query or index that were not made for each other
+├── Unavailable             a program that some figures need and most do not, absent or failing
 ├── DownloadError           a download that failed, or arrived damaged
 └── StorageError            the disk is full, or a place cannot be written
 """
@@ -56,6 +57,10 @@ class BadModel(BadData):
 
 class IncompatibleFeatures(XmodalError):
     """Features, a model, a query or an index that were made by different backbones."""
+
+
+class Unavailable(XmodalError):
+    """A program beside xmodal that is absent or failed; the rest works without it."""
 
 
 class DownloadError(XmodalError):

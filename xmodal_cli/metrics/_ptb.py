@@ -45,7 +45,7 @@ TITLES = (
 )
 ENDS = rf"(?:(?i:{ENDING})|{CAPITALS_ENDING})\."
 PREFIXED = (  # words with an apostrophe of their own
-    rf"[lLdDjJ]{APOS}|[yY]{APOS}|[oO]l{APOS}|(?i:somethin|dunkin){APOS}|{APOS}(?i:em|till?|cause)|{APOS}[nN]{APOS}"
+    rf"[lLdDjJ]{APOS}|[oO]l{APOS}|(?i:somethin|dunkin){APOS}|{APOS}(?i:em|till?|cause)|{APOS}[nN]{APOS}"
     rf"|(?i:c{APOS}mon|s{APOS}mores|li{APOS}l|nat{APOS}l|nor{APOS}easter|e{APOS}er|ev{APOS}ry|cap{APOS}n|c{APOS}est)"
     rf"|(?i:cont{APOS}d)\.|{APOS}[2-9]0s|[A-HJ-XZn]{TICK}{LETTER}{{2,}}"
     rf"|{LETTER}+[aeiouyAEIOUY]{TICK}[aeiouA-Z]{LETTER}*"
@@ -65,6 +65,7 @@ RULES = (
     rf"({APOS}(?i:[msd]|re|ve|ll))(?:[^A-Za-z]|$)",
     rf"({WORD})(?:{APOS}(?i:[msd]|re|ve|ll))?",
     rf"({PREFIXED})",
+    rf"([yY]{APOS})[A-Za-z]",
     rf"({APOS}[nN])(?:[^A-Za-z]|$)",
     rf"({APOS}[0-9]{{2}})(?:\s|$)",
     r"((?i:-[LR][RCS]B-)|C\.D\.s|pro-|anti-|S(?:&|&amp;)P-500|S(?:&|&amp;)Ls)",
@@ -117,7 +118,7 @@ MEANS = {
 DROPPED = re.compile(r'\.+|-{2,4}|["\u2010-\u2015\u2026\u0096\u0097]|&(?:quot|apos|nbsp|[mn]dash);')
 COMPILED = tuple(re.compile(rule, re.DOTALL) for rule in RULES)
 PLAIN = re.compile(r"(?!(?i:cannot|gonna|wanna|gotta|lemme|gimme)\b)[A-Za-z]+(?=[ \n]|$)")
-SPACE = re.compile(r"[\s\u200b]+")
+SKIPPED = re.compile(r"[\s\u200b]+|[.,](?=\s|$)")
 TAG = re.compile("<[!?a-z/]")
 SUFFIX = re.compile(f"(n?){APOS}(t|[msd]|re|ve|ll)")
 NEGATION = re.compile(f"n{TICK}t")
@@ -136,8 +137,8 @@ def ptb_words(sentence: str) -> list[str]:
         if plain:
             token = plain.group()
             place = plain.end()
-        elif space := SPACE.match(sentence, place):
-            place = space.end()
+        elif skipped := SKIPPED.match(sentence, place):
+            place = skipped.end()
             continue
         else:
             token = _longest(sentence, place)
