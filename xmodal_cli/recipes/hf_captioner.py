@@ -158,7 +158,7 @@ def _check_files(name: str, folder: Path) -> None:
             hint = "it needs config.json, preprocessor_config.json, its tokenizer's files and model.safetensors"
             raise MissingData(f"the captioner {name} has no {file} in {folder}", hint)
     if not any(folder.glob("model*.safetensors")):
-        hint = "`xmodal models convert` makes it of a pytorch_model.bin, which would have to be unpickled"
+        hint = "`xmodal models convert pytorch_model.bin --out model.safetensors` makes it, where there is such a file"
         raise MissingData(f"the captioner {name} has no model.safetensors in {folder}", hint)
 
 

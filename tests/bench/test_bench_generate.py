@@ -1,0 +1,74 @@
+"""Beam search over GPT-2 behind a prefix: ours against transformers' ``generate``, same weights, same captions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from xmodal_cli.backbones.language._gpt2_folder import _renamed
+from xmodal_cli.captioning.decoding import decode
+from xmodal_cli.models.captioners import clip_gpt2
+from xmodal_cli.types import Decoding, Marks
+
+IMAGES, BEAM, MAX_WORDS, ROUNDS = 32, 5, 20, 3
+VOCAB, WIDTH, LAYERS, PREFIX, IMAGE_DIM = 8000, 512, 6, 10, 1408
+START, END = 1, 2
+END_LOGIT = 9.0  # how much likelier the end is than a word
+TIMES_FASTER = 1.5
+
+pytestmark = pytest.mark.bench
+
+
+def models(device):
+    """transformers' network, and our captioner with its weights; random, but sure enough of themselves to end."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": WIDTH // 64}
+    theirs = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=START, eos_token_id=END, pad_token_id=END)).eval()
+    for parameter in theirs.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    end = theirs.transformer.wte.weight.data[END]
+    theirs.transformer.ln_f.bias.data += END_LOGIT * end / end.square().sum()  # captions of all lengths below the limit
+    ours = clip_gpt2.build(IMAGE_DIM, "global", VOCAB, WIDTH, num_prefix=PREFIX, num_layers=LAYERS).eval()
+    ours.language_model.load_state_dict(_renamed("weights", dict(theirs.state_dict()), LAYERS), strict=False)
+    return theirs.to(device), ours.to(device)
+
+
+@torch.no_grad()
+def theirs_captions(theirs, ours, features, early_stopping):
+    """The best caption of each image. The prefix and the start mark are given as vectors."""
+    start = torch.full((len(features), 1), START, device=features.device)
+    states = torch.cat((ours.mapping(features), theirs.transformer.wte(start)), dim=1)
+    mask = torch.ones(states.shape[:2], dtype=torch.int64, device=features.device)
+    how = {"num_beams": BEAM, "max_new_tokens": MAX_WORDS, "min_new_tokens": 1, "early_stopping": early_stopping}
+    found = theirs.generate(inputs_embeds=states, attention_mask=mask, do_sample=False, length_penalty=1.0, **how)
+    return [tuple(row[: row.index(END)] if END in row else row) for row in found.tolist()]
+
+
+def test_beams_over_gpt2_are_quicker_than_generate_and_say_the_same(report, seconds, device):
+    theirs, ours = models(device)
+    features = torch.randn(IMAGES, IMAGE_DIM, device=device)
+    settings = Decoding(beam=BEAM, max_length=MAX_WORDS)
+
+    def our_captions():
+        return [n_best[0].tokens for n_best in decode(ours, features, Marks(START, END), settings)]
+
+    captions = our_captions()
+    lengths = [len(caption) for caption in captions]
+    assert 3 < np.mean(lengths) < MAX_WORDS - 2  # at the limit itself the two have different rules
+    assert max(lengths) < MAX_WORDS
+    assert captions == theirs_captions(theirs, ours, features, "never")  # their only rule that is exact
+    taken: dict[str, list[float]] = {"ours": [], "exact": [], "usual": []}
+    for _ in range(ROUNDS):
+        taken["ours"].append(seconds(our_captions))
+        taken["exact"].append(seconds(lambda: theirs_captions(theirs, ours, features, "never")))
+        taken["usual"].append(seconds(lambda: theirs_captions(theirs, ours, features, False)))
+    speed = {name: IMAGES / float(np.median(values)) for name, values in taken.items()}
+    sizes = f"{LAYERS} layers of {WIDTH}, {VOCAB} words, captions of {np.mean(lengths):.1f}"
+    report(f"beam {BEAM} on GPT-2, ours", f"{speed['ours']:.1f} images/s at {IMAGES} images, {sizes}")
+    for name, rule in (("exact", "the same rule to stop"), ("usual", "its usual rule to stop")):
+        times = speed["ours"] / speed[name]
+        report(f"beam {BEAM} on GPT-2, transformers, {rule}", f"{speed[name]:.1f} images/s: ours {times:.2f} times")
+    assert speed["ours"] / max(speed["exact"], speed["usual"]) >= TIMES_FASTER
