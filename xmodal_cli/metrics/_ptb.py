@@ -128,7 +128,8 @@ QUOTES = str.maketrans(
 )
 
 
-def ptb_words(sentence: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)
+def ptb_words(sentence: str) -> tuple[str, ...]:
     """The words of one sentence. Line breaks are spaces, characters that the tokeniser does not know are left out."""
     words: list[str] = []
     place, end = 0, len(sentence)
@@ -144,7 +145,7 @@ def ptb_words(sentence: str) -> list[str]:
             token = _longest(sentence, place)
             place += len(token) or 1
         words += _written(token)
-    return words
+    return tuple(words)
 
 
 def _longest(sentence: str, place: int) -> str:
