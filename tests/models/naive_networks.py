@@ -90,12 +90,21 @@ def self_attention(attention: nn.MultiheadAttention, states: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+def stirred(model: nn.Module) -> nn.Module:
+    """``model`` with random numbers where it starts from zeros, so that every part of it has a say."""
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if not value.any():
+                nn.init.normal_(value, std=0.5 * value.shape[-1] ** -0.5 if name.endswith("weight") else 0.1)
+    return model
+
+
 def transformer(layers: nn.TransformerEncoder, states: Tensor) -> Tensor:
-    """(length, width) -> (length, width): layers with the norm first, GELU inside, and a norm at the end."""
+    """(length, width) -> (length, width): layers with the norm first, GELU inside."""
     states = states.double()
     for layer in layers.layers:
         states = states + self_attention(layer.self_attn, layer_norm(layer.norm1, states))
         inner = torch.stack([affine(layer.linear1, row) for row in layer_norm(layer.norm2, states)])
         inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
         states = states + torch.stack([affine(layer.linear2, row) for row in inner])
-    return layer_norm(layers.norm, states)
+    return states

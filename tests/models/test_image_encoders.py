@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from naive_networks import transformer
+from naive_networks import stirred, transformer
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
@@ -27,7 +27,7 @@ def encoder(name: str, kind: str = "global", **args) -> nn.Module:
     torch.manual_seed(0)
     sizes = {"image_dim": DEPTH + EXTRA * (kind == "regions"), "embed_dim": EMBED_DIM, "image_kind": kind}
     model: nn.Module = catalog.build("image_encoder", name, {**SMALL.get(name, {}), **args}, **sizes)
-    return model.eval()
+    return stirred(model.eval())
 
 
 def regions(counts: list[int], seed: int = 0, longest: int = CELLS["regions"]) -> Tensor:
@@ -197,6 +197,8 @@ def test_the_transformer_is_the_naive_one_on_each_image_alone(kind, pooling):
     with torch.inference_mode():
         for image, vector in enumerate(found):
             states = [model.whole[0, 0]]
+            held = features[image][: COUNTS[image], :DEPTH] if kind == "regions" else features[image]
+            size = held.double().square().mean().sqrt()
             for number, row in enumerate(features[image] if kind != "global" else features[image][None]):
                 if kind == "regions" and number >= COUNTS[image]:
                     continue
@@ -207,10 +209,8 @@ def test_the_transformer_is_the_naive_one_on_each_image_alone(kind, pooling):
                     "regions": row[DEPTH : DEPTH + 5],
                 }[kind]
                 cell = row[:DEPTH].double()
-                joined = torch.cat((cell / cell.square().mean().sqrt(), given.double()))
-                first, _, last = model.join
-                inner = (first.weight @ joined + first.bias).clamp(min=0)
-                states.append(last.weight @ inner + last.bias)
+                joined = torch.cat((cell / size, given.double()))
+                states.append(model.join.weight @ joined + model.join.bias)
             reasoned = transformer(model.layers, torch.stack(states))
             expected = model.project(reasoned[0] if pooling == "first" else reasoned.mean(0))
             torch.testing.assert_close(vector.double(), expected, rtol=1e-4, atol=1e-5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from naive_networks import transformer
+from naive_networks import stirred, transformer
 from test_image_encoders import COUNTS, DEPTH, EXTRA, images, regions
 from test_text_encoders import DIM as TEXT_DIM
 from test_text_encoders import SENTENCES, STATES, VOCAB, captions, with_garbage
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xmodal_cli import catalog
 from xmodal_cli.config import Component, ModelConfig
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.models._sequences import transformer_layers
 from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
 
 WIDTH = 128  # two heads
@@ -29,7 +30,7 @@ def tern(kind: str = "regions", text: str = "identity", image: Component | None 
         text_encoder=Component(text),
     )
     sizes = Sizes(DEPTH + EXTRA * (kind == "regions"), kind, VOCAB, TEXT_DIM)
-    return build_matcher(describe(config, sizes)).eval()
+    return stirred(build_matcher(describe(config, sizes)).eval())
 
 
 def of_images(model: nn.Module, features: Tensor) -> Tensor:
@@ -138,6 +139,12 @@ def test_both_sides_share_the_upper_layers():
     assert not any(torch.allclose(b, a, atol=1e-3) for b, a in zip(before, after, strict=True))
     owners = {name.split(".")[0] for name, _ in model.named_parameters() if "self_attn" in name}
     assert owners == {"image_encoder", "shared"}
+
+
+def test_fresh_layers_leave_the_states_as_they_are():
+    layers = transformer_layers(WIDTH, 2, 0.0)
+    states = torch.randn(2, 5, WIDTH)
+    torch.testing.assert_close(layers(states), states)
 
 
 def test_states_as_wide_as_the_joint_space_are_not_widened():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from naive_networks import place_encoding, transformer
+from naive_networks import place_encoding, stirred, transformer
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
@@ -26,7 +26,7 @@ def encoder(name: str, kind: str = "ids", **args) -> nn.Module:
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCAB, "embed_dim": DIM, "text_dim": DIM if kind == "states" else 0, "word_dim": 7}
     model: nn.Module = catalog.build("text_encoder", name, args, **sizes)
-    return model.eval()
+    return stirred(model.eval())
 
 
 def captions(sentences: list[list[int]], kind: str = "ids") -> tuple[Tensor, Tensor]:

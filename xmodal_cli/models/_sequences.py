@@ -50,12 +50,14 @@ def split_cells(image_features: Tensor, kind: str) -> tuple[Tensor, Tensor, Tens
     return cells, places.expand(len(cells), -1, -1), cells.new_ones(cells.shape[:2], dtype=torch.bool)
 
 
-def scaled_cells(image_features: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+def scaled_cells(image_features: Tensor, kind: str, drop: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     """``split_cells`` with float32 vectors of a mean square of 1 over each image, whatever the backbone.
 
     Cells keep their sizes among each other: in a network's last features the larger ones are those that matter.
+    ``drop`` is the share of cells to leave out.
     """
     cells, geometry, mask = split_cells(image_features, kind)
+    mask = drop_places(mask, drop)
     cells = cells.float() * mask[..., None]
     held = (mask.sum(1)[:, None, None] * cells.shape[-1]).clamp(min=1)
     size = (cells.square().sum((1, 2), keepdim=True) / held).sqrt().clamp(min=1e-6)

@@ -15,7 +15,6 @@ from xmodal_cli.models._sequences import (
     GEOMETRY,
     build_pooling,
     cell_depth,
-    drop_places,
     scaled_cells,
     transformer_layers,
 )
@@ -38,9 +37,8 @@ class TransformerImageEncoder(nn.Module):
 
     def states(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """(images, 1 + cells, state_dim), (images, 1 + cells) bool; the first state is the whole picture's."""
-        features, geometry, mask = scaled_cells(image_features, self.image_kind)
-        if self.training:
-            mask = drop_places(mask, self.drop_cells)
+        drop = self.drop_cells if self.training else 0.0
+        features, geometry, mask = scaled_cells(image_features, self.image_kind, drop)
         joined = self.join(torch.cat((features, geometry), dim=-1))
         states = torch.cat((self.whole.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
         mask = torch.cat((mask.new_ones(len(mask), 1), mask), dim=1)
