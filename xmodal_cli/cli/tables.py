@@ -1,4 +1,4 @@
-"""The retrieval table of the papers: one row per model, image-to-text on the left, text-to-image on the right."""
+"""The tables of the papers, one row per model: retrieval, image-to-text and text-to-image, and captioning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from xmodal_cli.cli import output
 SIDES = ("image_to_text", "text_to_image")
 FIGURES = ("R@1", "R@5", "R@10", "median_rank", "mean_rank")
 FURTHER = ("NDCG@25",)  # only where asked for
+CAPTIONS = {
+    **{f"bleu_{n}": f"BLEU-{n}" for n in range(1, 5)},
+    **{"meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr", "spice": "SPICE"},
+}
 SHORT = {"median_rank": "MedR", "mean_rank": "MeanR"}
 
 
@@ -29,6 +33,29 @@ def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> Non
         if "confidence" in result:
             rows.append(["  95%", *_halves(result["confidence"], names)])
     output.print_table(title, columns, rows)
+
+
+def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the figures of several captioners or files, by name, as the papers do: times 100, but for CIDEr.
+
+    Below stand the signature and, where a figure could not be had, the reason.
+    """
+    rows = [
+        [label, *(_caption_figure(name, result.get(name)) for name in CAPTIONS)] for label, result in results.items()
+    ]
+    output.print_table(title, ["model", *CAPTIONS.values()], rows)
+    for line in dict.fromkeys(str(result["signature"]) for result in results.values()):
+        output.print_line(line)
+    missing = {name: why for result in results.values() for name, why in result["unavailable"].items()}
+    for name, why in missing.items():
+        if name in CAPTIONS:
+            output.print_line(f"{CAPTIONS[name]}: {why}")
+
+
+def _caption_figure(name: str, value: float | None) -> str | None:
+    if value is None:
+        return None
+    return f"{value:.3f}" if name == "cider" else f"{100 * value:.1f}"
 
 
 def nest(flat: Mapping[str, float]) -> dict[str, Any]:

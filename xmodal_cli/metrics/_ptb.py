@@ -25,7 +25,7 @@ INITIALS = r"(?:[A-Za-z](?:\.[A-Za-z])+|(?:Canada|Sino|Korean|EU|Japan|non)-U\.S
 AREA = r"(?:\([0-9]{2,3}\)[ ]?|(?:\+\+?)?(?:[0-9]{2,4}[- ])?[0-9]{2,4}[- ])"
 DOTTED_PHONE = r"(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}"
 PATH = r"(?:/[^\s\"<>|()]+[^\s\"<>|.!?(){},-])?"
-HOST = r"[^\s\"`'<>|.!?(){}$,-_]+\."  # from , to _ there are digits and capitals
+HOST = r"[^\s\"`'<>|.!?(){}$,-_]{1,99}\."  # from , to _ there are digits and capitals
 FILE = (
     "bat|bmp|c|cgi|class|cpp|dll|docx?|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|py|sql|tar|txt"
     "|wav|x|xml|zip"
@@ -80,7 +80,7 @@ RULES = (
     r"((?i:nos?|prop|ph)\.)\s?[0-9]",
     r"((?i:https?)://[^\s\"<>|()]+[^\s\"<>|.!?(){},-])",
     rf"(www\.(?:{HOST})+[a-zA-Z]{{2,4}}{PATH}|(?:{HOST})+(?:com|net|org|edu){PATH})",
-    r"(<?[a-zA-Z0-9][^\s\"<>|(){}]*@(?:[^\s\"<>|().{}]+\.)*[^\s\"<>|().{}]+>?)",
+    r"(<?[a-zA-Z0-9][^\s\"<>|(){}]{0,99}@(?:[^\s\"<>|().{}]+\.)*[^\s\"<>|().{}]+>?)",
     r"(@[A-Za-z_][A-Za-z_0-9]*|\#(?:[A-Za-z]|[^\W\d_])+)",
     rf"([A-Za-z0-9]+(?:\.[A-Za-z0-9]+)*\.(?i:{FILE}))(?:[\s.?!,]|$)",
     r"([-+]?(?:[0-9]*(?:[.:,][0-9]+)+|[0-9]+))",

@@ -1,0 +1,136 @@
+"""``xmodal eval results.json``: files of captions, their table and JSON, and every way in which one can be wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+WORDS = ("red", "green", "blue", "grey")
+FIGURES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice"]
+
+
+@pytest.fixture(autouse=True)
+def without_java(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A dataset of twelve pictures with numbers as ids: four for each split; one more has no caption."""
+    images = []
+    (tmp_path / "images").mkdir()
+    for number in range(13):
+        split, word = ("train", "val", "test")[number % 3], WORDS[number % 4]
+        name = f"pic_{number}.png"
+        Image.new("RGB", (8, 8), word).save(tmp_path / "images" / name)
+        raws = [f"A {word} square.", f"the {word} one {number}"] if number < 12 else []
+        sentences = [{"raw": raw, "tokens": raw.split()} for raw in raws]
+        images.append({"filename": name, "cocoid": number, "split": split, "sentences": sentences})
+    file = tmp_path / "dataset_small.json"
+    file.write_text(json.dumps({"images": images}), encoding="utf-8")
+    return file
+
+
+def entries(**changes):
+    """A right caption for each test image, by id or by file name."""
+    captions = {n: changes.get(f"c{n}", f"a {WORDS[n % 4]} square") for n in (2, 5, 8, 11)}
+    return [
+        {"image_id": n if n % 2 else f"pic_{n}.png", "caption": caption, "more": 1} for n, caption in captions.items()
+    ]
+
+
+@pytest.fixture
+def results(tmp_path):
+    def write(content, name="results.json"):
+        file = tmp_path / name
+        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return file
+
+    return write
+
+
+def test_the_json_is_as_designed(xmodal, data, results):
+    result = xmodal("eval", results(entries()), "--data", data, "--split", "test", "--json").json
+    assert list(result)[:12] == ["model", "data", "split", "images", *FIGURES]
+    assert (result["model"], result["data"], result["split"], result["images"]) == (
+        "results.json",
+        str(data),
+        "test",
+        4,
+    )
+    assert result["bleu_3"] == pytest.approx(1)
+    assert result["rouge_l"] == pytest.approx(1)
+    assert result["meteor"] is None
+    assert "Java" in result["unavailable"]["meteor"]
+    assert result["seen_in_training"] == 1  # every colour is in the training set
+    assert result["signature"].startswith("xmodal:")
+
+
+def test_several_files_make_a_table(xmodal, data, results):
+    worse = results(entries(c2="a cat", c5="dogs"), "worse.json")
+    done = xmodal("eval", results(entries()), worse, worse, "--data", data)
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert "test: 4 images" in done.out
+    header = next(line for line in lines if "BLEU-4" in line)
+    assert header.split() == ["model", *(f"BLEU-{n}" for n in range(1, 5)), "METEOR", "ROUGE-L", "CIDEr", "SPICE"]
+    rows = [line.split() for line in lines if ".json" in line and line.lstrip()[0] in "rw"]
+    assert rows[0][:4] == ["results.json", "100.0", "100.0", "100.0"]
+    assert rows[0][5] == "-"
+    assert [row[0] for row in rows] == ["results.json", "worse.json", "worse.json"]
+    assert float(rows[1][1]) < 100
+    assert any(line.startswith("METEOR: there is no Java") for line in lines)
+    both = xmodal("eval", results(entries()), worse, "--data", data, "--json").json
+    assert [r["model"] for r in both] == ["results.json", "worse.json"]
+    assert both[0]["cider"] > both[1]["cider"]
+
+
+def told(done, *named):
+    assert (done.code, done.out) == (1, ""), done
+    error, hint = done.err.splitlines()
+    assert error.startswith("error: ")
+    assert len(hint) > len("hint: ") + 5
+    for thing in named:
+        assert str(thing) in error
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"image_id": 5,', "is not valid JSON"),
+        ('{"annotations": []}', "is not a list of captions"),
+        ("[]", "is not a list of captions"),
+        ([{"image_id": 5}], "entry 1 has no 'caption'"),
+        ([{"image_id": 5, "caption": 3}], "entry 1 has '3' as 'caption'"),
+        ([{"image_id": [5], "caption": "a"}], "entry 1 has '[5]' as 'image_id'"),
+        ([5], "entry 1 has no 'image_id'"),
+        ([{"image_id": 99, "caption": "a"}], "99 is not an image of"),
+        ([{"image_id": "pic_1.png", "caption": "a"}], "pic_1.png belongs to val, and test is evaluated"),
+        ([*entries(), {"image_id": 2, "caption": "a"}], "has two captions for 2"),
+        (entries()[:3], "lacks 1 of the 4 images of test, such as 11"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_told(xmodal, data, results, content, reason):
+    file = results(content)
+    told(xmodal("eval", file, "--data", data), file, reason)
+
+
+def test_a_caption_for_an_image_without_references_is_no_harm(xmodal, data, results):
+    content = [{"image_id": n, "caption": f"a {WORDS[n % 4]} square"} for n in (0, 3, 6, 9, 12)]
+    assert xmodal("eval", results(content), "--data", data, "--split", "train", "--json").json["images"] == 4
+
+
+def test_what_does_not_go_together_is_told(xmodal, data, results, tmp_path):
+    file = results(entries())
+    told(xmodal("eval", tmp_path / "no.json", "--data", data), "no.json")
+    told(xmodal("eval", file), "scored against a dataset's")
+    told(xmodal("eval", file, "--data", data, "--split", "tst"), "tst")
+    told(xmodal("eval", file, "--data", data, "--ndcg"), "--ndcg is for matchers")
+    told(xmodal("eval", file, "--data", data, "--folds", 5), "--folds")
+    told(xmodal("eval", file, file, "--data", data, "--ensemble"), "an ensemble needs two captioners")
+    vectors = tmp_path / "vectors.npz"
+    vectors.touch()
+    told(xmodal("eval", vectors, file, "--data", data), file, vectors)
+    told(xmodal("eval", vectors, "--beam", 3), "--beam is for captioners")
