@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 MAPPED_VIEWS = (1, 2)  # the picture; the picture and its mirror image
 PAGE = "index.html"
 TILE, COLUMNS = 192, 5  # pixels of a tile's longer side
-_DARK, _WARM = 0.3, (255, 110, 20)  # brightness where nobody looks; the tint where somebody does
-_TINT = 0.45
+_DARK, _WARM = 0.25, (255, 110, 20)  # brightness where nobody looks; the tint where somebody does
+_TINT = 0.25
 
 
 @dataclass(frozen=True)
