@@ -105,6 +105,7 @@ def test_a_file_that_is_not_there_costs_one_line_too(xmodal: Run, toy: Toy, phot
     assert outcome.code == 0
     assert outcome.json[0] == {"path": "gone.jpg", "error": "gone.jpg cannot be read: no such file or directory"}
     assert outcome.json[1]["captions"][0]["text"] == "red and green"
+    assert "~nobody-of-this-name/a.jpg cannot be read" in xmodal("caption", "~nobody-of-this-name/a.jpg").err
 
 
 def make_text(folder: Path) -> str:

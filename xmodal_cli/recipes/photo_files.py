@@ -29,9 +29,16 @@ def find_photos(sources: Sequence[Path]) -> list[Photo]:
     """
     found: dict[str, Photo] = {}
     for source in sources:
-        for photo in _photos(source.expanduser()):
+        for photo in _photos(_expanded(source)):
             found.setdefault(absolute(photo.path), photo)
     return list(found.values())
+
+
+def _expanded(source: Path) -> Path:
+    try:
+        return source.expanduser()
+    except RuntimeError:  # the home of nobody
+        return source
 
 
 def _photos(source: Path) -> Iterator[Photo]:
