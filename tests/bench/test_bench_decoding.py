@@ -1,7 +1,12 @@
-"""Beam search over a batch against one image after another, with the same captioner and the same captions."""
+"""Beam search over a batch against one image after another, with the same captioner and the same captions.
+
+Two peers, written plainly: one takes a step for each hypothesis by itself, the other for the rows of an image together.
+The second has the same products to compute as the batch; on a CPU they bound what is to be gained.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,47 +20,70 @@ from xmodal_cli.types import Captioner, Decoding, Marks
 
 MARKS = Marks(2, 3, (0, 1, 2))
 SETTINGS = Decoding(beam=5)
-BATCH, ROUNDS, RATIO = 32, 5, 8.0
+BATCH, PART, ROUNDS = 32, 8, 3  # the peers are measured on a part of the batch
 SIZES = {"image_dim": 1280, "image_kind": "grid", "vocab_size": 2_990, "embed_dim": 512}
 NUM_CELLS = 81
+ON_GPU = torch.cuda.is_available()
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
+Live = list[tuple[list[int], float]]  # words and their log-probability
+Step = Callable[[Any, list[int], list[int]], tuple[Tensor, Any]]  # what is kept, parents, words -> scores of the next
 
-def plain_beam(captioner: Captioner, image: Tensor, marks: Marks, settings: Decoding) -> tuple[int, ...]:
-    """One image, (1, cells, dim): its rows go through the captioner together, all else is lists."""
-    state: Any = captioner.start(image)
-    live: list[tuple[list[int], float]] = [([], 0.0)]
+
+def by_hypothesis(captioner: Captioner, image: Tensor) -> Step:
+    """A step for each hypothesis; what is kept is a list of states."""
+
+    def step(states: Any, parents: list[int], words: list[int]) -> tuple[Tensor, Any]:
+        states = states or [captioner.start(image)]
+        pairs = zip(parents, words, strict=True)
+        steps = [captioner.step(states[row], torch.full((1, 1), word, device=image.device)) for row, word in pairs]
+        return torch.cat([log_probs[0] for log_probs, _ in steps]), [state for _, state in steps]
+
+    return step
+
+
+def by_image(captioner: Captioner, image: Tensor) -> Step:
+    """A step for all hypotheses; what is kept is one state."""
+
+    def step(state: Any, parents: list[int], words: list[int]) -> tuple[Tensor, Any]:
+        chosen = state and state.select(torch.tensor([parents], device=image.device))
+        log_probs, state = captioner.step(chosen or captioner.start(image), torch.tensor([words], device=image.device))
+        return log_probs[0], state
+
+    return step
+
+
+@torch.no_grad()
+def plain_beam(step: Step, marks: Marks, settings: Decoding) -> tuple[int, ...]:
+    """Beam search with lists, for one image."""
+    live: Live = [([], 0.0)]
     finished: list[tuple[float, list[int]]] = []
-    tokens = torch.full((1, 1), marks.start, device=image.device)
+    kept, parents, words = None, [0], [marks.start]
     for length in range(settings.max_length + 1):
-        log_probs, state = captioner.step(state, tokens)
-        scores = log_probs[0] + torch.tensor([total for _, total in live], device=image.device)[:, None]
+        scores, kept = step(kept, parents, words)
+        scores = scores + torch.tensor([total for _, total in live], device=scores.device)[:, None]
         scores[:, list(marks.never)] = -torch.inf
         if length < settings.min_length:
             scores[:, marks.end] = -torch.inf
-        values, places = scores.flatten().topk(2 * settings.beam)
-        options = [
-            (v, p // scores.shape[1], p % scores.shape[1])
-            for v, p in zip(values.tolist(), places.tolist(), strict=True)
-        ]
-        ends = [(value, row) for value, row, token in options[: settings.beam] if token == marks.end]
-        finished += [(value / (length + 1), live[row][0]) for value, row in ends]
+        values, places = (part.tolist() for part in scores.flatten().topk(2 * settings.beam))
+        options = [(v, *divmod(p, scores.shape[1])) for v, p in zip(values, places, strict=True)]
+        ends = {row: value for value, row, token in options[: settings.beam] if token == marks.end}
+        finished += [(value / (length + 1), live[row][0]) for row, value in ends.items()]
         if length == settings.max_length:
-            ended = {row for _, row in ends}
-            finished += [(t / length, words) for row, (words, t) in enumerate(live) if row not in ended]
+            finished += [(total / length, said) for row, (said, total) in enumerate(live) if row not in ends]
             break
         onward = [option for option in options if option[2] != marks.end][: settings.beam]
         if finished and max(finished)[0] >= onward[0][0] / (settings.max_length + 1):
             break
         live = [([*live[row][0], token], value) for value, row, token in onward]
-        state = state.select(torch.tensor([[row for _, row, _ in onward]], device=image.device))
-        tokens = torch.tensor([[token for _, _, token in onward]], device=image.device)
+        parents, words = [row for _, row, _ in onward], [token for _, _, token in onward]
     return tuple(max(finished)[1])
 
 
 @pytest.mark.parametrize("name", ["show-attend-tell", "transformer"])
-def test_a_batch_at_once_against_image_by_image(name, report, seconds, device):
+@pytest.mark.parametrize(("peer", "ratio"), [(by_hypothesis, 8.0), (by_image, 8.0 if ON_GPU else 2.0)])
+def test_a_batch_at_once_against_image_by_image(name, peer, ratio, report, seconds, device):
     torch.manual_seed(0)
     model = catalog.build("captioner", name, {}, **SIZES).eval().to(device)
     for parameter in model.parameters():
@@ -69,13 +97,11 @@ def test_a_batch_at_once_against_image_by_image(name, report, seconds, device):
 
     @torch.no_grad()
     def one_by_one() -> None:
-        theirs[:] = [plain_beam(model, image[None], MARKS, SETTINGS) for image in images]
+        theirs[:] = [plain_beam(peer(model, image[None]), MARKS, SETTINGS) for image in images[:PART]]
 
-    times = np.array([(seconds(batched), seconds(one_by_one)) for _ in range(ROUNDS)])
-    fast, slow = np.median(times, axis=0) / BATCH
-    words = np.mean([len(tokens) for tokens in ours])
-    report(
-        f"beam 5, {name}", f"{1 / fast:.0f} images/s, plain {1 / slow:.1f}: {slow / fast:.1f} times; {words:.0f} words"
-    )
-    assert ours == theirs
-    assert slow / fast >= RATIO
+    times = np.array([(seconds(batched) / BATCH, seconds(one_by_one) / PART) for _ in range(ROUNDS)])
+    fast, slow = np.median(times, axis=0)
+    how = peer.__name__.replace("_", " ")
+    report(f"beam 5, {name}", f"{1 / fast:.0f} images/s, plain {how} {1 / slow:.1f}: {slow / fast:.1f} times")
+    assert ours[:PART] == theirs
+    assert slow / fast >= ratio
