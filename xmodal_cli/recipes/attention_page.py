@@ -106,8 +106,9 @@ def square_maps(attention: Tensor, views: int = 1) -> np.ndarray:
     side = math.isqrt(weights.shape[1] // views)
     maps = weights.reshape(len(weights), views, side, side).copy()
     maps[:, 1:] = maps[:, 1:, :, ::-1]
-    summed: np.ndarray = maps.sum(1)
-    return summed / np.maximum(summed.max(axis=(1, 2), keepdims=True), 1e-12)
+    summed = maps.sum(1)
+    scaled: np.ndarray = summed / np.maximum(summed.max(axis=(1, 2), keepdims=True), 1e-12)
+    return scaled
 
 
 def draw_maps(picture: Image.Image, words: list[str], maps: np.ndarray) -> Image.Image:
