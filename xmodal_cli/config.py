@@ -148,11 +148,14 @@ class CaptioningConfig:
     """What only captioners need.
 
     ``language_model`` is a pretrained one to start from (``gpt2``, ``hf/NAME``, a folder), none for one from scratch.
+    Its share of the learning rate is ``optimizer.text_tower``. ``tags``: the share of training captions with one or two
+    of their own words before them, so that ``--tags`` can ask for something.
     ``one_caption``: an epoch takes one random caption of each image instead of all.
     ``scheduled_sampling``: the share of words replaced by the model's own in the last epoch; it grows from 0.
     """
 
     language_model: str = ""
+    tags: float = 0.0
     one_caption: bool = False
     scheduled_sampling: float = 0.0
 
@@ -198,7 +201,7 @@ LEAST: dict[str, float] = {
     **dict.fromkeys(("optimizer.image_tower", "optimizer.text_tower", "training.ema"), 0),
     **dict.fromkeys(("decoding.beam", "decoding.num", "decoding.max_length", "decoding.groups"), 1),
     **dict.fromkeys(("decoding.min_length", "decoding.length_penalty", "decoding.no_repeat", "decoding.top_k"), 0),
-    **dict.fromkeys(("decoding.seed", "decoding.diversity", "captioning.scheduled_sampling"), 0),
+    **dict.fromkeys(("decoding.seed", "decoding.diversity", "captioning.scheduled_sampling", "captioning.tags"), 0),
     **dict.fromkeys(("augmentation.min_area", "augmentation.flip", "augmentation.jitter"), 0),
 }
 

@@ -79,7 +79,10 @@ def test_the_greedy_baseline_is_subtracted():
     torch.testing.assert_close(given, torch.tensor([[-2.0], [1.5]]))
 
 
-@pytest.mark.parametrize("args", [{"num_samples": 1}, {"baseline": "median"}, {"baseline": "greedy", "num_samples": 0}])
+@pytest.mark.parametrize(
+    "args",
+    [{"num_samples": 1}, {"source": "thin-air"}, {"baseline": "median"}, {"baseline": "greedy", "num_samples": 0}],
+)
 def test_self_critical_refuses_what_cannot_be(args):
     with pytest.raises(ConfigError):
         catalog.build("caption_loss", "self-critical", args)

@@ -1,4 +1,4 @@
-"""The image tower of a model that xmodal trained, as its backbone's weights: ``efficientnet-lite2@best-offline-f8k``."""
+"""The image tower of a model that xmodal trained, as weights: ``efficientnet-lite2@best-offline-f8k``."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import nest, print_retrieval
+from xmodal_cli.cli.tables import nest, print_val
 
 app = typer.Typer(no_args_is_help=True, help="Models: list them, look into one, convert weights.")
 
@@ -31,9 +31,9 @@ def list_models(as_json: options.Json = False) -> None:
     elif not entries:
         output.print_line("no models yet; xmodal train --model order-emb --data shapes makes one")
     else:
-        columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum"]
-        keys = ["name", "kind", "similarity", "backbone", "data", "rsum"]
-        output.print_table("", columns, [[_cell(entry[key]) for key in keys] for entry in entries])
+        columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr"]
+        keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider"]
+        output.print_table("", columns, [[_cell(key, entry[key]) for key in keys] for entry in entries])
 
 
 @app.command("info")
@@ -75,8 +75,8 @@ def info(
         output.print_line(f"{key:12} {facts[key]}")
     for side, tower in facts["architecture"].get("towers", {}).items():
         output.print_line(f"{side + ' tower':12} {_tower(tower)}")
-    if "rsum" in facts["metrics"]:
-        print_retrieval("val", {facts["name"]: nest(facts["metrics"])})
+    if facts["metrics"]:
+        print_val("val", facts["name"], nest(facts["metrics"]))
 
 
 @app.command("convert")
@@ -144,5 +144,5 @@ def _tower(facts: dict[str, Any]) -> str:
     return f"{facts['backbone']}, {how if facts.get('tuned', True) else 'as it came'}"
 
 
-def _cell(value: object) -> object:
-    return f"{value:.1f}" if isinstance(value, float) else value
+def _cell(key: str, value: object) -> object:
+    return f"{value:.{3 if key == 'cider' else 1}f}" if isinstance(value, float) else value

@@ -38,18 +38,22 @@ def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> Non
 def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the figures of several captioners or files, by name, as the papers do: times 100, but for CIDEr.
 
-    Below stand the signature and, where a figure could not be had, the reason.
+    Below stand the signature, where there is one, and for a figure that could not be had the reason.
     """
-    rows = [
-        [label, *(_caption_figure(name, result.get(name)) for name in CAPTIONS)] for label, result in results.items()
-    ]
-    output.print_table(title, ["model", *CAPTIONS.values()], rows)
-    for line in dict.fromkeys(str(result["signature"]) for result in results.values()):
+    shown = [name for name in CAPTIONS if any(name in result for result in results.values())]
+    rows = [[label, *(_caption_figure(name, result.get(name)) for name in shown)] for label, result in results.items()]
+    output.print_table(title, ["model", *(CAPTIONS[name] for name in shown)], rows)
+    for line in dict.fromkeys(str(result["signature"]) for result in results.values() if "signature" in result):
         output.print_line(line)
-    missing = {name: why for result in results.values() for name, why in result["unavailable"].items()}
+    missing = {name: why for result in results.values() for name, why in result.get("unavailable", {}).items()}
     for name, why in missing.items():
         if name in CAPTIONS:
             output.print_line(f"{CAPTIONS[name]}: {why}")
+
+
+def print_val(title: str, name: str, figures: Mapping[str, Any]) -> None:
+    """Print what a training reached on val, whatever it trained."""
+    (print_captions if "cider" in figures else print_retrieval)(title, {name: figures})
 
 
 def _caption_figure(name: str, value: float | None) -> str | None:

@@ -1,4 +1,4 @@
-"""``xmodal train``: train a matcher from a preset."""
+"""``xmodal train``: train a matcher or a captioner from a preset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import nest, print_retrieval
+from xmodal_cli.cli.tables import nest, print_val
 
 
 def train(
@@ -25,7 +25,7 @@ def train(
     seed: options.Seed = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a matcher: extracts missing features, evaluates on val after every epoch, keeps the best.
+    """Train a matcher or a captioner: extracts missing features, evaluates on val after every epoch, keeps the best.
 
     Examples:
 
@@ -34,6 +34,8 @@ def train(
       xmodal train --model vsepp --data f8k --backbone resnet152 --set training.epochs=30
 
       xmodal train --model order-emb --data f8k --resume
+
+      xmodal train --model transformer --data f8k --backbone efficientnet-lite2@best-offline-f8k
 
       xmodal train --model vse --print-config
     """
@@ -55,7 +57,7 @@ def train(
         output.print_json({"run": str(result.run), "model": str(result.model), **facts, "val": figures})
         return
     if figures:
-        print_retrieval(f"best on val (epoch {result.best_epoch} of {result.epochs})", {result.run.name: figures})
+        print_val(f"best on val (epoch {result.best_epoch} of {result.epochs})", result.run.name, figures)
     _say_next(result.run, data, result.interrupted, result.seconds)
 
 

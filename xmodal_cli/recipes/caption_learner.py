@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
+from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.sampling import sample_tokens
 from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError
@@ -28,7 +29,7 @@ from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.loop import Task, autocast
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.training.rewards import Rewards
-from xmodal_cli.types import CaptionLoss
+from xmodal_cli.types import CaptionLoss, Decoding, Marks
 
 SCORE = "cider"
 BATCH = 64  # images captioned at once on val
@@ -54,16 +55,23 @@ def check_parts(config: Config) -> None:
 
 
 def build_learner(job: Job) -> CaptionLearner:
-    """The captioner with fresh weights but for its tower."""
-    return CaptionLearner(build_captioner(job.header.architecture, job.towers))
+    """The captioner with fresh weights but for its tower and a pretrained language model."""
+    model: Any = build_captioner(job.header.architecture, job.towers)
+    if job.language is not None:
+        getattr(model, "captioner", model).language_model.load_state_dict(job.language)
+    return CaptionLearner(model)
 
 
 def optimizer_of(config: Config, learner: nn.Module) -> optim.Adam | optim.AdamW:
-    """The optimiser over everything, the tower at its share of the learning rate."""
+    """The optimiser over everything, what is pretrained at its share of the learning rate."""
     settings = config.optimizer
-    groups = group_parameters(
-        learner, lambda name: settings.image_tower if ".tower." in name else 1.0, settings.weight_decay
-    )
+
+    def share(name: str) -> float:
+        if ".tower." in name:
+            return settings.image_tower
+        return settings.text_tower if config.captioning.language_model and ".language_model." in name else 1.0
+
+    groups = group_parameters(learner, share, settings.weight_decay)
     return build_optimizer(groups, settings.name, settings.lr, settings.weight_decay)
 
 
@@ -97,12 +105,17 @@ def build_task(job: Job, learner: CaptionLearner, state: LoopState) -> Task:
 
 def _teacher_forced(job: Job, learner: CaptionLearner, loss: CaptionLoss, state: LoopState) -> Any:
     epochs, most = job.config.training.epochs, job.config.captioning.scheduled_sampling
-    longest = job.config.decoding.max_length + 2  # of what is longer the beginning is learnt: padding would be the rest
+    prompts = job.train.prompts
+    most_tags = 0 if prompts is None else int(prompts.max())
+    longest = job.config.decoding.max_length + 2 + most_tags  # of longer ones the beginning is learnt: less padding
 
     def batch_loss(batch: Batch) -> Tensor:
         tokens, targets = batch.tokens[:, : longest - 1], batch.tokens[:, 1:longest]
         tokens = tokens[:, : targets.shape[1]]
-        held = torch.arange(targets.shape[1], device=targets.device)[None] < batch.lengths[:, None] - 1
+        places = torch.arange(targets.shape[1], device=targets.device)[None]
+        held = places < batch.lengths[:, None] - 1
+        if most_tags and prompts is not None and batch.captions is not None:
+            held &= places >= prompts[batch.captions].to(held.device)[:, None]  # tags are given, not learnt
         owner = batch.positives.int().argmax(0)
         share = most * state.epoch / max(1, epochs - 1)
         if share:
@@ -136,13 +149,15 @@ def _self_critical(job: Job, learner: CaptionLearner, loss: SelfCritical, tokeni
     def batch_loss(batch: Batch) -> Tensor:
         model, features, images = learner.model, batch.image_features, batch.images
         assert images is not None
-        model.eval()  # words are drawn, and their gradient taken, without dropout: one policy
-        drawn = sample_tokens(model, features, marks, loss.num_samples, longest)
+        model.eval()  # captions are found, and their gradient taken, without dropout: one policy
+        if loss.source == "beam":
+            drawn = _beams(model, features, marks, loss.num_samples, longest)
+        else:
+            drawn = sample_tokens(model, features, marks, loss.num_samples, longest)
         greedy = None
         if loss.baseline == "greedy":
             usual = sample_tokens(model, features, marks, 1, longest, greedy=True)
             greedy = rewards(images, usual)[:, 0].to(features.device)
-        model.train()
         advantages = loss.advantages(rewards(images, drawn).to(features.device), greedy)
         captions = drawn.flatten(0, 1)
         owner = torch.arange(len(images), device=features.device).repeat_interleave(loss.num_samples)
@@ -154,6 +169,17 @@ def _self_critical(job: Job, learner: CaptionLearner, loss: SelfCritical, tokeni
             return loss(log_probs_of(logits, captions), held, advantages.flatten())
 
     return batch_loss
+
+
+@torch.no_grad()
+def _beams(model: Any, image_features: Tensor, marks: Marks, num: int, longest: int) -> Tensor:
+    """(images, num, longest) int64: the beam's captions, padded with the end mark."""
+    settings = Decoding(beam=num, num=num, max_length=longest, length_penalty=0.0)
+    tokens = torch.full((len(image_features), num, longest + 1), marks.end)
+    for image, n_best in enumerate(decode(model, image_features, marks, settings)):
+        for row, hypothesis in enumerate(n_best):
+            tokens[image, row, : len(hypothesis.tokens)] = torch.tensor(hypothesis.tokens)
+    return tokens.to(image_features.device)
 
 
 def _val_batches(job: Job) -> Iterator[Tensor]:

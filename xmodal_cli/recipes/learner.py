@@ -48,6 +48,7 @@ class Job:
     towers: Towers
     device: str
     reporter: Reporter
+    language: dict[str, Tensor] | None = None  # weights of a pretrained language model, for a captioner that has one
 
 
 class Learner(nn.Module):

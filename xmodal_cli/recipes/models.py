@@ -225,11 +225,11 @@ def list_models() -> list[dict[str, Any]]:
         try:
             facts = model_info(name)
         except XmodalError as error:
-            blank = dict.fromkeys(("similarity", "backbone", "data", "rsum"))
+            blank = dict.fromkeys(("similarity", "backbone", "data", "rsum", "cider"))
             entries.append({"name": name, "kind": "unreadable", **blank, "error": error.message})
             continue
         short = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
-        entries.append({**short, "rsum": facts["metrics"].get("rsum")})
+        entries.append({**short, **{score: facts["metrics"].get(score) for score in ("rsum", "cider")}})
     return entries
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xmodal_cli.backbones._families import KINDS, build_backbone
+from xmodal_cli.captioning.tags import with_tags
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.models.storage.tokenizer import Tokenizer, pad
@@ -39,11 +40,15 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and captions: ``take_tokens`` gives rows of captions, ``lengths`` is (captions,) int64."""
+    """Pictures and captions: ``take_tokens`` gives rows of captions, ``lengths`` is (captions,) int64.
+
+    ``prompts`` (captions,) int64: how many of a caption's tokens are given to a captioner, after the start mark.
+    """
 
     pictures: Pictures
     take_tokens: TakeTokens
     lengths: Tensor
+    prompts: Tensor | None = None
 
 
 def captioned(dataset: ImageTextDataset, *splits: str) -> ImageTextDataset:
@@ -88,8 +93,19 @@ def read_pictures(
     return Pictures(kept, features.meta, torch.from_numpy(values))
 
 
-def token_ids(captions: Sequence[str], tokenizer: Tokenizer, whole: bool = False) -> tuple[TakeTokens, Tensor]:
-    """Captions as ids, and their lengths (captions,) int64; with ``whole`` from start mark to end mark in any case."""
-    encoded = tokenizer.encode_captions(captions) if whole else tokenizer.encode(captions)
+def token_ids(captions: Sequence[str], tokenizer: Tokenizer) -> tuple[TakeTokens, Tensor]:
+    """Captions as ids, and their lengths (captions,) int64."""
+    return _padded(tokenizer.encode(captions))
+
+
+def whole_captions(
+    captions: Sequence[str], tokenizer: Tokenizer, tags: float, seed: int
+) -> tuple[TakeTokens, Tensor, Tensor]:
+    """Captions as a captioner learns them, from start to end mark, a share with ``tags``; lengths, and the tags'."""
+    encoded, prompts = with_tags(tokenizer, tokenizer.encode_captions(captions), tags, seed)
+    return (*_padded(encoded), torch.tensor(prompts))
+
+
+def _padded(encoded: Sequence[Sequence[int]]) -> tuple[TakeTokens, Tensor]:
     tokens, lengths = (torch.from_numpy(a) for a in pad(encoded))
     return padded(tokens), lengths

@@ -53,6 +53,8 @@ class TextSide:
 def text_side(config: Config) -> TextSide | None:
     """The encoder that the settings name, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
     tuned = bool(config.optimizer.text_tower)
+    if config.kind == "captioner":
+        return None
     if not config.text.backbone:
         if tuned:
             hint = "name one, for example --set text.backbone=minilm"

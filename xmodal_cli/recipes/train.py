@@ -25,9 +25,10 @@ from xmodal_cli.paths import runs_dir, write_text
 from xmodal_cli.recipes import learner
 from xmodal_cli.recipes.assembly import Sizes, describe, describe_captioner
 from xmodal_cli.recipes.device import keep_num_threads, pick_device, pick_dtype
+from xmodal_cli.recipes.language import language_model, with_its_sizes
 from xmodal_cli.recipes.learner import Job, pace_of
 from xmodal_cli.recipes.models import MODEL_FILE, describe_model, find_model
-from xmodal_cli.recipes.splits import Pictures, Split, captioned, read_pictures, token_ids
+from xmodal_cli.recipes.splits import Pictures, Split, captioned, read_pictures, token_ids, whole_captions
 from xmodal_cli.recipes.towers import ImageSide, TextSide, image_side, text_side, text_states, what_is_read
 from xmodal_cli.recipes.word_vectors import start_from_word_vectors
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
@@ -107,11 +108,15 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     device, precision = pick_device(config.training.device), config.training.precision
     _kind(config).check_parts(config)
     dataset = load_dataset(data)
+    language = language_model(config)
+    config = with_its_sizes(config, language)
     text, image = text_side(config), image_side(config)
     parts = [captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)]
     pictures = [read_pictures(part, what_is_read(config), device, precision, reporter) for part in parts]
     meta = pictures[0].meta
-    tokenizer = _tokenizer(config, pictures[0].dataset.captions, text, init_from, meta)
+    encoder = text.backbone if text is not None else language
+    pretrained = None if encoder is None else encoder.tokenizer
+    tokenizer = _tokenizer(config, pictures[0].dataset.captions, pretrained, init_from, meta)
     header = ModelHeader(
         kind=config.kind,
         architecture=_architecture(config, meta, tokenizer, (image, text)),
@@ -124,16 +129,19 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     computing = (device, pick_dtype(precision, device))
 
     def split(found: Pictures) -> Split:
+        if config.kind == "captioner":
+            wanted = config.captioning.tags, config.training.seed
+            return Split(found, *whole_captions(found.dataset.captions, tokenizer, *wanted))
         captions = (
             text_states(text.backbone, found.dataset.captions, *computing, reporter)
             if text is not None and text.cached
-            else token_ids(found.dataset.captions, tokenizer, whole=config.kind == "captioner")
+            else token_ids(found.dataset.captions, tokenizer)
         )
         return Split(found, *captions)
 
     towers = {name: side.stack() for name, side in (("image", image), ("text", text)) if side is not None}
     train, val = (split(part) for part in pictures)
-    return Job(config, run, train, val, header, towers, device, reporter)
+    return Job(config, run, train, val, header, towers, device, reporter, language.tensors if language else None)
 
 
 def _kind(config: Config) -> Any:
@@ -148,13 +156,13 @@ def _kind(config: Config) -> Any:
 
 
 def _tokenizer(
-    config: Config, captions: Sequence[str], text: TextSide | None, init_from: str | None, meta: FeatureMeta
+    config: Config, captions: Sequence[str], pretrained: str | None, init_from: str | None, meta: FeatureMeta
 ) -> Tokenizer:
     """The vocabulary: of the model to start from, of the pretrained encoder, or of the training captions."""
     if init_from is not None:
         return _tokenizer_of(init_from, meta)
-    if text is not None:
-        return Tokenizer.from_json(text.backbone.tokenizer)
+    if pretrained:
+        return Tokenizer.from_json(pretrained)
     return Tokenizer.from_captions(captions, config.data.min_word_count)
 
 

@@ -25,6 +25,7 @@ class Batch:
     lengths: Tensor  # (captions,) int64
     positives: Tensor  # (images, captions) bool
     images: Tensor | None = None  # (images,) int64, on the CPU: their numbers in the dataset
+    captions: Tensor | None = None  # (captions,) int64, on the CPU: theirs
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class CaptionBatches:
         lengths = self._plan.lengths[rows]
         tokens = self._take(rows, int(lengths.max()))
         features = self._features[images.to(self._features.device)]
-        moved = (part.to(features.device) for part in (tokens, lengths, positives))
-        return Batch(features, *moved, images=images)
+        tokens, lengths, positives = (part.to(features.device) for part in (tokens, lengths, positives))
+        return Batch(features, tokens, lengths, positives, images, rows)
 
 
 def owners(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,10 @@
 """Self-critical training: captions that score better than the model's own usual ones become likelier.
 
-Rennie et al., arXiv 1612.00563. The reward of a drawn caption is its CIDEr-D (and ``bleu_weight`` times its BLEU-4),
-less a baseline: ``greedy``, the reward of the greedy caption, as in the paper; or ``mean``, the mean of the image's
-other samples (Luo, arXiv 2003.09971), which needs no extra decoding and does better.
+Rennie et al., arXiv 1612.00563. The reward of a caption is its CIDEr-D (and ``bleu_weight`` times its BLEU-4), less a
+baseline: ``greedy``, the reward of the greedy caption, as in the paper; or ``mean``, the mean of the image's other
+captions (Luo, arXiv 2003.09971), which needs no extra decoding. Captions are ``drawn`` word by word, as in the paper,
+or the ``beam``'s (Cornia et al., arXiv 1912.08226): a model of few captions draws an odd word in most sentences, and
+learns from drawn ones to be short and safe before it learns to be right.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import torch
 from torch import Tensor
 
 BASELINES = ("mean", "greedy")
+SOURCES = ("beam", "drawn")
 
 
 @dataclass(frozen=True)
 class SelfCritical:
-    """``num_samples`` captions drawn for each image; ``count_end``: the end counts as a word in CIDEr-D."""
+    """``num_samples`` captions of each image, from ``source``; ``count_end``: the end counts as a word in CIDEr-D."""
 
     num_samples: int
+    source: str
     baseline: str
     bleu_weight: float
     count_end: bool
@@ -38,14 +42,20 @@ class SelfCritical:
 
 
 def build(
-    num_samples: int = 5, baseline: str = "mean", bleu_weight: float = 0.0, count_end: bool = True
+    num_samples: int = 5,
+    source: str = "beam",
+    baseline: str = "mean",
+    bleu_weight: float = 0.0,
+    count_end: bool = True,
 ) -> SelfCritical:
-    """Raises ValueError for an unknown baseline, or for one sample where the others' mean is the baseline."""
+    """Raises ValueError for an unknown source or baseline, or for one sample where the others' mean is the baseline."""
+    if source not in SOURCES:
+        raise ValueError(f"source is {' or '.join(SOURCES)}, not {source!r}")
     if baseline not in BASELINES:
         raise ValueError(f"baseline is {' or '.join(BASELINES)}, not {baseline!r}")
     if num_samples < (2 if baseline == "mean" else 1):
         raise ValueError(f"{num_samples} samples are too few for the baseline {baseline!r}")
-    return SelfCritical(num_samples, baseline, bleu_weight, count_end)
+    return SelfCritical(num_samples, source, baseline, bleu_weight, count_end)
 
 
 def log_probs_of(logits: Tensor, targets: Tensor) -> Tensor:
