@@ -10,7 +10,8 @@ import pytest
 
 from xmodal_cli import catalog
 from xmodal_cli.config import load_config
-from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.models.storage.modelfile import read_header, read_tensors
 from xmodal_cli.recipes import train as recipe
 from xmodal_cli.recipes.captioners import evaluate_captioner, load_captioner
@@ -167,3 +168,21 @@ def test_the_file_holds_every_weight(finished):
     loaded = load_captioner(str(finished))
     tensors = read_tensors(finished / "model.safetensors")
     assert set(tensors) == set(loaded.model.state_dict())
+
+
+def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path):
+    shapes = make_shapes(tmp_path_factory.mktemp("shapes") / "set", num_train=8, num_val=4, num_test=0)
+    grid = ("features.kind=grid", "training.epochs=1")
+    train(shapes, tmp_path / "first", *grid)
+    tuned = ("features.tuned_blocks=1", "optimizer.image_tower=0.1", "training.keep_start=true")
+    result = train(shapes, tmp_path / "second", *grid, *tuned, init_from=str(tmp_path / "first"))
+    history = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))["history"]
+    first = read_header(tmp_path / "first" / "model.safetensors").metrics
+    assert history[0]["cider"] == pytest.approx(first["cider"], abs=0.02)  # the same model, above a trunk in fp16
+    figures = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1})
+    assert figures["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
+    kept = read_tensors(result.model)
+    assert any(name.startswith("tower.blocks.") for name in kept)
+    with pytest.raises(IncompatibleFeatures):
+        other = ("features.tuned_blocks=2", "optimizer.image_tower=0.1")
+        train(shapes, tmp_path / "third", *grid, *other, init_from=str(tmp_path / "second"))

@@ -19,6 +19,7 @@ from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.models._towers import load_own_tensors
+from xmodal_cli.models.captioners._behind import CaptionerBehindTower
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_tensors
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.paths import runs_dir, write_text
@@ -116,7 +117,10 @@ def _prepare(config: Config, data: str, run: Path, init_from: str | None, report
     meta = pictures[0].meta
     encoder = text.backbone if text is not None else language
     pretrained = None if encoder is None else encoder.tokenizer
-    tokenizer = _tokenizer(config, pictures[0].dataset.captions, pretrained, init_from, meta)
+    if init_from is not None:
+        tokenizer = _tokenizer_of(init_from, meta, image)
+    else:
+        tokenizer = _tokenizer(config, pictures[0].dataset.captions, pretrained)
     header = ModelHeader(
         kind=config.kind,
         architecture=_architecture(config, meta, tokenizer, (image, text)),
@@ -155,12 +159,8 @@ def _kind(config: Config) -> Any:
     return caption_learner
 
 
-def _tokenizer(
-    config: Config, captions: Sequence[str], pretrained: str | None, init_from: str | None, meta: FeatureMeta
-) -> Tokenizer:
-    """The vocabulary: of the model to start from, of the pretrained encoder, or of the training captions."""
-    if init_from is not None:
-        return _tokenizer_of(init_from, meta)
+def _tokenizer(config: Config, captions: Sequence[str], pretrained: str | None) -> Tokenizer:
+    """The vocabulary: of the pretrained encoder, or of the training captions."""
     if pretrained:
         return Tokenizer.from_json(pretrained)
     return Tokenizer.from_captions(captions, config.data.min_word_count)
@@ -177,12 +177,14 @@ def _architecture(
     return tell(model, sizes, {k: s.facts() for k, s in (("image", image), ("text", text)) if s is not None})
 
 
-def _tokenizer_of(init_from: str, meta: FeatureMeta) -> Tokenizer:
-    """The vocabulary of the model to start from, which must read the same features."""
+def _tokenizer_of(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:
+    """The vocabulary of the model to start from, which must read the same features, or what our tower makes."""
     summary = describe_model(init_from)
-    if summary.meta.key() != meta.key():
+    read = summary.meta
+    ours = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
+    if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != ours:
         raise IncompatibleFeatures(
-            f"{summary.name} reads features of {summary.meta.backbone}, this training has {meta.backbone}",
+            f"{summary.name} reads features of {read.backbone}, this training has {meta.backbone}",
             "start from a model of the same backbone, or name that backbone with --backbone",
         )
     return Tokenizer.from_json(summary.header.tokenizer)
@@ -225,8 +227,11 @@ def _origin(header: ModelHeader) -> str:
 
 
 def _start_from(model: nn.Module, name: str) -> None:
+    tensors = read_tensors(find_model(name))
+    if isinstance(model, CaptionerBehindTower) and not any(key.startswith("captioner.") for key in tensors):
+        model = model.captioner  # the second stage: what read features goes on behind the tower that makes them
     try:
-        load_own_tensors(model, read_tensors(find_model(name)))
+        load_own_tensors(model, tensors)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
