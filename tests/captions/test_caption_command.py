@@ -108,6 +108,13 @@ def test_a_file_that_is_not_there_costs_one_line_too(xmodal: Run, toy: Toy, phot
     assert "~nobody-of-this-name/a.jpg cannot be read" in xmodal("caption", "~nobody-of-this-name/a.jpg").err
 
 
+def test_a_tilde_in_a_name_is_a_letter(xmodal: Run, toy: Toy, photos: Path) -> None:
+    paint(photos / "~deep" / "~a.png", "red")
+    paint(photos / "~b.png", "blue")
+    assert list(texts(xmodal("caption", "~b.png", "~deep", "--write", "txt", "--json"))) == ["~b.png", "~deep/~a.png"]
+    assert (photos / "~deep" / "~a.txt").is_file()
+
+
 def make_text(folder: Path) -> str:
     (folder / "x.jpg").write_text("text")
     return "it is not a picture in any known format"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xmodal_cli.data.images import is_image_name
 from xmodal_cli.errors import BadData, MissingData, XmodalError
-from xmodal_cli.retrieval.scan import absolute, scan
+from xmodal_cli.retrieval.scan import scan
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,16 @@ def find_photos(sources: Sequence[Path]) -> list[Photo]:
 
     What is not there, or holds no picture, takes its place in the list with its ``problem``.
     """
-    found: dict[str, Photo] = {}
+    found: dict[Path, Photo] = {}
     for source in sources:
         for photo in _photos(_expanded(source)):
             found.setdefault(absolute(photo.path), photo)
     return list(found.values())
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, without ``..``; a ``~`` in it is a letter, since all were expanded before."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace symbolic links
 
 
 def _expanded(source: Path) -> Path:
@@ -56,12 +61,12 @@ def _photos(source: Path) -> Iterator[Photo]:
 
 
 def _below(folder: Path) -> Iterator[Photo]:
+    root = absolute(folder)
     try:
-        seen = scan([folder])
+        seen = scan([root])
     except XmodalError as error:
         yield Photo(folder, error)
         return
-    root = absolute(folder)
     for file in seen.files:
         yield Photo(folder / os.path.relpath(file.path, root))
     for place, reason in seen.blind.items():

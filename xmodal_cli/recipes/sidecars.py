@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xmodal_cli.errors import StorageError
 from xmodal_cli.paths import write_text
-from xmodal_cli.retrieval.scan import absolute
+from xmodal_cli.recipes.photo_files import absolute
 
 
 class Sidecars:
