@@ -46,7 +46,8 @@ class Block(nn.Module):
 
     def _heads(self, joined: Tensor) -> tuple[Tensor, ...]:
         """(batch, length, 3 * width) -> three of (batch, heads, length, 64)."""
-        return joined.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        parted = joined.view(*joined.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        return parted[0], parted[1], parted[2]
 
 
 class GPT2(nn.Module):
