@@ -20,6 +20,7 @@ from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures
 from xmodal_cli.losses.infonce import InfoNCE
 from xmodal_cli.models._towers import BehindTower, load_own_tensors, own_tensors
 from xmodal_cli.models.storage.modelfile import read_header, read_tensors, write_model
+from xmodal_cli.recipes import learner
 from xmodal_cli.recipes import train as recipe
 from xmodal_cli.recipes.encoding import embed_images, image_vectors
 from xmodal_cli.recipes.models import load_matcher
@@ -73,16 +74,16 @@ def finished(shapes, shared, tmp_path_factory):
     """A finished run of best-offline, and each parameter's share of the learning rate. Read it, do not write to it."""
     run, shares = tmp_path_factory.mktemp("runs") / "tuned", {}
 
-    def watched(config, learner):
-        optimizer = made(config, learner)
+    def watched(config, whole):
+        optimizer = made(config, whole)
         of = {id(p): group["share"] for group in optimizer.param_groups for p in group["params"]}
-        shares.update({name.removeprefix("matcher."): of.get(id(p)) for name, p in learner.named_parameters()})
+        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in whole.named_parameters()})
         return optimizer
 
-    made = recipe.optimizer_of
+    made = learner.optimizer_of
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(shared))
-        patch.setattr(recipe, "optimizer_of", watched)
+        patch.setattr(learner, "optimizer_of", watched)
         train(shapes, run)
     return run, shares
 
