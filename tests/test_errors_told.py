@@ -425,7 +425,7 @@ def test_train_where_files_cannot_grow(
 ) -> None:
     run = tmp_path / "run"
     small_files_only(500_000)  # room for the configuration and for what the tests print, not for the model
-    outcome = xmodal("train", "--model", "vse", "--data", vectors, *SET, "--set", "model.embed_dim=512", "--out", run)
+    outcome = xmodal("train", "--model", "vse", "--data", vectors, *SET, "--set", "model.embed_dim=50000", "--out", run)
     told(outcome, run / "model.safetensors", "cannot be written")
     assert set(files(run)) == {run / "config.toml", run / "log.jsonl"}
 
