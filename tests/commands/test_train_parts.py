@@ -80,7 +80,7 @@ def test_a_learnt_scale_moves_and_the_kept_model_is_the_average(xmodal, planted,
     held = state(run)
     assert abs(held["model.loss.log_scale"].item() - math.log(10)) > 0.001
     assert {name.partition(".")[0] for name in held} == {"model", "average", "optimizer"}
-    weights = "matcher.image_encoder.project.weight"
+    weights = "model.image_encoder.project.weight"
     kept = read_tensors(run / "model.safetensors")
     if history(run)[-1]["rsum"] == max(entry["rsum"] for entry in history(run)):
         assert torch.equal(kept["image_encoder.project.weight"], held[f"average.module.{weights}"])
