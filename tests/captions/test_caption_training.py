@@ -156,6 +156,7 @@ def test_a_captioner_is_no_matcher_and_a_matcher_no_captioner(finished):
         ("loss.name=triplet", "caption loss"),
         ("captioning.language_model=gpt2", "no language model"),
         ("warmup.epochs=2", "warm-up"),
+        ("optimizer.image_tower=0.1", "cached trunk"),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_written(planted, tmp_path, setting, message):

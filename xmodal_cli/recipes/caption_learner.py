@@ -50,6 +50,9 @@ def check_parts(config: Config) -> None:
     build_captioner(describe_captioner(replace(config.model, embed_dim=width), sizes))
     _loss(config)
     check_pace(config)
+    if config.optimizer.image_tower and not config.features.tuned_blocks:
+        hint = "set features.tuned_blocks to the number of last blocks to train, for example 3"
+        raise ConfigError("a captioner's image tower is trained above a cached trunk, not from pixels", hint)
     if config.warmup.epochs:
         raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
 

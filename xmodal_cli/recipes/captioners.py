@@ -166,7 +166,7 @@ def evaluate_captioner(
             batch = [features[loaded.meta.key()][start : start + BATCH] for loaded in captioners]
             sentences += [n_best[0].text for n_best in caption_features(captioners, batch, settings, first=start)]
             bar.advance(len(batch[0]))
-    training = load_dataset(data).select(*from_dict(captioners[0].summary.header.training).data.train_splits).captions
+    training = dataset.select(*from_dict(captioners[0].summary.header.training).data.train_splits).captions
     scores = score_captions(sentences, [e.captions for e in part.examples], training=training)
     head = {"model": " + ".join(loaded.name for loaded in captioners), "data": data, "split": split}
     return {**head, "images": len(part.examples), "beam": settings.beam, **scores}
