@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
 from xmodal_cli.recipes import models
@@ -17,6 +17,7 @@ from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.resolve import digest_of
 from xmodal_cli.retrieval.scan import absolute
 from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.types import Reporter, Silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,45 +51,88 @@ class SearchResult:
     unknown_words: tuple[str, ...]
 
 
-def search(words: Sequence[str], name: str | None = None, num_hits: int = 10) -> SearchResult:
+def search(
+    words: Sequence[str], name: str | None = None, num_hits: int = 10, reporter: Reporter | None = None
+) -> SearchResult:
     """The best ``num_hits`` pictures of an index for the terms ``words``; see ``retrieval.query`` for their form.
 
     A picture among the terms that is in the index needs no model; a sentence does. Raises ConfigError,
     UnknownName, MissingData, BadData, IncompatibleFeatures.
     """
-    if num_hits < 1:
-        raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
-    terms = parse_terms(words)
+    terms = _terms(words, num_hits)
+    with open_searcher(name, reporter) as searcher:
+        return searcher.answer(terms, words, num_hits)
+
+
+def open_searcher(name: str | None = None, reporter: Reporter | None = None) -> Searcher:
+    """An index, the one built last by default, open for many queries. Raises UnknownName, MissingData, BadData."""
     folder = shelf.existing(name)
-    with open_index(folder) as index:
-        embedder = _TermEmbedder(index, folder)
-        vectors = [TermVector(embedder.embed(t), t.weight, t.image is None) for t in terms]
-        hits, vanished = _present_hits(index, vectors, num_hits)
-        model = index.card.model
+    return Searcher(open_index(folder), folder, reporter or Silent())
+
+
+class Searcher:
+    """An index and its model, both kept loaded between queries; a context manager, or close it yourself.
+
+    It goes on answering from the index as it was when it was opened. The model is loaded by the first query that
+    needs it.
+    """
+
+    def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
+        self._index = index
+        self._embedder = _TermEmbedder(index, folder, reporter)
+        self.index_name = folder.name
+        self.model = index.card.model.name
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def search(self, words: Sequence[str], num_hits: int = 10) -> SearchResult:
+        """As the function ``search``."""
+        return self.answer(_terms(words, num_hits), words, num_hits)
+
+    def answer(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
+        """The same for ``words`` that were read into ``terms``."""
+        unknown: list[str] = []
+        vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
+        hits, vanished = _present_hits(self._index, vectors, num_hits)
         return SearchResult(
-            index=folder.name,
-            model=model.name,
-            similarity=model.similarity,
+            index=self.index_name,
+            model=self.model,
+            similarity=self._index.card.model.similarity,
             query=tuple(words),
             hits=hits,
-            num_items=len(index),
+            num_items=len(self),
             num_vanished=vanished,
-            unknown_words=tuple(dict.fromkeys(embedder.unknown_words)),
+            unknown_words=tuple(dict.fromkeys(unknown)),
         )
+
+    def close(self) -> None:
+        self._index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _terms(words: Sequence[str], num_hits: int) -> tuple[Term, ...]:
+    if num_hits < 1:
+        raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
+    return parse_terms(words)
 
 
 class _TermEmbedder:
     """Gives each term its vector; the model is loaded when the first term needs it, on the CPU, which is
     quicker for a few sentences than waking a GPU."""
 
-    def __init__(self, index: Index, folder: Path) -> None:
-        self._index, self._folder = index, folder
-        self.unknown_words: list[str] = []
+    def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
+        self._index, self._folder, self._reporter = index, folder, reporter
 
-    def embed(self, term: Term) -> np.ndarray:
-        """(dim,) float32."""
+    def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
+        """(dim,) float32; words of a sentence that the model does not know are added to ``unknown_words``."""
         if term.image is None:
-            self.unknown_words += self._matcher.tokenizer.unknown_words(term.text)
+            unknown_words += self._matcher.tokenizer.unknown_words(term.text)
             vector: np.ndarray = self._matcher.embed_texts([term.text])[0]
             return vector
         row = self._known_row(term.image)
