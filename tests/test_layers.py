@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "xmodal_cli"
 LAYERS = {
     "errors": 0,
-    **dict.fromkeys(("types", "config", "catalog", "paths"), 1),
+    **dict.fromkeys(("types", "config", "catalog", "paths", "starter"), 1),
     **dict.fromkeys(("data", "backbones", "models", "losses", "metrics"), 2),
     **dict.fromkeys(("features", "retrieval", "captioning", "training"), 3),
     "recipes": 4,
@@ -61,9 +61,10 @@ def test_a_file_imports_lower_layers_or_its_own_folder(file: Path) -> None:
         assert LAYERS[other] < LAYERS[own] or same_folder, f"{file.name} ({own}) imports {module}"
 
 
-@pytest.mark.parametrize("name", ["errors", "types", "config", "catalog", "paths"])
+@pytest.mark.parametrize("name", ["errors", "types", "config", "catalog", "paths", "starter"])
 def test_the_lowest_layers_import_nothing_heavy_at_run_time(name: str) -> None:
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+    file = PACKAGE / name / "__init__.py" if (PACKAGE / name).is_dir() else PACKAGE / f"{name}.py"
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
     modules = {(n.module or "") if isinstance(n, ast.ImportFrom) else n.names[0].name for n in top}
     assert not {m.split(".")[0] for m in modules} & set(HEAVY)

@@ -48,6 +48,11 @@ def models_dir() -> Path:
     return home() / "models"
 
 
+def config_file() -> Path:
+    """The person's own settings."""
+    return home() / "config.toml"
+
+
 def cache_dir() -> Path:
     """What can be made again: features."""
     return home() / "cache"

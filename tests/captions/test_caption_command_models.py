@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,6 @@ from xmodal_cli.models.storage.modelfile import ModelHeader, read_header, write_
 from xmodal_cli.models.storage.tokenizer import Tokenizer
 from xmodal_cli.recipes.assembly import build_captioner
 from xmodal_cli.recipes.captioners import load_captioner
-from xmodal_cli.recipes.models import latest_model
 from xmodal_cli.types import Decoding, FeatureMeta, ImageBackbone
 
 Run = Callable[..., Any]
@@ -122,16 +120,15 @@ def test_ensembles(caption: Run, photos: list[Path], tmp_path: Path, meta: Featu
     assert (outcome.code, "different vocabularies" in outcome.err) == (1, True)
 
 
-def test_the_captioner_trained_last(caption: Run, photos: list[Path], meta: FeatureMeta) -> None:
+def test_the_captioner_set_as_default(caption: Run, xmodal: Run, photos: list[Path], meta: FeatureMeta) -> None:
     runs = paths.runs_dir()
-    for age, name in enumerate(("matcher", "new", "old")):
-        file = write_captioner(runs / name / "model.safetensors", meta)
-        os.utime(file, (1e9 - age, 1e9 - age))
+    for name in ("matcher", "new", "old"):
+        write_captioner(runs / name / "model.safetensors", meta)
     matcher = runs / "matcher" / "model.safetensors"
     header = read_header(matcher)
     write_model(matcher, ModelHeader(**{**asdict(header), "kind": "matcher"}), {"w": torch.zeros(1)})
+    assert xmodal("models", "default", "new").code == 0
     assert "captions by new" in caption(photos[0]).err
-    assert latest_model() == matcher
     outcome = caption(photos[0], "--model", "matcher")
     assert (outcome.code, outcome.out) == (1, "")
     assert "error: matcher is a matcher, not a captioner\nhint: " in outcome.err
@@ -144,7 +141,7 @@ def test_the_captioner_trained_last(caption: Run, photos: list[Path], meta: Feat
 def test_a_model_that_cannot_be_read_is_told(caption: Run, photos: list[Path], meta: FeatureMeta) -> None:
     file = write_captioner(paths.runs_dir() / "cut" / "model.safetensors", meta)
     file.write_bytes(file.read_bytes()[:-100])
-    outcome = caption(photos[0])
+    outcome = caption(photos[0], "--model", "cut")
     assert outcome.code == 1
     assert "truncated" in outcome.err
 

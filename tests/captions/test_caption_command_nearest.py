@@ -85,7 +85,7 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
     monkeypatch.setattr(nearest, "load_matcher", lambda what, device, precision: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded: loaded.embed_files)
     monkeypatch.setattr(nearest, "embed_images", embed_images)
-    monkeypatch.setattr(nearest, "latest_model", lambda kind: Path(f"/runs/{kind}"))
+    monkeypatch.setattr(nearest, "default_model", lambda kind: f"/runs/{kind}")
     return matcher
 
 
@@ -164,8 +164,9 @@ def test_one_matcher_at_a_time(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> 
     assert (outcome.code, "takes the word of one matcher" in outcome.err) == (1, True)
 
 
-def test_no_matcher_yet(xmodal: Run, tmp_path: Path) -> None:
+def test_the_matcher_that_is_shipped_needs_its_dataset(xmodal: Run, tmp_path: Path) -> None:
     photo = paint(tmp_path / "a.png", "red")
     outcome = xmodal("caption", photo, "--nearest")
     assert outcome.code == 1
-    assert "error: there is no matcher yet\nhint: train one: xmodal train --model " in outcome.err
+    assert "error: starter was trained on f8k, which is not at hand" in outcome.err
+    assert "hint: say where it is: xmodal data add f8k PATH" in outcome.err

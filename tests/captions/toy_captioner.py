@@ -111,7 +111,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setattr(speakers, "caption_features", speak)
     monkeypatch.setattr(speakers, "check_ensemble", lambda loaded: None)
     monkeypatch.setattr(speakers, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
-    monkeypatch.setattr(speakers, "latest_model", lambda kind: Path("/runs/toy"))
+    monkeypatch.setattr(speakers, "default_model", lambda kind: "/runs/toy")
     return toy
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli import paths
-from xmodal_cli.recipes import encoding, models
+from xmodal_cli.recipes import encoding, index, models
 from xmodal_cli.types import FeatureMeta
 
 COLOURS = ("red", "green", "blue", "white")
@@ -74,7 +74,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
 
     monkeypatch.setattr(models, "load_matcher", load)
     monkeypatch.setattr(models, "describe_model", describe)
-    monkeypatch.setattr(models, "latest_model", lambda: matcher.path)
+    monkeypatch.setattr(index, "default_model", lambda kind: str(matcher.path))
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded: loaded.embed_images)
     return matcher
 
@@ -297,11 +297,6 @@ def test_models_that_differ_or_are_gone(xmodal: Run, toy: ToyMatcher, photos: Pa
 def test_models_that_are_no_matchers(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     toy.kind = "captioner"
     assert "is a captioner, not a matcher" in xmodal("index", photos, "--model", "x").err
-
-
-def test_no_model_at_all(xmodal: Run, photos: Path) -> None:
-    outcome = xmodal("index", photos)
-    assert (outcome.code, "there is no model" in outcome.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xmodal_cli import starter
 from xmodal_cli.errors import MissingData
 from xmodal_cli.paths import models_dir, runs_dir
 
@@ -17,11 +18,12 @@ def split(name: str) -> tuple[str, str]:
 
 
 def local_weights(file: str) -> Path:
-    """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model. Raises MissingData."""
+    """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model. Raises MissingData, BadModel."""
     given = Path(file).expanduser()
     places = (given, models_dir() / given, given / MODEL_FILE, runs_dir() / given / MODEL_FILE)
-    for path in (*places, models_dir() / f"{file}.safetensors"):
-        if path.is_file():
+    for path in (*places, models_dir() / f"{file}.safetensors", starter.file_of(file)):
+        if path is not None and path.is_file():
+            starter.check(path)
             return path.resolve()
     raise MissingData(
         f"there is no weights file {file}", f"give its full path, or put it into {models_dir()}; a run's name works too"

@@ -31,7 +31,7 @@ def caption(
         typer.Option(
             "--model",
             metavar="M",
-            help="Run, file or hf/NAME; default: the captioner trained last. Several: an ensemble.",
+            help="Run, file or hf/NAME; default: starter-captioner. Several: an ensemble.",
         ),
     ] = None,
     beam: Annotated[int | None, typer.Option("--beam", metavar="N", help="Width of the beam; 1 is greedy.")] = None,

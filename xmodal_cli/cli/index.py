@@ -20,7 +20,7 @@ def index(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="M", help="Run, file or open_clip/ARCH/TAG; default: the index's own, or the latest run."
+            "--model", metavar="M", help="Run, file or open_clip/ARCH/TAG; default: the index's own, or starter."
         ),
     ] = None,
     index: IndexName = None,

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="Models: list them, look into one, 
 
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
-    """List the models at home: runs and model files.
+    """List the models at home, runs and model files, and those that come with xmodal. The defaults have a star.
 
     Examples:
 
@@ -28,12 +28,10 @@ def list_models(as_json: options.Json = False) -> None:
     entries = run()
     if as_json:
         output.print_json(entries)
-    elif not entries:
-        output.print_line("no models yet; xmodal train --model order-emb --data shapes makes one")
     else:
         columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr"]
         keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider"]
-        output.print_table("", columns, [[_cell(key, entry[key]) for key in keys] for entry in entries])
+        output.print_table("", columns, [[_cell(key, entry[key]) for key in keys] for entry in map(_marked, entries)])
 
 
 @app.command("info")
@@ -77,6 +75,38 @@ def info(
         output.print_line(f"{side + ' tower':12} {_tower(tower)}")
     if facts["metrics"]:
         print_val("val", facts["name"], nest(facts["metrics"]))
+
+
+@app.command("default")
+def default(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="A run, a model's name or file, open_clip/ARCH/TAG.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Choose the matcher that index uses, or the captioner that caption uses, where none is named.
+
+    Without MODEL, says which they are. At first they are the two that come with xmodal.
+
+    Examples:
+
+      xmodal models default
+
+      xmodal models default order-emb-f8k
+
+      xmodal models default starter
+    """
+    from xmodal_cli.recipes.defaults import default_models, set_default
+
+    if model is not None:
+        kind, name = set_default(model)
+        output.TerminalReporter().say(f"the default {kind} is now {name}")
+    chosen = default_models()
+    if as_json:
+        output.print_json(chosen)
+    elif model is None:
+        for kind, name in chosen.items():
+            output.print_line(f"{kind:12} {name}")
 
 
 @app.command("convert")
@@ -135,6 +165,11 @@ def average(
         output.print_json(result)
     else:
         output.print_line(f"the mean of {len(models)} models: {result['file']}")
+
+
+def _marked(entry: dict[str, Any]) -> dict[str, Any]:
+    """The default of its kind is marked."""
+    return {**entry, "name": f"{entry['name']} *"} if entry["default"] else entry
 
 
 def _tower(facts: dict[str, Any]) -> str:

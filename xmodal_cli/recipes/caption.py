@@ -45,7 +45,7 @@ class CaptionedPhoto:
 
 @dataclass(frozen=True)
 class CaptionRequest:
-    """Who speaks and how. Several ``models`` are an ensemble; none is the captioner trained last.
+    """Who speaks and how. Several ``models`` are an ensemble; none is the default captioner.
 
     ``settings`` are ``decoding.key=value`` on top of what the first model was trained with; ``tags`` are words that
     the caption is to go on from. ``nearest`` takes captions of training images instead, by a matcher.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from xmodal_cli import starter
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.ensemble import Ensemble
 from xmodal_cli.config import from_dict
@@ -74,6 +75,7 @@ def load_captioner(what: str, device: str = "auto", precision: str = "auto") -> 
     if summary.kind != "captioner":
         hint = "`xmodal models list` shows the captioners; --nearest takes a matcher"
         raise BadModel(f"{what} is a {summary.kind}, not a captioner", hint)
+    starter.check(summary.path)
     architecture = summary.header.architecture
     model = build_captioner(architecture, load_towers(summary.name, architecture))
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from xmodal_cli.errors import BadModel, ConfigError, DownloadError, IncompatibleFeatures, MissingData
 from xmodal_cli.recipes import models
+from xmodal_cli.recipes.defaults import default_model
 from xmodal_cli.retrieval import shelf
 from xmodal_cli.retrieval.index import IndexModel, is_index, read_card
 from xmodal_cli.retrieval.scan import scan
@@ -36,7 +37,7 @@ def index(
     """Add, update, move and remove until the index matches ``roots``; returns what ``--json`` prints.
 
     Without ``roots`` those of the index are looked through again; without ``name`` it is the index that covers
-    them, or a new one. ``model`` is the index's own by default, else the one trained last. Raises what
+    them, or a new one. ``model`` is the index's own where none is given, else the default one. Raises what
     ``update_index`` raises, and UnknownName, MissingData for a model or an index that is not there.
     """
     computing, reporter = computing or Computing(), reporter or Silent()
@@ -70,22 +71,14 @@ def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, 
 
 
 def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
-    """The model that speaks: the one asked for, else the index's own, else the one trained last."""
+    """The model that speaks: the one asked for, else the index's own, else the default."""
     own = None if rebuild or not is_index(folder) else read_card(folder).model
     if asked is None and own is not None:
         try:
             return _described(own.source)
         except (MissingData, DownloadError):
             return own  # nothing may have to be computed; if so, loading it says what is missing
-    if asked is None:
-        latest = models.latest_model()
-        if latest is None:
-            raise MissingData(
-                "there is no model to embed pictures with",
-                "train one (xmodal train --help) or name a file with --model",
-            )
-        asked = str(latest)
-    return _described(asked)
+    return _described(default_model("matcher") if asked is None else asked)
 
 
 def _described(what: str) -> IndexModel:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli import starter
 from xmodal_cli.errors import BadModel, MissingData, UnknownName, XmodalError
 from xmodal_cli.models.storage.modelfile import ModelHeader, read_header, read_tensors
 from xmodal_cli.paths import models_dir, runs_dir
 from xmodal_cli.recipes import zero_shot
+from xmodal_cli.recipes.defaults import default_models
 from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
@@ -126,14 +128,14 @@ def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dty
 
 
 def find_model(what: str) -> Path:
-    """The model file that ``what`` means: a file, a run's folder, or the name of a run or a model.
+    """The model file that ``what`` means: a file, a run's folder, or the name of a run or a model, shipped ones too.
 
     Raises MissingData, UnknownName with the nearest name.
     """
     path = Path(what).expanduser()
     places = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
-    for place in places:
-        if place.is_file():
+    for place in (*places, starter.file_of(what)):
+        if place is not None and place.is_file():
             return place
     if (runs_dir() / what).is_dir() or path.is_dir():
         raise MissingData(f"the run {what} has no model yet", "let its training finish at least one epoch")
@@ -143,26 +145,9 @@ def find_model(what: str) -> Path:
 
 
 def model_names() -> list[str]:
-    """Names of the runs that have a model, and of the model files at home."""
-    runs = [f.parent.name for f in runs_dir().glob(f"*/{MODEL_FILE}")]
-    return sorted(runs + [f.stem for f in models_dir().glob("*.safetensors")])
-
-
-def latest_model(kind: str = "matcher") -> Path | None:
-    """The model of that kind, ``matcher`` or ``captioner``, that a run wrote last.
-
-    Where none is of that kind, one that cannot be read, so that loading it says why.
-    """
-    files = sorted(runs_dir().glob(f"*/{MODEL_FILE}"), key=lambda f: f.stat().st_mtime, reverse=True)
-    kinds = {file: _kind_of(file) for file in files}
-    return next((file for wanted in (kind, None) for file in files if kinds[file] == wanted), None)
-
-
-def _kind_of(file: Path) -> str | None:
-    try:
-        return read_header(file).kind
-    except XmodalError:
-        return None
+    """Names of the runs that have a model, of the model files at home, and of the shipped ones."""
+    runs = {f.parent.name for f in runs_dir().glob(f"*/{MODEL_FILE}")}
+    return sorted(runs | {f.stem for f in models_dir().glob("*.safetensors")} | set(starter.NAMES.values()))
 
 
 def describe_model(what: str) -> ModelSummary:
@@ -174,7 +159,9 @@ def describe_model(what: str) -> ModelSummary:
         name, file, header = zero_shot.describe(what)
         return _summary(name, file, header, name)
     file = find_model(what).resolve()
-    return _summary(file.parent.name if file.name == MODEL_FILE else file.stem, file, read_header(file), str(file))
+    name = file.parent.name if file.name == MODEL_FILE else file.stem
+    source = name if starter.is_shipped(file) else str(file)  # the shipped ones move with every installation
+    return _summary(name, file, read_header(file), source)
 
 
 def _summary(name: str, file: Path, header: ModelHeader, source: str) -> ModelSummary:
@@ -209,6 +196,7 @@ def _from_file(summary: ModelSummary) -> tuple[Any, Tokenizer]:
     from xmodal_cli.recipes.assembly import build_matcher
     from xmodal_cli.recipes.towers import load_towers
 
+    starter.check(summary.path)
     architecture = summary.header.architecture
     model = build_matcher(architecture, load_towers(summary.name, architecture))
     try:
@@ -219,17 +207,19 @@ def _from_file(summary: ModelSummary) -> tuple[Any, Tokenizer]:
 
 
 def list_models() -> list[dict[str, Any]]:
-    """A few facts about every run and model file at home; one that cannot be read carries its ``error``."""
+    """A few facts about every model by name; one that cannot be read carries its ``error``. Raises BadData."""
+    defaults = default_models().values()
     entries: list[dict[str, Any]] = []
     for name in model_names():
         try:
             facts = model_info(name)
         except XmodalError as error:
             blank = dict.fromkeys(("similarity", "backbone", "data", "rsum", "cider"))
-            entries.append({"name": name, "kind": "unreadable", **blank, "error": error.message})
+            entries.append({"name": name, "kind": "unreadable", **blank, "default": False, "error": error.message})
             continue
         short = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
-        entries.append({**short, **{score: facts["metrics"].get(score) for score in ("rsum", "cider")}})
+        scores = {score: facts["metrics"].get(score) for score in ("rsum", "cider")}
+        entries.append({**short, **scores, "default": name in defaults})
     return entries
 
 

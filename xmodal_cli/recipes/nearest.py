@@ -22,8 +22,9 @@ from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
 from xmodal_cli.paths import atomic_path, cache_dir
 from xmodal_cli.recipes.captioners import Caption
+from xmodal_cli.recipes.defaults import default_model
 from xmodal_cli.recipes.encoding import embed_images, image_vectors
-from xmodal_cli.recipes.models import LoadedMatcher, latest_model, load_matcher
+from xmodal_cli.recipes.models import LoadedMatcher, load_matcher
 from xmodal_cli.recipes.speakers import Answers, Speaker, decoding
 from xmodal_cli.recipes.splits import captioned
 from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter
@@ -36,27 +37,20 @@ _CHUNK = 64  # photos at once
 
 
 def nearest_captions(request: CaptionRequest, reporter: Reporter) -> Speaker:
-    """The matcher asked for, or the one trained last, with its training images at hand.
+    """The matcher asked for, or the default one, with its training images at hand.
 
     Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
     """
     if len(request.models) > 1:
         raise ConfigError("--nearest takes the word of one matcher", "give one --model")
-    loaded = load_matcher(request.models[0] if request.models else _latest(), request.device, request.precision)
+    loaded = load_matcher(
+        request.models[0] if request.models else default_model("matcher"), request.device, request.precision
+    )
     num = decoding(Decoding(), request.settings).num
     train = _training_images(loaded, reporter)
     kept, vectors = _vectors(loaded, train, request.precision, reporter)
     name = f"{loaded.name}, from the nearest of {len(kept):,} images of {train.name}"
     return Speaker(name, _Nearest(loaded, kept, _unit(vectors), image_vectors(loaded), num))
-
-
-def _latest() -> str:
-    file = latest_model("matcher")
-    if file is None:
-        raise MissingData(
-            "there is no matcher yet", "train one: xmodal train --model vsepp --data f8k; or name one with --model"
-        )
-    return str(file)
 
 
 def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:

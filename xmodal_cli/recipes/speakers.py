@@ -18,7 +18,7 @@ import torch
 
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.config import Config, with_settings
-from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.extraction import default_batch_size, encode_files
 from xmodal_cli.recipes import hf_captioner
 from xmodal_cli.recipes.captioners import (
@@ -28,8 +28,8 @@ from xmodal_cli.recipes.captioners import (
     check_ensemble,
     load_captioner,
 )
+from xmodal_cli.recipes.defaults import default_model
 from xmodal_cli.recipes.encoding import backbone_of, opener_for
-from xmodal_cli.recipes.models import latest_model
 from xmodal_cli.types import Decoding, ImageBackbone
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class Speaker:
 
 
 def choose(request: CaptionRequest) -> Speaker:
-    """The models asked for, loaded; none is the captioner trained last.
+    """The models asked for, loaded; none is the default captioner.
 
     Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
     """
-    names = request.models or (_latest(),)
+    names = request.models or (default_model("captioner"),)
     if any(hf_captioner.claims(name) for name in names):
         return _hugging_face(names, request)
     loaded = [load_captioner(name, request.device, request.precision) for name in names]
@@ -85,16 +85,6 @@ def decoding(usual: Decoding, settings: Sequence[str]) -> Decoding:
         chosen = replace(chosen, beam=chosen.groups * math.ceil(chosen.num / chosen.groups))
     check(chosen)
     return chosen
-
-
-def _latest() -> str:
-    file = latest_model("captioner")
-    if file is None:
-        raise MissingData(
-            "there is no captioner yet",
-            "train one: xmodal train --model transformer --data f8k; or name one with --model",
-        )
-    return str(file)
 
 
 def _hugging_face(names: Sequence[str], request: CaptionRequest) -> Speaker:
