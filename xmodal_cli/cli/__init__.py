@@ -29,7 +29,7 @@ def _root(
     pass
 
 
-from xmodal_cli.cli import caption, data, demo, features, index, models, search, train  # noqa: E402
+from xmodal_cli.cli import caption, data, demo, doctor, features, index, models, search, train  # noqa: E402
 from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
 
 app.add_typer(data.app, name="data")
@@ -41,3 +41,4 @@ app.command("search", cls=search.SearchCommand)(search.search)
 app.command("caption")(caption.caption)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)

