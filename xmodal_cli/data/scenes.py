@@ -35,15 +35,15 @@ BACKGROUNDS = ("white", "black", "grey", "striped", "dotted", "checked")
 SIZES: dict[str, tuple[str, ...]] = {"large": ("large", "big"), "small": ("small", "little", "tiny")}
 AXES = ("across", "down")
 
-_BEFORE = {  # how the first thing stands to the second
+BEFORE = {  # how the first thing stands to the second
     "across": ("to the left of", "on the left of", "left of"),
     "down": ("above", "over", "higher than"),
 }
-_AFTER = {  # and the second to the first
+AFTER = {  # and the second to the first
     "across": ("to the right of", "on the right of", "right of"),
     "down": ("below", "under", "beneath", "underneath"),
 }
-_SIDES = {"across": ("on the left", "on the right"), "down": ("at the top", "at the bottom")}
+SIDES = {"across": ("on the left", "on the right"), "down": ("at the top", "at the bottom")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def _ground(scene: Scene, random: Random) -> str:
 def _pair(scene: Scene, random: Random) -> tuple[Thing, str, Thing]:
     """The two things in either order, with the relation that holds in that order."""
     if random.random() < 0.5:
-        return scene.first, random.choice(_BEFORE[scene.axis]), scene.second
-    return scene.second, random.choice(_AFTER[scene.axis]), scene.first
+        return scene.first, random.choice(BEFORE[scene.axis]), scene.second
+    return scene.second, random.choice(AFTER[scene.axis]), scene.first
 
 
 def _is(scene: Scene, random: Random) -> str:
@@ -177,13 +177,13 @@ def _picture_of(scene: Scene, random: Random) -> str:
 
 
 def _two_shapes(scene: Scene, random: Random) -> str:
-    near, far = _SIDES[scene.axis]
+    near, far = SIDES[scene.axis]
     one, other = _noun(scene.first, random), _noun(scene.second, random)
     return f"two shapes, {_a(one)} {near} and {_a(other)} {far}"
 
 
 def _with(scene: Scene, random: Random) -> str:
-    near, far = _SIDES[scene.axis]
+    near, far = SIDES[scene.axis]
     side, thing, rest = random.choice(((near, scene.first, scene.second), (far, scene.second, scene.first)))
     return f"{_a(_noun(rest, random))} with {_a(_noun(thing, random))} {side}"
 

@@ -51,6 +51,14 @@ def make_shapes(out: Path, seed: int = 0, num_train: int = 1200, num_val: int = 
     return out
 
 
+def scenes_of_test(seed: int = 0, num_test: int = 150) -> list[Scene]:
+    """What the pictures of the test split show, in their order: the truth about sentences, which no file tells.
+
+    ``seed`` and ``num_test`` are those that the set was made with.
+    """
+    return draw_scenes(num_test, Random(f"shapes/{seed}/test"), set())
+
+
 def _check(out: Path, numbers: dict[str, int]) -> None:
     if min(numbers.values()) < 0 or not 0 < sum(numbers.values()) <= NUM_SCENES // 4:
         raise ConfigError(
