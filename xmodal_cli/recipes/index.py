@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadModel, ConfigError, DownloadError, IncompatibleFeatures, MissingData
-from xmodal_cli.recipes import models
+from xmodal_cli.recipes import models, text_encoders
 from xmodal_cli.recipes.defaults import default_model
 from xmodal_cli.retrieval import shelf
 from xmodal_cli.retrieval.index import IndexModel, is_index, read_card
 from xmodal_cli.retrieval.scan import scan
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
 from xmodal_cli.types import ImageVectors, Reporter, Silent
+
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.models import LoadedMatcher
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,20 @@ def index(
     folder, places = _target(roots, name)
     seen = scan(places)
     card = index_model(folder, model, rebuild)
+    loaded: LoadedMatcher | None = None
 
     def embed() -> ImageVectors:
+        nonlocal loaded
         from xmodal_cli.recipes.encoding import image_vectors
 
         reporter.say(f"embedding pictures with {card.name}")
-        matcher = models.load_matcher(card.source, computing.device, computing.precision)
-        check_version(card, matcher.fingerprint, folder)
-        return image_vectors(matcher)
+        loaded = models.load_matcher(card.source, computing.device, computing.precision)
+        check_version(card, loaded.fingerprint, folder)
+        return image_vectors(loaded)
 
     changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
     shelf.remember(folder)
+    text_encoders.ensure(card, reporter, loaded)
     return _report(folder, changes)
 
 

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
-from xmodal_cli.recipes import models
-from xmodal_cli.recipes.index import check_version
+from xmodal_cli.recipes import text_encoders
 from xmodal_cli.retrieval import shelf
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.query import Term, parse_terms
-from xmodal_cli.retrieval.resolve import digest_of
-from xmodal_cli.retrieval.scan import absolute
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.types import Reporter, Silent
 
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xmodal_cli.recipes.models import LoadedMatcher
+    from xmodal_cli.recipes.text_encoders import SentenceEncoder
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,9 @@ def _terms(words: Sequence[str], num_hits: int) -> tuple[Term, ...]:
 
 
 class _TermEmbedder:
-    """Gives each term its vector; the model is loaded when the first term needs it, on the CPU, which is
-    quicker for a few sentences than waking a GPU."""
+    """Gives each term its vector. Sentences go through the exported text encoder, without torch; pictures through the
+    model, which is loaded when the first one needs it, on the CPU.
+    """
 
     def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
         self._index, self._folder, self._reporter = index, folder, reporter
@@ -132,15 +131,26 @@ class _TermEmbedder:
     def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
         """(dim,) float32; words of a sentence that the model does not know are added to ``unknown_words``."""
         if term.image is None:
-            unknown_words += self._matcher.tokenizer.unknown_words(term.text)
-            vector: np.ndarray = self._matcher.embed_texts([term.text])[0]
-            return vector
+            unknown_words += self._sentences.unknown_words(term.text)
+            return self._read(term.text)
         row = self._known_row(term.image)
         return self._encode(term.image) if row is None else self._index.vectors.take(row)[0]
+
+    def _read(self, sentence: str) -> np.ndarray:
+        try:
+            vectors = self._sentences.embed_texts([sentence])
+        except BadData:  # files of the right size and time that are damaged all the same
+            self._sentences = self._made_again()
+            vectors = self._sentences.embed_texts([sentence])
+        vector: np.ndarray = vectors[0]
+        return vector
 
     def _known_row(self, image: Path) -> np.ndarray | None:
         """(1,): the row of a picture with the same bytes."""
         import numpy as np
+
+        from xmodal_cli.retrieval.resolve import digest_of
+        from xmodal_cli.retrieval.scan import absolute
 
         try:
             row = self._index.items.row_of_digest(digest_of(absolute(image)))
@@ -157,16 +167,47 @@ class _TermEmbedder:
         return vector
 
     @cached_property
+    def _sentences(self) -> SentenceEncoder:
+        made_by = self._index.card.model
+        exported = text_encoders.find(made_by.fingerprint)
+        if exported is None or not exported.is_of(made_by.source):
+            path = self._checked_model()
+            if exported is not None:
+                exported.remember(made_by.source, path)
+        if exported is None:
+            return self._made_again()
+        if exported.refused:
+            self._reporter.say(f"searching with torch: no text encoder of {made_by.name} apart: {exported.refused}")
+            return text_encoders.TorchEncoder(self._matcher)
+        return exported
+
+    def _made_again(self) -> SentenceEncoder:
+        made_by = self._index.card.model
+        self._reporter.say(f"exporting the text encoder of {made_by.name} with torch; later searches start at once")
+        return text_encoders.export(made_by, self._reporter) or text_encoders.TorchEncoder(self._matcher)
+
+    @cached_property
     def _matcher(self) -> LoadedMatcher:
+        from xmodal_cli.recipes import models
+
+        self._checked_model()
+        return models.load_matcher(self._index.card.model.source, "cpu", "fp32")
+
+    def _checked_model(self) -> Path:
+        """The file of the model that made the index. Raises MissingData, IncompatibleFeatures."""
+        from xmodal_cli.recipes import models
+        from xmodal_cli.recipes.index import check_version
+
         made_by = self._index.card.model
         try:
-            check_version(made_by, models.describe_model(made_by.source).fingerprint, self._folder)
+            found = models.describe_model(made_by.source)
         except (MissingData, UnknownName) as error:
             raise MissingData(
                 f"the model {made_by.name} that made the index {self._folder.name!r} is gone from {made_by.source}",
                 "put the file back, or index the pictures with another: xmodal index PATH --model M --rebuild",
             ) from error
-        return models.load_matcher(made_by.source, "cpu", "fp32")
+        check_version(made_by, found.fingerprint, self._folder)
+        return found.path
 
 
 def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:
