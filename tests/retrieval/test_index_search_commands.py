@@ -192,11 +192,11 @@ def test_links_on_a_terminal(toy: ToyMatcher, tmp_path: Path) -> None:
 
     from rich.console import Console
 
-    from xmodal_cli.cli.search import _linked
+    from xmodal_cli.cli.hits import linked
 
     path = str(tmp_path / os.fsdecode(b"caf\xe9 1.jpg"))
     console = Console(file=io.StringIO(), force_terminal=True, width=400)
-    console.print(_linked(path))
+    console.print(linked(path))
     text = console.file.getvalue()
     assert "\x1b]8;" in text
     assert f"file://{tmp_path}/caf%E9%201.jpg" in text

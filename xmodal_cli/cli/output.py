@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 
 def print_json(result: Any) -> None:
     """The result, and only it, on stdout. File names that are no UTF-8 come out as ``\\udcXX`` escapes."""
-    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    _write_json(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_json_line(result: Any) -> None:
+    """One of many results, on a line of its own, at once."""
+    _write_json(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    sys.stdout.flush()
+
+
+def _write_json(text: str) -> None:
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
 
 def print_line(text: str = "") -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from xmodal_cli.cli import output
+from xmodal_cli.cli import hits, output
 from xmodal_cli.cli.options import IndexName, Json
-
-if TYPE_CHECKING:
-    from rich.text import Text
-
-    from xmodal_cli.recipes.search import SearchResult
+from xmodal_cli.errors import XmodalError
 
 _MINUS = "\ue000"  # stands for the minus of a term while the options are read
 
@@ -38,7 +34,9 @@ class SearchCommand(TyperCommand):
 
 
 def search(
-    terms: Annotated[list[str], typer.Argument(metavar="TERMS...", help="Sentences and picture files, see above.")],
+    terms: Annotated[
+        list[str] | None, typer.Argument(metavar="[TERMS...]", help="Sentences and picture files, see above.")
+    ] = None,
     index: IndexName = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")] = 10,
     json: Json = False,
@@ -48,6 +46,9 @@ def search(
     A term in quotes is one sentence. +TERM asks for more of it, -TERM for less; TERM^0.5 gives it half the weight.
     A term that names a picture file searches by that picture.
 
+    Without TERMS, a terminal gets a prompt that keeps everything loaded; else each line on standard input is a query,
+    and --json answers each with one line.
+
     Examples:
 
         xmodal search "two dogs running"
@@ -55,46 +56,75 @@ def search(
         xmodal search dog +snow -person "a red ball^0.5" -k 5
 
         xmodal search beach.jpg "at night" --index family --json
+
+        xmodal search --json < sentences.txt
     """
+    if terms:
+        _search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
+    elif sys.stdin is None or not sys.stdin.isatty():
+        _search_lines(index, k, json)
+    elif json or not sys.stdout.isatty():
+        raise typer.BadParameter("give some, or sentences on standard input, one a line", param_hint="TERMS")
+    else:
+        from xmodal_cli.cli.prompt import run_prompt
+
+        run_prompt(index, k)
+
+
+def _search_once(words: list[str], index: str | None, k: int, json: bool) -> None:
     from xmodal_cli.recipes.search import search as find
 
-    result = find([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k)
+    result = find(words, index, k)
     if json:
-        _print_json(result)
+        output.print_json(hits.as_json(result))
     else:
-        _print_table(result)
-    _warn(result)
+        hits.print_hits(result)
+    hits.warn(result)
 
 
-def _print_json(result: SearchResult) -> None:
-    hits = [asdict(hit) for hit in result.hits]
-    head = {"index": result.index, "model": result.model, "query": list(result.query)}
-    tail = {"vanished": result.num_vanished, "unknown_words": list(result.unknown_words)}
-    output.print_json({**head, "hits": hits, **tail})
+def _search_lines(index: str | None, k: int, json: bool) -> None:
+    """Answer the lines of standard input; one that cannot be answered says why, and the others go on."""
+    lines = _typed_lines()
+    first = next(lines, None)
+    if first is None:
+        hint = 'give some, as in xmodal search "two dogs"; or sentences on standard input, one a line'
+        raise typer.BadParameter(hint, param_hint="TERMS")
+    from xmodal_cli.recipes.search import open_searcher
+    from xmodal_cli.retrieval.line import split_line
+
+    failed = False
+    with open_searcher(index, output.TerminalReporter()) as searcher:
+        for line in chain([first], lines):  # as they come: a program may wait for each answer
+            try:
+                result = searcher.search(split_line(line), k)
+            except XmodalError as error:
+                failed = True
+                _print_failure(line, error, json)
+                continue
+            if json:
+                output.print_json_line(hits.as_json(result))
+            else:
+                output.print_line(output.printable(line))
+                hits.print_hits(result)
+                hits.warn(result)
+    if failed:
+        raise typer.Exit(1)
 
 
-def _print_table(result: SearchResult) -> None:
-    rows = [(_linked(hit.path), f"{hit.score:.4f}") for hit in result.hits]
-    output.print_table("", ("photo", "score"), rows)
-    where = f"{len(rows)} of {result.num_items} photos in the index {result.index}"
-    output.print_line(output.printable(f"{where}, model {result.model} ({result.similarity})"))
+def _typed_lines() -> Iterator[str]:
+    """The lines of standard input that say something, as they come."""
+    if sys.stdin is None:
+        return
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a file's name need not be text
+    try:
+        yield from (line.strip() for line in sys.stdin if line.strip())
+    except OSError:  # nothing can be read from it
+        return
 
 
-def _linked(path: str) -> Text:
-    """The path, shortened where it is below the current folder; on a terminal a link to the file."""
-    from rich.text import Text
-
-    here = str(Path.cwd()) + os.sep
-    shown = output.printable(path.removeprefix(here))
-    return Text(shown, style=f"link {Path(path).as_uri()}")
-
-
-def _warn(result: SearchResult) -> None:
-    if result.unknown_words:
-        words = ", ".join(result.unknown_words)
-        output.TerminalReporter().warn(f"the model {result.model} was not taught these words: {words}")
-    if result.num_vanished:
-        output.TerminalReporter().warn(
-            f"{result.num_vanished} photos are not there any more and were left out; "
-            f"`xmodal index --index {result.index}` brings the index up to date"
-        )
+def _print_failure(line: str, error: XmodalError, json: bool) -> None:
+    if json:
+        output.print_json_line({"query": [line], "error": error.message, "hint": error.hint})
+    else:
+        output.TerminalReporter().say(f"error: {error.message} (in: {output.printable(line)})\nhint: {error.hint}")

@@ -1,0 +1,70 @@
+"""Stands in for ``recipes.search``: two indexes of photos named by what is on them. As a program: search on them."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import termios
+from pathlib import Path
+
+from xmodal_cli.errors import UnknownName
+from xmodal_cli.recipes import search as recipe
+from xmodal_cli.recipes.search import Hit, SearchResult
+from xmodal_cli.retrieval.query import parse_terms
+
+INDEXES = {"colours": ("red", "green", "blue"), "animals": ("dog", "cat")}
+
+
+class FakeSearcher:
+    """A Searcher whose hits are the photos that a query names, then the others."""
+
+    def __init__(self, name, folder):
+        self.index_name, self.model, self.folder = name, "toy", folder
+        self.asked, self.closed = [], False
+
+    def __len__(self):
+        return len(INDEXES[self.index_name])
+
+    def search(self, words, num_hits=10):
+        assert not self.closed
+        parse_terms(words)
+        self.asked.append((tuple(words), num_hits))
+        text = " ".join(words)
+        if "bug" in text:
+            raise ZeroDivisionError("by nothing")
+        names = sorted(INDEXES[self.index_name], key=lambda name: name not in text)[:num_hits]
+        hits = tuple(Hit(n, str(self.folder / f"{name}.jpg"), 1 / n) for n, name in enumerate(names, 1))
+        unknown = ("mauve",) if "mauve" in text else ()
+        return SearchResult(self.index_name, "toy", "cosine", tuple(words), hits, len(self), 0, unknown)
+
+    def close(self):
+        self.closed = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def fake_open(folder, opened):
+    """An ``open_searcher``; what it opens is added to ``opened``."""
+
+    def open_searcher(name=None, reporter=None):
+        if name is not None and name not in INDEXES:
+            raise UnknownName.of("index", name, INDEXES)
+        opened.append(FakeSearcher(name or "colours", folder))
+        return opened[-1]
+
+    return open_searcher
+
+
+if __name__ == "__main__":
+    from xmodal_cli.__main__ import main
+
+    if sys.stdin.isatty():
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is for this process
+    recipe.open_searcher = fake_open(Path(sys.argv[1]), [])
+    code = main(["search", *sys.argv[2:]])
+    print("heavy:", [m for m in ("torch", "transformers", "open_clip", "torchvision") if m in sys.modules])
+    sys.exit(code)

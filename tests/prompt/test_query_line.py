@@ -1,0 +1,78 @@
+"""One line, typed without a shell, into terms."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.retrieval.line import split_line
+
+
+@pytest.mark.parametrize(
+    ("line", "terms"),
+    [
+        ("", ()),
+        ("  \t ", ()),
+        ("dog", ("dog",)),
+        ("two dogs running", ("two dogs running",)),
+        ("  two   dogs ", ("two dogs",)),
+        ("dog +snow -person", ("dog", "+snow", "-person")),
+        ("two dogs -person on the beach", ("two dogs", "-person", "on the beach")),
+        ('"two dogs" "a cat"', ("two dogs", "a cat")),
+        ("'two dogs' cat", ("two dogs", "cat")),
+        ('dog -"a person" run', ("dog", "-a person", "run")),
+        ("+'deep snow'", ("+deep snow",)),
+        ('"a red ball"^0.5 dog', ("a red ball^0.5", "dog")),
+        ("a red ball^0.5 dog", ("a red ball^0.5", "dog")),
+        ("-ball^2", ("-ball^2",)),
+        ("holiday.jpg at night", ("holiday.jpg", "at night")),
+        ("at night like holiday.JPG^0.5", ("at night like", "holiday.JPG^0.5")),
+        ("a^2.jpg dog", ("a^2.jpg", "dog")),
+        (r"my\ dog.jpg snow", ("my dog.jpg", "snow")),
+        ('"my dog.jpg" snow', ("my dog.jpg", "snow")),
+        ("the dog's ball", ("the dog's ball",)),
+        ("the dogs' ball isn't 'red'", ("the dogs' ball isn't", "red")),
+        ("rock 'n roll", ("rock 'n roll",)),
+        ('"+-5 degrees"', ("+-5 degrees",)),
+        (r'"say \"hello\""', ('say "hello"',)),
+        (r"C:\dogs\new.jpg run", (r"C:\dogs\new.jpg", "run")),
+        ("t-shirt well-known", ("t-shirt well-known",)),
+        ("+ snow", ("+", "snow")),
+        ('""', ("",)),
+        ("\N{SNOWMAN} dog", ("\N{SNOWMAN} dog",)),
+    ],
+)
+def test_lines(line, terms):
+    assert split_line(line) == terms
+
+
+def test_a_path_that_is_a_file_is_a_term_whatever_its_name(tmp_path):
+    (tmp_path / "photo").write_bytes(b"x")
+    assert split_line(f"like {tmp_path}/photo at night") == ("like", f"{tmp_path}/photo", "at night")
+    assert split_line("black/white dog") == ("black/white dog",)
+
+
+@pytest.mark.parametrize("line", ['"two dogs', 'dog -"cat', '"'])
+def test_a_quotation_mark_that_is_not_closed(line):
+    with pytest.raises(ConfigError, match="not closed"):
+        split_line(line)
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\\\"'^/"), min_size=1)))
+def test_in_double_quotes_it_splits_as_a_shell_does(words):
+    line = " ".join(f'"{word}"' for word in words)
+    assert list(split_line(line)) == shlex.split(line) == words
+
+
+@given(st.text())
+def test_any_line_gives_terms_or_one_sentence_of_complaint(line):
+    try:
+        terms = split_line(line)
+    except ConfigError:
+        return
+    assert all(isinstance(term, str) for term in terms)
+    assert bool(terms) == bool(line.strip())

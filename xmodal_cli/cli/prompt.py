@@ -1,0 +1,181 @@
+"""The prompt of ``xmodal search``: index and model stay loaded, each line is a query or a ``:command``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.cli import hits, output
+from xmodal_cli.cli.history import open_history
+from xmodal_cli.cli.viewer import show
+from xmodal_cli.errors import ConfigError, UnknownName, XmodalError
+
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.search import Searcher, SearchResult
+
+SIGN = "search> "
+COMMANDS = ("open", "k", "index", "help", "quit")
+HELP = """\
+two dogs running            photos of that; words that follow each other are one sentence
+dog +snow -person           more of one thing, less of another
+"a red ball"^0.5 dog        a term in quotes, at half the weight
+holiday.jpg at night        photos like this one, at night
+
+:open 3                     show the third photo
+:k 20                       show 20 photos an answer
+:index NAME                 search another index; without NAME, list them
+:help                       this
+:quit, Ctrl-D               leave"""
+
+
+def run_prompt(index: str | None, num_hits: int) -> None:
+    """Read and answer lines until the end of input or ``:quit``. Raises what opening the index raises."""
+    with contextlib.closing(Prompt(index, num_hits)) as prompt, contextlib.closing(open_history()) as history:
+        prompt.greet()
+        while True:
+            try:
+                line = input(SIGN).strip()
+            except KeyboardInterrupt:  # the line is dropped, the prompt stays
+                print()
+                continue
+            except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
+                print()
+                return
+            history.add(line)
+            if not prompt.take(line):
+                return
+
+
+def parse_command(line: str) -> tuple[str, str]:
+    """``:open 3`` -> ("open", "3"); a command may be shortened. Raises UnknownName."""
+    word, _, argument = line.removeprefix(":").strip().partition(" ")
+    matching = [name for name in COMMANDS if name.startswith(word)]
+    if not word or len(matching) != 1:
+        raise UnknownName.of("command", f":{word}", [f":{name}" for name in COMMANDS])
+    return matching[0], argument.strip()
+
+
+class Prompt:
+    """What a line does. ``take`` never raises for what is typed: whatever goes wrong is two lines, as everywhere."""
+
+    def __init__(self, index: str | None, num_hits: int) -> None:
+        if num_hits < 1:
+            raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
+        self._num_hits = num_hits
+        self._last: SearchResult | None = None
+        self._viewers: list[subprocess.Popen[bytes]] = []
+        self._searcher = _open(index)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._searcher.close()
+
+    def greet(self) -> None:
+        """Say what is searched."""
+        found = self._searcher
+        text = f"{len(found):,} photos in the index {found.index_name}, model {found.model}; :help for help"
+        output.print_line(output.printable(text))
+
+    def take(self, line: str) -> bool:
+        """Do what ``line`` says; False when it is to leave."""
+        try:
+            if line.startswith(":"):
+                return self._command(*parse_command(line))
+            self._ask(line)
+        except KeyboardInterrupt:
+            _complain("interrupted", "")
+        except XmodalError as error:
+            _complain(error.message, error.hint)
+        except Exception as error:  # a bug must not cost the session
+            if os.environ.get("XMODAL_DEBUG", "") not in ("", "0"):
+                traceback.print_exc()
+            _complain(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+        return True
+
+    def _command(self, name: str, argument: str) -> bool:
+        if name == "quit":
+            return False
+        if name == "help":
+            output.print_line(HELP)
+        elif name == "open":
+            self._open_photo(argument)
+        elif name == "k":
+            self._set_num_hits(argument)
+        elif argument:
+            self._change_index(argument)
+        else:
+            self._list_indexes()
+        return True
+
+    def _ask(self, line: str) -> None:
+        from xmodal_cli.retrieval.line import split_line
+
+        if words := split_line(line):
+            self._answer(words)
+
+    def _answer(self, words: Sequence[str]) -> None:
+        start = time.perf_counter()
+        self._last = self._searcher.search(words, self._num_hits)
+        hits.print_hits(self._last, time.perf_counter() - start)
+        hits.warn(self._last)
+
+    def _open_photo(self, argument: str) -> None:
+        found = self._last.hits if self._last is not None else ()
+        if not found:
+            raise ConfigError("there is no answer yet to open a photo of", "ask for something first")
+        rank = _number(argument or "1", ":open 3")
+        if rank > len(found):
+            raise ConfigError(f"the last answer has {len(found)} photos, not {rank}", ":k 20 asks for more")
+        self._viewers = [viewer for viewer in self._viewers if viewer.poll() is None]
+        if (viewer := show(Path(found[rank - 1].path))) is not None:
+            self._viewers.append(viewer)
+
+    def _set_num_hits(self, argument: str) -> None:
+        if not argument:
+            output.print_line(f"{self._num_hits} photos an answer")
+            return
+        self._num_hits = _number(argument, ":k 20")
+        if self._last is not None:  # who wants more wants more of this
+            self._answer(self._last.query)
+
+    def _change_index(self, name: str) -> None:
+        other = _open(name)
+        self._searcher.close()
+        self._searcher, self._last = other, None
+        self.greet()
+
+    def _list_indexes(self) -> None:
+        from xmodal_cli.retrieval.shelf import names
+
+        for name in names():
+            output.print_line(output.printable(f"{'*' if name == self._searcher.index_name else ' '} {name}"))
+
+
+def _open(index: str | None) -> Searcher:
+    """The index, with its model loaded, so that the first answer is as quick as the others."""
+    from xmodal_cli.recipes.search import open_searcher
+
+    searcher = open_searcher(index, output.TerminalReporter())
+    with contextlib.suppress(XmodalError):  # the first sentence will say what is wrong; pictures may do without
+        searcher.search(["a photo"], 1)
+    return searcher
+
+
+def _number(argument: str, example: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", argument):
+        raise ConfigError(f"{argument!r} is no number of photos", f"for example: {example}")
+    return int(argument)
+
+
+def _complain(message: str, hint: str) -> None:
+    print(output.printable(f"error: {message}"), file=sys.stderr)
+    if hint:
+        print(output.printable(f"hint: {hint}"), file=sys.stderr)
