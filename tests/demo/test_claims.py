@@ -87,6 +87,7 @@ def test_all_that_can_be_said_is_true_and_what_is_said_of_others_only_where_it_c
         ("", False),
         ("A red circle with a blue star on a striped background.", True),  # no pattern of the set's
         ("a red disc is left of a tiny blue five-pointed star", True),
+        ("a tiny blue five pointed star with a red disc on the left", True),  # as captioners write it
         ("a red disc is left of a tiny blue", False),
         ("a blue star is left of a red circle", False),
         ("a red circle above a blue star", False),

@@ -19,7 +19,7 @@ _FILLING = (
 
 def is_true(sentence: str, scene: Scene) -> bool:
     """Whether all that ``sentence`` says holds of ``scene``."""
-    text = sentence.lower().replace(",", " ").strip().removesuffix(".")
+    text = sentence.lower().replace(",", " ").replace("-", " ").strip().removesuffix(".")  # captioners write no marks
     pieces = list(_PIECE.finditer(text))
     if _PIECE.sub("", text).strip() or not pieces or pieces[-1].lastgroup in ("relation", "filling"):
         return False
@@ -51,9 +51,13 @@ def _meant(noun: re.Match[str], scene: Scene) -> Thing | None:
     """The thing of the scene that has the shape, the colour and, where it is named, the size."""
     for thing in (scene.first, scene.second):
         size_fits = noun["size"] is None or noun["size"] in SIZES[thing.size]
-        if size_fits and noun["colour"] == thing.colour and noun["shape"] in SHAPES[thing.shape]:
+        if size_fits and noun["colour"] == thing.colour and noun["shape"] in _words(thing.shape):
             return thing
     return None
+
+
+def _words(shape: str) -> list[str]:
+    return [word.replace("-", " ") for word in SHAPES[shape]]
 
 
 def _any(words: Iterable[str]) -> str:
@@ -65,8 +69,9 @@ def _all(table: dict[str, tuple[str, ...]]) -> str:
     return _any(word for words in table.values() for word in words)
 
 
+_SHAPES = [word for shape in SHAPES for word in _words(shape)]
 _PIECE = re.compile(
-    rf"(?<!\w)(?:(?P<noun>(?:(?P<size>{_all(SIZES)}) )?(?P<colour>{_any(COLOURS)}) (?P<shape>{_all(SHAPES)}))"
+    rf"(?<!\w)(?:(?P<noun>(?:(?P<size>{_all(SIZES)}) )?(?P<colour>{_any(COLOURS)}) (?P<shape>{_any(_SHAPES)}))"
     rf"|(?P<relation>{_all(BEFORE)}|{_all(AFTER)})|(?P<side>{_all(SIDES)})"
     rf"|(?P<ground>(?:{_any(BACKGROUNDS)}) (?:background|backdrop))|(?P<count>two shapes)"
     rf"|(?P<filling>{_any(_FILLING)}))(?!\w)"

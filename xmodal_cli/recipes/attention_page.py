@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -113,9 +114,8 @@ def square_maps(attention: Tensor, views: int = 1) -> np.ndarray:
 
 def draw_maps(picture: Image.Image, words: list[str], maps: np.ndarray) -> Image.Image:
     """The photo, then once for each word with its map (words, side, side) over it: light and warm where it looked."""
-    scale = TILE / max(picture.size)
-    photo = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-    tiles = [("", photo), *((word, _warmed(photo, weights)) for word, weights in zip(words, maps, strict=False))]
+    photo = _tile(picture)
+    tiles = [("", photo), *zip(words, draw_tiles(picture, maps), strict=False)]
     columns, rows = min(COLUMNS, len(tiles)), math.ceil(len(tiles) / COLUMNS)
     width, height = max(photo.width, TILE // 2), photo.height + LINE
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), PAPER)
@@ -126,6 +126,17 @@ def draw_maps(picture: Image.Image, words: list[str], maps: np.ndarray) -> Image
         sheet.paste(tile, (left, top))
         canvas.text((left, top + photo.height + 3), fitting(word, font, width), fill=INK, font=font)
     return sheet
+
+
+def draw_tiles(picture: Image.Image, maps: np.ndarray) -> Iterator[Image.Image]:
+    """The photo, small, once under each map of (words, side, side)."""
+    photo = _tile(picture)
+    return (_warmed(photo, weights) for weights in maps)
+
+
+def _tile(picture: Image.Image) -> Image.Image:
+    scale = TILE / max(picture.size)
+    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
 
 
 def _warmed(photo: Image.Image, weights: np.ndarray) -> Image.Image:

@@ -1,66 +1,156 @@
-"""The whole road on the generated sample set: pictures, features, training, evaluation, index, search, results."""
+"""The whole road on the generated sample set, and then the models that are shipped on somebody's own photos.
+
+What an earlier demo finished is not done again: features are kept, trainings go on where they stopped.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import itertools
+import json
+import time
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli import paths
-from xmodal_cli.config import load_config
+from xmodal_cli.config import Config, from_dict, load_config, to_dict
 from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.errors import XmodalError
+from xmodal_cli.paths import write_bytes
 from xmodal_cli.recipes.contact_sheet import Row, draw_contact_sheet
+from xmodal_cli.recipes.demo_captions import caption_test
+from xmodal_cli.recipes.demo_page import draw_page
+from xmodal_cli.recipes.demo_parts import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, Search
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.index import index
+from xmodal_cli.recipes.own_photos import find_own_photos, look_at_photos
 from xmodal_cli.recipes.search import search
 from xmodal_cli.recipes.train import run_folder, train_model
-from xmodal_cli.types import Example, Reporter, Silent
+from xmodal_cli.types import Example, ImageTextDataset, Reporter, Silent
 
-DATA, PRESET, INDEX = "shapes", "demo", "demo"
+DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"
 NUM_QUERIES, NUM_PHOTOS = 3, 5
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo made: the run, the test figures, the searches and the picture of them."""
+def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoResult:
+    """Run every step, with ``folder`` also those on the photos below it.
 
-    run: Path
-    model: str
-    test: dict[str, Any]
-    index: dict[str, Any]
-    searches: list[dict[str, Any]]
-    picture: Path
-
-
-def demo(reporter: Reporter | None = None) -> DemoResult:
-    """Run every step; what an earlier demo finished is not done again. Raises StorageError when the disk is full."""
+    Raises MissingData, before anything is done, where ``folder`` holds no pictures; StorageError when the disk is full;
+    KeyboardInterrupt, with all that is finished kept.
+    """
     reporter = reporter or Silent()
-    reporter.say("1/5  the sample set: coloured shapes, five captions each")
-    test = load_dataset(DATA).select("test")
-    reporter.say("2/5  features and training: a small image-text matcher")
-    config = load_config(PRESET)
-    run = run_folder(config, DATA)
-    train_model(config, DATA, resume=True, reporter=reporter)
-    reporter.say("3/5  evaluation on the test pictures")
-    (figures,) = evaluate([str(run)], DATA, "test", reporter=reporter)
-    reporter.say("4/5  an index of the test pictures")
+    photos = find_own_photos(folder) if folder is not None else None
+    steps = _Steps(reporter, 6 if photos is None else 8)
+    with steps("the sample set"):
+        test = load_dataset(DATA).select("test")
+    with steps("features and a matcher"):
+        run = _train(MATCHER, reporter)
+    with steps("a captioner"):
+        captioner_run = _train(CAPTIONER, reporter)
+    with steps("evaluation on the test pictures"):
+        (figures,) = evaluate([str(run)], DATA, "test", reporter=reporter)
+    chosen = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
+    with steps("an index and three searches"):
+        matcher = _search_part(run, figures, test, chosen, reporter)
+    with steps("captions"):
+        captioner = caption_test(captioner_run, DATA, chosen, reporter)
+    own = look_at_photos(photos, steps, reporter) if photos is not None else None
+    return _tell(matcher, captioner, own, steps.seconds, test)
+
+
+class _Steps:
+    """Says which step begins, and keeps the seconds of each."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter, self._total = reporter, total
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._reporter.say(f"{len(self.seconds) + 1}/{self._total}  {name}")
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+# ---------------------------------------------------------------------------- trainings
+
+
+def _train(preset: str, reporter: Reporter) -> Path:
+    """The run of a preset on the sample set, finished. Raises KeyboardInterrupt when it was stopped."""
+    config = load_config(preset)
+    run = _run_of(config)
+    if _is_finished(run, config):
+        reporter.say(f"{run} is trained already")
+    elif train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
+        raise KeyboardInterrupt
+    return run
+
+
+def _run_of(config: Config) -> Path:
+    """The first folder, ``demo-shapes`` or numbered, in which no training with other settings stands."""
+    first = run_folder(config, DATA)
+    numbered = (first if n == 1 else first.with_name(f"{first.name}-{n}") for n in itertools.count(1))
+    return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == to_dict(config))
+
+
+def _settings(run: Path) -> dict[str, object] | None:
+    try:
+        return to_dict(from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))))
+    except (OSError, ValueError, XmodalError):  # of another version of xmodal, or damaged
+        return None
+
+
+def _is_finished(run: Path, config: Config) -> bool:
+    try:
+        epochs = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(epochs == config.training.epochs)
+
+
+# ---------------------------------------------------------------------------- what comes of them
+
+
+def _search_part(
+    run: Path, figures: dict[str, object], test: ImageTextDataset, chosen: list[Example], reporter: Reporter
+) -> MatcherPart:
     files = [example.path for example in test.examples if example.path is not None]
     indexed = index(files, INDEX, str(run), reporter=reporter)
-    reporter.say("5/5  three searches")
-    chosen = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
-    searches = [_search(example) for example in chosen]
-    picture = draw_contact_sheet([_row(found) for found in searches], paths.home() / "demo" / "results.png")
-    return DemoResult(run, run.name, figures, indexed, searches, picture)
+    return MatcherPart(run, figures, indexed, [_search(example) for example in chosen])
 
 
-def _search(example: Example) -> dict[str, Any]:
+def _search(example: Example) -> Search:
     """Look for an example by its first caption."""
-    found = search([example.captions[0].rstrip(".")], INDEX, NUM_PHOTOS)
-    hits = [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in found.hits]
-    return {"query": found.query[0], "right": str(example.path), "hits": hits}
+    query = example.captions[0].rstrip(".")
+    hits = search([query], INDEX, NUM_PHOTOS).hits
+    return Search(query, [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in hits], example.path)
 
 
-def _row(found: dict[str, Any]) -> Row:
-    photos = [Path(hit["path"]) for hit in found["hits"]]
-    right = Path(found["right"])
-    return Row(found["query"], photos, frozenset(p for p in photos if p.exists() and p.samefile(right)))
+def _tell(
+    matcher: MatcherPart,
+    captioner: CaptionerPart,
+    own: OwnPhotos | None,
+    seconds: dict[str, float],
+    test: ImageTextDataset,
+) -> DemoResult:
+    """Draw the contact sheet and the page."""
+    place = paths.home() / "demo"
+    picture = draw_contact_sheet([_row(found) for found in matcher.searches], place / "results.png")
+    page = place / "index.html"
+    result = DemoResult(matcher, captioner, own, dict(seconds), _next_commands(own), picture, page)
+    write_bytes(page, draw_page(result, test.examples[1::7]))
+    return result
+
+
+def _row(found: Search) -> Row:
+    photos = [Path(hit["path"]) for hit in found.hits]
+    return Row(found.query, photos, frozenset(photos[found.rank - 1 : found.rank] if found.rank else ()))
+
+
+def _next_commands(own: OwnPhotos | None) -> list[str]:
+    if own is None:
+        return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
+    name = own.index["index"]
+    return [f'xmodal search "two dogs" --index {name}', f"xmodal index {own.folder}", f"xmodal caption {own.folder}"]
