@@ -11,7 +11,6 @@ app = typer.Typer(
     help="Pictures and words: train matchers, evaluate them as the papers do, search photos with a sentence.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
