@@ -89,7 +89,9 @@ def test_the_shell_completes_and_loads_nothing_heavy(line: str, offered: list[st
 
 def test_reading_options_does_not_load_pydantic() -> None:
     """Typer 0.29 does, for a tenth of a second in every command; that is why the version is held below it."""
-    code = "import sys; from xmodal_cli.__main__ import main; main(['search', '-h']); sys.exit('pydantic' in sys.modules)"
+    code = (
+        "import sys; from xmodal_cli.__main__ import main; main(['search', '-h']); sys.exit('pydantic' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=False).returncode == 0
 
 
