@@ -5,7 +5,7 @@ Shapes are written in words: ``(images, captions)`` is a matrix with a row per i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -137,7 +137,10 @@ class ImageBackbone(Protocol):
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(pictures, 3, height, width) uint8 -> (pictures, dim) or (pictures, cells, dim), any float type."""
+        """(pictures, 3, height, width) uint8 -> (pictures, dim) or (pictures, cells, dim), any float type.
+
+        On a CPU it is called from several threads at once.
+        """
         ...
 
 
@@ -385,5 +388,6 @@ class Silent:
 
 # what opens a picture: path -> PIL RGB image, or raises BadData
 ImageOpener = Callable[[Path], Any]
-# what turns files into vectors, in order: (path, vector (embed_dim,) float32 or the reason it could not be read)
-ImageVectors = Callable[[Sequence[Path]], Iterator[tuple[Path, "np.ndarray | str"]]]
+# what turns files, taken as they are needed, into vectors, in order:
+# (path, vector (embed_dim,) float32 or the reason it could not be read)
+ImageVectors = Callable[[Iterable[Path]], Iterator[tuple[Path, "np.ndarray | str"]]]

@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 
 from xmodal_cli.data.images import open_image
-from xmodal_cli.features.extraction import NOT_FINITE, default_batch_size, encode_files
+from xmodal_cli.features.extraction import (
+    MAX_WORKERS,
+    NOT_FINITE,
+    _core_by_core,
+    _decoded_ahead,
+    default_batch_size,
+    encode_files,
+)
 
 
 def extract(paths, backbone, batch_size=None, opener=open_image):
@@ -67,9 +74,53 @@ def test_no_more_than_three_batches_are_in_memory(pictures, colour):
         return open_image(path)
 
     many = [pictures[0]] * 60
+    ahead = 2 + min(torch.get_num_threads(), MAX_WORKERS)  # batches: one for each core, one done, one being taken
     for done, _ in enumerate(encode_files(many, colour(), counting, "cpu", torch.float32, 4)):
-        assert opened <= done + 3 * 4
+        assert opened <= done + ahead * 4
     assert opened == 60
+
+
+@pytest.mark.parametrize("way", [_core_by_core, _decoded_ahead])
+def test_both_ways_give_the_same_and_leave_the_number_of_threads(pictures, colour, way):
+    before = torch.get_num_threads()
+    backbone = colour(crops=2)
+    backbone.to("cpu", torch.float32)
+    batches = iter([pictures[:5], pictures[5:8], pictures[8:]])
+    results = list(way(batches, backbone, open_image, lambda features: features[:, ::-1]))
+    assert [path for path, _ in results] == pictures
+    for number, (path, vector) in enumerate(results):
+        if number in (3, 7):
+            assert isinstance(vector, str) and path.name in vector
+        else:
+            np.testing.assert_allclose(vector, expected(path)[::-1], atol=1e-6)
+    assert torch.get_num_threads() == before
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_each_core_carries_its_own_batch(pictures, colour, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    together = threading.Barrier(3, timeout=20)  # breaks unless three batches are computed at the same time
+
+    class Meeting(colour):
+        def encode(self, pixels):
+            together.wait()
+            return super().encode(pixels)
+
+    assert len(extract([pictures[0]] * 6, Meeting(), 1)) == 6
+
+
+def test_paths_are_taken_as_they_are_needed(pictures, colour):
+    taken = []
+
+    def coming():
+        for _ in range(100):
+            taken.append(None)
+            yield pictures[0]
+
+    stream = encode_files(coming(), colour(), open_image, "cpu", torch.float32, 2)
+    next(stream)
+    assert len(taken) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
+    stream.close()
 
 
 def test_closing_the_stream_early_stops_the_decoding(pictures, colour):
@@ -82,7 +133,7 @@ def test_closing_the_stream_early_stops_the_decoding(pictures, colour):
     stream = encode_files([pictures[0]] * 100, colour(), counting, "cpu", torch.float32, 2)
     next(stream)
     stream.close()
-    assert len(opened) <= 6
+    assert len(opened) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
@@ -103,5 +154,5 @@ def test_an_error_that_is_no_bad_picture_is_raised(pictures, colour):
 
 
 def test_more_crops_make_smaller_batches():
-    assert default_batch_size("cpu") == 16 and default_batch_size("cuda") == 256
+    assert default_batch_size("cpu") == 8 and default_batch_size("cuda") == 256
     assert default_batch_size("cpu", 10) == 1

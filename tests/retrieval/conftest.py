@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,20 @@ class FakeEmbedder:
     """types.ImageVectors: bytes -> a unit vector; ``bad`` bytes are refused; ``seen`` keeps calls."""
 
     def __init__(self, order: bool = False) -> None:
-        self.order, self.seen = order, list[Path]()
+        self.order, self.seen, self.num_calls = order, list[Path](), 0
         self.stop_after: int | None = None
+        self.meanwhile: Callable[[Path], object] = lambda path: None  # called before a picture is opened
 
-    def __call__(self, paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        self.num_calls += 1
         for path in paths:
             if self.stop_after is not None and len(self.seen) >= self.stop_after:
                 raise KeyboardInterrupt
             self.seen.append(path)
+            self.meanwhile(path)
+            if not path.is_file():
+                yield path, "there is no such file"
+                continue
             content = path.read_bytes()
             yield path, "it is not a picture" if content.startswith(b"bad") else self.vector(content)
 

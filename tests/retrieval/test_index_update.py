@@ -14,6 +14,8 @@ import pytest
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData, StorageError, UnknownName
 from xmodal_cli.retrieval import resolve, swap
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, read_card
+from xmodal_cli.retrieval.scan import scan
+from xmodal_cli.retrieval.update import IndexRequest, update_index
 
 if TYPE_CHECKING:
     from conftest import Shelf
@@ -184,8 +186,7 @@ def test_a_vector_of_the_wrong_length_is_a_clear_error(shelf: Shelf, monkeypatch
         shelf.update()
 
 
-def test_a_killed_run_is_taken_up_where_it_stopped(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "CHUNK", 4)
+def test_a_killed_run_is_taken_up_where_it_stopped(shelf: Shelf) -> None:
     shelf.fill(10)
     shelf.update()
     for i in range(10, 20):
@@ -281,9 +282,65 @@ def test_files_that_vanish_on_the_way_are_passed_over(shelf: Shelf, monkeypatch:
         return whole(content)
 
     monkeypatch.setattr(shelf.embedder, "vector", delete_next)
-    monkeypatch.setattr(resolve, "CHUNK", 1)
+    monkeypatch.setattr(resolve, "AHEAD", 1)
     changes = shelf.update()
     assert (changes.card.num_items, changes.unreadable) == (2, ())
+
+
+def test_files_that_vanish_between_reading_and_decoding_are_passed_over(shelf: Shelf) -> None:
+    shelf.fill(3)
+    shelf.embedder.meanwhile = lambda path: path.unlink() if path.name == "001.jpg" else None
+    changes = shelf.update()
+    assert (changes.card.num_items, changes.unreadable) == (2, ())
+    shelf.check()
+
+
+def test_a_photo_that_is_replaced_while_it_is_read_waits_for_the_next_run(shelf: Shelf) -> None:
+    """Its digest is of the old bytes, its vector of the new ones: kept, they would never be put right."""
+    shelf.fill(3)
+    shelf.embedder.meanwhile = lambda path: path.write_bytes(b"other bytes") if path.name == "001.jpg" else None
+    changes = shelf.update()
+    assert [(Path(u.path).name, u.reason) for u in changes.unreadable] == [
+        ("001.jpg", "it changed while it was being read; index it again")
+    ]
+    assert set(shelf.contents()) == {"000.jpg", "002.jpg"}
+    shelf.embedder.meanwhile = lambda path: None
+    again = shelf.update()
+    assert _counts(again) == {"added": 1, "unchanged": 2}
+    shelf.check()
+
+
+def test_a_photo_that_changed_after_the_listing_is_held_as_it_is_now(shelf: Shelf) -> None:
+    shelf.fill(2)
+    request = IndexRequest(scan([shelf.photos]), shelf.model)
+    shelf.add("001.jpg", b"changed since")
+    update_index(shelf.index_folder, request, lambda: shelf.embedder)
+    shelf.check()
+    shelf.embedder.seen.clear()
+    assert _counts(shelf.update()) == {"unchanged": 2}
+    assert shelf.embedder.seen == []
+
+
+def test_one_new_photo_costs_one_photo(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.fill(40)
+    shelf.update()
+    shelf.add("020a.jpg")
+    read = list[str]()
+    whole = resolve._try_read
+    monkeypatch.setattr(resolve, "_try_read", lambda file: read.append(Path(file.path).name) or whole(file))
+    shelf.embedder.seen.clear()
+    assert _counts(shelf.update()) == {"added": 1, "unchanged": 40}
+    assert read == [p.name for p in shelf.embedder.seen] == ["020a.jpg"]
+    shelf.check()
+
+
+def test_the_files_are_embedded_in_one_stream(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "AHEAD", 3)
+    monkeypatch.setattr(resolve, "FLUSH", 2)
+    shelf.fill(20)
+    assert shelf.update().num_computed == 20
+    assert shelf.embedder.num_calls == 1
+    shelf.check()
 
 
 def test_folders_that_cannot_be_read_keep_their_pictures(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,19 @@
-"""Pictures in files to features, in order: decoding in threads beside the forward pass, memory bounded.
+"""Pictures in files to features, in order: decoding beside the forward pass, memory bounded.
 
-Knows nothing of datasets and stores. Pillow frees the interpreter lock while it decodes and resizes,
-and torch while it computes, so threads are enough and pictures are never copied between processes.
+Knows nothing of datasets and stores. Pillow frees the interpreter lock while it decodes, and torch while it
+resizes and computes, so threads are enough and pictures are never copied between processes.
+
+On a CPU each core carries its own small batches all the way from file to features: cores that share one batch wait
+for each other after every layer, and for whichever of them is decoding. On a GPU the cores decode ahead of it.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NOT_FINITE = "its features are not finite numbers in this precision; try --precision fp32"
+MAX_WORKERS = 8  # batches on their way on a CPU, 0.1 to 0.3 GB each; more cores than that share them
+
+Embed = Callable[[np.ndarray], np.ndarray]  # (pictures, ...) features -> (pictures, embed_dim) float32
+Answer = tuple[Path, np.ndarray | str]
 
 
 def encode_files(
@@ -33,37 +41,92 @@ def encode_files(
     device: str,
     dtype: torch.dtype,
     batch_size: int | None = None,
-) -> Iterator[tuple[Path, np.ndarray | str]]:
+    embed: Embed | None = None,
+) -> Iterator[Answer]:
     """Yield (path, features) for each of ``paths`` in order, or (path, the reason it could not be read).
 
-    Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them. ``batch_size``
-    counts pictures; by default it suits the device. At most three batches of pictures are in memory.
+    Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them; or what
+    ``embed`` makes of them. ``batch_size`` counts pictures; by default it suits the device. ``paths`` are taken as they
+    are needed. In memory are at most three batches of pictures on a GPU, on a CPU one for each core and one of answers.
     """
-    batch_size = batch_size or default_batch_size(device, backbone.meta.crops)
+    batches = _batches(paths, batch_size or default_batch_size(device, backbone.meta.crops))
     backbone.to(device, dtype)
-    waiting = iter(paths)
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16), thread_name_prefix="decode") as pool:
-        queue: deque[tuple[Path, Future[Tensor | str]]] = deque()
-
-        def refill() -> None:
-            for path in islice(waiting, 2 * batch_size - len(queue)):
-                queue.append((path, pool.submit(_pixels, path, backbone, opener)))
-
-        try:
-            refill()
-            while queue:
-                batch = [queue.popleft() for _ in range(min(batch_size, len(queue)))]
-                refill()
-                decoded = [(path, future.result()) for path, future in batch]
-                yield from _encode(decoded, backbone)
-        finally:
-            for _, future in queue:
-                future.cancel()
+    if device == "cpu":
+        yield from _core_by_core(batches, backbone, opener, embed)
+    else:
+        yield from _decoded_ahead(batches, backbone, opener, embed)
 
 
 def default_batch_size(device: str, crops: int = 1) -> int:
     """Pictures in one forward pass: few on a CPU, whose caches they should fit, many on a GPU."""
-    return max(1, (16 if device == "cpu" else 256) // crops)
+    return max(1, (8 if device == "cpu" else 256) // crops)
+
+
+def _core_by_core(
+    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
+) -> Iterator[Answer]:
+    threads = torch.get_num_threads()
+    workers = min(threads, MAX_WORKERS)
+
+    def carry(batch: list[Path]) -> list[Answer]:
+        return _encode([(path, _pixels(path, backbone, opener)) for path in batch], backbone, embed)
+
+    try:
+        with _pool(workers, threads // workers) as pool:
+            for answers in _ahead(pool, carry, batches, workers + 1):
+                yield from answers
+    finally:
+        torch.set_num_threads(threads)  # torch keeps the workers' number for threads to come
+
+
+def _decoded_ahead(
+    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
+) -> Iterator[Answer]:
+    decode = partial(_pixels, backbone=backbone, opener=opener)
+    threads = torch.get_num_threads()
+    try:
+        with _pool(min(os.cpu_count() or 1, 16), 1) as pool:
+
+            def submit(batch: list[Path]) -> list[tuple[Path, Future[Tensor | str]]]:
+                return [(path, pool.submit(decode, path)) for path in batch]
+
+            queue = deque(map(submit, islice(batches, 2)))
+            try:
+                while queue:
+                    batch = queue.popleft()
+                    queue.extend(map(submit, islice(batches, 1)))
+                    yield from _encode([(path, future.result()) for path, future in batch], backbone, embed)
+            finally:
+                for _, future in (pair for batch in queue for pair in batch):
+                    future.cancel()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    waiting = iter(paths)
+    while batch := list(islice(waiting, size)):
+        yield batch
+
+
+def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
+    """Workers in each of which torch computes with ``threads`` threads."""
+    return ThreadPoolExecutor(workers, "decode", torch.set_num_threads, (threads,))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[list[Path]], list[Answer]], batches: Iterator[list[Path]], num: int
+) -> Iterator[list[Answer]]:
+    """The answers of ``work`` in order; ``num`` batches are being worked on, or done and waiting to be taken."""
+    queue = deque(pool.submit(work, batch) for batch in islice(batches, num))
+    try:
+        while queue:
+            answers = queue.popleft().result()
+            queue.extend(pool.submit(work, batch) for batch in islice(batches, 1))
+            yield answers
+    finally:
+        for future in queue:
+            future.cancel()
 
 
 def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | str:
@@ -74,17 +137,13 @@ def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor 
         return error.message
 
 
-def _encode(
-    decoded: list[tuple[Path, Tensor | str]], backbone: ImageBackbone
-) -> Iterator[tuple[Path, np.ndarray | str]]:
+def _encode(decoded: list[tuple[Path, Tensor | str]], backbone: ImageBackbone, embed: Embed | None) -> list[Answer]:
     pictures = [pixels for _, pixels in decoded if not isinstance(pixels, str)]
-    rows = iter(_forward(pictures, backbone)) if pictures else iter(())
-    for path, pixels in decoded:
-        if isinstance(pixels, str):
-            yield path, pixels
-        else:
-            row = next(rows)
-            yield path, row if np.isfinite(row).all() else NOT_FINITE
+    features = _forward(pictures, backbone) if pictures else np.empty((0, 0), np.float32)
+    finite = [bool(np.isfinite(row).all()) for row in features]
+    rows = iter(features if embed is None or not pictures else embed(features))
+    told = (row if good else NOT_FINITE for row, good in zip(rows, finite, strict=True))
+    return [(path, pixels if isinstance(pixels, str) else next(told)) for path, pixels in decoded]
 
 
 def _forward(pictures: list[Tensor], backbone: ImageBackbone) -> np.ndarray:

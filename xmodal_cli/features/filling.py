@@ -28,7 +28,10 @@ from xmodal_cli.features.store import (
     open_store,
     write_summary,
 )
-from xmodal_cli.types import FeatureMeta, ImageVectors
+from xmodal_cli.types import FeatureMeta
+
+# a types.ImageVectors that is given all its files at once
+Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | str]]]
 
 SHARD_ROWS = {"global": 1024}  # a few seconds' to a minute's work, 2 to 50 MB
 SHARD_ROWS_OF_CELLS = 128
@@ -85,7 +88,7 @@ def find_complete(
         return None
 
 
-def fill_store(folder: Path, plan: Plan, encode: ImageVectors, advance: Callable[[int], None]) -> FeatureStore:
+def fill_store(folder: Path, plan: Plan, encode: Encode, advance: Callable[[int], None]) -> FeatureStore:
     """Make the store in ``folder`` hold what ``plan`` says, and open it.
 
     ``encode`` turns files into features in order; ``advance`` is told of pictures done, those found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int
     """
     names = _claims(examples, source)
 
-    def vectors(paths: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def vectors(paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
         for path in paths:
             name = names.get(path)
             try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from xmodal_cli.recipes.models import LoadedMatcher
-
-_CHUNK = 64  # features projected at once
 
 
 def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
@@ -36,7 +33,7 @@ def file_vectors(
     embed: Callable[[np.ndarray], np.ndarray],
     device: str,
     dtype: torch.dtype,
-    paths: Sequence[Path],
+    paths: Iterable[Path],
 ) -> Iterator[tuple[Path, np.ndarray | str]]:
     """Pictures through ``backbone``, then through ``embed``: (images, ...) features -> (images, embed_dim).
 
@@ -44,9 +41,7 @@ def file_vectors(
     """
     from xmodal_cli.features.extraction import encode_files
 
-    features = encode_files(paths, backbone, opener_for(backbone), device, dtype)
-    while chunk := list(islice(features, _CHUNK)):
-        yield from _project(embed, chunk)
+    return encode_files(paths, backbone, opener_for(backbone), device, dtype, embed=embed)
 
 
 def embed_images(
@@ -124,14 +119,3 @@ def opener_for(backbone: ImageBackbone) -> ImageOpener:
     from xmodal_cli.data.images import open_image
 
     return partial(open_image, max_side=2 * int(backbone.meta.preprocessing["side"]))
-
-
-def _project(
-    embed: Callable[[np.ndarray], np.ndarray], chunk: list[tuple[Path, np.ndarray | str]]
-) -> Iterator[tuple[Path, np.ndarray | str]]:
-    import numpy as np
-
-    features = [vector for _, vector in chunk if not isinstance(vector, str)]
-    rows = iter(embed(np.stack(features)) if features else ())
-    for path, vector in chunk:
-        yield path, vector if isinstance(vector, str) else next(rows)

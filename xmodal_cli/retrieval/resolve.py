@@ -7,9 +7,14 @@ the reading of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +26,25 @@ from xmodal_cli.retrieval.plan import Placed
 from xmodal_cli.retrieval.scan import FoundFile
 from xmodal_cli.types import ImageVectors, ProgressTask, Reporter
 
-CHUNK = 512  # files read, then embedded, at a time: the second reading comes from the system's memory
+AHEAD = 64  # files read before they are embedded: the second reading comes from the system's memory
+FLUSH = 512  # vectors that a power cut may cost
 _READERS = 4
 _GONE = ""  # the reason of a file that vanished: it is not listed
+_CHANGED = "it changed while it was being read; index it again"
 
 
 def digest_of(path: str) -> bytes:
     """BLAKE2b-128 of a file's bytes. Raises OSError."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+        return hashlib.file_digest(file, _blake).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file's bytes by their digest; size and time are those it had when they were read."""
+
+    file: FoundFile
+    digest: bytes
 
 
 class VectorSources:
@@ -70,47 +85,59 @@ class Resolver:
 
     def __init__(self, sources: VectorSources, model: IndexModel, embed: Callable[[], ImageVectors]) -> None:
         self._sources, self._model, self._embed = sources, model, embed
-        self._encoder: ImageVectors | None = None
         self._reasons: dict[bytes, str] = {}
         self.refused: list[Unreadable] = []
         self.num_computed = 0
 
     def resolve(self, files: Sequence[FoundFile], reporter: Reporter) -> list[Placed]:
         """One placed item per readable file, in order."""
-        placed: list[Placed] = []
         if not files:
-            return placed
+            return []
+        seen: list[ReadFile | Unreadable] = []
         with reporter.task("indexing", len(files), "photos") as task, ThreadPoolExecutor(_READERS) as pool:
-            for start in range(0, len(files), CHUNK):
-                chunk = files[start : start + CHUNK]
-                digests = list(pool.map(_try_digest, chunk))
-                self._compute(zip(chunk, digests, strict=True), task)
-                placed.extend(self._place(chunk, digests))
-        return placed
+            self._compute(self._unknown(_read_ahead(pool, files), seen, task), task)
+        return list(self._place(seen))
 
-    def _compute(self, chunk: Iterable[tuple[FoundFile, bytes | Unreadable]], task: ProgressTask) -> None:
-        """Compute what no source has; bytes that occur twice are computed once."""
-        wanted: dict[bytes, str] = {}
-        for file, digest in chunk:
-            if isinstance(digest, bytes) and digest not in wanted and self._is_new(digest):
-                wanted[digest] = file.path
+    def _unknown(
+        self, read: Iterator[ReadFile | Unreadable], seen: list[ReadFile | Unreadable], task: ProgressTask
+    ) -> Iterator[ReadFile]:
+        """Of all that is read, which is kept in ``seen``, what no source has; the same bytes come once."""
+        asked = set[bytes]()
+        for file in read:
+            seen.append(file)
+            if isinstance(file, ReadFile) and file.digest not in asked and self._is_new(file.digest):
+                asked.add(file.digest)
+                yield file
             else:
                 task.advance()
-        if not wanted:
+
+    def _compute(self, unknown: Iterator[ReadFile], task: ProgressTask) -> None:
+        """One stream over all that is wanted, so that reading, decoding and the network never wait for a new start."""
+        first = next(unknown, None)
+        if first is None:
             return
-        self._encoder = self._encoder or self._embed()
-        answers = self._encoder([Path(p) for p in wanted.values()])
-        for digest, (_, vector) in zip(wanted, answers, strict=True):
-            self._keep(digest, vector)
+        waiting = deque[ReadFile]()
+
+        def paths() -> Iterator[Path]:
+            for file in chain([first], unknown):
+                waiting.append(file)
+                yield Path(file.file.path)
+
+        for number, (_, vector) in enumerate(self._embed()(paths()), 1):
+            self._keep(waiting.popleft(), vector)
             task.advance()
+            if number % FLUSH == 0:
+                self._sources.flush()
         self._sources.flush()
 
     def _is_new(self, digest: bytes) -> bool:
         return digest not in self._reasons and self._sources.find(digest) is None
 
-    def _keep(self, digest: bytes, vector: np.ndarray | str) -> None:
+    def _keep(self, read: ReadFile, vector: np.ndarray | str) -> None:
+        if _stamp(read.file.path) != read.file:
+            return  # whose vector this is nobody knows
         if isinstance(vector, str):
-            self._reasons[digest] = vector
+            self._reasons[read.digest] = vector
             return
         if vector.shape != (self._model.embed_dim,):
             raise IncompatibleFeatures(
@@ -119,27 +146,55 @@ class Resolver:
             )
         length = float(np.linalg.norm(vector))
         if not np.isfinite(length) or length == 0.0:
-            self._reasons[digest] = "the model gave no usable vector for it"
+            self._reasons[read.digest] = "the model gave no usable vector for it"
             return
-        self._sources.add(digest, vector / length if self._model.similarity == "cosine" else vector)
+        self._sources.add(read.digest, vector / length if self._model.similarity == "cosine" else vector)
         self.num_computed += 1
 
-    def _place(self, files: Sequence[FoundFile], digests: Sequence[bytes | Unreadable]) -> Iterator[Placed]:
-        for file, digest in zip(files, digests, strict=True):
-            if isinstance(digest, Unreadable):
-                if digest.reason != _GONE:
-                    self.refused.append(digest)
-            elif (number := self._sources.find(digest)) is not None:
-                yield Item(file.path, file.size, file.mtime_ns, digest), number
-            elif Path(file.path).exists():
-                reason = self._reasons[digest]
-                self.refused.append(Unreadable(file.path, file.size, file.mtime_ns, reason))
+    def _place(self, seen: Sequence[ReadFile | Unreadable]) -> Iterator[Placed]:
+        for read in seen:
+            if isinstance(read, Unreadable):
+                if read.reason != _GONE:
+                    self.refused.append(read)
+                continue
+            file = read.file
+            if (number := self._sources.find(read.digest)) is not None:
+                yield Item(file.path, file.size, file.mtime_ns, read.digest), number
+            elif read.digest in self._reasons:
+                self.refused.append(Unreadable(file.path, file.size, file.mtime_ns, self._reasons[read.digest]))
+            elif _stamp(file.path) is not None:
+                self.refused.append(Unreadable(file.path, file.size, -1, _CHANGED))
 
 
-def _try_digest(file: FoundFile) -> bytes | Unreadable:
+def _read_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterator[ReadFile | Unreadable]:
+    """Each of ``files`` in order, read a little before it is asked for."""
+    coming = iter(files)
+    queue = deque(pool.submit(_try_read, file) for file in islice(coming, AHEAD))
+    while queue:
+        yield queue.popleft().result()
+        queue.extend(pool.submit(_try_read, file) for file in islice(coming, 1))
+
+
+def _try_read(found: FoundFile) -> ReadFile | Unreadable:
     try:
-        return digest_of(file.path)
+        with open(found.path, "rb") as file:
+            status = os.fstat(file.fileno())
+            digest = hashlib.file_digest(file, _blake).digest()
+        return ReadFile(FoundFile(found.path, status.st_size, status.st_mtime_ns), digest)
     except FileNotFoundError:
-        return Unreadable(file.path, file.size, -1, _GONE)
+        return Unreadable(found.path, found.size, -1, _GONE)
     except OSError as error:  # of the moment, perhaps: -1 has it tried again next time
-        return Unreadable(file.path, file.size, -1, error.strerror or str(error))
+        return Unreadable(found.path, found.size, -1, error.strerror or str(error))
+
+
+def _stamp(path: str) -> FoundFile | None:
+    """The file as it is now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as quick as can be
+    except OSError:
+        return None
+    return FoundFile(path, status.st_size, status.st_mtime_ns)
+
+
+def _blake() -> Any:
+    return hashlib.blake2b(digest_size=16)
