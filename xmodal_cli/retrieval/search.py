@@ -122,13 +122,21 @@ def _shortcut_pays(vectors: StoredVectors, scorer: Scorer, effort: Effort) -> bo
 
 def _shortlist(vectors: StoredVectors, scorer: Scorer, num_hits: int) -> np.ndarray:
     """Every row that can be among the ``num_hits`` best, ascending."""
+    if vectors.coarse is not None and not len(scorer.texts) and num_hits < vectors.count:
+        scores, bound = vectors.coarse.scores(scorer.linear)
+        return _near_the_best(scores, num_hits, 2 * bound)
     scores = np.empty(vectors.count, np.float32)
     for start, block in vectors.blocks():
         scores[start : start + len(block)] = scorer.coarse(block)
     if num_hits >= len(scores):
         return np.arange(len(scores))
-    worst = np.partition(scores, len(scores) - num_hits)[len(scores) - num_hits]
-    return np.flatnonzero(scores >= worst - SLACK)
+    return _near_the_best(scores, num_hits, SLACK)
+
+
+def _near_the_best(scores: np.ndarray, num: int, slack: float) -> np.ndarray:
+    """The rows, ascending, that are no more than ``slack`` below the ``num``-th best."""
+    worst = np.partition(scores, len(scores) - num)[len(scores) - num]
+    return np.flatnonzero(scores >= worst - slack)
 
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:

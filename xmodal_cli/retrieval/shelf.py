@@ -13,6 +13,7 @@ from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexCard, is_index, read_card
 from xmodal_cli.retrieval.scan import absolute, is_under
+from xmodal_cli.retrieval.vectors import COARSE
 
 FALLBACK = "photos"
 
@@ -53,7 +54,7 @@ def check_target(folder: Path) -> None:
         raise ConfigError(f"{str(folder)!r} cannot hold an index", "choose a place whose name is plain text")
     if is_index(folder) or not os.path.lexists(folder):
         return
-    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {CARD, ITEMS, VECTORS}:
+    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {CARD, ITEMS, VECTORS, COARSE}:
         raise BadData(f"{folder} exists and is not an index; it is left alone", "give --index another name or place")
 
 

@@ -38,7 +38,7 @@ from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed, Plan, make_plan
 from xmodal_cli.retrieval.resolve import Resolver, VectorSources
 from xmodal_cli.retrieval.scan import Scan, path_key
-from xmodal_cli.retrieval.vectors import check_kind, write_vectors
+from xmodal_cli.retrieval.vectors import add_coarse, check_kind, write_vectors
 from xmodal_cli.types import ImageVectors, Reporter, Silent
 
 
@@ -145,12 +145,14 @@ class _Update:
         self, card: IndexCard, placed: list[Placed], unreadable: list[Unreadable], sources: VectorSources
     ) -> None:
         numbers = np.array([number for _, number in placed], np.int64)
+        shape = (card.num_items, card.model.embed_dim)
         with storage_errors(self.folder), swap.draft_of(self.folder) as draft:
             if self.old and card.kind == self.old.card.kind and np.array_equal(numbers, np.arange(len(self.old))):
                 _link(self.folder / VECTORS, draft / VECTORS)
             else:
-                shape = (card.num_items, card.model.embed_dim)
                 write_vectors(draft / VECTORS, card.kind, shape, lambda rows: sources.take(numbers[rows]))
+            if card.kind == "flat" and card.model.similarity == "cosine":
+                add_coarse(draft / VECTORS, shape)
             write_items(draft / ITEMS, (item for item, _ in placed), unreadable)
             (draft / CARD).write_text(card.to_json(), encoding="utf-8")
             swap.put_in_place(draft, self.folder)

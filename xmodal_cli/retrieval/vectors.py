@@ -1,23 +1,26 @@
 """``index.faiss``: the image vectors, row by row. Knows neither files nor what the vectors mean.
 
 ``flat`` holds the plain matrix, ``hnsw`` adds a graph to it, ``ivf`` sorts it into cells. All three give
-back the exact vectors; graph and cells only propose candidates. The flat file is memory-mapped.
+back the exact vectors; graph and cells only propose candidates. The flat file is memory-mapped, and read without the
+library, whose import costs more than a search; a coarse copy of it may stand beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from xmodal_cli.errors import BadData, UnknownName
+from xmodal_cli.retrieval.coarse import CoarseCopy, pays, write_coarse
 
 KINDS = ("flat", "hnsw", "ivf")
+COARSE = "index.coarse"
 BLOCK = 1024  # rows scored at once: a block of float32 vectors stays in the processor's cache
 
 TakeRows = Callable[[np.ndarray], np.ndarray]  # (rows,) int64 -> (rows, dim) float32
@@ -25,6 +28,8 @@ TakeRows = Callable[[np.ndarray], np.ndarray]  # (rows,) int64 -> (rows, dim) fl
 
 def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRows) -> None:
     """Write ``shape`` = (count, dim) vectors, fetched block by block through ``take``. Raises OSError."""
+    import faiss
+
     count, dim = shape
     index = _empty(kind, count, dim)
     if kind == "ivf":
@@ -41,7 +46,16 @@ def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRow
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error).rsplit(":", 1)[-1].strip()) from error
 
 
+def add_coarse(vectors: Path, shape: tuple[int, int]) -> None:
+    """Write the coarse copy of a flat file beside it, where it pays. Raises OSError."""
+    matrix = _mapped(vectors, shape)
+    if matrix is not None and pays(shape):
+        write_coarse(vectors.with_name(COARSE), shape, lambda rows: np.asarray(matrix[rows]))
+
+
 def _empty(kind: str, count: int, dim: int) -> Any:
+    import faiss
+
     if kind == "flat":
         return faiss.IndexFlatIP(dim)
     if kind == "hnsw":
@@ -55,20 +69,23 @@ def _empty(kind: str, count: int, dim: int) -> Any:
 
 
 class StoredVectors:
-    """A written file, open for reading. Raises BadData when it is damaged or of another shape than it should be."""
+    """A written file, open for reading. Raises BadData when it is damaged or of another shape than it should be.
+
+    ``coarse`` is its coarse copy, where there is a whole one beside it.
+    """
 
     def __init__(self, path: Path, kind: str, shape: tuple[int, int]) -> None:
-        try:
-            self._index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            if not path.exists():
-                raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
-            raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", _REBUILD) from error
-        self.kind, self.count, self.dim = kind, self._index.ntotal, self._index.d
-        if (self.count, self.dim) != shape or type(self._index) is not _TYPES[kind]:
-            raise BadData(f"{path} does not hold the {shape[0]} {kind} vectors that its index.json announces", _REBUILD)
-        flat = {"flat": self._index, "hnsw": getattr(self._index, "storage", None)}.get(kind)
-        self._matrix = None if flat is None else _matrix(faiss.downcast_index(flat), self.count, self.dim)
+        self.kind, (self.count, self.dim), self._path = check_kind(kind), shape, path
+        self._matrix = _mapped(path, shape) if kind == "flat" else None
+        self._index: Any = None
+        self.coarse: CoarseCopy | None = None
+        if self._matrix is None:
+            self._index = _read_index(path, kind, shape)
+            flat = {"flat": self._index, "hnsw": getattr(self._index, "storage", None)}.get(kind)
+            self._matrix = None if flat is None else _matrix(flat, self.count, self.dim)
+        else:
+            with contextlib.suppress(BadData, FileNotFoundError):
+                self.coarse = CoarseCopy(path.with_name(COARSE), shape)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) -> (rows, dim) float32."""
@@ -89,6 +106,8 @@ class StoredVectors:
 
     def candidates(self, query: np.ndarray, num: int) -> np.ndarray:
         """(dim,) -> up to ``num`` rows with a large inner product, ascending; exact when flat."""
+        if self._index is None:
+            self._index = _read_index(self._path, self.kind, (self.count, self.dim))
         if self.kind == "hnsw":
             self._index.hnsw.efSearch = max(256, 2 * num)
         elif self.kind == "ivf":
@@ -97,12 +116,48 @@ class StoredVectors:
         return np.sort(rows[0][rows[0] >= 0])
 
 
-_TYPES = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
 _REBUILD = "make the index again: xmodal index PATH --rebuild"
+_FLAT_HEAD = np.dtype(  # of an IndexFlatIP, as faiss writes it; the vectors follow
+    "S4, <i4, <i8, 2<i8, ?, <i4, <u8"  # magic, dim, count, unused, whether trained, metric, how many numbers follow
+)
 
 
-def _matrix(flat: Any, count: int, dim: int) -> np.ndarray:
+def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """(count, dim): the vectors where they lie in a flat file; None where it is not the file it should be."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_FLAT_HEAD.itemsize)
+        if len(head) < _FLAT_HEAD.itemsize or path.stat().st_size != _FLAT_HEAD.itemsize + 4 * math.prod(shape):
+            return None
+        (found,) = np.frombuffer(head, _FLAT_HEAD)
+        magic, dim, count, _, _, metric, numbers = found.tolist()
+        if (magic, dim, count, metric, numbers) != (b"IxFI", shape[1], shape[0], 0, math.prod(shape)):
+            return None
+        return np.memmap(path, "<f4", "r", _FLAT_HEAD.itemsize, shape)
+    except (OSError, ValueError):
+        return None
+
+
+def _read_index(path: Path, kind: str, shape: tuple[int, int]) -> Any:
+    import faiss
+
+    try:
+        index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
+        raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", _REBUILD) from error
+    types = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
+    if (index.ntotal, index.d) != shape or type(index) is not types[kind]:
+        raise BadData(f"{path} does not hold the {shape[0]} {kind} vectors that its index.json announces", _REBUILD)
+    return index
+
+
+def _matrix(stored: Any, count: int, dim: int) -> np.ndarray:
     """(count, dim): the vectors where they lie in the mapped file, without a copy."""
+    import faiss
+
+    flat: Any = faiss.downcast_index(stored)
     view: np.ndarray = faiss.rev_swig_ptr(flat.get_xb(), count * dim).reshape(count, dim)
     return view
 
