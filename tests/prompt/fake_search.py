@@ -19,8 +19,9 @@ class FakeSearcher:
     """A Searcher whose hits are the photos that a query names, then the others."""
 
     def __init__(self, name, folder):
-        self.index_name, self.model, self.folder = name, "toy", folder
-        self.asked, self.closed = [], False
+        self.index_name, self.model, self.photos = name, "toy", folder
+        self.folder = Path("/indexes", name)
+        self.asked, self.closed, self.current = [], False, True
 
     def __len__(self):
         return len(INDEXES[self.index_name])
@@ -33,9 +34,12 @@ class FakeSearcher:
         if "bug" in text:
             raise ZeroDivisionError("by nothing")
         names = sorted(INDEXES[self.index_name], key=lambda name: name not in text)[:num_hits]
-        hits = tuple(Hit(n, str(self.folder / f"{name}.jpg"), 1 / n) for n, name in enumerate(names, 1))
+        hits = tuple(Hit(n, str(self.photos / f"{name}.jpg"), 1 / n) for n, name in enumerate(names, 1))
         unknown = ("mauve",) if "mauve" in text else ()
         return SearchResult(self.index_name, "toy", "cosine", tuple(words), hits, len(self), 0, unknown)
+
+    def is_current(self):
+        return self.current
 
     def close(self):
         self.closed = True
@@ -51,6 +55,7 @@ def fake_open(folder, opened):
     """An ``open_searcher``; what it opens is added to ``opened``."""
 
     def open_searcher(name=None, reporter=None):
+        name = name and Path(name).name
         if name is not None and name not in INDEXES:
             raise UnknownName.of("index", name, INDEXES)
         opened.append(FakeSearcher(name or "colours", folder))

@@ -13,10 +13,12 @@ import pytest
 
 from xmodal_cli.cli import prompt as cli_prompt
 from xmodal_cli.cli import viewer
+from xmodal_cli.cli.completion import COMMANDS, complete
 from xmodal_cli.cli.history import NUM_LINES, History
 from xmodal_cli.cli.prompt import Prompt, parse_command
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable, UnknownName
 from xmodal_cli.recipes import search as recipe
+from xmodal_cli.retrieval.line import split_line
 
 
 @pytest.fixture
@@ -81,6 +83,17 @@ def test_everything_is_loaded_before_the_first_line_and_once(opened):
     assert opened[1].closed
 
 
+def test_an_index_that_has_changed_is_opened_again(opened, capsys):
+    prompt = Prompt("animals", 1)
+    prompt.take("cat")
+    opened[0].current = False
+    capsys.readouterr()
+    prompt.take(":k 2")
+    assert "2 photos in the index animals" in capsys.readouterr().out
+    assert [one.closed for one in opened] == [True, False]
+    assert opened[1].asked[-1] == (("cat",), 2)
+
+
 def test_an_index_that_is_not_there_leaves_the_old_one(opened, capsys):
     prompt = Prompt(None, 10)
     prompt.take(":index nothing")
@@ -111,8 +124,37 @@ def test_no_hits_are_asked_for(opened):
 
 
 def test_the_help_names_every_command():
-    for command in cli_prompt.COMMANDS:
+    for command in COMMANDS:
         assert f":{command}" in cli_prompt.HELP
+
+
+# ---------------------------------------------------------------------------- completion
+
+
+def test_commands_and_indexes_are_completed(home):
+    for name in ("family", "fun", "work"):
+        (home / "indexes" / name).mkdir(parents=True)
+        (home / "indexes" / name / "index.json").write_text("{}")
+    assert complete(":") == [f":{name}" for name in COMMANDS]
+    assert complete(":o") == [":open"]
+    assert complete(":x") == []
+    assert complete(":index f") == [":index family", ":index fun"]
+    assert complete(":i wo") == [":i work"]
+
+
+def test_pictures_and_folders_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dogs at sea").mkdir()
+    for name in ("dog.jpg", "don't.png", "dog.txt", ".dot.jpg", "dogs at sea/1.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert complete("snow -do") == ["snow -dog.jpg", r"snow -dogs\ at\ sea/", r"snow -don\'t.png"]
+    assert complete(r"dogs\ at\ sea/") == [r"dogs\ at\ sea/1.jpg"]
+    assert complete("./dog.") == ["./dog.jpg"]
+    assert complete(f"{tmp_path}/dog.") == [f"{tmp_path}/dog.jpg"]
+    assert complete("nowhere/x") == []
+    assert complete("~nobody-at-all/") == []
+    assert len(complete("")) == 3  # nothing hidden
+    assert split_line(complete("don")[0]) == ("don't.png",)
 
 
 # ---------------------------------------------------------------------------- history

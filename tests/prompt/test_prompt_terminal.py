@@ -171,6 +171,12 @@ def test_number_and_index_can_be_changed(terminal):
     assert prompt.leave() == 0
 
 
+def test_the_tab_key_completes(terminal, tmp_path):
+    prompt = terminal("--index", "animals")
+    assert ":open 3" in prompt.ask(":he\t")
+    assert photos(prompt.ask(f"{tmp_path}/ca\t"))[-2:] == ["cat", "dog"]
+
+
 def test_a_home_that_cannot_be_written_has_a_prompt_all_the_same(terminal, tmp_path):
     prompt = terminal(XMODAL_HOME=str(tmp_path / "red.jpg" / "home"))
     prompt.ask("green")

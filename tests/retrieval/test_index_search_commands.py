@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -173,6 +174,22 @@ def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, p
     assert xmodal("index", photos, "--json").json["unreadable"] == [
         {"path": str(photos / "no.jpg"), "reason": "it is not a picture"}
     ]
+
+
+def test_an_open_searcher_knows_that_its_index_has_changed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    from xmodal_cli.recipes.search import open_searcher
+
+    xmodal("index", photos)
+    with open_searcher("colours") as searcher:
+        assert searcher.is_current()
+        xmodal("index", photos)
+        assert searcher.is_current()  # nothing was new
+        (photos / "red blue.jpg").write_text("red blue")
+        xmodal("index", photos)
+        assert not searcher.is_current()
+        assert len(searcher) == len(searcher.search(["red"]).hits) == 6
+        shutil.rmtree(searcher.folder)
+        assert searcher.is_current()  # there is nothing newer
 
 
 def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:

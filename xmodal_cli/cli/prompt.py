@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
+from xmodal_cli.cli.completion import COMMANDS, complete_by_tab
 from xmodal_cli.cli.history import open_history
 from xmodal_cli.cli.viewer import show
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher, SearchResult
 
 SIGN = "search> "
-COMMANDS = ("open", "k", "index", "help", "quit")
 HELP = """\
 two dogs running            photos of that; words that follow each other are one sentence
 dog +snow -person           more of one thing, less of another
@@ -39,6 +39,7 @@ holiday.jpg at night        photos like this one, at night
 def run_prompt(index: str | None, num_hits: int) -> None:
     """Read and answer lines until the end of input or ``:quit``. Raises what opening the index raises."""
     with contextlib.closing(Prompt(index, num_hits)) as prompt, contextlib.closing(open_history()) as history:
+        complete_by_tab()
         prompt.greet()
         while True:
             try:
@@ -111,6 +112,7 @@ class Prompt:
             self._set_num_hits(argument)
         elif argument:
             self._change_index(argument)
+            self._last = None
         else:
             self._list_indexes()
         return True
@@ -122,6 +124,8 @@ class Prompt:
             self._answer(words)
 
     def _answer(self, words: Sequence[str]) -> None:
+        if not self._searcher.is_current():  # `xmodal index` has run meanwhile
+            self._change_index(str(self._searcher.folder))
         start = time.perf_counter()
         self._last = self._searcher.search(words, self._num_hits)
         hits.print_hits(self._last, time.perf_counter() - start)
@@ -149,7 +153,7 @@ class Prompt:
     def _change_index(self, name: str) -> None:
         other = _open(name)
         self._searcher.close()
-        self._searcher, self._last = other, None
+        self._searcher = other
         self.greet()
 
     def _list_indexes(self) -> None:

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
+from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.recipes import text_encoders
 from xmodal_cli.retrieval import shelf
-from xmodal_cli.retrieval.index import Index, open_index
+from xmodal_cli.retrieval.index import Index, open_index, read_card
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.types import Reporter, Silent
@@ -71,14 +71,14 @@ def open_searcher(name: str | None = None, reporter: Reporter | None = None) -> 
 class Searcher:
     """An index and its model, both kept loaded between queries; a context manager, or close it yourself.
 
-    It goes on answering from the index as it was when it was opened. The model is loaded by the first query that
-    needs it.
+    It goes on answering from the index as it was when it was opened; ``is_current`` tells whether it is still so. The
+    model is loaded by the first query that needs it.
     """
 
     def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
         self._index = index
         self._embedder = _TermEmbedder(index, folder, reporter)
-        self.index_name = folder.name
+        self.folder, self.index_name = folder, folder.name
         self.model = index.card.model.name
 
     def __len__(self) -> int:
@@ -103,6 +103,13 @@ class Searcher:
             num_vanished=vanished,
             unknown_words=tuple(dict.fromkeys(unknown)),
         )
+
+    def is_current(self) -> bool:
+        """Whether the index in ``folder`` is the one that is open; also true where none can be read any more."""
+        try:
+            return read_card(self.folder).build == self._index.card.build
+        except XmodalError:
+            return True
 
     def close(self) -> None:
         self._index.close()
