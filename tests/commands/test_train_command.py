@@ -184,7 +184,8 @@ def test_a_run_is_named_after_preset_and_data_and_found_by_its_name(xmodal, plan
     assert done.json["run"] == str(home / "runs" / "vse-toy")
     result = xmodal("eval", "vse-toy", "--data", "toy", "--json").json
     assert (result["model"], result["data"]) == ("vse-toy", "toy")
-    (listed,) = xmodal("models", "list", "--json").json
+    listed, *shipped = xmodal("models", "list", "--json").json[::-1]
+    assert {entry["name"] for entry in shipped} == {"starter", "starter-captioner"}
     assert (listed["name"], listed["data"], listed["backbone"]) == ("vse-toy", "toy", "precomputed")
     info = xmodal("models", "info", "vse-toy", "--json").json
     assert info["metrics"]["rsum"] == done.json["val"]["rsum"] == listed["rsum"]
