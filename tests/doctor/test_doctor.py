@@ -20,13 +20,14 @@ FACTS = {"device": "cpu", "precision": "bfloat16", "instructions": "AVX2", "thre
 
 @pytest.fixture
 def imports(monkeypatch):
-    """Imports are not tried: all go well but those that the test puts into this dict, module -> error."""
+    """Imports are not tried: all go well but those that the test puts into this dict, module -> error. Versions do."""
     errors: dict[str, str] = {}
 
     def probe(modules, done):
         return {m: Probe(m, errors.get(m, ""), FACTS if m == DEVICE and DEVICE not in errors else {}) for m in modules}
 
     monkeypatch.setattr(doctor, "probe", probe)
+    monkeypatch.setattr(software, "_will_do", lambda version, wanted: True)
     return errors
 
 
