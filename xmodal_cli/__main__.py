@@ -11,11 +11,9 @@ from xmodal_cli.errors import XmodalError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns 0 fine, 1 the user can fix it, 2 usage, 130 interrupted."""
-    from xmodal_cli.cli import app
-
     _wait_politely()
     try:
-        app(args=None if argv is None else list(argv), prog_name="xmodal")
+        _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except XmodalError as error:
@@ -32,6 +30,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
     return 0
+
+
+def _run(args: list[str]) -> None:
+    if args[:1] == ["search"] and len(args) > 1:
+        from xmodal_cli.cli.quick import read_query, search_once
+
+        if (query := read_query(args[1:])) is not None:
+            return search_once(query.terms, query.index, query.k, query.json)
+    from xmodal_cli.cli import app
+
+    app(args=args, prog_name="xmodal")
 
 
 def _wait_politely() -> None:

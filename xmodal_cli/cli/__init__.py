@@ -1,43 +1,20 @@
-"""The Typer shell: one file per command. Importing it loads typer and nothing heavy."""
+"""The Typer shell: one file per command, put together in ``_app.py``.
+
+Importing the folder loads nothing, since a search is answered before typer would be loaded; see ``quick.py``.
+"""
 
 from __future__ import annotations
 
-import typer
+from typing import TYPE_CHECKING, Any
 
-from xmodal_cli import __version__
-
-app = typer.Typer(
-    name="xmodal",
-    help="Pictures and words: train matchers, evaluate them as the papers do, search photos with a sentence.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+if TYPE_CHECKING:
+    from xmodal_cli.cli._app import app as app
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"xmodal {__version__}")
-        raise typer.Exit
+def __getattr__(name: str) -> Any:
+    """``app``, when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from xmodal_cli.cli._app import app
 
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
-) -> None:
-    pass
-
-
-from xmodal_cli.cli import caption, data, demo, doctor, features, index, models, search, train  # noqa: E402
-from xmodal_cli.cli import eval as eval_  # noqa: E402 - the commands need the app above
-
-app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("eval")(eval_.evaluate)
-app.command("features")(features.features)
-app.command("index")(index.index)
-app.command("search", cls=search.SearchCommand)(search.search)
-app.command("caption")(caption.caption)
-app.add_typer(models.app, name="models")
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+    return app

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from xmodal_cli.cli import output
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from xmodal_cli.recipes.search import SearchResult
 
 
@@ -23,21 +22,30 @@ def as_json(result: SearchResult) -> dict[str, Any]:
 
 
 def print_hits(result: SearchResult, seconds: float | None = None) -> None:
-    """A table of the hits, and a line that says where they are from, and in ``seconds`` how long it took."""
-    rows = [(hit.rank, linked(hit.path), f"{hit.score:.4f}") for hit in result.hits]
-    output.print_table("", ("", "photo", "score"), rows)
-    where = f"{len(rows)} of {result.num_items} photos in the index {result.index}"
+    """A table of the hits, and a line that says where they are from, and in ``seconds`` how long it took.
+
+    Written without rich, whose import takes longer than the search.
+    """
+    names = [_shown(hit.path) for hit in result.hits]
+    width, places = max(map(len, (*names, "photo"))), len(str(len(names)))
+    output.print_line(f"{'':{places}}   {'photo':{width}}     score")
+    output.print_line("─" * (places + width + 13))
+    for hit, name in zip(result.hits, names, strict=True):
+        photo = linked(hit.path) if sys.stdout.isatty() else name
+        output.print_line(f"{hit.rank:>{places}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
+    where = f"{len(names)} of {result.num_items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"
     output.print_line(output.printable(f"{where}, model {result.model} ({result.similarity}){took}"))
 
 
-def linked(path: str) -> Text:
-    """The path, shortened where it is below the current folder; on a terminal a link to the file."""
-    from rich.text import Text
+def linked(path: str) -> str:
+    """The path as it is shown, in the codes with which a terminal makes it a link to the file."""
+    return f"\x1b]8;;file://{quote(os.fsencode(path))}\x1b\\{_shown(path)}\x1b]8;;\x1b\\"
 
-    here = str(Path.cwd()) + os.sep
-    shown = output.printable(path.removeprefix(here))
-    return Text(shown, style=f"link {Path(path).as_uri()}")
+
+def _shown(path: str) -> str:
+    """Shortened where it is below the current folder."""
+    return output.printable(path.removeprefix(os.getcwd() + os.sep))  # noqa: PTH109
 
 
 def warn(result: SearchResult) -> None:

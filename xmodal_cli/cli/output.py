@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -88,8 +89,9 @@ def _box() -> Any:
 class TerminalReporter:
     """A Reporter that writes to stderr: a bar with rate and time left per task, lines in between."""
 
-    def __init__(self) -> None:
-        self._console = stderr_console()
+    @cached_property
+    def _console(self) -> Console:
+        return stderr_console()
 
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
         return _Bar(self._console, label, total, unit)

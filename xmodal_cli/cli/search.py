@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from xmodal_cli.cli import hits, output
+from xmodal_cli.cli import hits, output, quick
 from xmodal_cli.cli.options import IndexName, Json
 from xmodal_cli.errors import XmodalError
 
@@ -60,7 +60,7 @@ def search(
         xmodal search --json < sentences.txt
     """
     if terms:
-        _search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
+        quick.search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
     elif sys.stdin is None or not sys.stdin.isatty():
         _search_lines(index, k, json)
     elif json or not sys.stdout.isatty():
@@ -69,17 +69,6 @@ def search(
         from xmodal_cli.cli.prompt import run_prompt
 
         run_prompt(index, k)
-
-
-def _search_once(words: list[str], index: str | None, k: int, json: bool) -> None:
-    from xmodal_cli.recipes.search import search as find
-
-    result = find(words, index, k)
-    if json:
-        output.print_json(hits.as_json(result))
-    else:
-        hits.print_hits(result)
-    hits.warn(result)
 
 
 def _search_lines(index: str | None, k: int, json: bool) -> None:
