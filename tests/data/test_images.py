@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from xmodal_cli.data import images
 from xmodal_cli.data.images import MAX_PIXELS, image_size, is_image_name, open_image
 from xmodal_cli.errors import BadData
 
@@ -318,6 +319,17 @@ def test_a_reduced_jpeg_stands_upright_too(tmp_path: Path) -> None:
     Image.fromarray(quarters(256)).save(tmp_path / "a.jpg", exif=exif)
     image = open_image(tmp_path / "a.jpg", 64)
     assert close(image, displayed(quarters(64), 6))
+
+
+def test_huge_pictures_of_other_kinds_are_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_LARGE", 1_000_000)
+    whole = Image.new("L", (1_200, 900), 200)
+    whole.paste(30, (0, 0, 600, 900))
+    whole.save(tmp_path / "a.png", compress_level=1)
+    image = open_image(tmp_path / "a.png", 26)
+    assert image.size == (71, 53)  # 900 // 52 = 17
+    assert (image.getpixel((10, 30)), image.getpixel((60, 30))) == ((30,) * 3, (200,) * 3)
+    assert open_image(tmp_path / "a.png").size == (1_200, 900)
 
 
 def test_other_kinds_keep_their_size(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def _show(report: dict[str, Any]) -> None:
     output.print_line(f"index {report['index']}: {report['items']} photos ({changes}), model {report['model']}")
     for problem in report["unread_folders"]:
         output.print_line(output.printable(f"folder not read: {problem['path']}: {problem['reason']}"))
+    if report["heic_passed_over"]:
+        output.print_line(f"{report['heic_passed_over']} HEIC photos are left out: install pillow-heif to read them")
     unreadable = report["unreadable"]
     if unreadable:
         output.print_line(f"{len(unreadable)} files could not be read and are left out:")

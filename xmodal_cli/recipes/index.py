@@ -125,5 +125,6 @@ def _report(folder: Path, changes: IndexChanges) -> dict[str, Any]:
         "unchanged": changes.unchanged,
         "computed": changes.num_computed,
         "unreadable": [{"path": u.path, "reason": u.reason} for u in changes.unreadable],
+        "heic_passed_over": changes.num_heic,
         "unread_folders": [{"path": path, "reason": reason} for path, reason in changes.blind.items()],
     }

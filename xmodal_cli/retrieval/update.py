@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmodal_cli.data.images import HEIC_HINT, can_open_heic, is_heic_name
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval import shelf, swap
@@ -37,7 +38,7 @@ from xmodal_cli.retrieval.items import Item, Unreadable, write_items
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed, Plan, make_plan
 from xmodal_cli.retrieval.resolve import Resolver, VectorSources
-from xmodal_cli.retrieval.scan import Scan, path_key
+from xmodal_cli.retrieval.scan import FoundFile, Scan, path_key
 from xmodal_cli.retrieval.vectors import add_coarse, check_kind, write_vectors
 from xmodal_cli.types import ImageVectors, Reporter, Silent
 
@@ -68,6 +69,7 @@ class IndexChanges:
     num_computed: int
     unreadable: tuple[Unreadable, ...]
     blind: dict[str, str]
+    num_heic: int = 0  # new HEIC photos that were passed over, since pillow-heif is not installed
 
 
 def update_index(
@@ -107,11 +109,13 @@ class _Update:
         items, refused = (self.old.items.all_items(), self.old.items.unreadable()) if self.old else ((), [])
         plan = make_plan(items, refused, self.seen, roots)
         resolver = Resolver(sources, self.request.model, embed)
-        new = resolver.resolve(plan.look, reporter)
+        look = _can_be_opened(plan.look)
+        num_heic = len(plan.look) - len(look)
+        new = resolver.resolve(look, reporter)
         unreadable = sorted([*plan.refused, *resolver.refused], key=lambda u: path_key(u.path))
         placed = sorted([*plan.kept, *new], key=lambda p: path_key(p[0].path))
         if not placed:
-            raise _nothing_readable(roots, unreadable)
+            raise _only_heic(roots, num_heic) if num_heic else _nothing_readable(roots, unreadable)
         card = self._card(roots, len(placed), len(unreadable))
         if self._differs(card, plan, unreadable, refused):
             self._write(card, placed, unreadable, sources)
@@ -119,7 +123,12 @@ class _Update:
             card = self.old.card
         counts = _count(plan, [item for item, _ in new])
         return IndexChanges(
-            card=card, **counts, num_computed=resolver.num_computed, unreadable=tuple(unreadable), blind=self.seen.blind
+            card=card,
+            **counts,
+            num_computed=resolver.num_computed,
+            unreadable=tuple(unreadable),
+            blind=self.seen.blind,
+            num_heic=num_heic,
         )
 
     def _card(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexCard:
@@ -197,6 +206,12 @@ def _count(plan: Plan, new: Sequence[Item]) -> dict[str, int]:
     return counts
 
 
+def _can_be_opened(files: list[FoundFile]) -> list[FoundFile]:
+    """Without the HEIC photos where there is no pillow-heif; it is looked for only if there are some."""
+    others = [file for file in files if not is_heic_name(file.path)]
+    return files if len(others) == len(files) or can_open_heic() else others
+
+
 def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
     """The roots that lie inside no other, in order, each once."""
     known = dict.fromkeys(roots)
@@ -209,6 +224,10 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
+    return BadData(f"the pictures in {', '.join(roots)} are {num_heic} HEIC photos, which need pillow-heif", HEIC_HINT)
 
 
 def _nothing_readable(roots: Sequence[str], unreadable: Sequence[Unreadable]) -> BadData:
