@@ -44,14 +44,13 @@ def run_prompt(index: str | None, num_hits: int) -> None:
         while True:
             try:
                 line = input(SIGN).strip()
+                history.add(line)
+                if not prompt.take(line):
+                    return
             except KeyboardInterrupt:  # the line is dropped, the prompt stays
                 print()
-                continue
             except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
                 print()
-                return
-            history.add(line)
-            if not prompt.take(line):
                 return
 
 
