@@ -18,6 +18,7 @@ from torch.nn import functional
 from xmodal_cli.models._sequences import GEOMETRY, HEAD, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.models.captioners._cache import Ancestry, SlotCache
 from xmodal_cli.models.captioners._rows import by_image
+from xmodal_cli.models.captioners._standard import Standardize
 from xmodal_cli.types import Teaching
 
 
@@ -97,6 +98,7 @@ class TransformerCaptioner(nn.Module):
         super().__init__()
         self.image_kind, self.vocab_size = image_kind, vocab_size
         self.project = nn.Linear(depth + GEOMETRY, width)
+        self.standardize: Standardize | None = None
         self.reason: nn.Module | None = None
         self.norm_cells = nn.LayerNorm(width)
         self.words = nn.Embedding(vocab_size, width)
@@ -149,6 +151,8 @@ class TransformerCaptioner(nn.Module):
     def _see(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """-> (images, cells, width), (images, 1, 1, cells) bool."""
         features, geometry, mask = scaled_cells(image_features, self.image_kind)
+        if self.standardize is not None:
+            features = self.standardize(features, mask)
         cells = self.dropout(self.project(torch.cat((features, geometry), dim=-1)))
         if self.reason is not None:
             cells = self.reason(cells, src_key_padding_mask=~mask)
@@ -172,9 +176,11 @@ def build(
     image_layers: int = 0,
     max_length: int = 64,
     dropout: float = 0.1,
+    standardize: bool = False,
 ) -> TransformerCaptioner:
     """``embed_dim``: the width of all layers; ``image_layers``: transformer layers over the cells before they are seen.
 
+    ``standardize``: features less their mean, by their spread.
     Raises ValueError for an ``embed_dim`` that 64 does not divide.
     """
     if embed_dim > HEAD and embed_dim % HEAD:
@@ -183,5 +189,6 @@ def build(
     model = TransformerCaptioner(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, layers)
     model.places = nn.Parameter(torch.randn(max_length, embed_dim) * 0.02)
     model.dropout = nn.Dropout(dropout)
+    model.standardize = Standardize(cell_depth(image_dim, image_kind)) if standardize else None
     model.reason = transformer_layers(embed_dim, image_layers, dropout) if image_layers else None
     return model
