@@ -1,0 +1,97 @@
+"""The whole of indexing against the bare network: files listed, read, decoded, embedded, kept and put in place, against
+forward passes alone on tensors that lie in memory. Same backbone, number format, batches and cores, interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmodal_cli.features.extraction import default_batch_size, encode_files
+from xmodal_cli.recipes.encoding import backbone_of, file_vectors, opener_for
+from xmodal_cli.recipes.index import index_model
+from xmodal_cli.recipes.models import load_matcher
+from xmodal_cli.retrieval.scan import scan
+from xmodal_cli.retrieval.update import IndexRequest, update_index
+
+NUM_PHOTOS, ROUNDS = 160, 3
+OVERLAP = 0.85
+SIZES = [(500, 375), (375, 500), (500, 333), (640, 480)]
+
+pytestmark = [pytest.mark.bench, pytest.mark.slow]
+
+
+class InMemory:
+    """A types.ImageBackbone whose pictures are decoded already."""
+
+    def __init__(self, backbone: Any, pixels: dict[Path, torch.Tensor]) -> None:
+        self.meta, self.weights_file = backbone.meta, None
+        self.preprocess, self.to, self.encode = pixels.__getitem__, backbone.to, backbone.encode
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """JPEGs with as much detail as a camera's."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for n in range(NUM_PHOTOS):
+        size = SIZES[n % len(SIZES)]
+        coarse = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(
+            size, Image.Resampling.BICUBIC
+        )
+        fine = rng.normal(0, 6, (size[1], size[0], 3))
+        Image.fromarray(np.clip(np.asarray(coarse) + fine, 0, 255).astype(np.uint8)).save(
+            folder / f"{n}.jpg", quality=90
+        )
+    return folder
+
+
+def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, device, tmp_path):
+    matcher = load_matcher("starter")
+    backbone, dtype = backbone_of(matcher.name, matcher.meta), matcher.dtype
+    files = [Path(file.path) for file in scan([photos]).files]
+    opener = opener_for(backbone)
+    pixels = {path: backbone.preprocess(opener(path)) for path in files}
+    card = index_model(tmp_path / "none", "starter", rebuild=False)
+    places = iter(range(1000))
+
+    def embed() -> Any:
+        return lambda paths: file_vectors(backbone, matcher.embed_features, device, dtype, paths)
+
+    def whole() -> None:
+        changes = update_index(tmp_path / f"index{next(places)}", IndexRequest(scan([photos]), card), embed)
+        assert changes.num_computed == NUM_PHOTOS
+
+    def each_core() -> None:
+        batches = encode_files(
+            files, InMemory(backbone, pixels), lambda p: p, device, dtype, None, matcher.embed_features
+        )
+        assert sum(not isinstance(vector, str) for _, vector in batches) == NUM_PHOTOS
+
+    def together() -> None:
+        for batch in _batches(files, default_batch_size(device, backbone.meta.crops)):
+            features = backbone.encode(torch.cat([pixels[path] for path in batch])).float()
+            matcher.embed_features(features.view(len(batch), -1, features.shape[-1]).cpu().numpy())
+
+    ways = {"whole": whole, "each core its batch": each_core, "all cores one batch": together}
+    backbone.to(device, dtype)
+    each_core()  # to warm up
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, call in ways.items():
+            times[name].append(seconds(call))
+    rates = {name: NUM_PHOTOS / float(np.median(found)) for name, found in times.items()}
+    rate = rates.pop("whole")
+    report("indexing, whole", f"{rate:.1f} photos/s in {str(dtype).removeprefix('torch.')}")
+    for name, bare in rates.items():
+        report(f"bare forward, {name}", f"{bare:.1f} photos/s; indexing is at {rate / bare:.0%}")
+    assert rate >= OVERLAP * max(rates.values())
+
+
+def _batches(files: list[Path], size: int) -> Iterator[Iterable[Path]]:
+    return (files[start : start + size] for start in range(0, len(files), size))
