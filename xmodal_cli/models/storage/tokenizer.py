@@ -62,7 +62,8 @@ class Tokenizer:
 
     def words(self, sentence: str) -> list[str]:
         """The words of a sentence, lower-cased, known or not. Of a word-level vocabulary only."""
-        normalized = self._rust.normalizer.normalize_str(sentence)
+        normalizer = self._rust.normalizer  # a foreign one may have none
+        normalized = normalizer.normalize_str(sentence) if normalizer is not None else sentence
         return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
 
     def unknown_words(self, sentence: str) -> list[str]:
