@@ -95,6 +95,22 @@ def test_reading_options_does_not_load_pydantic() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, check=False).returncode == 0
 
 
+def test_onnxruntime_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    """Its telemetry begins with a file below the home folder."""
+    code = (
+        "import xmodal_cli, onnxruntime, onnx.helper as make\n"
+        "x, y = [make.make_tensor_value_info(name, 1, [1]) for name in 'xy']\n"
+        "graph = make.make_graph([make.make_node('Neg', ['x'], ['y'])], 'g', [x], [y])\n"
+        "model = make.make_model(graph, opset_imports=[make.make_opsetid('', 17)], ir_version=8)\n"
+        "onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    env = clean | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*")) == []
+
+
 Build = Callable[[bytes], Path]
 
 
