@@ -71,7 +71,7 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
     export speaks otherwise than the matcher; the reason is left in ``folder``, so that nobody tries again. Raises
     StorageError.
     """
-    with swap.only_writer(folder):
+    with swap.only_writer(folder, "text encoder"):
         swap.recover(folder)
         with swap.draft_of(folder) as draft:
             try:
@@ -111,7 +111,7 @@ def _write_checked(
     wanted: tuple[np.ndarray, float],
     draft: Path,
 ) -> None:
-    """``padding``: to which length, 0 for none, and the id; ``wanted``: torch's vectors, and the least cosine to them."""
+    """``padding``: up to which length, 0 for none, and its id; ``wanted``: vectors, and the least cosine to them."""
     length, pad_id = padding
     inputs = _write_graph(loaded, draft, length or 5)
     facts = {"length": length, "pad_id": pad_id, "inputs": inputs, "embed_dim": loaded.embed_dim}

@@ -88,8 +88,11 @@ def recover(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the right to write ``folder``; the system frees it when the process ends. Raises StorageError."""
+def only_writer(folder: Path, what: str = "index") -> Iterator[None]:
+    """Hold the right to write ``folder``, an index or ``what``; the system frees it when the process ends.
+
+    Raises StorageError.
+    """
     with storage_errors(folder), contextlib.ExitStack() as stack:
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "a+b"))
@@ -97,7 +100,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     with held:
         if not _try_lock(file.fileno()):
             raise StorageError(
-                f"the index {folder.name!r} is being written by another xmodal process",
+                f"the {what} {folder.name!r} is being written by another xmodal process",
                 "wait until that one has finished, then run this again; searching works meanwhile",
             )
         yield
