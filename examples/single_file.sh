@@ -10,7 +10,7 @@
 #                                                         best, since it needs nothing of the machine but its C library
 #
 # The file runs on the builder's kind of processor with a C library that is not older. Building needs uv, and in
-# $TMPDIR as much room as the file.
+# $TMPDIR the room of everything unpacked and of the file: about 10 GB with CUDA.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
