@@ -14,17 +14,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from xmodal_cli.errors import BadData
 
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
 ROWS = 4096  # vectors of a block
 LEAST = 2**22  # numbers; fewer are scanned as they are in two milliseconds
+SHARED = 8  # blocks; fewer are done before a second thread has begun
 CODE, DIGIT = 127, 127  # the largest
 ROUNDING = 1e-9  # more than float64 can add to an error between unit vectors
 _TYPES = {"I8": np.int8, "I32": np.int32, "F32": np.float32}
@@ -144,13 +149,31 @@ class CoarseCopy:
         return scores[: self.shape[0]], bound + ROUNDING * max(1.0, float(np.linalg.norm(query)))
 
     def _products(self, *digits: np.ndarray) -> list[np.ndarray]:
-        """Each digits' (rows,) int32 products with all codes."""
-        found = [np.empty(self._codes.shape[0] * ROWS, np.int32) for _ in digits]
-        for number, block in enumerate(self._codes):
-            for digit, products in zip(digits, found, strict=True):
-                (part,) = self._session.run(None, {"a": digit[None], "b": block})
-                products[number * ROWS : (number + 1) * ROWS] = part[0]
+        """Each digits' (rows,) int32 products with all codes; by two threads, where there is enough to do."""
+        found = [np.empty(len(self._codes) * ROWS, np.int32) for _ in digits]
+
+        def multiply(numbers: Sequence[int]) -> None:
+            for number in numbers:
+                block = self._codes[number]
+                for digit, products in zip(digits, found, strict=True):  # the block stays in the processor's cache
+                    (part,) = self._session.run(None, {"a": digit[None], "b": block})
+                    products[number * ROWS : (number + 1) * ROWS] = part[0]
+
+        numbers = range(len(self._codes))
+        if len(numbers) < SHARED or (os.cpu_count() or 1) < 2:
+            multiply(numbers)
+        else:
+            half = len(numbers) // 2
+            other = self._helper.submit(multiply, numbers[half:])
+            multiply(numbers[:half])
+            other.result()
         return found
+
+    @cached_property
+    def _helper(self) -> Executor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(1)
 
     @cached_property
     def _session(self) -> Any:

@@ -43,6 +43,7 @@ class ExportedText:
             raise MissingData(f"{folder} is the export of another model", _HINT)
         self.refused = str(self._note.get("refused", ""))
         self._check_files()
+        self._asked, self._opened = 0, None
 
     def is_of(self, source: str) -> bool:
         """Whether the model that ``source`` names is, by size and time, the file that this was made from."""
@@ -81,9 +82,15 @@ class ExportedText:
             raise BadData(f"{self._folder / GRAPH} cannot be run: {error}", _HINT) from error
         return vector
 
-    @cached_property
+    @property
     def _session(self) -> Any:
-        return open_session(self._folder / GRAPH)
+        """Whoever asks a second time will ask again: then packing the weights pays."""
+        self._asked += 1
+        if self._asked == 1:
+            self._opened = open_session(self._folder / GRAPH, packed=False)
+        elif self._asked == 2:
+            self._opened = open_session(self._folder / GRAPH, packed=True)
+        return self._opened
 
     @cached_property
     def _words(self) -> np.ndarray | None:
@@ -120,11 +127,11 @@ class ExportedText:
             return  # a cache that cannot be written is only slower
 
 
-def open_session(graph: Path) -> Any:
-    """An onnxruntime session that is quick to load. Raises BadData.
+def open_session(graph: Path, packed: bool) -> Any:
+    """An onnxruntime session that is quick to load, or with ``packed`` weights quick to run. Raises BadData.
 
-    Measured with MiniLM: packing the weights anew costs 50 ms at loading and saves 4 ms a sentence, planning who may
-    reuse whose memory costs 15 ms and saves a few kilobytes; the graph was optimised when it was written.
+    Measured with MiniLM: packing costs 50 ms at loading and saves 5 ms of 9 a sentence; planning who may reuse whose
+    memory costs 15 ms and saves a few kilobytes; the graph was optimised when it was written.
     """
     import onnxruntime
 
@@ -133,7 +140,7 @@ def open_session(graph: Path) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_reuse = False
     options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     try:
         return onnxruntime.InferenceSession(os.fspath(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library has no common class of errors
