@@ -198,7 +198,10 @@ def test_a_searcher_stays_open(indexed: Shelf, no_torch: Callable[[], None]) -> 
     with open_searcher() as searcher:
         assert (searcher.index_name, searcher.model, len(searcher)) == ("shelf", "toy", 30)
         for sentence in ("two dogs", "a man", "two dogs"):
-            assert searcher.search([sentence], 4) == search([sentence], num_hits=4)
+            found, alone = searcher.search([sentence], 4), search([sentence], num_hits=4)
+            assert [hit.path for hit in found.hits] == [hit.path for hit in alone.hits]
+            assert [h.score for h in found.hits] == pytest.approx([h.score for h in alone.hits], abs=1e-6)
+            assert (found.query, found.num_items) == ((sentence,), 30)
 
 
 @pytest.mark.slow
