@@ -131,7 +131,7 @@ def test_the_copy_is_asked_and_few_rows_are_scored_anew(tmp_path, monkeypatch):
     taken: list[int] = []
     whole = index.take
     monkeypatch.setattr(index, "take", lambda rows: taken.append(len(rows)) or whole(rows))
-    monkeypatch.setattr(index, "blocks", lambda: pytest.fail("all vectors were read"))
+    monkeypatch.setattr(index, "blocks", lambda *_: pytest.fail("all vectors were read"))
     hits = top_hits(index, [TermVector(vectors[5])], "cosine", 10)
     assert hits[0][0] == 5 and sum(taken) < 600
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xmodal_cli.retrieval import search
 from xmodal_cli.retrieval.search import Effort, TermVector, top_hits
 from xmodal_cli.retrieval.vectors import KINDS, StoredVectors, write_vectors
 
@@ -176,3 +177,12 @@ def test_one_vector_is_enough(tmp_path: Path, kind: str) -> None:
     ((row, score),) = top_hits(_stored(tmp_path, images, kind), [TermVector(images[0])], "cosine", 10)
     assert row == 0
     assert score == pytest.approx(1.0)
+
+
+def test_two_threads_score_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, texts = _clustered(5000, 16, True, seed=12)
+    stored, terms = _stored(tmp_path, images), [TermVector(texts[0]), TermVector(texts[1], -0.5)]
+    expected = top_hits(stored, terms, "order", 40)
+    monkeypatch.setattr(search, "SHARED", 1)
+    monkeypatch.setattr(search.os, "cpu_count", lambda: 2)
+    assert top_hits(stored, terms, "order", 40) == expected

@@ -95,10 +95,11 @@ class StoredVectors:
         vectors: np.ndarray = self._index.reconstruct_batch(np.asarray(rows, np.int64))
         return vectors
 
-    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, (rows, dim) float32) for all vectors in order, ``BLOCK`` rows at a time."""
-        for start in range(0, self.count, BLOCK):
-            stop = min(start + BLOCK, self.count)
+    def blocks(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """(first row, (rows, dim) float32) for the vectors from ``first`` to before ``last``, ``BLOCK`` at a time."""
+        last = self.count if last is None else last
+        for start in range(first, last, BLOCK):
+            stop = min(start + BLOCK, last)
             if self._matrix is not None:
                 yield start, self._matrix[start:stop]
             else:
