@@ -98,7 +98,7 @@ def test_words_for_people(after: tuple[Path, dict[str, Any]], xmodal: Xmodal) ->
     for search in first["searches"]:
         assert f'"{search["query"]}": the right picture is' in said.out
     assert f"{first['captioner']['truth']['true']} of 6 captions are true" in said.out
-    assert "6/6" in said.err
+    assert "7/7" in said.err
 
 
 def test_an_interrupted_demo_goes_on(
@@ -129,12 +129,21 @@ def test_an_interrupted_demo_goes_on(
 
 
 def test_a_training_with_other_settings_is_left_alone(
-    after: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xmodal: Xmodal
 ) -> None:
-    config = load_config("demo", [*SMALL, "optimizer.lr=0.1"])
-    first = recipe._run_of(load_config("demo", SMALL))
-    assert first.name == "demo-shapes"
-    assert recipe._run_of(config).name == "demo-shapes-2"
+    """As after an upgrade: the demo trains beside the old run, and makes its index anew with the new model."""
+    home = tmp_path / "home"
+    shutil.copytree(after[0], home)
+    monkeypatch.setenv("XMODAL_HOME", str(home))
+    old = (home / "runs" / "demo-shapes" / "model.safetensors").read_bytes()
+    other = [*SMALL, "optimizer.lr=0.01"]
+    monkeypatch.setattr(recipe, "load_config", lambda preset: load_config(preset, other if preset == "demo" else SMALL))
+    told = xmodal("demo", "--json")
+    assert told.code == 0, told.err
+    assert told.json["run"] == str(home / "runs" / "demo-shapes-2")
+    assert told.json["captioner"]["run"] == str(home / "runs" / "demo-captioner-shapes")
+    assert json.loads((home / "indexes" / "demo" / "index.json").read_text())["model"]["name"] == "demo-shapes-2"
+    assert (home / "runs" / "demo-shapes" / "model.safetensors").read_bytes() == old
 
 
 # ---------------------------------------------------------------------------- somebody's own photos

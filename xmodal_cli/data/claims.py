@@ -7,7 +7,7 @@ that names no shape, breaks off, or has a word that is none of the set's, is not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from xmodal_cli.data.scenes import AFTER, BACKGROUNDS, BEFORE, COLOURS, SHAPES, SIDES, SIZES, Scene, Thing
 
@@ -65,7 +65,7 @@ def _any(words: Iterable[str]) -> str:
     return "|".join(sorted(map(re.escape, set(words)), key=lambda word: (-len(word), word)))
 
 
-def _all(table: dict[str, tuple[str, ...]]) -> str:
+def _all(table: Mapping[str, tuple[str, ...]]) -> str:
     return _any(word for words in table.values() for word in words)
 
 

@@ -45,6 +45,8 @@ AFTER = {  # and the second to the first
 }
 SIDES = {"across": ("on the left", "on the right"), "down": ("at the top", "at the bottom")}
 
+_FROM_THE_FIRST = 0.8  # how often a sentence begins with what is on the left or at the top, as people who read do
+
 
 @dataclass(frozen=True, slots=True)
 class Thing:
@@ -134,7 +136,7 @@ def _ground(scene: Scene, random: Random) -> str:
 
 def _pair(scene: Scene, random: Random) -> tuple[Thing, str, Thing]:
     """The two things in either order, with the relation that holds in that order."""
-    if random.random() < 0.5:
+    if random.random() < _FROM_THE_FIRST:
         return scene.first, random.choice(BEFORE[scene.axis]), scene.second
     return scene.second, random.choice(AFTER[scene.axis]), scene.first
 
@@ -184,7 +186,8 @@ def _two_shapes(scene: Scene, random: Random) -> str:
 
 def _with(scene: Scene, random: Random) -> str:
     near, far = SIDES[scene.axis]
-    side, thing, rest = random.choice(((near, scene.first, scene.second), (far, scene.second, scene.first)))
+    told = random.random() < _FROM_THE_FIRST
+    side, thing, rest = (far, scene.second, scene.first) if told else (near, scene.first, scene.second)
     return f"{_a(_noun(rest, random))} with {_a(_noun(thing, random))} {side}"
 
 

@@ -13,6 +13,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from xmodal_cli import paths
 from xmodal_cli.config import Config, from_dict, load_config, to_dict
 from xmodal_cli.data.registry import load_dataset
@@ -20,17 +22,17 @@ from xmodal_cli.errors import XmodalError
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.recipes.contact_sheet import Row, draw_contact_sheet
 from xmodal_cli.recipes.demo_captions import caption_test
+from xmodal_cli.recipes.demo_index import find, make_index
 from xmodal_cli.recipes.demo_page import draw_page
 from xmodal_cli.recipes.demo_parts import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, Search
 from xmodal_cli.recipes.evaluate import evaluate
-from xmodal_cli.recipes.index import index
+from xmodal_cli.recipes.features import features_for
 from xmodal_cli.recipes.own_photos import find_own_photos, look_at_photos
-from xmodal_cli.recipes.search import search
 from xmodal_cli.recipes.train import run_folder, train_model
 from xmodal_cli.types import Example, ImageTextDataset, Reporter, Silent
 
 DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"
-NUM_QUERIES, NUM_PHOTOS = 3, 5
+NUM_QUERIES = 3
 
 
 def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoResult:
@@ -41,10 +43,13 @@ def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoRe
     """
     reporter = reporter or Silent()
     photos = find_own_photos(folder) if folder is not None else None
-    steps = _Steps(reporter, 6 if photos is None else 8)
+    steps = _Steps(reporter, 7 if photos is None else 9)
     with steps("the sample set"):
-        test = load_dataset(DATA).select("test")
-    with steps("features and a matcher"):
+        dataset = load_dataset(DATA)
+        test = dataset.select("test")
+    with steps("features of its pictures"):
+        features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # both models read them
+    with steps("a matcher"):
         run = _train(MATCHER, reporter)
     with steps("a captioner"):
         captioner_run = _train(CAPTIONER, reporter)
@@ -83,9 +88,22 @@ def _train(preset: str, reporter: Reporter) -> Path:
     run = _run_of(config)
     if _is_finished(run, config):
         reporter.say(f"{run} is trained already")
-    elif train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
-        raise KeyboardInterrupt
+        return run
+    with _one_thread():
+        if train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
+            raise KeyboardInterrupt
     return run
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Steps of models this small are over before a second thread has woken, and on a busy machine they wait for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_of(config: Config) -> Path:
@@ -117,15 +135,9 @@ def _search_part(
     run: Path, figures: dict[str, object], test: ImageTextDataset, chosen: list[Example], reporter: Reporter
 ) -> MatcherPart:
     files = [example.path for example in test.examples if example.path is not None]
-    indexed = index(files, INDEX, str(run), reporter=reporter)
-    return MatcherPart(run, figures, indexed, [_search(example) for example in chosen])
-
-
-def _search(example: Example) -> Search:
-    """Look for an example by its first caption."""
-    query = example.captions[0].rstrip(".")
-    hits = search([query], INDEX, NUM_PHOTOS).hits
-    return Search(query, [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in hits], example.path)
+    indexed = make_index(files, INDEX, str(run), reporter)
+    searches = [find(example.captions[0].rstrip("."), INDEX, example.path) for example in chosen]
+    return MatcherPart(run, figures, indexed, searches)
 
 
 def _tell(

@@ -84,7 +84,11 @@ class CaptionerPart:
 
     def facts(self) -> dict[str, Any]:
         """What ``--json`` prints."""
-        shown = {"run": str(self.run), "eval": dict(self.test), "captions": [c.facts() for c in self.captions]}
+        shown: dict[str, Any] = {
+            "run": str(self.run),
+            "eval": dict(self.test),
+            "captions": [c.facts() for c in self.captions],
+        }
         if self.truth is not None:
             counts = {"true": self.truth.num_true, "captions": self.truth.num_captions}
             shown["truth"] = {**counts, "percent": self.truth.percent, "false": list(self.truth.false)}

@@ -16,16 +16,14 @@ from xmodal_cli.paths import indexes_dir
 from xmodal_cli.recipes.caption import CaptionRequest
 from xmodal_cli.recipes.defaults import default_model
 from xmodal_cli.recipes.demo_captions import captioned_photo
-from xmodal_cli.recipes.demo_parts import Captioned, OwnPhotos, Search
-from xmodal_cli.recipes.index import index
-from xmodal_cli.recipes.models import describe_model
+from xmodal_cli.recipes.demo_index import find, make_index
+from xmodal_cli.recipes.demo_parts import Captioned, OwnPhotos
 from xmodal_cli.recipes.photo_files import absolute, find_photos
-from xmodal_cli.recipes.search import search
 from xmodal_cli.retrieval.index import is_index, read_card
 from xmodal_cli.types import Reporter
 
 MOST = 300  # photos of a folder that the demo looks at; `xmodal index` takes all
-NUM_CAPTIONS, NUM_OWN_QUERIES, NUM_HITS = 6, 3, 5
+NUM_CAPTIONS, NUM_OWN_QUERIES = 6, 3
 GENERAL = ("people outdoors", "a dog")
 
 
@@ -66,17 +64,14 @@ def look_at_photos(
         own = list(dict.fromkeys(caption.text for caption in captions if caption.text))
         queries = [*own[:NUM_OWN_QUERIES], *GENERAL]
         written_about = {caption.text: caption.photo for caption in reversed(captions)}
-        searches = [_search(query, indexed["folder"], written_about.get(query)) for query in queries]
+        searches = [find(query, indexed["folder"], written_about.get(query)) for query in queries]
     problems = [f"{entry['path']}: {entry['reason']}" for entry in indexed["unreadable"]]
     return OwnPhotos(photos.folder, photos.num_found, indexed, captioner, searches, captions, problems)
 
 
 def _index(photos: OwnFolder, reporter: Reporter) -> dict[str, Any]:
     roots = [photos.folder] if len(photos.taken) == photos.num_found else list(photos.taken)
-    model, name = default_model("matcher"), _index_name(photos.folder)
-    place = indexes_dir() / name
-    other = is_index(place) and read_card(place).model.fingerprint != describe_model(model).fingerprint
-    return index(roots, name, model, rebuild=other, reporter=reporter)
+    return make_index(roots, _index_name(photos.folder), default_model("matcher"), reporter)
 
 
 def _index_name(folder: Path) -> str:
@@ -104,8 +99,3 @@ def _caption(photos: Sequence[Path]) -> tuple[str, list[Captioned]]:
     return speaker.name, [
         captioned_photo(path, answer[0], views=speaker.views) for path, answer in answers if not isinstance(answer, str)
     ]
-
-
-def _search(query: str, place: str, right: Path | None) -> Search:
-    hits = search([query], place, NUM_HITS).hits
-    return Search(query, [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in hits], right)

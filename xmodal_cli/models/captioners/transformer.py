@@ -152,7 +152,7 @@ class TransformerCaptioner(nn.Module):
         """-> (images, cells, width), (images, 1, 1, cells) bool."""
         features, geometry, mask = scaled_cells(image_features, self.image_kind)
         if self.standardize is not None:
-            features = self.standardize(features, mask)
+            features, geometry = self.standardize(features, geometry, mask)
         cells = self.dropout(self.project(torch.cat((features, geometry), dim=-1)))
         if self.reason is not None:
             cells = self.reason(cells, src_key_padding_mask=~mask)
@@ -176,11 +176,9 @@ def build(
     image_layers: int = 0,
     max_length: int = 64,
     dropout: float = 0.1,
-    standardize: bool = False,
 ) -> TransformerCaptioner:
     """``embed_dim``: the width of all layers; ``image_layers``: transformer layers over the cells before they are seen.
 
-    ``standardize``: features less their mean, by their spread.
     Raises ValueError for an ``embed_dim`` that 64 does not divide.
     """
     if embed_dim > HEAD and embed_dim % HEAD:
@@ -189,6 +187,5 @@ def build(
     model = TransformerCaptioner(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, layers)
     model.places = nn.Parameter(torch.randn(max_length, embed_dim) * 0.02)
     model.dropout = nn.Dropout(dropout)
-    model.standardize = Standardize(cell_depth(image_dim, image_kind)) if standardize else None
     model.reason = transformer_layers(embed_dim, image_layers, dropout) if image_layers else None
     return model
