@@ -18,7 +18,10 @@ def split(name: str) -> tuple[str, str]:
 
 
 def local_weights(file: str) -> Path:
-    """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model. Raises MissingData, BadModel."""
+    """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model, shipped ones too.
+
+    Raises MissingData, and BadModel for a shipped one that is damaged.
+    """
     given = Path(file).expanduser()
     places = (given, models_dir() / given, given / MODEL_FILE, runs_dir() / given / MODEL_FILE)
     for path in (*places, models_dir() / f"{file}.safetensors", starter.file_of(file)):
