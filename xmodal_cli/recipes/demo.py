@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shlex
 import time
 import tomllib
 from collections.abc import Iterator
@@ -164,5 +165,5 @@ def _row(found: Search) -> Row:
 def _next_commands(own: OwnPhotos | None) -> list[str]:
     if own is None:
         return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
-    name = own.index["index"]
-    return [f'xmodal search "two dogs" --index {name}', f"xmodal index {own.folder}", f"xmodal caption {own.folder}"]
+    folder, name = shlex.quote(str(own.folder)), shlex.quote(own.index["index"])
+    return [f'xmodal search "two dogs" --index {name}', f"xmodal index {folder}", f"xmodal caption {folder}"]

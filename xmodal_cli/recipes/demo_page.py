@@ -48,7 +48,7 @@ def _title(result: DemoResult) -> str:
     figures = {f"R@1, {label}": f"{result.matcher.test[side]['R@1']:.0f}%" for side, label in SIDES.items()}
     if truth is not None:
         figures["captions that are true"] = f"{truth.percent:.0f}%"
-    figures["seconds in all"] = f"{sum(result.seconds.values()):.0f}"
+    figures["seconds this time"] = f"{sum(result.seconds.values()):.0f}"
     cells = "".join(f"<div><dd>{escape(value)}</dd><dt>{escape(name)}</dt></div>" for name, value in figures.items())
     return (
         "<header>\n<h1>Pictures and words</h1>\n<p>Two models were trained from nothing on this machine: one finds "

@@ -33,16 +33,15 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th { color: var(--dim); font-weight: 500; font-size: .85rem }
 td, th { padding: .4rem 1.6rem .4rem 0; text-align: right; border-bottom: 1px solid var(--line) }
 td:first-child, th:first-child { text-align: left }
+td + td { white-space: nowrap }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1.5rem; margin-top: 1.6rem }
 .chart svg { width: 100%; height: auto; display: block }
 .chart figcaption { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0 0 .3rem }
 .key::before { content: ""; display: inline-block; width: .8em; height: .2em; margin-right: .4em;
   vertical-align: middle; background: currentColor; border-radius: 1px }
-span.c0 { color: var(--c0) } span.c1 { color: var(--c1) }
-polyline { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
-polyline.c0 { stroke: var(--c0) } polyline.c1 { stroke: var(--c1) }
-circle.c0 { fill: var(--c0) } circle.c1 { fill: var(--c1) }
-.rule { stroke: var(--line) } .tick { fill: var(--dim); font-size: 10px }
+.c0 { color: var(--c0) } .c1 { color: var(--c1) }
+polyline { stroke-linejoin: round; stroke-linecap: round }
+.rule { color: var(--line) } .chart svg { color: var(--dim) }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1rem; margin: 0 0 1rem }
 .query { margin: 0 0 .8rem; font-weight: 500 }
 .query .dim { font-weight: 400; margin-left: .4rem }
@@ -54,8 +53,8 @@ circle.c0 { fill: var(--c0) } circle.c1 { fill: var(--c1) }
 .hits img, .hits .blank { width: 100%; aspect-ratio: 1; object-fit: cover; outline: 1px solid var(--line) }
 .hits .right img { outline: 3px solid var(--right); outline-offset: 2px }
 .hits small { display: block; margin-top: .35rem; font-variant-numeric: tabular-nums }
-.words { grid-template-columns: repeat(auto-fill, minmax(4.6rem, 1fr)) }
-.words img { width: 100% } .words small { display: block; text-align: center; color: var(--ink) }
+.words { grid-template-columns: repeat(auto-fill, minmax(5.4rem, 1fr)) }
+.words img { width: 100% } .words small { display: block; text-align: center; color: var(--ink); font-size: .8rem }
 .told { display: grid; grid-template-columns: minmax(0, 12rem) minmax(0, 1fr); gap: 1.2rem; align-items: start }
 .blank { display: grid; place-items: center; min-height: 5rem; color: var(--dim); background: var(--code);
   border-radius: 6px; font-size: .8rem; padding: .4rem }

@@ -39,7 +39,7 @@ def chart(title: str, x_label: str, curves: Sequence[Curve], top: float | None =
     legend = "".join(f'<span class="key c{n}">{escape(curve.name)}</span>' for n, curve in enumerate(kept))
     return (
         f'<figure class="chart"><figcaption><b>{escape(title)}</b>{legend}</figcaption>\n'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">\n'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" font-size="10" fill="currentColor" role="img" aria-label="{label}">\n'
         f"{_grid(frame)}{lines}"
         f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{escape(x_label)}</text>'
         f"</svg></figure>"
@@ -66,9 +66,11 @@ def _grid(frame: _Frame) -> str:
     for number in range(_NUM_TICKS + 1):
         value = frame.top * number / _NUM_TICKS
         y = frame.y(value)
-        rows.append(f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        rows.append(
+            f'<line class="rule" stroke="currentColor" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         rows.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    for value, anchor in ((frame.first, "start"), (frame.last, "middle")):
+    for value, anchor in ((frame.first, "start"), (frame.last, "end")):
         place = f'x="{frame.x(value):.1f}" y="{HEIGHT - _BOTTOM + 14}"'
         rows.append(f'<text class="tick" {place} text-anchor="{anchor}">{value:g}</text>')
     return "".join(rows) + "\n"
@@ -78,7 +80,8 @@ def _line(number: int, curve: Curve, frame: _Frame) -> str:
     points = [(frame.x(x), frame.y(min(max(y, 0.0), frame.top))) for x, y in curve.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     x, y = points[-1]
-    return f'<polyline class="c{number}" points="{path}"/><circle class="c{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>\n'
+    line = f'<polyline fill="none" stroke="currentColor" stroke-width="2" points="{path}"/>'
+    return f'<g class="c{number}">{line}<circle fill="currentColor" cx="{x:.1f}" cy="{y:.1f}" r="3"/></g>\n'
 
 
 def _rounded_up(value: float) -> float:
