@@ -183,7 +183,7 @@ def test_curves_end_where_their_values_say() -> None:
 @pytest.mark.parametrize(("largest", "top"), [(0.31, 0.4), (4.2, 6), (10.0, 10), (88.0, 100), (0.0, 1)])
 def test_the_scale_holds_the_largest_value(largest: float, top: float) -> None:
     figure = chart("t", "x", [Curve("a", [(0, largest), (1, 0.0)])])
-    ticks = [float(text) for text in re.findall(r'text-anchor="end">([\d.]+)</text>', figure)]
+    ticks = [float(text) for text in re.findall(r'x="36" y="[\d.]+" text-anchor="end">([\d.]+)</text>', figure)]
     assert max(ticks) == pytest.approx(top)
 
 
