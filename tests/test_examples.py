@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from xmodal_cli import starter
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
@@ -24,7 +26,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"judgements", "python_api", "unified"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"build_starter", "judgements", "python_api", "unified"}
 
 
 @pytest.mark.slow
@@ -101,3 +103,13 @@ def test_the_page_on_extending_shows_the_example() -> None:
     page = (EXAMPLES.parent / "docs" / "extending.md").read_text(encoding="utf-8")
     code = (EXAMPLES / "unified.py").read_text(encoding="utf-8")
     assert code[code.index("from __future__") :].strip() in page.replace("```", "")
+
+
+def test_the_starter_pair_is_made_as_it_is_shipped(tmp_path: Path) -> None:
+    """What is halved already stays as it is, so the shipped pair gives itself."""
+    build = load("build_starter")
+    matcher, captioner = (starter.file_of(name) for name in (starter.MATCHER, starter.CAPTIONER))
+    build.ship_matcher(matcher, tmp_path / matcher.name)
+    build.ship_captioner(captioner, tmp_path / captioner.name)
+    for file in (matcher, captioner):
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes()

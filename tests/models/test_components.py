@@ -43,7 +43,9 @@ def images_for(config: Config) -> torch.Tensor:
     if config.features.kind == "global":
         return torch.randn(4, DEPTH)
     cells = torch.randn(4, 9, DEPTH)
-    return cells if config.features.kind == "grid" else torch.cat((cells, torch.rand(4, 9, len(REGION_COLUMNS))), -1)
+    if config.features.kind == "regions":
+        return torch.cat((cells, torch.rand(4, 9, len(REGION_COLUMNS))), -1)
+    return cells
 
 
 @pytest.mark.parametrize("name", MATCHERS)
