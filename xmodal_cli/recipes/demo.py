@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import shlex
 import time
 import tomllib
@@ -44,16 +45,16 @@ def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoRe
     """
     reporter = reporter or Silent()
     photos = find_own_photos(folder) if folder is not None else None
-    steps = _Steps(reporter, 7 if photos is None else 9)
+    steps, num_threads = _Steps(reporter, 7 if photos is None else 9), _idle_threads()
     with steps("the sample set"):
         dataset = load_dataset(DATA)
         test = dataset.select("test")
     with steps("features of its pictures"):
         features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # both models read them
     with steps("a matcher"):
-        run = _train(MATCHER, reporter)
+        run = _train(MATCHER, num_threads, reporter)
     with steps("a captioner"):
-        captioner_run = _train(CAPTIONER, reporter)
+        captioner_run = _train(CAPTIONER, num_threads, reporter)
     with steps("evaluation on the test pictures"):
         (figures,) = evaluate([str(run)], DATA, "test", reporter=reporter)
     chosen = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
@@ -83,24 +84,33 @@ class _Steps:
 # ---------------------------------------------------------------------------- trainings
 
 
-def _train(preset: str, reporter: Reporter) -> Path:
+def _train(preset: str, num_threads: int, reporter: Reporter) -> Path:
     """The run of a preset on the sample set, finished. Raises KeyboardInterrupt when it was stopped."""
     config = load_config(preset)
     run = _run_of(config)
     if _is_finished(run, config):
         reporter.say(f"{run} is trained already")
         return run
-    with _one_thread():
+    with _threads(num_threads):
         if train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
             raise KeyboardInterrupt
     return run
 
 
+def _idle_threads() -> int:
+    """Two where a core is idle before anything has begun, one where none is.
+
+    The steps of models as small as the demo's are over before more have woken; on a busy machine two threads
+    wait for each other several times longer than they compute.
+    """
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return 2 if (os.cpu_count() or 1) - busy >= 1 else 1
+
+
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Steps of models this small are over before a second thread has woken, and on a busy machine they wait for it."""
+def _threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:
