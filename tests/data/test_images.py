@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from xmodal_cli.data import images
-from xmodal_cli.data.images import MAX_PIXELS, image_size, is_image_name, open_image
+from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.images import MAX_PIXELS, image_size, open_image
 from xmodal_cli.errors import BadData
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 255)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmodal_cli.data.images import can_open_heic, image_size, is_heic_name, is_image_name, open_image
+from xmodal_cli.data.image_names import is_heic_name, is_image_name
+from xmodal_cli.data.images import can_open_heic, image_size, open_image
 from xmodal_cli.errors import BadData
 
 QUARTERS = np.array([[(255, 0, 0), (0, 160, 0)], [(0, 0, 255), (255, 255, 255)]], np.uint8)

@@ -29,7 +29,7 @@ def complete(line: str) -> list[str]:
 
 def _files(begun: str) -> list[str]:
     """Folders and pictures whose path begins so, as they are typed."""
-    from xmodal_cli.data.images import is_image_name
+    from xmodal_cli.data.image_names import is_image_name
 
     folder, stem = os.path.split(begun)
     found = []

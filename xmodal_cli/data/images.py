@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import threading
 import warnings
 from pathlib import Path
@@ -20,10 +19,6 @@ from PIL import Image, UnidentifiedImageError
 from xmodal_cli.data import tar
 from xmodal_cli.errors import BadData
 
-HEIC_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
-IMAGE_SUFFIXES = HEIC_SUFFIXES | {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-}
 HEIC_HINT = "pip install pillow-heif, or save them as JPEG"
 MAX_PIXELS = 179_000_000  # beyond this a few kilobytes could ask for gigabytes of memory
 
@@ -44,17 +39,6 @@ _LYING = (5, 6, 7, 8)  # these exchange width and height
 
 # Pillow warns of large pictures and odd metadata; here a picture opens or is refused, nothing in between
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's name is that of a picture; hidden files (``._a.jpg``) are not."""
-    file = os.path.basename(name)  # noqa: PTH119 - a Path takes ten times as long, and folders hold many files
-    return not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
-
-
-def is_heic_name(name: str) -> bool:
-    """Whether a file's name is that of a HEIC photo, which Pillow cannot open by itself."""
-    return os.path.splitext(name)[1].lower() in HEIC_SUFFIXES  # noqa: PTH122 - as above
 
 
 def can_open_heic() -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmodal_cli.data.images import is_image_name
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import BadData, MissingData, XmodalError
 from xmodal_cli.retrieval.scan import scan
 

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from xmodal_cli.data.images import is_image_name
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError
 
 _QUOTED = re.compile(r'"((?:\\["\\]|[^"])*)"(\S*)')

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError, MissingData
 
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
@@ -48,7 +49,7 @@ def parse_term(word: str) -> Term:
     if not text:
         raise ConfigError(f"the term {word!r} is empty", _HINT)
     image = _picture(text)
-    if image is None and _names_picture(text) and not re.search(r"\s", text):
+    if image is None and is_image_name(text) and not re.search(r"\s", text):
         raise MissingData(f"there is no picture {text}", "a term that ends like a picture's name is taken for a file")
     return Term(text, sign * weight, image)
 
@@ -65,18 +66,10 @@ def _weight(written: str, word: str) -> float:
 
 def _picture(text: str) -> Path | None:
     """The file that ``text`` names: one with a picture's name, or any that is written as a path."""
-    if not (_names_picture(text) or os.sep in text):
+    if not (is_image_name(text) or os.sep in text):
         return None
     try:
         path = Path(text).expanduser()
         return path if path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user: a sentence then
         return None
-
-
-def _names_picture(text: str) -> bool:
-    if "." not in text:
-        return False
-    from xmodal_cli.data.images import is_image_name  # loads Pillow, which most queries do without
-
-    return is_image_name(text)

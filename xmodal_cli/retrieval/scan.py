@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xmodal_cli.data.images import is_image_name
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import MissingData
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexCard, is_index, read_card
+from xmodal_cli.retrieval.scan import absolute, is_under
 from xmodal_cli.retrieval.vectors import COARSE
 
 FALLBACK = "photos"
@@ -27,8 +28,6 @@ def folder_of(name: str) -> Path:
 
     Raises ConfigError for what can be neither.
     """
-    from xmodal_cli.retrieval.scan import absolute
-
     path = Path(name).expanduser()
     if os.sep in name or (path / CARD).is_file():
         return Path(absolute(path))
@@ -65,8 +64,6 @@ def choose(roots: Sequence[Path]) -> Path:
     It is the index that already covers them all, the youngest if there are several; else a new one, called
     after the first root's folder.
     """
-    from xmodal_cli.retrieval.scan import absolute
-
     wanted = [absolute(r) for r in roots]
     covering = [(card.updated, folder) for folder, card in _cards() if _covers(card.roots, wanted)]
     if covering:
@@ -85,8 +82,6 @@ def _cards() -> list[tuple[Path, IndexCard]]:
 
 
 def _covers(roots: Sequence[str], wanted: Sequence[str]) -> bool:
-    from xmodal_cli.retrieval.scan import is_under
-
     return all(any(is_under(path, root) for root in roots) for path in wanted)
 
 

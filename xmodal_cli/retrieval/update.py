@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.data.images import HEIC_HINT, can_open_heic, is_heic_name
+from xmodal_cli.data.image_names import is_heic_name
+from xmodal_cli.data.images import HEIC_HINT, can_open_heic
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval import shelf, swap

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.images import is_image_name
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 

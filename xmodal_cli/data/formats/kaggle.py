@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from xmodal_cli.data.formats._common import listed_examples, only_file, read_lines, read_text
-from xmodal_cli.data.images import is_image_name
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
