@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 import sys
 import termios
 from pathlib import Path
@@ -69,6 +70,7 @@ if __name__ == "__main__":
 
     if sys.stdin.isatty():
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is for this process
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are deaf to it
     recipe.open_searcher = fake_open(Path(sys.argv[1]), [])
     code = main(["search", *sys.argv[2:]])
     print("heavy:", [m for m in ("torch", "transformers", "open_clip", "torchvision") if m in sys.modules])

@@ -121,7 +121,8 @@ def test_heic_photos_in_an_index_stay_without_pillow_heif(
 
 
 _RUN = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are deaf to it
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from conftest import Shelf
