@@ -100,6 +100,18 @@ def test_a_damaged_file_is_refused(damaged: Path) -> None:
         backbone_of(starter.CAPTIONER, meta)
 
 
+@pytest.mark.parametrize("content", [None, b"\xff", b"no sums\n"])
+def test_without_its_list_of_checksums_nothing_passes(damaged: Path, content: bytes | None) -> None:
+    file = damaged / "starter.safetensors"
+    shutil.copy(FILES[0].with_name(file.name), file)
+    starter.check(file)
+    sums = damaged / starter.SUMS
+    sums.unlink() if content is None else sums.write_bytes(content)
+    with pytest.raises(BadModel, match=r"starter\.safetensors is not the file") as caught:
+        starter.check(file)
+    assert "--reinstall ." in str(caught.value.hint)
+
+
 def test_a_missing_file_is_told(damaged: Path) -> None:
     (damaged / "starter.safetensors").unlink()
     with pytest.raises(MissingData, match="is not in this installation"):

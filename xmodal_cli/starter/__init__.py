@@ -12,7 +12,7 @@ from xmodal_cli.errors import BadModel, MissingData
 MATCHER, CAPTIONER = "starter", "starter-captioner"
 NAMES = {"matcher": MATCHER, "captioner": CAPTIONER}  # by kind of model
 SUMS = "sha256sums.txt"  # as the program sha256sum writes and checks it
-INSTALL = "install xmodal again: uv tool install --reinstall xmodal"
+INSTALL = "install xmodal again, from its clone: uv tool install --reinstall ."
 
 
 def folder() -> Path:
@@ -43,6 +43,9 @@ def check(file: Path) -> None:
 
 
 def _sums() -> dict[str, str]:
-    """File name -> sha256 in hex."""
-    lines = (folder() / SUMS).read_text(encoding="utf-8").splitlines()
+    """File name -> sha256 in hex; empty where the list is gone, so that no file passes."""
+    try:
+        lines = (folder() / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
