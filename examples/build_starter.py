@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from xmodal_cli import paths
-from xmodal_cli.models.storage.modelfile import read_header, read_tensors, write_model
-from xmodal_cli.recipes.models import find_model
+from xmodal_cli.inference.models import find_model
+from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 from xmodal_cli.starter import CAPTIONER, MATCHER, SUMS
 
 BACKBONE = "efficientnet-lite2"

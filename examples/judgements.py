@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli import catalog
-from xmodal_cli.metrics._ptb import ptb_words
+from xmodal_cli.metrics.ptb_tokenizer import ptb_words
 
 METRICS = ("bleu", "rouge-l", "meteor", "cider")
 

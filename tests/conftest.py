@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = [f"helpers.{name}_fixtures" for name in ("evaluation", "feature", "index", "region", "run")]
+
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as __main__ does, and before anything loads torch
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xmodal_cli import __version__
+from xmodal_cli.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -53,7 +53,7 @@ def test_the_commands_on_the_pages_parse(page: Path) -> None:
     """Every ``xmodal ...`` line in a shell block names a command and options that exist."""
     import typer.main
 
-    from xmodal_cli.cli import app
+    from xmodal_cli.cli.app import app
 
     for line in commands_in(page):
         words = shlex.split(line.partition(" #")[0].partition(" > ")[0])[1:]

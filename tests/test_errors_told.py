@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmodal_cli.backbones import _families
-from xmodal_cli.backbones._preprocess import Preprocessing
+from xmodal_cli.backbones import image_backbones
+from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.config import load_config
 from xmodal_cli.recipes import features as recipe
 from xmodal_cli.recipes.train import train_model
@@ -111,13 +111,13 @@ class Eyes:
 @pytest.fixture(scope="module", autouse=True)
 def quick_backbone() -> Iterator[None]:
     """The default backbone is Eyes here; every other is what it is."""
-    real = _families.build_backbone
+    real = image_backbones.build_backbone
 
     def build(name: str, kind: str = "global", crops: int = 1) -> Any:
         return Eyes() if name == "efficientnet-lite2" else real(name, kind, crops)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_families, "build_backbone", build)
+        patch.setattr(image_backbones, "build_backbone", build)
         patch.setattr(recipe, "build_backbone", build)
         yield
 

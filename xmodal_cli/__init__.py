@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+from xmodal_cli.version import __version__ as __version__
 
 # From 1.29 on, onnxruntime reports its use to its makers and keeps a device's number in the home folder, unless it is
 # told not to before it is loaded. Nobody who searches their photos asked for that.

@@ -11,7 +11,7 @@ from xmodal_cli.errors import XmodalError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns 0 fine, 1 the user can fix it, 2 usage, 130 interrupted."""
-    _wait_politely()
+    _limit_openmp_spinning()
     try:
         _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as stop:
@@ -19,31 +19,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     except XmodalError as error:
         if _debugging():
             raise
-        return _complain(error.message, error.hint)
+        return _print_error(error.message, error.hint)
     except KeyboardInterrupt:
-        return _complain("interrupted", "", code=130)
+        return _print_error("interrupted", "", code=130)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if _debugging():
             raise
-        return _complain(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+        return _print_error(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
     return 0
 
 
 def _run(args: list[str]) -> None:
     if args[:1] == ["search"] and len(args) > 1:
-        from xmodal_cli.cli.quick import read_query, search_once
+        from xmodal_cli.cli.fast_path import read_query, search_once
 
         if (query := read_query(args[1:])) is not None:
             return search_once(query.terms, query.index, query.k, query.json)
-    from xmodal_cli.cli import app
+    from xmodal_cli.cli.app import app
 
     app(args=args, prog_name="xmodal")
 
 
-def _wait_politely() -> None:
+def _limit_openmp_spinning() -> None:
     """Let threads that wait for each other sleep soon. Must come before torch is loaded.
 
     GNU's OpenMP spins for milliseconds by default: beside one other busy process that makes training more than ten
@@ -57,7 +57,7 @@ def _debugging() -> bool:
     return os.environ.get("XMODAL_DEBUG", "") not in ("", "0")
 
 
-def _complain(message: str, hint: str, code: int = 1) -> int:
+def _print_error(message: str, hint: str, code: int = 1) -> int:
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from xmodal_cli.errors import StorageError, XmodalError
 
+MODEL_FILE = "model.safetensors"  # in the folder of a run
+
 
 def home() -> Path:
     """The folder that holds ``data/ runs/ indexes/ models/ cache/ config.toml``."""

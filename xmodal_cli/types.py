@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+
 # ---------------------------------------------------------------------------- datasets
 
 
@@ -235,7 +236,7 @@ class CaptionState(Protocol):
 
 
 @dataclass(frozen=True)
-class Teaching:
+class CaptionerOutput:
     """What teacher forcing gives: ``logits`` (captions, longest, vocab) of the word that follows each word.
 
     ``attention`` is (captions, longest, cells), or None where the model has none.
@@ -261,7 +262,7 @@ class Captioner(Protocol):
         """
         ...
 
-    def __call__(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+    def __call__(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """(images, ...), (captions,) int64 rows of ``image_features``, (captions, longest) int64 tokens."""
         ...
 
@@ -269,18 +270,18 @@ class Captioner(Protocol):
 class CaptionLoss(Protocol):
     """A training objective over what teacher forcing gives."""
 
-    def __call__(self, teaching: Teaching, targets: Tensor, held: Tensor) -> Tensor:
-        """``targets`` (captions, longest) int64, the word after each word; ``held`` bool, which of them are there."""
+    def __call__(self, output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
+        """``targets`` (captions, longest) int64, the word after each word; ``mask`` bool, which of them are there."""
         ...
 
 
 @dataclass(frozen=True)
-class Marks:
-    """Tokens that are no words: where a caption starts and ends, and those that may never be written."""
+class SpecialTokens:
+    """Token ids that are not words: begin and end of a caption, and those that are never generated."""
 
-    start: int
-    end: int
-    never: tuple[int, ...] = ()
+    bos: int
+    eos: int
+    banned: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -358,11 +359,11 @@ class Reporter(Protocol):
     """How recipes talk to whoever called them; the command line draws bars on stderr."""
 
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask: ...
-    def say(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
     def warn(self, message: str) -> None: ...
 
 
-class _SilentTask:
+class _SilentProgress:
     def advance(self, amount: int = 1, **facts: object) -> None:
         pass
 
@@ -373,13 +374,13 @@ class _SilentTask:
         pass
 
 
-class Silent:
+class SilentReporter:
     """A Reporter that says nothing: the default of the Python API."""
 
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
-        return _SilentTask()
+        return _SilentProgress()
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         pass
 
     def warn(self, message: str) -> None:
@@ -391,3 +392,18 @@ ImageOpener = Callable[[Path], Any]
 # what turns files, taken as they are needed, into vectors, in order:
 # (path, vector (embed_dim,) float32 or the reason it could not be read)
 ImageVectors = Callable[[Iterable[Path]], Iterator[tuple[Path, "np.ndarray | str"]]]
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What a language model was when it was fetched; ``tensors`` are named as in ``models/captioners/_gpt2.py``.
+
+    ``sizes`` holds ``vocab_size``, ``embed_dim`` and ``num_layers``. ``tokenizer`` is the JSON of its ``tokenizers``
+    tokenizer, ``fingerprint`` the sha256 of its weights file.
+    """
+
+    name: str
+    tensors: dict[str, Tensor]
+    sizes: dict[str, int]
+    tokenizer: str
+    fingerprint: str

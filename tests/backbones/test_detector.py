@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xmodal_cli.backbones import faster_rcnn
-from xmodal_cli.backbones._detector import NUM_PROPOSALS, OVERLAP, best_boxes, region_rows
-from xmodal_cli.backbones._families import build_backbone, build_network, check_request
+from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, best_boxes, region_rows
+from xmodal_cli.backbones.image import faster_rcnn
+from xmodal_cli.backbones.image_backbones import build_backbone, build_network, check_request
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.errors import BadData, ConfigError, DownloadError
 from xmodal_cli.features.store import open_features
@@ -194,14 +194,14 @@ def test_pictures_are_squashed_to_a_square(backbone):
 
 
 def test_the_published_resnet_weights_normalise_without_epsilon(monkeypatch, file):
-    from xmodal_cli.backbones import _weights
+    from xmodal_cli.backbones import weights
 
     def epsilons():
         layers = faster_rcnn._network("faster-rcnn-mobilenet", file).backbone.modules()
         return {m.eps for m in layers if isinstance(m, nn.BatchNorm2d)}
 
     usual = epsilons()
-    monkeypatch.setattr(_weights, "fingerprint", lambda file: faster_rcnn.WITHOUT_EPSILON + "0" * 56)
+    monkeypatch.setattr(weights, "fingerprint", lambda file: faster_rcnn.WITHOUT_EPSILON + "0" * 56)
     assert 0.0 not in usual and epsilons() == {0.0}
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.bench_device import DEVICE, synchronize
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _rows: list[tuple[str, str]] = []
 
 
@@ -36,11 +36,6 @@ def seconds() -> Callable[[Callable[[], object]], float]:
 @pytest.fixture
 def device() -> str:
     return DEVICE
-
-
-def synchronize() -> None:
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider
 
-from xmodal_cli.metrics.captions._cider import CiderScorer
+from xmodal_cli.metrics.cider_scorer import CiderScorer
 
 NUM_IMAGES, NUM_REFERENCES, VOCABULARY = 6000, 5, 7000
 BATCHES, BATCH = 8, 500  # captions that both score, in batches of a hundred images with five samples

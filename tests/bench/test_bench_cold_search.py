@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 from xmodal_cli.config import load_config
-from xmodal_cli.models._towers import own_tensors
-from xmodal_cli.models.storage.modelfile import ModelHeader, write_model
-from xmodal_cli.recipes import text_encoders
-from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
-from xmodal_cli.recipes.models import describe_model
+from xmodal_cli.inference import text_encoders
+from xmodal_cli.inference.models import describe_model
+from xmodal_cli.inference.towers import text_side
+from xmodal_cli.models.assembly import Sizes, build_matcher, describe
+from xmodal_cli.models.model_file import ModelHeader, write_model
+from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.recipes.search import open_searcher
-from xmodal_cli.recipes.towers import text_side
-from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexCard, IndexModel
+from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexMetadata, IndexModel
 from xmodal_cli.retrieval.items import Item, write_items
-from xmodal_cli.retrieval.vectors import add_coarse, write_vectors
-from xmodal_cli.types import FeatureMeta, Silent
+from xmodal_cli.retrieval.vectors import add_quantized, write_vectors
+from xmodal_cli.types import FeatureMeta, SilentReporter
 
 COUNT, DIM, ROUNDS, NAIVE_ROUNDS = 100_000, 1024, 15, 5
 FLOOR_RATIO, NAIVE_RATIO, FLAT_RATIO = 1.5, 8.0, 1.2
@@ -85,7 +85,7 @@ def model_file(folder: Path) -> Path:
     architecture = describe(config.model, Sizes(1280, "global", 30_522, side.backbone.meta.dim), {"text": side.facts()})
     model = build_matcher(architecture, {"text": side.stack()})
     header = ModelHeader("matcher", architecture, side.backbone.tokenizer, asdict(META), "cosine", {}, {})
-    write_model(folder / "two-heads.safetensors", header, own_tensors(model))
+    write_model(folder / "two-heads.safetensors", header, trainable_state_dict(model))
     return folder / "two-heads.safetensors"
 
 
@@ -109,9 +109,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index.mkdir(parents=True)
     rows = unit_rows(DIM)
     write_vectors(index / VECTORS, "flat", rows.shape, rows.__getitem__)
-    add_coarse(index / VECTORS, rows.shape)
+    add_quantized(index / VECTORS, rows.shape)
     write_items(index / ITEMS, (Item(str(p), 0, 0, n.to_bytes(16, "big")) for n, p in enumerate(photos)), [])
-    card = IndexCard("b" * 32, made_by, "flat", (str(folder / "photos"),), COUNT, 0, "2026-01-01", "2026-01-01")
+    card = IndexMetadata("b" * 32, made_by, "flat", (str(folder / "photos"),), COUNT, 0, "2026-01-01", "2026-01-01")
     (index / CARD).write_text(card.to_json())
     (folder / "paths.txt").write_text("\n".join(map(str, photos)))
     return folder
@@ -121,7 +121,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_place(place: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XMODAL_HOME", str(place))
     made_by = describe_model(str(place / "two-heads.safetensors"))
-    text_encoders.ensure(IndexModel(made_by.name, made_by.source, made_by.fingerprint, "cosine", DIM, META), Silent())
+    text_encoders.ensure(
+        IndexModel(made_by.name, made_by.source, made_by.fingerprint, "cosine", DIM, META), SilentReporter()
+    )
 
 
 def run(*command: object) -> tuple[float, str]:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from xmodal_cli import catalog
 from xmodal_cli.captioning.decoding import decode
-from xmodal_cli.types import Captioner, Decoding, Marks
+from xmodal_cli.types import Captioner, Decoding, SpecialTokens
 
-MARKS = Marks(2, 3, (0, 1, 2))
+MARKS = SpecialTokens(2, 3, (0, 1, 2))
 SETTINGS = Decoding(beam=5)
 BATCH, PART, ROUNDS = 32, 8, 3  # the peers are measured on a part of the batch
 SIZES = {"image_dim": 1280, "image_kind": "grid", "vocab_size": 2_990, "embed_dim": 512}
@@ -55,25 +55,25 @@ def by_image(captioner: Captioner, image: Tensor) -> Step:
 
 
 @torch.no_grad()
-def plain_beam(step: Step, marks: Marks, settings: Decoding) -> tuple[int, ...]:
+def plain_beam(step: Step, special_tokens: SpecialTokens, settings: Decoding) -> tuple[int, ...]:
     """Beam search with lists, for one image."""
     live: Live = [([], 0.0)]
     finished: list[tuple[float, list[int]]] = []
-    kept, parents, words = None, [0], [marks.start]
+    kept, parents, words = None, [0], [special_tokens.bos]
     for length in range(settings.max_length + 1):
         scores, kept = step(kept, parents, words)
         scores = scores + torch.tensor([total for _, total in live], device=scores.device)[:, None]
-        scores[:, list(marks.never)] = -torch.inf
+        scores[:, list(special_tokens.banned)] = -torch.inf
         if length < settings.min_length:
-            scores[:, marks.end] = -torch.inf
+            scores[:, special_tokens.eos] = -torch.inf
         values, places = (part.tolist() for part in scores.flatten().topk(2 * settings.beam))
         options = [(v, *divmod(p, scores.shape[1])) for v, p in zip(values, places, strict=True)]
-        ends = {row: value for value, row, token in options[: settings.beam] if token == marks.end}
+        ends = {row: value for value, row, token in options[: settings.beam] if token == special_tokens.eos}
         finished += [(value / (length + 1), live[row][0]) for row, value in ends.items()]
         if length == settings.max_length:
             finished += [(total / length, said) for row, (said, total) in enumerate(live) if row not in ends]
             break
-        onward = [option for option in options if option[2] != marks.end][: settings.beam]
+        onward = [option for option in options if option[2] != special_tokens.eos][: settings.beam]
         if finished and max(finished)[0] >= onward[0][0] / (settings.max_length + 1):
             break
         live = [([*live[row][0], token], value) for value, row, token in onward]

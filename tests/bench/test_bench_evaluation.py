@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from peer import image_to_text_ranks, text_to_image_ranks
+from helpers.bench_peer import image_to_text_ranks, text_to_image_ranks
 from safetensors.numpy import save_file
 
 from xmodal_cli.retrieval.ranks import BLOCK_SCORES, compute_ranks

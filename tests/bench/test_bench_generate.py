@@ -10,7 +10,7 @@ from xmodal_cli.backbones.language._gpt2_folder import _renamed
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.models.captioners import clip_gpt2
 from xmodal_cli.models.captioners._gpt2 import CONTEXT
-from xmodal_cli.types import Decoding, Marks
+from xmodal_cli.types import Decoding, SpecialTokens
 
 IMAGES, BEAM, MAX_WORDS, ROUNDS = 32, 5, 20, 3
 VOCAB, WIDTH, LAYERS, PREFIX, IMAGE_DIM = 8000, 512, 6, 10, 1408
@@ -55,7 +55,7 @@ def test_beams_over_gpt2_are_quicker_than_generate_and_say_the_same(report, seco
     settings = Decoding(beam=BEAM, max_length=MAX_WORDS)
 
     def our_captions():
-        return [n_best[0].tokens for n_best in decode(ours, features, Marks(START, END), settings)]
+        return [n_best[0].tokens for n_best in decode(ours, features, SpecialTokens(START, END), settings)]
 
     captions, theirs_exact = our_captions(), theirs_captions(theirs, ours, features, "never")  # their only exact rule
     lengths = [len(caption) for caption in captions]

@@ -12,11 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from xmodal_cli.features.extraction import default_batch_size, encode_files
-from xmodal_cli.recipes.encoding import backbone_of, file_vectors, opener_for
+from xmodal_cli.data.scan import scan
+from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
+from xmodal_cli.inference.encoding import backbone_of, file_vectors
+from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.recipes.index import index_model
-from xmodal_cli.recipes.models import load_matcher
-from xmodal_cli.retrieval.scan import scan
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 
 NUM_PHOTOS, ROUNDS = 160, 3

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from xmodal_cli.config import load_config
-from xmodal_cli.models._towers import own_tensors
-from xmodal_cli.models.storage.modelfile import ModelHeader, write_model
-from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
-from xmodal_cli.recipes.encoding import backbone_of, image_vectors
-from xmodal_cli.recipes.models import load_matcher
-from xmodal_cli.recipes.towers import text_side
+from xmodal_cli.inference.encoding import backbone_of, image_vectors
+from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.inference.towers import text_side
+from xmodal_cli.models.assembly import Sizes, build_matcher, describe
+from xmodal_cli.models.model_file import ModelHeader, write_model
+from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.vectors import StoredVectors, write_vectors
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
 def model_file(preset: str, folder: Path) -> Path:
     """The preset with fresh weights: timings do not depend on what they are."""
-    from xmodal_cli.backbones._families import build_backbone
+    from xmodal_cli.backbones.image_backbones import build_backbone
 
     config = load_config(preset, SETTINGS)
     side = text_side(config)
@@ -39,7 +39,7 @@ def model_file(preset: str, folder: Path) -> Path:
     architecture = describe(config.model, sizes, {"text": side.facts()})
     model = build_matcher(architecture, {"text": side.stack()})
     header = ModelHeader("matcher", architecture, side.backbone.tokenizer, asdict(meta), "cosine", {}, {})
-    write_model(folder / f"{preset}.safetensors", header, own_tensors(model))
+    write_model(folder / f"{preset}.safetensors", header, trainable_state_dict(model))
     return folder / f"{preset}.safetensors"
 
 

@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DEVICE, synchronize
-from peer import CaptionRows, Peer, PeerTraining
+from helpers.bench_device import DEVICE, synchronize
+from helpers.bench_peer import CaptionRows, Peer, PeerTraining
 
 from xmodal_cli import catalog
 from xmodal_cli.config import load_config
-from xmodal_cli.models.storage.tokenizer import pad
-from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
-from xmodal_cli.recipes.device import pick_dtype
-from xmodal_cli.training.batches import Batch, CaptionBatches, Plan, padded
+from xmodal_cli.device import autocast, pick_dtype
+from xmodal_cli.models.assembly import Sizes, build_matcher, describe
+from xmodal_cli.models.token_batches import padded
+from xmodal_cli.models.tokenizer import pad
+from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.log import RunLog
-from xmodal_cli.training.loop import Pace, Task, Tools, autocast, fit
+from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
 from xmodal_cli.training.optimizer import build_optimizer
-from xmodal_cli.types import Silent
+from xmodal_cli.types import SilentReporter
 
 NUM_IMAGES, IMAGE_DIM, VOCAB, WORD_DIM, EMBED_DIM, BATCH = 6000, 1280, 7400, 300, 1024, 128
 ROUNDS = 3
@@ -79,7 +80,7 @@ class Ours:
         self.optimizer = build_optimizer(self.model.parameters(), "adam", 2e-4, 0.0)
         tokens, lengths = (torch.from_numpy(a) for a in pad([c.tolist() for c in data.captions]))
         features, owner = torch.from_numpy(data.features).half(), torch.from_numpy(data.owner)
-        plan = Plan(lengths, owner, BATCH, 0)
+        plan = BatchPlan(lengths, owner, BATCH, 0)
         self.batches = Timed(CaptionBatches(features.to(DEVICE), padded(tokens.to(DEVICE)), plan))
         self.dtype = pick_dtype(precision, DEVICE)
         self.loss = catalog.build("loss", config.loss.name, config.loss.args)
@@ -87,10 +88,10 @@ class Ours:
 
     def round(self) -> float:
         """Captions per second of one round."""
-        pace = Pace(self.state.epoch + 1, 0, 2.0, 2e-4, lambda step: 1.0, 0, DEVICE, self.dtype, 20)
+        pace = LoopConfig(self.state.epoch + 1, 0, 2.0, 2e-4, lambda step: 1.0, 0, DEVICE, self.dtype, 20)
         task = Task(self.model, self.batches, self._batch_loss, lambda: {"score": 0.0}, "score", lambda metrics: None)
         with RunLog(self.folder, tensorboard=False) as log:
-            fit(task, pace, self.optimizer, self.state, self.folder, Tools(Silent(), log))
+            fit(task, pace, self.optimizer, self.state, self.folder, Loggers(SilentReporter(), log))
         return self.batches.captions / self.batches.seconds
 
     def _batch_loss(self, batch: Batch) -> torch.Tensor:

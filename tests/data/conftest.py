@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_datasets import DATASETS
+from helpers.small_datasets import DATASETS
 
 
 @pytest.fixture(params=DATASETS)

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData
 from xmodal_cli.features import filling
-from xmodal_cli.features.filling import Picture, Plan, fill_store, find_complete
+from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.shards import shard_path
 from xmodal_cli.features.store import FileStamp
 from xmodal_cli.types import FeatureMeta
@@ -53,7 +52,7 @@ def files(tmp_path):
 
 def plan_of(files, meta=META):
     weights = FileStamp.of(files[0].parent.parent / "weights.pth")
-    return Plan(tuple(Picture(f.stem, FileStamp.of(f)) for f in files), meta, weights)
+    return ExtractionPlan(tuple(ImageToExtract(f.stem, FileStamp.of(f)) for f in files), meta, weights)
 
 
 def fill(folder, files, encoder, meta=META):
@@ -160,8 +159,10 @@ def test_a_kill_leaves_whole_shards_that_the_next_run_keeps(tmp_path, files):
     script = f"""
         import os, signal, sys
         from pathlib import Path
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import test_filling as t
+        from importlib.util import module_from_spec, spec_from_file_location
+        spec = spec_from_file_location("test_filling", {__file__!r})
+        t = module_from_spec(spec)
+        spec.loader.exec_module(t)
         t.filling.SHARD_ROWS["global"] = 4
         class Killer(t.Encoder):
             def __call__(self, paths):

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, MANY, batch, terms
 from torch import nn
 from torch.nn.functional import cross_entropy
 

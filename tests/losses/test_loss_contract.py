@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loss_batches import BATCHES, MANY, batch
+from helpers.loss_batches import BATCHES, MANY, batch
 from torch import nn
 
 from xmodal_cli import catalog

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, MANY, batch, terms
 from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import CosineSimilarity
 from torch.nn.functional import normalize

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from loss_batches import BATCHES, batch
+from helpers.loss_batches import BATCHES, batch
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError

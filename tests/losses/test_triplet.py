@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, MANY, batch, terms
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError

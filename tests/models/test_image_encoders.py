@@ -6,21 +6,18 @@ import itertools
 
 import pytest
 import torch
-from naive_networks import stirred, transformer
+from helpers.image_batches import COUNTS, DEPTH, EMBED_DIM, EXTRA, images, regions
+from helpers.naive_networks import stirred, transformer
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models._sequences import drop_places, grid_geometry, split_cells
+from xmodal_cli.models.sequences import drop_places, grid_geometry, split_cells
 from xmodal_cli.types import REGION_COLUMNS
 
-DEPTH = EMBED_DIM = 8  # the identity needs them alike
 NAMES = catalog.names("image_encoder")
 KINDS = ("global", "grid", "regions")
-CELLS = {"regions": 7, "grid": 9}
-COUNTS = [7, 1, 4, 6, 2]  # regions of each image
 SMALL = {"transformer": {"width": 128, "dropout": 0.0}}
-EXTRA = len(REGION_COLUMNS)
 
 
 def encoder(name: str, kind: str = "global", **args) -> nn.Module:
@@ -28,26 +25,6 @@ def encoder(name: str, kind: str = "global", **args) -> nn.Module:
     sizes = {"image_dim": DEPTH + EXTRA * (kind == "regions"), "embed_dim": EMBED_DIM, "image_kind": kind}
     model: nn.Module = catalog.build("image_encoder", name, {**SMALL.get(name, {}), **args}, **sizes)
     return stirred(model.eval())
-
-
-def regions(counts: list[int], seed: int = 0, longest: int = CELLS["regions"]) -> Tensor:
-    """(images, longest, 8 + 7): boxes that lie within the picture, then rows of zeros."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.zeros(len(counts), longest, DEPTH + EXTRA)
-    for image, count in enumerate(counts):
-        corners = torch.rand(count, 2, 2, generator=generator).sort(1).values  # (regions, first and second, x and y)
-        area = (corners[:, 1] - corners[:, 0]).prod(1, keepdim=True)
-        facts = torch.rand(count, 2, generator=generator)
-        vectors = torch.randn(count, DEPTH, generator=generator)
-        rows[image, :count] = torch.cat((vectors, corners.flatten(1), area, facts), dim=1)
-    return rows
-
-
-def images(kind: str, seed: int = 0, num: int = len(COUNTS)) -> Tensor:
-    if kind == "regions":
-        return regions(COUNTS[:num], seed)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(num, *((9,) if kind == "grid" else ()), DEPTH, generator=generator)
 
 
 def encode(model: nn.Module, features: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from naive_networks import attention_pooling, generalised_pooling, place_encoding
+from helpers.naive_networks import attention_pooling, generalised_pooling, place_encoding
 from torch import nn
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models._heads import Projection
-from xmodal_cli.models._sequences import positional_encoding
+from xmodal_cli.models.heads import Projection
+from xmodal_cli.models.sequences import positional_encoding
 
 DIM, LONGEST = 6, 9
 LENGTHS = [9, 1, 4, 2, 4, 7]

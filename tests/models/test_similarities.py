@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from xmodal_cli import catalog
+from xmodal_cli.models.order_kernel import exact_order_scores, order_scores
 from xmodal_cli.models.similarities import order as order_module
-from xmodal_cli.models.similarities._order_kernel import exact_order_scores, order_scores
 
 SIZES = [(1, 1, 1), (5, 7, 3), (3, 33, 16), (8, 70, 130), (2, 4, 5), (128, 31, 8)]
 
@@ -106,7 +106,7 @@ def test_every_similarity_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", catalog.names("similarity"))
 def test_ranks_know_every_similarity(name):
-    from xmodal_cli.recipes.evaluate import SIMILARITIES
+    from xmodal_cli.evaluation.embeddings import SIMILARITIES
     from xmodal_cli.retrieval.ranks import score_matrix
 
     assert name in SIMILARITIES

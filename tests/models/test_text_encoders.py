@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from naive_networks import place_encoding, stirred, transformer
+from helpers.naive_networks import place_encoding, stirred, transformer
+from helpers.text_batches import DIM, SENTENCES, STATES, VOCAB, captions, with_garbage
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models._sequences import inside
-from xmodal_cli.models.storage.tokenizer import pad
-from xmodal_cli.models.text_encoders._words import build_words
+from xmodal_cli.models.sequences import inside
+from xmodal_cli.models.words import build_words
 
-VOCAB, DIM = 30, 12
-SENTENCES = [[2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 3], [2, 20, 3], [2, 29, 28, 27, 3], [2, 5, 6, 3]]
 NAMES = catalog.names("text_encoder")
 CASES = [(name, kind) for name in NAMES for kind in ("ids", "states") if (name, kind) != ("identity", "ids")]
 OVER_IDS = [name for name, kind in CASES if kind == "ids"]
 POOLED = [name for name in NAMES if name != "identity"]
-STATES = torch.randn(VOCAB, DIM, generator=torch.Generator().manual_seed(5))  # what a pretrained encoder would give
 
 
 def encoder(name: str, kind: str = "ids", **args) -> nn.Module:
@@ -29,26 +26,9 @@ def encoder(name: str, kind: str = "ids", **args) -> nn.Module:
     return stirred(model.eval())
 
 
-def captions(sentences: list[list[int]], kind: str = "ids") -> tuple[Tensor, Tensor]:
-    tokens, lengths = (torch.from_numpy(a) for a in pad(sentences))
-    return (tokens if kind == "ids" else STATES[tokens]), lengths
-
-
 def encode(model: nn.Module, sentences: list[list[int]], kind: str = "ids") -> Tensor:
     with torch.inference_mode():
         return model(*captions(sentences, kind))
-
-
-def with_garbage(tokens: Tensor, lengths: Tensor) -> Tensor:
-    """The captions, and three places more; everything beyond a caption's length is something else."""
-    generator = torch.Generator().manual_seed(3)
-    shape = (len(tokens), tokens.shape[1] + 3)
-    if tokens.is_floating_point():
-        garbage = 100 * torch.randn(*shape, DIM, generator=generator)
-    else:
-        garbage = torch.randint(1, VOCAB, shape, generator=generator)
-    garbage[:, : tokens.shape[1]][inside(lengths, tokens.shape[1])] = tokens[inside(lengths, tokens.shape[1])]
-    return garbage
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData, BadModel
-from xmodal_cli.models.storage.tokenizer import SPECIALS, Tokenizer, pad
+from xmodal_cli.models.tokenizer import SPECIALS, Tokenizer, pad
 
 CAPTIONS = ["A dog runs.", "A dog sleeps", "the cat, the dog!"]
 

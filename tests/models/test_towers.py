@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.config import Component, ModelConfig
-from xmodal_cli.models._towers import BehindTower, load_own_tensors, own_tensors
-from xmodal_cli.recipes.assembly import Sizes, build_matcher, describe
+from xmodal_cli.models.assembly import Sizes, build_matcher, describe
+from xmodal_cli.models.towers import EncoderOnTower, load_trainable_state_dict, trainable_state_dict
 
 VOCAB, DIM, EMBED_DIM = 15, 6, 8
 TOKENS = torch.tensor([[2, 5, 6, 3], [2, 3, 0, 0], [2, 9, 3, 0]])
@@ -38,10 +38,10 @@ class Upper(nn.Module):
         return torch.tanh(self.layer(states))
 
 
-def behind(tuned: bool, name: str = "pooled", **args) -> BehindTower:
+def behind(tuned: bool, name: str = "pooled", **args) -> EncoderOnTower:
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCAB, "embed_dim": EMBED_DIM, "text_dim": DIM}
-    return BehindTower(Tower(), catalog.build("text_encoder", name, args, **sizes), tuned)
+    return EncoderOnTower(Tower(), catalog.build("text_encoder", name, args, **sizes), tuned)
 
 
 def matcher(*tuned: bool, seed: int = 0) -> nn.Module:
@@ -114,32 +114,32 @@ def test_a_file_holds_what_is_trained_and_brings_it_back(tuned):
     model, fresh = matcher(*tuned), matcher(*tuned)
     with torch.no_grad():
         torch._foreach_add_([value for value in model.parameters() if value.requires_grad], 1.0)
-    held = own_tensors(model)
+    held = trainable_state_dict(model)
     assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(held)
     assert not {name for name, p in model.named_parameters() if not p.requires_grad} & set(held)
     assert {name for name, _ in model.named_buffers()} <= set(held)
     assert ("text_encoder.tower.words.weight" in held) == tuned[0]
-    load_own_tensors(fresh, held)
+    load_trainable_state_dict(fresh, held)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
 
 
 def test_what_is_frozen_stays_when_a_file_is_read():
     other = matcher(False, seed=1)
     words = other.text_encoder.tower.words.weight.clone()
-    load_own_tensors(other, own_tensors(matcher(False)))
+    load_trainable_state_dict(other, trainable_state_dict(matcher(False)))
     assert torch.equal(other.text_encoder.tower.words.weight, words)
 
 
 def test_tensors_that_do_not_fit_are_told():
     model = matcher(False)
-    held = own_tensors(model)
+    held = trainable_state_dict(model)
     name = "text_encoder.encoder.project.linear.weight"
     with pytest.raises(RuntimeError, match=rf"missing: \['{name}'\]"):
-        load_own_tensors(model, {k: v for k, v in held.items() if k != name})
+        load_trainable_state_dict(model, {k: v for k, v in held.items() if k != name})
     with pytest.raises(RuntimeError, match=r"unexpected: \['colour'\]"):
-        load_own_tensors(model, {**held, "colour": torch.zeros(1)})
+        load_trainable_state_dict(model, {**held, "colour": torch.zeros(1)})
     with pytest.raises(RuntimeError, match="size mismatch"):
-        load_own_tensors(model, {**held, name: torch.zeros(2, 2)})
+        load_trainable_state_dict(model, {**held, name: torch.zeros(2, 2)})
     words = "text_encoder.tower.words.weight"
     with pytest.raises(RuntimeError, match=rf"unexpected: \['{words}'\]"):  # frozen here, so of another kind of model
-        load_own_tensors(model, {**held, words: torch.zeros(VOCAB, DIM)})
+        load_trainable_state_dict(model, {**held, words: torch.zeros(VOCAB, DIM)})

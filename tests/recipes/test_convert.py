@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from xmodal_cli.recipes.zero_shot import claims
+from xmodal_cli.inference.zero_shot import supports
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([1, 2]), "b": torch.ones(2).half()}
 
@@ -89,7 +89,7 @@ def test_a_converted_checkpoint_is_a_matcher(xmodal, tiny_clip, tmp_path):
     torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "epoch_1.pt")
     made = xmodal("models", "convert", tmp_path / "epoch_1.pt", "--json").json
     other = f"{name.partition('@')[0]}@{made['file']}"
-    assert claims(other)
+    assert supports(other)
     (tmp_path / "s.txt").write_text("a dog\n")
     vectors = []
     for model in (name, other):

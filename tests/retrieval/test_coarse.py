@@ -10,16 +10,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.retrieval import coarse
-from xmodal_cli.retrieval.coarse import CoarseCopy, write_coarse
+from xmodal_cli.retrieval import quantized
+from xmodal_cli.retrieval.quantized import QuantizedVectors, write_quantized
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.retrieval.vectors import COARSE, StoredVectors, add_coarse, write_vectors
+from xmodal_cli.retrieval.vectors import COARSE, StoredVectors, add_quantized, write_vectors
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coarse, "ROWS", 64)
-    monkeypatch.setattr(coarse, "LEAST", 1)
+    monkeypatch.setattr(quantized, "ROWS", 64)
+    monkeypatch.setattr(quantized, "LEAST", 1)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def spread(count: int, dim: int, seed: int) -> np.ndarray:
 def stored(folder: Path, vectors: np.ndarray, with_coarse: bool = True) -> StoredVectors:
     write_vectors(folder / "index.faiss", "flat", vectors.shape, vectors.__getitem__)
     if with_coarse:
-        add_coarse(folder / "index.faiss", vectors.shape)
+        add_quantized(folder / "index.faiss", vectors.shape)
     found = StoredVectors(folder / "index.faiss", "flat", vectors.shape)
     assert (found.coarse is not None) == with_coarse
     return found
@@ -55,8 +55,8 @@ def slow_hits(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_score_is_off_by_more_than_the_bound(tmp_path, count, dim, seed):
     vectors = spread(count, dim, seed)
-    write_coarse(tmp_path / "c", vectors.shape, vectors.__getitem__)
-    copy = CoarseCopy(tmp_path / "c", vectors.shape)
+    write_quantized(tmp_path / "c", vectors.shape, vectors.__getitem__)
+    copy = QuantizedVectors(tmp_path / "c", vectors.shape)
     rng = np.random.default_rng(seed)
     for query in (
         rng.standard_normal(dim),
@@ -75,12 +75,12 @@ def test_no_score_is_off_by_more_than_the_bound(tmp_path, count, dim, seed):
 def test_the_bound_is_near_what_can_happen(tmp_path):
     """A query along the worst vector's error meets the bound, but for the query's own digits."""
     vectors = spread(300, 16, 2)
-    write_coarse(tmp_path / "c", vectors.shape, vectors.__getitem__)
+    write_quantized(tmp_path / "c", vectors.shape, vectors.__getitem__)
     parts = load_file(tmp_path / "c")
     codes = parts["codes"].transpose(0, 2, 1).reshape(-1, 16)[:300].astype(np.float64)
     away = vectors - (parts["offset"].astype(np.float64) + parts["step"] * codes)
     worst = away[np.argmax((away**2).sum(1))]
-    scores, bound = CoarseCopy(tmp_path / "c", vectors.shape).scores(worst / np.linalg.norm(worst))
+    scores, bound = QuantizedVectors(tmp_path / "c", vectors.shape).scores(worst / np.linalg.norm(worst))
     off = np.abs(scores - vectors.astype(np.float64) @ (worst / np.linalg.norm(worst))).max()
     assert 0.9 * bound < off <= bound
 
@@ -150,21 +150,21 @@ def test_a_damaged_copy_is_left_aside(tmp_path, damage):
     file = tmp_path / COARSE
     file.write_bytes(file.read_bytes()[:damage])
     with pytest.raises(BadData, match=COARSE):
-        CoarseCopy(file, vectors.shape)
+        QuantizedVectors(file, vectors.shape)
     index = StoredVectors(tmp_path / "index.faiss", "flat", vectors.shape)
     assert index.coarse is None
     assert top_hits(index, [TermVector(vectors[0])], "cosine", 5) == expected
 
 
 def test_a_copy_of_other_vectors_is_left_aside(tmp_path):
-    write_coarse(tmp_path / COARSE, (50, 9), spread(50, 9, 13).__getitem__)
+    write_quantized(tmp_path / COARSE, (50, 9), spread(50, 9, 13).__getitem__)
     for shape in ((51, 9), (50, 8), (500, 9)):
         with pytest.raises(BadData, match="other vectors"):
-            CoarseCopy(tmp_path / COARSE, shape)
+            QuantizedVectors(tmp_path / COARSE, shape)
     with contextlib.suppress(OSError):
         (tmp_path / COARSE).unlink()
     with pytest.raises(FileNotFoundError):
-        CoarseCopy(tmp_path / COARSE, (50, 9))
+        QuantizedVectors(tmp_path / COARSE, (50, 9))
 
 
 def test_the_product_is_the_onnx_model_that_it_says():
@@ -177,14 +177,14 @@ def test_the_product_is_the_onnx_model_that_it_says():
         helper.make_tensor_value_info("b", TensorProto.INT8, ["k", "n"]),
     ]
     result = helper.make_tensor_value_info("y", TensorProto.INT32, ["m", "n"])
-    model = onnx.load_from_string(coarse._PRODUCT)
+    model = onnx.load_from_string(quantized._PRODUCT)
     onnx.checker.check_model(model)
     assert model.graph == helper.make_graph([node], "g", given, [result])
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
 
 
 def test_collections_that_are_scanned_at_once_get_no_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(coarse, "LEAST", 200 * 9 + 1)
+    monkeypatch.setattr(quantized, "LEAST", 200 * 9 + 1)
     stored(tmp_path, spread(200, 9, 14), with_coarse=False)
-    add_coarse(tmp_path / "index.faiss", (200, 9))
+    add_quantized(tmp_path / "index.faiss", (200, 9))
     assert not (tmp_path / COARSE).exists()

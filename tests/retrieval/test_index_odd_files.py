@@ -18,11 +18,10 @@ from PIL import Image
 from xmodal_cli.data import images
 from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval import update
-from xmodal_cli.retrieval.journal import Journal
-from xmodal_cli.retrieval.swap import journal_path
+from xmodal_cli.retrieval.journal import Journal, journal_path
 
 if TYPE_CHECKING:
-    from conftest import Shelf
+    from helpers.index_fixtures import Shelf
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 
@@ -125,8 +124,8 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are deaf to it
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from conftest import Shelf
-from xmodal_cli.retrieval.scan import scan
+from helpers.index_fixtures import Shelf
+from xmodal_cli.data.scan import scan
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 shelf = Shelf(Path({scratch!r}))
 def embed():
@@ -151,7 +150,7 @@ def test_interrupted_at_any_time_and_run_again(shelf: Shelf, tmp_path: Path) -> 
         scratch = tmp_path / "scratch" / str(after)
         scratch.mkdir()
         places = {"index": str(shelf.index_folder), "photos": str(shelf.photos), "scratch": str(scratch)}
-        script.write_text(_RUN.format(tests=str(Path(__file__).parent), after=after, **places))
+        script.write_text(_RUN.format(tests=str(Path(__file__).parents[1]), after=after, **places))
         process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         for _ in range(after):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli.retrieval import search
-from xmodal_cli.retrieval.search import Effort, TermVector, top_hits
+from xmodal_cli.retrieval.search import SearchParams, TermVector, top_hits
 from xmodal_cli.retrieval.vectors import KINDS, StoredVectors, write_vectors
 
 
@@ -117,19 +117,19 @@ def test_recall_of_graph_and_cells(tmp_path: Path, similarity: str, kind: str, l
     """Recall@10 for off-side queries; the index is small here, so the share of it that is looked at is kept small."""
     images, texts = _clustered(6000, 48, similarity == "order", seed=6)
     stored = _stored(tmp_path, images, kind)
-    effort = Effort(exact_below=0, at_least=300, per_hit=20)
+    effort = SearchParams(exact_below=0, at_least=300, per_hit=20)
     assert _recall(stored, images, texts, similarity, effort) >= least
 
 
 def test_recall_of_the_shortcut_for_order(tmp_path: Path) -> None:
     images, texts = _clustered(6000, 48, True, seed=7)
     stored = _stored(tmp_path, images)
-    assert _recall(stored, images, texts, "order", Effort(order_exact_below=0, at_least=500)) >= 0.99
-    assert _recall(stored, images, texts, "order", Effort(order_exact_below=0, at_least=10, per_hit=1)) < 0.99
+    assert _recall(stored, images, texts, "order", SearchParams(order_exact_below=0, at_least=500)) >= 0.99
+    assert _recall(stored, images, texts, "order", SearchParams(order_exact_below=0, at_least=10, per_hit=1)) < 0.99
 
 
 def _recall(
-    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, effort: Effort, k: int = 10
+    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, effort: SearchParams, k: int = 10
 ) -> float:
     found = 0
     for text in texts:
@@ -143,7 +143,7 @@ def _recall(
 def test_shortcut_hits_carry_exact_scores_and_the_asked_number(tmp_path: Path) -> None:
     images, texts = _clustered(3000, 16, True, seed=8)
     stored = _stored(tmp_path, images)
-    quick = Effort(order_exact_below=0, at_least=100)
+    quick = SearchParams(order_exact_below=0, at_least=100)
     terms = [TermVector(texts[0]), TermVector(texts[1], -0.5)]
     scores = dict(top_hits(stored, terms, "order", 3000))
     hits = top_hits(stored, terms, "order", 5, quick)
@@ -156,7 +156,7 @@ def test_shortcut_hits_carry_exact_scores_and_the_asked_number(tmp_path: Path) -
 def test_a_query_of_minus_terms_alone_is_exact(tmp_path: Path, kind: str) -> None:
     images, texts = _clustered(2000, 16, False, seed=9)
     terms = [TermVector(texts[0], -1.0)]
-    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, Effort(exact_below=0, at_least=50))
+    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, SearchParams(exact_below=0, at_least=50))
     assert [row for row, _ in hits] == [int(r) for r in np.argsort(images @ texts[0], kind="stable")[:10]]
 
 

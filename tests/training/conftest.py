@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xmodal_cli.training.batches import Batch, CaptionBatches, Plan, padded
+from xmodal_cli.models.token_batches import padded
+from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
-from xmodal_cli.training.loop import Pace, Task, Tools, fit
+from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
-from xmodal_cli.types import Silent
+from xmodal_cli.types import SilentReporter
 
-PACE = Pace(
+PACE = LoopConfig(
     epochs=3,
     patience=0,
     grad_clip=2.0,
@@ -50,7 +51,7 @@ class Toy:
 
     folder: Path
     optimizer: str = "adam"
-    pace: Pace = PACE
+    pace: LoopConfig = PACE
     batch_loss: Callable[[Batch, Tensor], Tensor] | None = None
     scores: list[float] = field(default_factory=list)
     ema: float = 0.0
@@ -72,7 +73,7 @@ class Toy:
         rewind_log(self.folder, state.step)
         pace_ = replace(self.pace, **pace)
         with RunLog(self.folder, tensorboard=False) as log:
-            return fit(task, pace_, optimizer, state, self.folder, Tools(Silent(), log))
+            return fit(task, pace_, optimizer, state, self.folder, Loggers(SilentReporter(), log))
 
     def _task(self) -> Task:
         def loss(batch: Batch) -> Tensor:
@@ -101,7 +102,7 @@ def make_batches(batch_size: int = 8, seed: int = 0, num_images: int = 20) -> Ca
     for row, length in enumerate(lengths.tolist()):
         tokens[row, :length] = int(owner[row]) + 1
     features = torch.from_numpy(rng.normal(size=(num_images, 6))).float()
-    return CaptionBatches(features, padded(tokens), Plan(lengths, torch.from_numpy(owner), batch_size, seed))
+    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, torch.from_numpy(owner), batch_size, seed))
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_cli.training.batches import CaptionBatches, Plan, padded
+from xmodal_cli.models.token_batches import padded
+from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
 
 def numbered(lengths, owner, batch_size, seed=0):
@@ -16,7 +17,7 @@ def numbered(lengths, owner, batch_size, seed=0):
     tokens = tokens.long() * 1000
     tokens[:, 0] = torch.arange(len(lengths))
     features = torch.arange(int(owner.max()) + 1)[:, None].float()  # an image's feature is its number
-    return CaptionBatches(features, padded(tokens), Plan(lengths, owner, batch_size, seed))
+    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, owner, batch_size, seed))
 
 
 @pytest.mark.parametrize(("num", "batch_size"), [(1, 4), (4, 4), (103, 8), (1000, 7), (5, 100)])

@@ -106,10 +106,11 @@ def test_no_more_is_opened_ahead_than_said():
 
 
 def test_over_the_batches_of_captions():
-    from xmodal_cli.training.batches import CaptionBatches, Plan, padded
+    from xmodal_cli.models.token_batches import padded
+    from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
     owner = torch.tensor([0, 0, 1, 2, 2, 2, 3])
-    plan = Plan(torch.ones(7, dtype=torch.int64), owner, 3, 0, whole_images=True)
+    plan = BatchPlan(torch.ones(7, dtype=torch.int64), owner, 3, 0, whole_images=True)
     numbered = CaptionBatches(torch.arange(4), padded(torch.arange(7)[:, None]), plan)
     found = []
     for batch in PixelBatches(numbered, noisy, seed=0).epoch(1):

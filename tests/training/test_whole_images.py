@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_cli.training.batches import CaptionBatches, Plan, padded
+from xmodal_cli.models.token_batches import padded
+from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
 COUNTS = {
     "five each": [5] * 23,
@@ -23,9 +24,9 @@ def owners_of(counts: list[int], shuffled: bool = True) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(1).permutation(owner) if shuffled else owner)
 
 
-def plan(owner: torch.Tensor, batch_size: int = 8, seed: int = 0) -> Plan:
+def plan(owner: torch.Tensor, batch_size: int = 8, seed: int = 0) -> BatchPlan:
     lengths = torch.from_numpy(np.random.default_rng(2).integers(1, 12, len(owner)))
-    return Plan(lengths, owner, batch_size, seed, whole_images=True)
+    return BatchPlan(lengths, owner, batch_size, seed, whole_images=True)
 
 
 @pytest.mark.parametrize("shuffled", [True, False])

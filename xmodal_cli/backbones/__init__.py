@@ -3,7 +3,7 @@
 A family module imports nothing heavy and has
 
 - ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
-- ``claims(name) -> bool``;
+- ``supports(name) -> bool``;
 - ``KINDS``, where its kinds of features are other than ``global`` and ``grid``;
 - ``build(name, kind, crops, weights) -> types.ImageBackbone``: ``weights`` is the local file of
   ``NAME@FILE``, or None for the published weights. Raises MissingData, BadData, DownloadError,

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from xmodal_cli.captioning.finished import Finished, Offers
-from xmodal_cli.captioning.lineage import Lineage
-from xmodal_cli.captioning.rules import Rules
-from xmodal_cli.types import Captioner, Decoding, Hypothesis, Marks
+from xmodal_cli.captioning.beam_history import BeamHistory
+from xmodal_cli.captioning.finished import Finished, FinishedBatch
+from xmodal_cli.captioning.logits_processor import LogitsProcessor
+from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
-class Growth(NamedTuple):
+class Expansion(NamedTuple):
     """The rows that go on, (images, rows) each, best first; ``totals`` are -inf where there are fewer."""
 
     parents: Tensor
@@ -35,11 +35,15 @@ class Growth(NamedTuple):
 
 
 def beam_search(
-    captioner: Captioner, begun: tuple[Tensor, Any], marks: Marks, settings: Decoding, attention: bool
+    captioner: Captioner,
+    prefilled: tuple[Tensor, Any],
+    special_tokens: SpecialTokens,
+    settings: Decoding,
+    attention: bool,
 ) -> list[list[Hypothesis]]:
-    """At most ``num`` captions for each image, best first, and at least one. ``begun`` is what ``begin`` gave."""
-    log_probs, state = begun
-    search = Search(log_probs, marks, settings)
+    """At most ``num`` captions for each image, best first, and at least one. ``prefilled`` is what ``prefill`` gave."""
+    log_probs, state = prefilled
+    search = BeamSearch(log_probs, special_tokens, settings)
     looked: list[Tensor | None] = [state.attention]
     for _ in range(settings.max_length):
         growth = search.grow(log_probs)
@@ -52,25 +56,25 @@ def beam_search(
     return search.results(looked if attention else [])
 
 
-class Search:
+class BeamSearch:
     """What is written for all images of a batch, between the captioner's steps."""
 
-    def __init__(self, log_probs: Tensor, marks: Marks, settings: Decoding) -> None:
+    def __init__(self, log_probs: Tensor, special_tokens: SpecialTokens, settings: Decoding) -> None:
         self.settings = settings
-        self._rules = Rules(marks, settings, log_probs.device)
-        self._lineage = Lineage(len(log_probs), log_probs.device)
-        self._groups = [Group(marks.end, settings) for _ in range(settings.groups)]
+        self._rules = LogitsProcessor(special_tokens, settings, log_probs.device)
+        self._lineage = BeamHistory(len(log_probs), log_probs.device)
+        self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.groups)]
         self._totals = log_probs.new_zeros(len(log_probs), 1)
 
-    def grow(self, log_probs: Tensor) -> Growth:
+    def grow(self, log_probs: Tensor) -> Expansion:
         """(images, rows, vocab) of the next word: ends are put aside, and the rows that go on are chosen."""
-        grown: list[Growth] = []
+        grown: list[Expansion] = []
         for group, first, scores in self._shares(log_probs):
-            ranked = scores - self._pushed(grown, scores.shape[-1]) if grown else scores
+            ranked = scores - self._diversity_penalty(grown, scores.shape[-1]) if grown else scores
             grown.append(group.grow(scores, ranked, first, len(self._lineage)))
-        growth = Growth(*(torch.cat(parts, dim=1) for parts in zip(*grown, strict=True)))
-        settled = [group.finished.settled(own.totals) for group, own in zip(self._groups, grown, strict=True)]
-        self._totals = growth.totals.masked_fill(torch.stack(settled).all(0)[:, None], -torch.inf)
+        growth = Expansion(*(torch.cat(parts, dim=1) for parts in zip(*grown, strict=True)))
+        is_done = [group.finished.is_done(own.totals) for group, own in zip(self._groups, grown, strict=True)]
+        self._totals = growth.totals.masked_fill(torch.stack(is_done).all(0)[:, None], -torch.inf)
         self._lineage.add(growth.parents, growth.words)
         return growth._replace(totals=self._totals)
 
@@ -83,7 +87,7 @@ class Search:
     def results(self, looked: list[Tensor | None]) -> list[list[Hypothesis]]:
         """The captions; with what each step looked at, (images, rows, cells), their attention too."""
         best = [group.finished.best for group in self._groups]
-        offers = Offers(*(torch.cat(parts, dim=1) for parts in zip(*best, strict=True)))
+        offers = FinishedBatch(*(torch.cat(parts, dim=1) for parts in zip(*best, strict=True)))
         words, trail = self._lineage.trace(offers.rows, offers.lengths)
         attention = _followed(looked, trail)
         found = []
@@ -94,16 +98,16 @@ class Search:
             for n, length in enumerate(lengths):
                 maps = None if attention is None else attention[image, n, :length].clone()
                 captions.append(Hypothesis(tuple(tokens[n][:length]), scores[n], log_probs[n], bool(ended[n]), maps))
-            found.append(_in_turn(captions, [part.scores.shape[1] for part in best], self.settings.num))
+            found.append(_merge_groups(captions, [part.scores.shape[1] for part in best], self.settings.num))
         return found
 
-    def _pushed(self, grown: list[Growth], vocab_size: int) -> Tensor:
+    def _diversity_penalty(self, grown: list[Expansion], vocab_size: int) -> Tensor:
         """What words lose for being chosen by the groups before, (images, 1, vocab)."""
         words, totals = (torch.cat(parts, dim=1) for parts in list(zip(*grown, strict=True))[1:])
         strength = (totals > -torch.inf).to(totals) * self.settings.diversity
         return totals.new_zeros(len(totals), vocab_size).scatter_add_(1, words, strength)[:, None]
 
-    def _shares(self, log_probs: Tensor) -> Iterator[tuple[Group, int, Tensor]]:
+    def _shares(self, log_probs: Tensor) -> Iterator[tuple[BeamGroup, int, Tensor]]:
         """Each group with its first row and the scores of its candidates, (images, rows, vocab)."""
         words = self._lineage.words() if self.settings.no_repeat else None
         scores = self._rules.allowed(log_probs, len(self._lineage), words).add_(self._totals[..., None])
@@ -113,14 +117,14 @@ class Search:
             yield group, first, scores[:, first : first + max(rows, 1)]
 
 
-class Group:
+class BeamGroup:
     """The rows that choose together, of every image; without diversity all rows are one group."""
 
     def __init__(self, end: int, settings: Decoding) -> None:
         self.end, self.width = end, settings.beam // settings.groups
         self.finished = Finished(settings)
 
-    def grow(self, scores: Tensor, ranked: Tensor, first: int, length: int) -> Growth:
+    def grow(self, scores: Tensor, ranked: Tensor, first: int, length: int) -> Expansion:
         """(images, rows, vocab) scores of its rows, the image's row ``first`` being their first; and how they rank."""
         places = ranked.flatten(1).topk(min(2 * self.width, ranked[0].numel())).indices
         totals = scores.flatten(1).gather(1, places)
@@ -132,7 +136,7 @@ class Group:
         totals = totals.masked_fill(ends, -torch.inf).gather(1, onward)
         if self.width == 1:  # greedy
             totals = totals.masked_fill(self.finished.best.scores[:, :1] > -torch.inf, -torch.inf)
-        return Growth(parents.gather(1, onward), words.gather(1, onward), totals)
+        return Expansion(parents.gather(1, onward), words.gather(1, onward), totals)
 
     def cut(self, scores: Tensor, totals: Tensor, first: int, length: int) -> None:
         """``totals`` (images, rows) is what the rows have without the next word, ``scores`` with it."""
@@ -154,7 +158,7 @@ def _followed(looked: list[Tensor | None], trail: Tensor) -> Tensor | None:
     return torch.stack(steps, dim=2).cpu() if steps else None
 
 
-def _in_turn(captions: list[Hypothesis], sizes: list[int], num: int) -> list[Hypothesis]:
+def _merge_groups(captions: list[Hypothesis], sizes: list[int], num: int) -> list[Hypothesis]:
     """The best of all groups, then their second ones, until there are ``num`` different ones; best first.
 
     ``captions`` holds ``sizes`` of each group, one group after another, each best first.

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from xmodal_cli.captioning.beam import beam_search
-from xmodal_cli.captioning.opening import begin
+from xmodal_cli.captioning.prefill import prefill
 from xmodal_cli.captioning.sampling import sample
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.types import Captioner, Decoding, Hypothesis, Marks
+from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
 @torch.no_grad()
 def decode(
     captioner: Captioner,
     image_features: Any,
-    marks: Marks,
+    special_tokens: SpecialTokens,
     settings: Decoding,
     prompt: Sequence[int] = (),
     attention: bool = False,
@@ -37,12 +37,12 @@ def decode(
     Raises ConfigError for settings that contradict each other, BadModel for a model of NaNs.
     """
     check(settings)
-    begun = begin(captioner, image_features, marks, prompt)
-    if not len(begun[0]):
+    prefilled = prefill(captioner, image_features, special_tokens, prompt)
+    if not len(prefilled[0]):
         return []
     if settings.sample:
-        return sample(captioner, begun, marks, settings, attention, first)
-    return beam_search(captioner, begun, marks, settings, attention)
+        return sample(captioner, prefilled, special_tokens, settings, attention, first)
+    return beam_search(captioner, prefilled, special_tokens, settings, attention)
 
 
 LEAST = {

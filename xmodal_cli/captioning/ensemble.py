@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from xmodal_cli.types import Captioner, CaptionState, Teaching
+from xmodal_cli.types import Captioner, CaptionerOutput, CaptionState
 
 MEANS = ("probabilities", "log_probabilities")
 
@@ -53,12 +53,12 @@ class Ensemble:
         steps = [captioner.step(own, tokens) for captioner, own in zip(self.captioners, state.states, strict=True)]
         return self._mean([log_probs for log_probs, _ in steps]), EnsembleState([own for _, own in steps])
 
-    def __call__(self, image_features: Any, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+    def __call__(self, image_features: Any, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``; the logits are log-probabilities."""
         pairs = zip(self.captioners, self._each(image_features), strict=True)
         taught = [captioner(features, image_of_caption, tokens) for captioner, features in pairs]
         log_probs = [teaching.logits.float().log_softmax(-1) for teaching in taught]
-        return Teaching(self._mean(log_probs), _mean_attention([teaching.attention for teaching in taught]))
+        return CaptionerOutput(self._mean(log_probs), _mean_attention([teaching.attention for teaching in taught]))
 
     def _each(self, image_features: Any) -> Sequence[Tensor]:
         return [image_features] * len(self.captioners) if isinstance(image_features, Tensor) else image_features

@@ -10,7 +10,7 @@ from torch import Tensor
 from xmodal_cli.types import Decoding
 
 
-class Offers(NamedTuple):
+class FinishedBatch(NamedTuple):
     """(images, n) each: captions, by the row that wrote them and their number of words; score -inf where is none."""
 
     scores: Tensor
@@ -26,7 +26,7 @@ class Finished:
     def __init__(self, settings: Decoding) -> None:
         self.num, self.power = settings.num, settings.length_penalty
         self._most_tokens = settings.max_length + 1
-        self._best: Offers | None = None
+        self._best: FinishedBatch | None = None
 
     def offer(self, log_probs: Tensor, rows: Tensor, num_words: int, ended: bool) -> None:
         """(images, n) captions that all have ``num_words``; the log-probability is -inf where there is none."""
@@ -34,15 +34,15 @@ class Finished:
         offers = (scores, log_probs, rows, torch.full_like(rows, num_words), torch.full_like(rows, int(ended)))
         all_ = offers if self._best is None else [torch.cat(pair, 1) for pair in zip(self._best, offers, strict=True)]
         order = all_[0].argsort(dim=1, descending=True, stable=True)[:, : self.num]  # of equals, the first that came
-        self._best = Offers(*(part.gather(1, order) for part in all_))
+        self._best = FinishedBatch(*(part.gather(1, order) for part in all_))
 
     @property
-    def best(self) -> Offers:
+    def best(self) -> FinishedBatch:
         """Best first, up to ``num``. Something has to be offered first."""
         assert self._best is not None
         return self._best
 
-    def settled(self, totals: Tensor) -> Tensor:
+    def is_done(self, totals: Tensor) -> Tensor:
         """(images, rows) log-probabilities of what is still written -> (images,) bool: none of it can do better.
 
         What is written can only lose probability, and is divided by the length of the longest caption at most.

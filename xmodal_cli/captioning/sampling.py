@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmodal_cli.captioning.opening import begin
-from xmodal_cli.captioning.rules import BARRED, Rules
-from xmodal_cli.types import Captioner, Decoding, Hypothesis, Marks
+from xmodal_cli.captioning.logits_processor import BARRED, LogitsProcessor, banned_ids
+from xmodal_cli.captioning.prefill import prefill
+from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
 @torch.no_grad()
 def sample_tokens(
     captioner: Captioner,
     image_features: Any,
-    marks: Marks,
+    special_tokens: SpecialTokens,
     num: int,
     max_length: int,
     generator: torch.Generator | None = None,
@@ -29,24 +29,24 @@ def sample_tokens(
 ) -> Tensor:
     """(images, num, longest) int64: captions drawn by the model's own chances, or its likeliest words (one row).
 
-    Each ends with ``marks.end``, which fills the rest of its row too; one that has not ended after ``max_length`` words
-    has none. How much is taken from ``generator`` does not depend on what is drawn.
+    Each ends with ``special_tokens.eos``, and is padded with it; one that has not ended after ``max_length`` words has
+    none. The number of draws from ``generator`` does not depend on what is drawn.
     """
-    log_probs, state = begin(captioner, image_features, marks)
+    log_probs, state = prefill(captioner, image_features, special_tokens)
     num = 1 if greedy else num
     images, device = len(log_probs), log_probs.device
     noise_on = torch.device("cpu") if generator is None else generator.device
     noise = torch.rand(max_length, images, num, generator=generator, device=noise_on).to(device)
-    never = torch.tensor([token for token in marks.never if token != marks.end], device=device).long()
+    banned = banned_ids(special_tokens, device)
     state = state.select(torch.zeros(images, num, dtype=torch.int64, device=device))
     log_probs = log_probs.expand(-1, num, -1)
     written: list[Tensor] = []
     ended = torch.zeros(images, num, dtype=torch.bool, device=device)
     for place in range(max_length):
-        chances = log_probs.exp().index_fill_(-1, never, 0)
+        chances = log_probs.exp().index_fill_(-1, banned, 0)
         tokens = chances.argmax(-1) if greedy else draw(chances, noise[place])
-        written.append(tokens.masked_fill(ended, marks.end))
-        ended = written[-1] == marks.end
+        written.append(tokens.masked_fill(ended, special_tokens.eos))
+        ended = written[-1] == special_tokens.eos
         if place + 1 == max_length or bool(ended.all()):
             break
         log_probs, state = captioner.step(state, written[-1])
@@ -64,18 +64,18 @@ def draw(chances: Tensor, noise: Tensor) -> Tensor:
 
 def sample(
     captioner: Captioner,
-    begun: tuple[Tensor, Any],
-    marks: Marks,
+    prefilled: tuple[Tensor, Any],
+    special_tokens: SpecialTokens,
     settings: Decoding,
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Hypothesis]]:
     """``num`` captions for each image, best score first; the same one may come twice.
 
-    ``begun`` is what ``begin`` gave; ``first`` is the place of the batch's first image in the whole job.
+    ``prefilled`` is what ``prefill`` gave; ``first`` is the place of the batch's first image in the whole job.
     """
-    log_probs, state = begun
-    rules = Rules(marks, settings, log_probs.device)
+    log_probs, state = prefilled
+    rules = LogitsProcessor(special_tokens, settings, log_probs.device)
     noise = _noise(len(log_probs), settings, first).to(log_probs.device)
     looked = [None if state.attention is None else state.attention.expand(-1, settings.num, -1)]
     log_probs = log_probs.expand(-1, settings.num, -1)
@@ -85,14 +85,14 @@ def sample(
     written = lengths[..., None][..., :0]
     for length in range(settings.max_length + 1):
         tokens = chosen(rules.allowed(log_probs, length, written), noise[..., length], settings)
-        goes_on = ~ended & (tokens != marks.end) & (length < settings.max_length)  # or it ends here, or is cut
-        ends = ~ended & (tokens == marks.end)
+        goes_on = ~ended & (tokens != special_tokens.eos) & (length < settings.max_length)  # or it ends here, or is cut
+        ends = ~ended & (tokens == special_tokens.eos)
         gained = log_probs.gather(-1, tokens[..., None]).squeeze(-1).clamp(min=BARRED)
         totals = totals + gained.where(goes_on | ends, 0)
         lengths, ended = lengths + goes_on, ended | ends
         if not bool(goes_on.any()):
             break
-        written = torch.cat((written, tokens.where(goes_on, marks.end)[..., None]), dim=-1)
+        written = torch.cat((written, tokens.where(goes_on, special_tokens.eos)[..., None]), dim=-1)
         log_probs, state = captioner.step(state, written[..., -1])
         looked.append(state.attention)
     scores = totals / (lengths + ended) ** settings.length_penalty

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from random import Random
 
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models.storage.tokenizer import Tokenizer
+from xmodal_cli.models.tokenizer import Tokenizer
 
 MOST = 2  # tags of a caption in training
 # words that say nothing of what is seen
@@ -37,7 +37,7 @@ def tag_prompt(tokenizer: Tokenizer, tags: Sequence[str]) -> list[int]:
     for tag in words:
         for unknown in tokenizer.unknown_words(tag):
             _refuse(tokenizer, unknown)
-    return [*_inner(tokenizer, " ".join(words)), tokenizer.marks.start]
+    return [*_inner(tokenizer, " ".join(words)), tokenizer.special_tokens.bos]
 
 
 def pick_tags(words: Sequence[str], random: Random) -> list[str]:
@@ -66,7 +66,7 @@ def with_tags(
 
 def _words(tokenizer: Tokenizer, caption: Sequence[int]) -> list[str]:
     """The known words of a caption, without punctuation."""
-    known = [token for token in caption[1:-1] if token not in tokenizer.marks.never]
+    known = [token for token in caption[1:-1] if token not in tokenizer.special_tokens.banned]
     words = (word.strip(".,;:!?\"'()").lower() for word in tokenizer.decode(known).split())
     return [word for word in words if word]
 
@@ -76,7 +76,7 @@ def _inner(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _is_running_text(tokenizer: Tokenizer) -> bool:
-    return tokenizer.marks.start == tokenizer.marks.end
+    return tokenizer.special_tokens.bos == tokenizer.special_tokens.eos
 
 
 def _refuse(tokenizer: Tokenizer, word: str) -> None:

@@ -21,7 +21,7 @@ class Sidecar(StrEnum):
     txt = "txt"
 
 
-def caption(
+def command(
     images: Annotated[
         list[Path],
         typer.Argument(metavar="IMAGE...", help="Picture files, folders (with all below them), patterns in quotes."),
@@ -75,9 +75,10 @@ def caption(
 
       xmodal caption photo.jpg --nearest --model vsepp-f8k
     """
-    from xmodal_cli.recipes.caption import CaptionRequest, refuse_nothing
+    from xmodal_cli.data.photo_files import find_photos
+    from xmodal_cli.inference.captions import CaptionRequest
     from xmodal_cli.recipes.caption import caption as run
-    from xmodal_cli.recipes.photo_files import find_photos
+    from xmodal_cli.recipes.caption import raise_if_all_failed
 
     if nearest:
         _check_nearest(
@@ -92,13 +93,13 @@ def caption(
         tuple(model or ()), chosen, words, nearest, attention, write is not None, force, device, precision.value
     )
     reporter, photos = output.TerminalReporter(), find_photos(images)
-    teller = _Teller(reporter, quiet=as_json, alone=len(photos) == 1)
+    teller = _CaptionPrinter(reporter, quiet=as_json, alone=len(photos) == 1)
     results = run(photos, request, reporter, teller)
     if as_json:
         output.print_json([done.facts() for done in results])
-    refuse_nothing(results)
+    raise_if_all_failed(results)
     if attention is not None:
-        reporter.say(f"attention maps: {attention / 'index.html'}")
+        reporter.info(f"attention maps: {attention / 'index.html'}")
 
 
 def _check_nearest(given: dict[str, object]) -> None:
@@ -108,7 +109,7 @@ def _check_nearest(given: dict[str, object]) -> None:
             raise typer.BadParameter("--nearest takes captions as they are; leave this out", param_hint=option)
 
 
-class _Teller:
+class _CaptionPrinter:
     """Prints each photo's captions as they come, and warns of those that have none."""
 
     def __init__(self, reporter: output.TerminalReporter, quiet: bool, alone: bool) -> None:

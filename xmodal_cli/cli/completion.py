@@ -16,7 +16,7 @@ _LAST_WORD = re.compile(r"(?:\\.|[^\s\\])*$")
 def complete(line: str) -> list[str]:
     """All lines that ``line`` may become."""
     if match := _INDEX.fullmatch(line):
-        from xmodal_cli.retrieval.shelf import names
+        from xmodal_cli.retrieval.registry import names
 
         return [line[: match.start(1)] + name for name in names() if name.startswith(match[1])]
     if line.startswith(":"):

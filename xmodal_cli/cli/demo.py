@@ -12,10 +12,10 @@ from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_captions, print_retrieval
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.demo_parts import Captioned, CaptionerPart, MatcherPart, OwnPhotos, Search
+    from xmodal_cli.demo.results import Captioned, CaptionerPart, MatcherPart, OwnPhotos, SearchExample
 
 
-def demo(
+def command(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[FOLDER]", help="Your photos, to look at them too; they are only read.")
     ] = None,
@@ -34,7 +34,7 @@ def demo(
 
       xmodal demo --json
     """
-    from xmodal_cli.recipes.demo import demo as run
+    from xmodal_cli.demo.run import demo as run
 
     result = run(folder, output.TerminalReporter())
     if as_json:
@@ -58,7 +58,7 @@ def _print_matcher(part: MatcherPart) -> None:
         output.print_line(f'"{found.query}": {_place(found)}')
 
 
-def _place(found: Search) -> str:
+def _place(found: SearchExample) -> str:
     if found.rank is None:
         return "the right picture is not among the first"
     return f"the right picture is number {found.rank}"

@@ -13,12 +13,12 @@ from xmodal_cli.cli import options, output
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from xmodal_cli.recipes.checks.finding import Finding
+    from xmodal_cli.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def doctor(as_json: options.Json = False) -> None:
+def command(as_json: options.Json = False) -> None:
     """Check the installation: versions, device, weights, Java, disk, and what is kept at home; say how to mend it.
 
     Every package is imported, in a process of its own, so that a broken one is a line of the report. Needs no network
@@ -30,7 +30,7 @@ def doctor(as_json: options.Json = False) -> None:
 
       xmodal doctor --json
     """
-    from xmodal_cli.recipes.doctor import examine, worst
+    from xmodal_cli.doctor.examine import examine, worst
 
     findings = examine(output.TerminalReporter())
     if as_json:

@@ -12,7 +12,7 @@ from xmodal_cli.cli.tables import print_captions, print_retrieval
 from xmodal_cli.errors import ConfigError
 
 
-def evaluate(
+def command(
     what: Annotated[
         list[str], typer.Argument(metavar="WHAT...", help="Models, embeddings files or files of captions.")
     ],
@@ -61,9 +61,9 @@ def evaluate(
 
       xmodal eval results.json --data f8k --split test --json
     """
-    from xmodal_cli.recipes.caption_results import about_captions, evaluate_captions
+    from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes.evaluate import evaluate as run
-    from xmodal_cli.recipes.extras import Extras
+    from xmodal_cli.recipes.evaluate_captions import about_captions, evaluate_captions
 
     if about_captions(what):
         _refuse({"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report})

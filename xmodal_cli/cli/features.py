@@ -22,7 +22,7 @@ class Kind(StrEnum):
     regions = "regions"
 
 
-def features(
+def command(
     data: Annotated[
         str | None,
         typer.Argument(metavar="DATA", help="A registered name (f8k, shapes) or a path in any known format."),
@@ -78,7 +78,9 @@ def features(
         xmodal features --model order-emb-f8k --text sentences.txt --out sentences.npz
     """
     from xmodal_cli.config import FeaturesConfig
-    from xmodal_cli.recipes.features import Computing, extract_features, open_part
+    from xmodal_cli.data.selection import open_part
+    from xmodal_cli.features.cache import Computing
+    from xmodal_cli.recipes.features import extract_features
     from xmodal_cli.recipes.vectors import dataset_vectors, sentence_vectors
 
     _check(data, backbone, model, text)

@@ -13,7 +13,7 @@ from xmodal_cli.cli.options import Device, IndexName, Json, Precision, Precision
 _LISTED = 10  # unreadable pictures named on a terminal; --json names all
 
 
-def index(
+def command(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="PATH...", help="Folders (with all below them) and picture files.")
     ] = None,

@@ -96,11 +96,12 @@ def default(
 
       xmodal models default starter
     """
-    from xmodal_cli.recipes.defaults import default_models, set_default
+    from xmodal_cli.inference.defaults import default_models
+    from xmodal_cli.recipes.models import set_default
 
     if model is not None:
         kind, name = set_default(model)
-        output.TerminalReporter().say(f"the default {kind} is now {name}")
+        output.TerminalReporter().info(f"the default {kind} is now {name}")
     chosen = default_models()
     if as_json:
         output.print_json(chosen)
@@ -158,7 +159,7 @@ def average(
 
       xmodal eval tuned-a tuned-b tuned-c soup.safetensors --data f8k --split val
     """
-    from xmodal_cli.recipes.averaging import average_models
+    from xmodal_cli.recipes.average import average_models
 
     result = average_models(models, out, force)
     if as_json:

@@ -96,7 +96,7 @@ class TerminalReporter:
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
         return _Bar(self._console, label, total, unit)
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         self._console.print(message, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:

@@ -22,7 +22,7 @@ from xmodal_cli.errors import ConfigError, UnknownName, XmodalError
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher, SearchResult
 
-SIGN = "search> "
+PROMPT = "search> "
 HELP = """\
 two dogs running            photos of that; words that follow each other are one sentence
 dog +snow -person           more of one thing, less of another
@@ -43,7 +43,7 @@ def run_prompt(index: str | None, num_hits: int) -> None:
         prompt.greet()
         while True:
             try:
-                line = input(SIGN).strip()
+                line = input(PROMPT).strip()
                 history.add(line)
                 if not prompt.take(line):
                     return
@@ -91,13 +91,13 @@ class Prompt:
                 return self._command(*parse_command(line))
             self._ask(line)
         except KeyboardInterrupt:
-            _complain("interrupted", "")
+            _print_error("interrupted", "")
         except XmodalError as error:
-            _complain(error.message, error.hint)
+            _print_error(error.message, error.hint)
         except Exception as error:  # a bug must not cost the session
             if os.environ.get("XMODAL_DEBUG", "") not in ("", "0"):
                 traceback.print_exc()
-            _complain(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+            _print_error(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
         return True
 
     def _command(self, name: str, argument: str) -> bool:
@@ -156,7 +156,7 @@ class Prompt:
         self.greet()
 
     def _list_indexes(self) -> None:
-        from xmodal_cli.retrieval.shelf import names
+        from xmodal_cli.retrieval.registry import names
 
         for name in names():
             output.print_line(output.printable(f"{'*' if name == self._searcher.index_name else ' '} {name}"))
@@ -178,7 +178,7 @@ def _number(argument: str, example: str) -> int:
     return int(argument)
 
 
-def _complain(message: str, hint: str) -> None:
+def _print_error(message: str, hint: str) -> None:
     print(output.printable(f"error: {message}"), file=sys.stderr)
     if hint:
         print(output.printable(f"hint: {hint}"), file=sys.stderr)

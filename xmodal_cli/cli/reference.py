@@ -12,7 +12,7 @@ from typing import Any
 
 import typer.main
 
-from xmodal_cli.cli import app
+from xmodal_cli.cli.app import app
 
 INTRODUCTION = """# Commands
 

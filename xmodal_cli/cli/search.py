@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from xmodal_cli.cli import hits, output, quick
+from xmodal_cli.cli import fast_path, hits, output
 from xmodal_cli.cli.options import IndexName, Json
 from xmodal_cli.errors import XmodalError
 
 _MINUS = "\ue000"  # stands for the minus of a term while the options are read
 
 
-class SearchCommand(TyperCommand):
+class CommandClass(TyperCommand):
     """A command whose arguments may begin with one minus: ``-person`` is a term, only ``-k`` and ``-h`` are options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -33,7 +33,7 @@ class SearchCommand(TyperCommand):
         return super().parse_args(ctx, hidden)
 
 
-def search(
+def command(
     terms: Annotated[
         list[str] | None, typer.Argument(metavar="[TERMS...]", help="Sentences and picture files, see above.")
     ] = None,
@@ -60,7 +60,7 @@ def search(
         xmodal search --json < sentences.txt
     """
     if terms:
-        quick.search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
+        fast_path.search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
     elif sys.stdin is None or not sys.stdin.isatty():
         _search_lines(index, k, json)
     elif json or not sys.stdout.isatty():
@@ -116,4 +116,4 @@ def _print_failure(line: str, error: XmodalError, json: bool) -> None:
     if json:
         output.print_json_line({"query": [line], "error": error.message, "hint": error.hint})
     else:
-        output.TerminalReporter().say(f"error: {error.message} (in: {output.printable(line)})\nhint: {error.hint}")
+        output.TerminalReporter().info(f"error: {error.message} (in: {output.printable(line)})\nhint: {error.hint}")

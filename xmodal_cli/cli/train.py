@@ -11,7 +11,7 @@ from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import nest, print_val
 
 
-def train(
+def command(
     model: Annotated[str, typer.Option("--model", metavar="PRESET", help="A preset's name, or a .toml file.")],
     data: Annotated[str, typer.Option("--data", metavar="DATA", help="A registered name or a path.")] = "shapes",
     backbone: Annotated[str | None, typer.Option("--backbone", help="The image features to train on.")] = None,
@@ -68,10 +68,10 @@ def _given(flags: list[str]) -> list[str]:
 def _say_next(run: Path, data: str, interrupted: bool, seconds: float) -> None:
     reporter = output.TerminalReporter()
     if interrupted:
-        reporter.say(f"stopped after {seconds:,.0f} s; {run} is usable, and the same command with --resume goes on")
+        reporter.info(f"stopped after {seconds:,.0f} s; {run} is usable, and the same command with --resume goes on")
     else:
-        reporter.say(f"done in {seconds:,.0f} s: {run} (model.safetensors, log.jsonl, curves.png)")
+        reporter.info(f"done in {seconds:,.0f} s: {run} (model.safetensors, log.jsonl, curves.png)")
     from xmodal_cli.paths import runs_dir
 
     name = run.name if run.parent == runs_dir() else str(run)
-    reporter.say(f"next: xmodal eval {name} --data {data} --split test")
+    reporter.info(f"next: xmodal eval {name} --data {data} --split test")

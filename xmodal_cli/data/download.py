@@ -13,11 +13,11 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import cast
 
-from xmodal_cli import __version__
 from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.types import ProgressTask, Reporter
+from xmodal_cli.version import __version__
 
 CHUNK = 2**20  # bytes
 ATTEMPTS = 5  # in a row without a byte of progress

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from xmodal_cli import catalog
-from xmodal_cli.data.regions._common import Regions
+from xmodal_cli.data.region_records import Regions
 from xmodal_cli.errors import BadData, MissingData
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz")

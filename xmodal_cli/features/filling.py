@@ -39,7 +39,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageToExtract:
     """One picture of a store to be."""
 
     image_id: str
@@ -47,21 +47,21 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExtractionPlan:
     """What a store is to hold: all of ``pictures``, by the backbone that ``meta`` describes."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ImageToExtract, ...]
     meta: FeatureMeta
     weights: FileStamp | None
 
     @property
-    def runs(self) -> list[tuple[Picture, ...]]:
+    def runs(self) -> list[tuple[ImageToExtract, ...]]:
         """The pictures of each shard."""
         rows = SHARD_ROWS.get(self.meta.kind, SHARD_ROWS_OF_CELLS)
         return [self.pictures[start : start + rows] for start in range(0, len(self.pictures), rows)]
 
 
-def digest_of(pictures: Sequence[Picture], meta: FeatureMeta | None = None) -> str:
+def digest_of(pictures: Sequence[ImageToExtract], meta: FeatureMeta | None = None) -> str:
     """sha256 over ids, paths, sizes and times of change, and over what made the features."""
     digest = hashlib.sha256(json.dumps([FORMAT, meta and asdict(meta)], sort_keys=True).encode())
     for picture in pictures:
@@ -72,7 +72,7 @@ def digest_of(pictures: Sequence[Picture], meta: FeatureMeta | None = None) -> s
 
 
 def find_complete(
-    folder: Path, pictures: Sequence[Picture], backbone: str, kind: str, crops: int
+    folder: Path, pictures: Sequence[ImageToExtract], backbone: str, kind: str, crops: int
 ) -> FeatureStore | None:
     """The store in ``folder`` if it holds exactly these pictures' features by that backbone; reads no weights."""
     try:
@@ -88,7 +88,7 @@ def find_complete(
         return None
 
 
-def fill_store(folder: Path, plan: Plan, encode: Encode, advance: Callable[[int], None]) -> FeatureStore:
+def fill_store(folder: Path, plan: ExtractionPlan, encode: Encode, advance: Callable[[int], None]) -> FeatureStore:
     """Make the store in ``folder`` hold what ``plan`` says, and open it.
 
     ``encode`` turns files into features in order; ``advance`` is told of pictures done, those found
@@ -107,7 +107,7 @@ def fill_store(folder: Path, plan: Plan, encode: Encode, advance: Callable[[int]
     return _complete(folder, plan, [note for note in notes if note is not None])
 
 
-def _kept_note(file: Path, run: tuple[Picture, ...], meta: FeatureMeta) -> ShardNote | None:
+def _kept_note(file: Path, run: tuple[ImageToExtract, ...], meta: FeatureMeta) -> ShardNote | None:
     """The note of a shard that is whole and made of this very run, else None."""
     with contextlib.suppress(BadData):
         note = read_note(file)
@@ -118,7 +118,7 @@ def _kept_note(file: Path, run: tuple[Picture, ...], meta: FeatureMeta) -> Shard
 
 def _write_run(
     file: Path,
-    run: tuple[Picture, ...],
+    run: tuple[ImageToExtract, ...],
     meta: FeatureMeta,
     vectors: Iterator[tuple[Path, np.ndarray | str]],
     advance: Callable[[int], None],
@@ -145,7 +145,7 @@ def _remove_beyond(folder: Path, count: int) -> None:
         count += 1
 
 
-def _complete(folder: Path, plan: Plan, notes: list[ShardNote]) -> FeatureStore:
+def _complete(folder: Path, plan: ExtractionPlan, notes: list[ShardNote]) -> FeatureStore:
     skipped = tuple(Skipped(*entry) for note in notes for entry in note.skipped)
     ids = tuple(image_id for note in notes for image_id in note.ids)
     if not ids:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.data.region_reading import RegionSource
-from xmodal_cli.data.regions._common import Regions, region_rows
+from xmodal_cli.data.region_records import Regions, region_rows
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, Example, FeatureMeta, ImageVectors
 
@@ -50,14 +50,14 @@ def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int
 def _claims(examples: Sequence[Example], source: RegionSource) -> dict[Path, str]:
     """Picture -> its name in the source, for those that are there."""
     found: dict[Path, str] = {}
-    owners: dict[str, Path] = {}
+    in_batch_positives: dict[str, Path] = {}
     for example in examples:
         if example.path is None:
             continue
         name = source.find((example.image_id, example.path.name, example.path.stem))
         if name is None:
             continue
-        owner = owners.setdefault(name, example.path)
+        owner = in_batch_positives.setdefault(name, example.path)
         if owner != example.path:
             raise BadData(
                 f"{source.path} has one entry {name!r} for two pictures, {owner} and {example.path}",

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.data.caption_sidecars import Sidecars
+from xmodal_cli.data.photo_files import Photo
 from xmodal_cli.errors import BadData, XmodalError
-from xmodal_cli.recipes.photo_files import Photo
-from xmodal_cli.recipes.sidecars import Sidecars
-from xmodal_cli.types import Reporter, Silent
+from xmodal_cli.inference.captions import CaptionRequest
+from xmodal_cli.types import Reporter, SilentReporter
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.attention_page import AttentionPage
-    from xmodal_cli.recipes.captioners import Caption
-    from xmodal_cli.recipes.speakers import Speaker
+    from xmodal_cli.inference.captions import Caption, CaptionGenerator
+    from xmodal_cli.reports.attention_page import AttentionPage
+
 
 _HINT = "give pictures that an image viewer can show: .jpg, .png, .webp, .tif"
 
@@ -43,27 +44,6 @@ class CaptionedPhoto:
         return {"path": str(self.path), "captions": [{"text": c.text, "score": c.score} for c in self.captions]}
 
 
-@dataclass(frozen=True)
-class CaptionRequest:
-    """Who speaks and how. Several ``models`` are an ensemble; none is the default captioner.
-
-    ``settings`` are ``decoding.key=value`` on top of what the first model was trained with; ``tags`` are words that
-    the caption is to go on from. ``nearest`` takes captions of training images instead, by a matcher.
-    ``attention`` is a folder for maps of what each word looked at; ``write`` puts captions beside the photos;
-    ``force`` allows both to write over what is there.
-    """
-
-    models: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    nearest: bool = False
-    attention: Path | None = None
-    write: bool = False
-    force: bool = False
-    device: str = "auto"
-    precision: str = "auto"
-
-
 def caption(
     photos: Sequence[Photo],
     request: CaptionRequest,
@@ -75,12 +55,12 @@ def caption(
     Nothing is loaded where no photo is there. Raises, before anything is computed, MissingData, UnknownName, BadModel
     for models, ConfigError for settings, StorageError for places that cannot be written to.
     """
-    reporter, results = reporter or Silent(), list[CaptionedPhoto]()
+    reporter, results = reporter or SilentReporter(), list[CaptionedPhoto]()
     there = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(there, request.force) if request.write else None
-    speaker = _speaker(request, reporter) if there else None
-    page = _attention_page(request, speaker)
-    answers = speaker.captions(there) if speaker else iter(())
+    generator = _speaker(request, reporter) if there else None
+    page = _attention_page(request, generator)
+    answers = generator.captions(there) if generator else iter(())
     try:
         with reporter.task("captioning", len(photos), "photos") as task:
             for photo in photos:
@@ -95,7 +75,7 @@ def caption(
     return results
 
 
-def refuse_nothing(results: Sequence[CaptionedPhoto]) -> None:
+def raise_if_all_failed(results: Sequence[CaptionedPhoto]) -> None:
     """Raise what went wrong where not one photo could be captioned."""
     problems = [done.problem for done in results if done.problem is not None]
     if not results or len(problems) < len(results):
@@ -105,25 +85,25 @@ def refuse_nothing(results: Sequence[CaptionedPhoto]) -> None:
     raise BadData(f"none of the {len(problems)} pictures could be captioned", problems[0].hint or _HINT)
 
 
-def _speaker(request: CaptionRequest, reporter: Reporter) -> Speaker:
-    from xmodal_cli.recipes import speakers
+def _speaker(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+    from xmodal_cli.inference import caption_generators
 
     if request.nearest:
-        from xmodal_cli.recipes.nearest import nearest_captions
+        from xmodal_cli.inference.nearest import nearest_captions
 
-        speaker: Speaker = nearest_captions(request, reporter)
+        generator: CaptionGenerator = nearest_captions(request, reporter)
     else:
-        speaker = speakers.choose(request)
-    reporter.say(f"captions by {speaker.name}")
-    return speaker
+        generator = caption_generators.load_generator(request)
+    reporter.info(f"captions by {generator.name}")
+    return generator
 
 
-def _attention_page(request: CaptionRequest, speaker: Speaker | None) -> AttentionPage | None:
-    if request.attention is None or speaker is None:
+def _attention_page(request: CaptionRequest, generator: CaptionGenerator | None) -> AttentionPage | None:
+    if request.attention is None or generator is None:
         return None
-    from xmodal_cli.recipes.attention_page import AttentionPage
+    from xmodal_cli.reports.attention_page import AttentionPage
 
-    return AttentionPage(request.attention, speaker.name, speaker.views, request.force)
+    return AttentionPage(request.attention, generator.name, generator.views, request.force)
 
 
 def _keep(path: Path, answer: Any, sidecars: Sidecars | None, page: AttentionPage | None) -> CaptionedPhoto:

@@ -19,7 +19,7 @@ def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False)
     """
     from safetensors.torch import save_file
 
-    from xmodal_cli.backbones._weights import read_checkpoint
+    from xmodal_cli.backbones.weights import read_checkpoint
 
     target = out or file.with_suffix(".safetensors")
     _check(file, target, force)

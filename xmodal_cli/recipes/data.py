@@ -17,7 +17,7 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
 from xmodal_cli.paths import data_dir
-from xmodal_cli.types import ImageTextDataset, Reporter, Silent
+from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter
 
 
 def list_datasets() -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def list_datasets() -> list[dict[str, Any]]:
 def dataset_info(what: str, format: str | None = None, reporter: Reporter | None = None) -> dict[str, Any]:
     """Counts per split, captions per image, sizes, and which images are missing or unreadable. Raises as reading."""
     dataset = registry.load_dataset(what, format)
-    sizes, bad = _look_at_pictures(dataset, reporter or Silent())
+    sizes, bad = _look_at_pictures(dataset, reporter or SilentReporter())
     captions = [len(example.captions) for example in dataset.examples]
     words = [len(caption.split()) for caption in dataset.captions]
     return {
@@ -69,11 +69,11 @@ def get_dataset(name: str, out: Path | None = None, reporter: Reporter | None = 
 
     Raises UnknownName, DownloadError (offline, it lists every file and where to place it), StorageError.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or SilentReporter()
     if name not in SOURCES:
         raise UnknownName.of("dataset to fetch", name, SOURCES)
     source, folder = SOURCES[name], (out or data_dir() / name).expanduser().absolute()
-    reporter.say(f"{source.title} ({source.terms})")
+    reporter.info(f"{source.title} ({source.terms})")
     for remote in source.files:
         if remote.only and all((folder / wanted).is_file() for wanted in remote.only):
             continue

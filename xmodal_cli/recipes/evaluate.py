@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures
-from xmodal_cli.recipes.ensemble import with_ensemble
-from xmodal_cli.recipes.extras import Extras, Judged, add_figures, check_request, write_files
-from xmodal_cli.recipes.scoring import Embeddings, Subject, figures, rank_folds
-from xmodal_cli.types import ImageTextDataset, Reporter, Silent
-
-ARRAYS = ("images", "texts", "image_of_caption")
-SIMILARITIES = ("cosine", "order")
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures
+from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
+from xmodal_cli.evaluation.ensemble import with_ensemble
+from xmodal_cli.evaluation.extras import EvaluatedModel, Extras, add_metrics, check_request
+from xmodal_cli.evaluation.scoring import EmbeddedModel, Embeddings, compute_metrics, rank_folds
+from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter
 
 
 def evaluate(
@@ -39,75 +35,30 @@ def evaluate(
     extras = extras or Extras()
     check_request(what, data, extras)
     dataset = load_dataset(data) if data is not None else None
-    subjects = (_subject(item, dataset, split, device, precision, reporter or Silent()) for item in what)
+    subjects = (_subject(item, dataset, split, device, precision, reporter or SilentReporter()) for item in what)
     results, kept = [], []
     for subject in with_ensemble(subjects) if extras.ensemble else subjects:
         folds_of_it = rank_folds(subject.vectors, folds)
         head = {"model": subject.name, "data": data, "split": split if data is not None else None}
-        results.append({**head, **add_figures(figures(subject.vectors, folds_of_it), subject, folds_of_it, extras)})
+        results.append(
+            {**head, **add_metrics(compute_metrics(subject.vectors, folds_of_it), subject, folds_of_it, extras)}
+        )
         if extras.writes:
-            kept.append(Judged(subject, folds_of_it, results[-1]))
+            kept.append(EvaluatedModel(subject, folds_of_it, results[-1]))
     write_files(kept, extras)
     return results
 
 
 def _subject(
     item: str, dataset: ImageTextDataset | None, split: str, device: str, precision: str, reporter: Reporter
-) -> Subject:
+) -> EmbeddedModel:
     """The vectors of one thing to evaluate, and what they are vectors of."""
     if is_embeddings(item):
         vectors = read_embeddings(Path(item))
-        return Subject(Path(item).name, vectors, _part_of(item, vectors, dataset, split))
+        return EmbeddedModel(Path(item).name, vectors, _part_of(item, vectors, dataset, split))
     if dataset is None:
         raise ConfigError(f"{item} is a model, and a model needs data", "add --data, for example --data f8k")
     return _embed(item, dataset, split, device, precision, reporter)
-
-
-def is_embeddings(what: str) -> bool:
-    """Whether ``what`` is an existing ``.npz`` or ``.safetensors`` file that holds vectors rather than a model."""
-    path = Path(what)
-    if not path.is_file():
-        return False
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="np") as opened:
-                return set(ARRAYS) <= set(opened.keys())
-        except SafetensorError:
-            return False  # the model reader tells what is wrong with it
-    return path.suffix == ".npz"
-
-
-def read_embeddings(file: Path) -> Embeddings:
-    """The vectors of an embeddings file; for cosine they are scaled to unit length. Raises BadData."""
-    try:
-        arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
-        images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
-        owner = arrays["image_of_caption"].astype(np.int64)
-    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
-        wanted = f"it must hold the arrays {', '.join(ARRAYS)}"
-        raise BadData(f"{file} cannot be read as embeddings: {error}", wanted) from error
-    if similarity not in SIMILARITIES:
-        raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(SIMILARITIES)}")
-    if similarity == "cosine":
-        images, texts = _unit(images), _unit(texts)
-    return Embeddings(images, texts, owner, similarity)
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    with safe_open(file, framework="np") as opened:
-        similarity = (opened.metadata() or {}).get("similarity", "cosine")
-        return {name: opened.get_tensor(name) for name in ARRAYS}, similarity
-
-
-def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
-        similarity = str(opened["similarity"]) if "similarity" in opened else "cosine"
-        return {name: opened[name] for name in ARRAYS}, similarity
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12))
 
 
 def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> ImageTextDataset | None:
@@ -125,12 +76,24 @@ def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, s
 
 def _embed(
     item: str, dataset: ImageTextDataset, split: str, device: str, precision: str, reporter: Reporter
-) -> Subject:
-    from xmodal_cli.recipes.encoding import embed_images
-    from xmodal_cli.recipes.models import load_matcher
-    from xmodal_cli.recipes.splits import captioned
+) -> EmbeddedModel:
+    from xmodal_cli.data.selection import captioned
+    from xmodal_cli.inference.encoding import embed_images
+    from xmodal_cli.inference.matchers import load_matcher
 
     loaded = load_matcher(item, device, precision)
     part, images = embed_images(loaded, captioned(dataset, split), precision, reporter)
     texts = loaded.embed_texts(part.captions)
-    return Subject(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity), part)
+    return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity), part)
+
+
+def write_files(judged: list[EvaluatedModel], extras: Extras) -> None:
+    """Write the ranks of all, and the report of the last. Raises StorageError."""
+    if extras.ranks is not None:
+        from xmodal_cli.evaluation.rank_file import write_ranks
+
+        write_ranks(judged, extras.ranks)
+    if extras.report is not None:
+        from xmodal_cli.reports.retrieval_report import write_report
+
+        write_report(judged[-1], extras.report, extras.seed)

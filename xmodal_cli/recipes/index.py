@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.errors import BadModel, ConfigError, DownloadError, IncompatibleFeatures, MissingData
-from xmodal_cli.recipes import models, text_encoders
-from xmodal_cli.recipes.defaults import default_model
-from xmodal_cli.retrieval import shelf
-from xmodal_cli.retrieval.index import IndexModel, is_index, read_card
-from xmodal_cli.retrieval.scan import scan
+from xmodal_cli.data.scan import scan
+from xmodal_cli.errors import BadModel, ConfigError, DownloadError, MissingData
+from xmodal_cli.inference import matchers, models, text_encoders
+from xmodal_cli.inference.defaults import default_model
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.index import IndexModel, check_version, is_index, read_metadata
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
-from xmodal_cli.types import ImageVectors, Reporter, Silent
+from xmodal_cli.types import ImageVectors, Reporter, SilentReporter
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.models import LoadedMatcher
+    from xmodal_cli.inference.matchers import LoadedMatcher
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def index(
     them, or a new one. ``model`` is the index's own where none is given, else the default one. Raises what
     ``update_index`` raises, and UnknownName, MissingData for a model or an index that is not there.
     """
-    computing, reporter = computing or Computing(), reporter or Silent()
+    computing, reporter = computing or Computing(), reporter or SilentReporter()
     folder, places = _target(roots, name)
     seen = scan(places)
     card = index_model(folder, model, rebuild)
@@ -51,15 +51,15 @@ def index(
 
     def embed() -> ImageVectors:
         nonlocal loaded
-        from xmodal_cli.recipes.encoding import image_vectors
+        from xmodal_cli.inference.encoding import image_vectors
 
-        reporter.say(f"embedding pictures with {card.name}")
-        loaded = models.load_matcher(card.source, computing.device, computing.precision)
+        reporter.info(f"embedding pictures with {card.name}")
+        loaded = matchers.load_matcher(card.source, computing.device, computing.precision)
         check_version(card, loaded.fingerprint, folder)
         return image_vectors(loaded)
 
     changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
-    shelf.remember(folder)
+    registry.remember(folder)
     text_encoders.ensure(card, reporter, loaded)
     return _report(folder, changes)
 
@@ -67,18 +67,18 @@ def index(
 def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, ...]]:
     """The index's folder, and the places to look through."""
     if roots:
-        return (shelf.folder_of(name) if name else shelf.choose(roots)), tuple(roots)
+        return (registry.folder_of(name) if name else registry.choose(roots)), tuple(roots)
     if name is None:
         raise ConfigError(
             "there is nothing to index", "give a folder of photos: xmodal index PATH; or an index to go through again"
         )
-    folder = shelf.existing(name)
-    return folder, tuple(Path(root) for root in read_card(folder).roots)
+    folder = registry.existing(name)
+    return folder, tuple(Path(root) for root in read_metadata(folder).roots)
 
 
 def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
     """The model that speaks: the one asked for, else the index's own, else the default."""
-    own = None if rebuild or not is_index(folder) else read_card(folder).model
+    own = None if rebuild or not is_index(folder) else read_metadata(folder).model
     if asked is None and own is not None:
         try:
             return _described(own.source)
@@ -92,20 +92,6 @@ def _described(what: str) -> IndexModel:
     if found.kind != "matcher":
         raise BadModel(f"{what} is a {found.kind}, not a matcher", "an index needs a matcher; see xmodal models list")
     return IndexModel(found.name, found.source, found.fingerprint, found.similarity, found.embed_dim, found.meta)
-
-
-def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:
-    """Raises IncompatibleFeatures when the model's file is no longer the one that made the index."""
-    if fingerprint != made_by.fingerprint:
-        raise IncompatibleFeatures(
-            f"the index {folder.name!r} was made by another version of {made_by.name} "
-            f"({made_by.fingerprint[:8]}; the file {made_by.source} is now {fingerprint[:8]})",
-            f"make the index again: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
-        )
-
-
-def _roots(folder: Path) -> tuple[str, ...]:
-    return read_card(folder).roots if is_index(folder) else ("PATH",)
 
 
 def _report(folder: Path, changes: IndexChanges) -> dict[str, Any]:

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
-from xmodal_cli.recipes import text_encoders
-from xmodal_cli.retrieval import shelf
-from xmodal_cli.retrieval.index import Index, open_index, read_card
+from xmodal_cli.inference import text_encoders
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.index import Index, open_index, read_metadata
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.types import Reporter, Silent
+from xmodal_cli.types import Reporter, SilentReporter
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from xmodal_cli.recipes.models import LoadedMatcher
-    from xmodal_cli.recipes.text_encoders import SentenceEncoder
+    from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.text_encoders import SentenceEncoder
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def search(
 
 def open_searcher(name: str | None = None, reporter: Reporter | None = None) -> Searcher:
     """An index, the one built last by default, open for many queries. Raises UnknownName, MissingData, BadData."""
-    folder = shelf.existing(name)
-    return Searcher(open_index(folder), folder, reporter or Silent())
+    folder = registry.existing(name)
+    return Searcher(open_index(folder), folder, reporter or SilentReporter())
 
 
 class Searcher:
@@ -107,7 +107,7 @@ class Searcher:
     def is_current(self) -> bool:
         """Whether the index in ``folder`` is the one that is open; also true where none can be read any more."""
         try:
-            return read_card(self.folder).build == self._index.card.build
+            return read_metadata(self.folder).build == self._index.card.build
         except XmodalError:
             return True
 
@@ -156,8 +156,8 @@ class _TermEmbedder:
         """(1,): the row of a picture with the same bytes."""
         import numpy as np
 
+        from xmodal_cli.data.scan import absolute
         from xmodal_cli.retrieval.resolve import digest_of
-        from xmodal_cli.retrieval.scan import absolute
 
         try:
             row = self._index.items.row_of_digest(digest_of(absolute(image)))
@@ -166,7 +166,7 @@ class _TermEmbedder:
         return None if row is None else np.array([row])
 
     def _encode(self, image: Path) -> np.ndarray:
-        from xmodal_cli.recipes.encoding import image_vectors
+        from xmodal_cli.inference.encoding import image_vectors
 
         ((_, vector),) = image_vectors(self._matcher)([image])
         if isinstance(vector, str):
@@ -184,26 +184,26 @@ class _TermEmbedder:
         if exported is None:
             return self._made_again()
         if exported.refused:
-            self._reporter.say(f"searching with torch: no text encoder of {made_by.name} apart: {exported.refused}")
+            self._reporter.info(f"searching with torch: no text encoder of {made_by.name} apart: {exported.refused}")
             return text_encoders.TorchEncoder(self._matcher)
         return exported
 
     def _made_again(self) -> SentenceEncoder:
         made_by = self._index.card.model
-        self._reporter.say(f"exporting the text encoder of {made_by.name} with torch; later searches start at once")
+        self._reporter.info(f"exporting the text encoder of {made_by.name} with torch; later searches start at once")
         return text_encoders.export(made_by, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
     @cached_property
     def _matcher(self) -> LoadedMatcher:
-        from xmodal_cli.recipes import models
+        from xmodal_cli.inference import matchers
 
         self._checked_model()
-        return models.load_matcher(self._index.card.model.source, "cpu", "fp32")
+        return matchers.load_matcher(self._index.card.model.source, "cpu", "fp32")
 
     def _checked_model(self) -> Path:
         """The file of the model that made the index. Raises MissingData, IncompatibleFeatures."""
-        from xmodal_cli.recipes import models
-        from xmodal_cli.recipes.index import check_version
+        from xmodal_cli.inference import models
+        from xmodal_cli.retrieval.index import check_version
 
         made_by = self._index.card.model
         try:

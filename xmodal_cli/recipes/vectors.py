@@ -14,12 +14,12 @@ import numpy as np
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData
-from xmodal_cli.recipes import zero_shot
-from xmodal_cli.recipes.features import Computing
+from xmodal_cli.features.cache import Computing
+from xmodal_cli.inference import zero_shot
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.models import LoadedMatcher
+    from xmodal_cli.inference.matchers import LoadedMatcher
 
 SUFFIXES = (".safetensors", ".npz")
 
@@ -28,8 +28,8 @@ def dataset_vectors(
     model: str, dataset: ImageTextDataset, out: Path | None = None, computing: Computing | None = None
 ) -> dict[str, Any]:
     """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
-    from xmodal_cli.recipes.encoding import embed_images
-    from xmodal_cli.recipes.models import load_matcher
+    from xmodal_cli.inference.encoding import embed_images
+    from xmodal_cli.inference.matchers import load_matcher
 
     file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
     computing = computing or Computing()
@@ -46,7 +46,7 @@ def sentence_vectors(
     model: str, text: Path, out: Path | None = None, computing: Computing | None = None
 ) -> dict[str, Any]:
     """Write the vectors of a file's sentences, one a line, in its order; empty lines are left out."""
-    from xmodal_cli.recipes.models import load_matcher
+    from xmodal_cli.inference.matchers import load_matcher
 
     file = _target(out, f"{_word(model)}-{text.stem}")
     computing = computing or Computing()
@@ -92,7 +92,7 @@ def _target(out: Path | None, name: str) -> Path:
 
 def _word(model: str) -> str:
     """A model's name as part of a file's name."""
-    if zero_shot.claims(model):
+    if zero_shot.supports(model):
         name, _, file = model.partition("@")
         return "-".join([*name.split("/"), *([Path(file).stem] if file else [])])
     path = Path(model)

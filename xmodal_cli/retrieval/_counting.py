@@ -16,15 +16,15 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     return cast(Callable[..., None], njit(parallel=True, cache=True)(function))
 
 
-def room_for(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros for what ``count_rivals`` notes: (stripes, images) int64 and (groups of images, captions) bool."""
+def allocate_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Work arrays of ``count_higher_scoring_negatives``: (stripes, images) int64, (groups of images, captions) bool."""
     num_images, num_captions = scores.shape
     striped = np.zeros((num_captions // STRIPE + 1, num_images), np.int64)
     return striped, np.zeros((num_images // GROUP + 1, num_captions), np.bool_)
 
 
 @_compiled
-def count_rivals(
+def count_higher_scoring_negatives(
     scores: np.ndarray,
     owner: np.ndarray,
     first_image: int,

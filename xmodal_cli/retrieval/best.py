@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmodal_cli.retrieval.ranks import TIE, exact_matrix, exact_scores, score_band, score_matrix
+from xmodal_cli.retrieval.ranks import TIE, exact_matrix, exact_scores, float32_error_bound, score_matrix
 
 BLOCK = 2**22  # scores held at once
 DENSE = 0.1  # where more of a block than this has to be made again in float64, all of it is
-Merit = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (pairs,) rows of images and of texts -> (pairs,)
+Relevance = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (pairs,) rows of images and of texts -> (pairs,)
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Vectors:
     similarity: str
 
 
-def best_texts(vectors: Vectors, k: int, merit: Merit) -> np.ndarray:
+def best_texts(vectors: Vectors, k: int, merit: Relevance) -> np.ndarray:
     """The rows of the ``k`` best texts for every image, best first: (images, k) or fewer where there are fewer."""
     return _best(vectors, k, merit, by_text=False)
 
 
-def best_images(vectors: Vectors, k: int, merit: Merit) -> np.ndarray:
+def best_images(vectors: Vectors, k: int, merit: Relevance) -> np.ndarray:
     """The rows of the ``k`` best images for every text, best first: (texts, k) or fewer where there are fewer."""
     return _best(vectors, k, merit, by_text=True)
 
 
-def _best(vectors: Vectors, k: int, merit: Merit, by_text: bool) -> np.ndarray:
+def _best(vectors: Vectors, k: int, merit: Relevance, by_text: bool) -> np.ndarray:
     images, texts = (np.ascontiguousarray(v, np.float32) for v in (vectors.images, vectors.texts))
     num_queries, num_items = (len(texts), len(images)) if by_text else (len(images), len(texts))
-    band = score_band(images, texts)
+    band = float32_error_bound(images, texts)
     best = np.zeros((num_queries, min(k, num_items)), np.int64)
     rows = max(1, BLOCK // num_items)
     for start in range(0, num_queries, rows):

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from xmodal_cli import __version__
-from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.atomic_folder import aside
+from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData
 from xmodal_cli.retrieval.items import ItemStore
-from xmodal_cli.retrieval.swap import aside
 from xmodal_cli.retrieval.vectors import StoredVectors
 from xmodal_cli.types import FeatureMeta
+from xmodal_cli.version import __version__
 
 FORMAT = 1
 CARD, ITEMS, VECTORS = "index.json", "items.sqlite", "index.faiss"
@@ -37,7 +37,7 @@ class IndexModel:
 
 
 @dataclass(frozen=True)
-class IndexCard:
+class IndexMetadata:
     """What ``index.json`` says. ``build`` is new with every writing; times are ISO 8601 in UTC."""
 
     build: str
@@ -55,7 +55,7 @@ class IndexCard:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
 
 
-def read_card(folder: Path) -> IndexCard:
+def read_metadata(folder: Path) -> IndexMetadata:
     """Raises MissingData where there is no index, BadData for one that is damaged or of a newer format."""
     path = folder / CARD
     try:
@@ -65,7 +65,7 @@ def read_card(folder: Path) -> IndexCard:
         model = content.pop("model")
         meta = FeatureMeta(**model.pop("meta"))
         content["roots"] = tuple(content["roots"])
-        return IndexCard(model=IndexModel(meta=meta, **model), **content)
+        return IndexMetadata(model=IndexModel(meta=meta, **model), **content)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingData(f"there is no index at {folder}", "make one: xmodal index PATH") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -76,7 +76,7 @@ def read_card(folder: Path) -> IndexCard:
 class Index:
     """An index open for reading; it stays whole and readable even when a newer one takes its place."""
 
-    def __init__(self, card: IndexCard, items: ItemStore, vectors: StoredVectors) -> None:
+    def __init__(self, card: IndexMetadata, items: ItemStore, vectors: StoredVectors) -> None:
         self.card, self.items, self.vectors = card, items, vectors
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ def open_index(folder: Path) -> Index:
             if (index := _open(place, may_vanish=place != folder)) is not None:
                 return index
         time.sleep(0.002 * min(attempt, 10))
-    read_card(folder)  # says what is the matter
+    read_metadata(folder)  # says what is the matter
     raise BadData(f"{folder} cannot be opened: it keeps changing", "wait until the indexing has finished")
 
 
@@ -115,7 +115,7 @@ def _open(folder: Path, may_vanish: bool) -> Index | None:
     """The index, or None if another was put in its place meanwhile."""
     items: ItemStore | None = None
     try:
-        card = read_card(folder)
+        card = read_metadata(folder)
     except MissingData:
         return None
     try:
@@ -131,13 +131,27 @@ def _open(folder: Path, may_vanish: bool) -> Index | None:
     return None
 
 
-def _is_still(folder: Path, card: IndexCard) -> bool:
+def _is_still(folder: Path, card: IndexMetadata) -> bool:
     try:
-        return read_card(folder).build == card.build
+        return read_metadata(folder).build == card.build
     except (BadData, MissingData):
         return False
 
 
-def _not_whole(folder: Path, card: IndexCard) -> BadData:
+def _not_whole(folder: Path, card: IndexMetadata) -> BadData:
     hint = f"make the index again: xmodal index {' '.join(card.roots)} --rebuild"
     return BadData(f"{folder} is not whole: one of its files is gone", hint)
+
+
+def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:
+    """Raises IncompatibleFeatures when the model's file is no longer the one that made the index."""
+    if fingerprint != made_by.fingerprint:
+        raise IncompatibleFeatures(
+            f"the index {folder.name!r} was made by another version of {made_by.name} "
+            f"({made_by.fingerprint[:8]}; the file {made_by.source} is now {fingerprint[:8]})",
+            f"make the index again: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
+        )
+
+
+def _roots(folder: Path) -> tuple[str, ...]:
+    return read_metadata(folder).roots if is_index(folder) else ("PATH",)

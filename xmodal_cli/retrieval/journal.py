@@ -91,3 +91,8 @@ class Journal:
 
 def _check(content: bytes) -> bytes:
     return zlib.crc32(content).to_bytes(4, "little")
+
+
+def journal_path(folder: Path) -> Path:
+    """Where work in progress for ``folder`` is kept."""
+    return folder.with_name(f".{folder.name}.journal")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from xmodal_cli.data.scan import FoundFile, Scan, is_under
 from xmodal_cli.retrieval.items import Item, Unreadable
-from xmodal_cli.retrieval.scan import FoundFile, Scan, is_under
 
 Placed = tuple[Item, int]  # a picture, and the number of its vector
 
 
 @dataclass
-class Plan:
+class UpdatePlan:
     """What an update has to do.
 
     ``kept`` items stay as they are, with the rows of their vectors; ``look`` are files that are new or changed;
@@ -25,9 +25,9 @@ class Plan:
     refused: list[Unreadable] = field(default_factory=list)
 
 
-def make_plan(items: Iterable[Item], refused: Iterable[Unreadable], seen: Scan, roots: Sequence[str]) -> Plan:
+def make_plan(items: Iterable[Item], refused: Iterable[Unreadable], seen: Scan, roots: Sequence[str]) -> UpdatePlan:
     """Items outside ``roots``, or in folders that could not be looked into, are kept."""
-    plan, found = Plan(), {f.path: f for f in seen.files}
+    plan, found = UpdatePlan(), {f.path: f for f in seen.files}
 
     def stays(known: Item | Unreadable) -> bool:
         file = found.get(known.path)

@@ -49,20 +49,20 @@ def _count(
     images: np.ndarray, texts: np.ndarray, owner: np.ndarray, bars: tuple[np.ndarray, np.ndarray], similarity: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Number of wrong items at or above each bar: (images,) and (captions,)."""
-    from xmodal_cli.retrieval._counting import count_rivals, room_for
+    from xmodal_cli.retrieval._counting import allocate_counts, count_higher_scoring_negatives
 
     best, right = bars
     above_caption = np.zeros(len(texts), np.int64)
     above_image = np.zeros(len(images), np.int64)
-    band = score_band(images, texts)
+    band = float32_error_bound(images, texts)
     of_image, of_caption = _window(best, band), _window(right, band)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
     for start in range(0, len(images), rows):
         block = slice(start, min(len(images), start + rows))
         scores = score_matrix(images[block], texts, similarity)
-        striped, close = room_for(scores)
+        striped, close = allocate_counts(scores)
         window = of_image[0][block], of_image[1][block]
-        count_rivals(scores, owner, start, window, of_caption, (striped, above_caption, close))
+        count_higher_scoring_negatives(scores, owner, start, window, of_caption, (striped, above_caption, close))
         above_image[block] += striped.sum(0)
         if close.any():
             resolved = _resolve(
@@ -82,7 +82,7 @@ def _window(bars: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarray]:
 def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
     """(images, dim), (texts, dim) float32 -> (images, texts) float32."""
     if similarity == "order":
-        from xmodal_cli.models.similarities._order_kernel import order_scores
+        from xmodal_cli.models.order_kernel import order_scores
 
         return order_scores(images, texts)
     return np.asarray(images @ texts.T)
@@ -91,7 +91,7 @@ def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.n
 def exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
     """(images, dim), (texts, dim) -> (images, texts) float64."""
     if similarity == "order":
-        from xmodal_cli.models.similarities._order_kernel import exact_order_scores
+        from xmodal_cli.models.order_kernel import exact_order_scores
 
         return exact_order_scores(images, texts)
     return np.asarray(images.astype(np.float64) @ texts.astype(np.float64).T)
@@ -156,7 +156,7 @@ def _order_penalties(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
 _PAIRWISE: dict[str, Pairwise] = {"cosine": _inner_products, "order": _order_penalties}
 
 
-def score_band(images: np.ndarray, texts: np.ndarray) -> float:
+def float32_error_bound(images: np.ndarray, texts: np.ndarray) -> float:
     """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
 
     Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
@@ -179,3 +179,21 @@ def check_vectors(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, simi
     if not (np.isfinite(images).all() and np.isfinite(texts).all()):
         hint = "the model diverged; train with a lower --set optimizer.lr"
         raise BadData("the vectors hold values that are not finite", hint)
+
+
+def keep_num_threads() -> None:
+    """Start numba's threads now, and leave torch the number of threads it has.
+
+    Numba sets the number for the whole process when its first kernel runs, to one per CPU whatever OMP_NUM_THREADS
+    says, and other numbers of threads round differently: the epochs after the first ranks would not be those of a
+    resumed run.
+    """
+    import numpy as np
+    import torch
+
+    pass
+
+    num_threads = torch.get_num_threads()
+    one = np.ones((1, 1), dtype=np.float32)
+    compute_ranks(one, one, np.zeros(1, dtype=np.int64), "cosine")
+    torch.set_num_threads(num_threads)

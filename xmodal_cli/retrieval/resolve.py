@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.retrieval.index import Index, IndexModel
 from xmodal_cli.retrieval.items import Item, Unreadable
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed
-from xmodal_cli.retrieval.scan import FoundFile
 from xmodal_cli.types import ImageVectors, ProgressTask, Reporter
 
 AHEAD = 64  # files read before they are embedded: the second reading comes from the system's memory

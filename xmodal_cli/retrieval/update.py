@@ -19,29 +19,30 @@ from pathlib import Path
 
 import numpy as np
 
+from xmodal_cli import atomic_folder
 from xmodal_cli.data.image_names import is_heic_name
 from xmodal_cli.data.images import HEIC_HINT, can_open_heic
+from xmodal_cli.data.scan import FoundFile, Scan, path_key
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import storage_errors
-from xmodal_cli.retrieval import shelf, swap
+from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import (
     CARD,
     ITEMS,
     VECTORS,
     Index,
-    IndexCard,
+    IndexMetadata,
     IndexModel,
     is_index,
     open_index,
-    read_card,
+    read_metadata,
 )
 from xmodal_cli.retrieval.items import Item, Unreadable, write_items
-from xmodal_cli.retrieval.journal import Journal
-from xmodal_cli.retrieval.plan import Placed, Plan, make_plan
+from xmodal_cli.retrieval.journal import Journal, journal_path
+from xmodal_cli.retrieval.plan import Placed, UpdatePlan, make_plan
 from xmodal_cli.retrieval.resolve import Resolver, VectorSources
-from xmodal_cli.retrieval.scan import FoundFile, Scan, path_key
-from xmodal_cli.retrieval.vectors import add_coarse, check_kind, write_vectors
-from xmodal_cli.types import ImageVectors, Reporter, Silent
+from xmodal_cli.retrieval.vectors import add_quantized, check_kind, write_vectors
+from xmodal_cli.types import ImageVectors, Reporter, SilentReporter
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class IndexRequest:
 class IndexChanges:
     """What an update did, in pictures; ``num_computed`` vectors were new. ``blind`` folders could not be read."""
 
-    card: IndexCard
+    card: IndexMetadata
     added: int
     updated: int
     moved: int
@@ -82,17 +83,17 @@ def update_index(
     StorageError when it cannot be written, or is being written by another process.
     """
     check_kind(request.kind or "flat")
-    shelf.check_target(folder)
-    with swap.only_writer(folder):
-        swap.recover(folder)
+    registry.check_target(folder)
+    with atomic_folder.only_writer(folder):
+        atomic_folder.recover(folder)
         with contextlib.ExitStack() as stack:
             old = _old_index(folder, request)
             if old is not None:
                 stack.enter_context(old)
             model = request.model
-            journal = stack.enter_context(Journal(swap.journal_path(folder), model.fingerprint, model.embed_dim))
+            journal = stack.enter_context(Journal(journal_path(folder), model.fingerprint, model.embed_dim))
             update = _Update(folder, request, old)
-            changes = update.run(VectorSources(old, journal), embed, reporter or Silent())
+            changes = update.run(VectorSources(old, journal), embed, reporter or SilentReporter())
             journal.remove()
             return changes
 
@@ -132,9 +133,9 @@ class _Update:
             num_heic=num_heic,
         )
 
-    def _card(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexCard:
+    def _card(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexMetadata:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        return IndexCard(
+        return IndexMetadata(
             build=uuid.uuid4().hex,
             model=self.request.model,
             kind=self.kind,
@@ -145,34 +146,36 @@ class _Update:
             updated=now,
         )
 
-    def _differs(self, card: IndexCard, plan: Plan, unreadable: list[Unreadable], before: list[Unreadable]) -> bool:
+    def _differs(
+        self, card: IndexMetadata, plan: UpdatePlan, unreadable: list[Unreadable], before: list[Unreadable]
+    ) -> bool:
         if self.old is None or plan.left or unreadable != before:
             return True
         known = self.old.card
         return (card.num_items, card.kind, card.roots) != (known.num_items, known.kind, known.roots)
 
     def _write(
-        self, card: IndexCard, placed: list[Placed], unreadable: list[Unreadable], sources: VectorSources
+        self, card: IndexMetadata, placed: list[Placed], unreadable: list[Unreadable], sources: VectorSources
     ) -> None:
         numbers = np.array([number for _, number in placed], np.int64)
         shape = (card.num_items, card.model.embed_dim)
-        with storage_errors(self.folder), swap.draft_of(self.folder) as draft:
+        with storage_errors(self.folder), atomic_folder.draft_path(self.folder) as draft:
             if self.old and card.kind == self.old.card.kind and np.array_equal(numbers, np.arange(len(self.old))):
                 _link(self.folder / VECTORS, draft / VECTORS)
             else:
                 write_vectors(draft / VECTORS, card.kind, shape, lambda rows: sources.take(numbers[rows]))
             if card.kind == "flat" and card.model.similarity == "cosine":
-                add_coarse(draft / VECTORS, shape)
+                add_quantized(draft / VECTORS, shape)
             write_items(draft / ITEMS, (item for item, _ in placed), unreadable)
             (draft / CARD).write_text(card.to_json(), encoding="utf-8")
-            swap.put_in_place(draft, self.folder)
+            atomic_folder.replace_folder(draft, self.folder)
 
 
 def _old_index(folder: Path, request: IndexRequest) -> Index | None:
     """The index to start from. Raises IncompatibleFeatures if it holds another model's vectors."""
     if request.rebuild or not is_index(folder):
         return None
-    made_by, model = read_card(folder).model, request.model
+    made_by, model = read_metadata(folder).model, request.model
     if made_by.fingerprint != model.fingerprint:
         raise IncompatibleFeatures(
             f"the index {folder.name!r} was made by the model {made_by.name} ({made_by.fingerprint[:8]}), "
@@ -182,15 +185,15 @@ def _old_index(folder: Path, request: IndexRequest) -> Index | None:
     return open_index(folder)
 
 
-def _known_card(folder: Path) -> IndexCard | None:
+def _known_card(folder: Path) -> IndexMetadata | None:
     """The card of an index that is to be made anew, if it can still be read."""
     try:
-        return read_card(folder)
+        return read_metadata(folder)
     except XmodalError:
         return None
 
 
-def _count(plan: Plan, new: Sequence[Item]) -> dict[str, int]:
+def _count(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     """A picture that left one path and appeared at another was moved; one whose bytes are the same is unchanged."""
     here = {item.path for item in new}
     gone = Counter(item.digest for path, item in plan.left.items() if path not in here)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import BadData, UnknownName
-from xmodal_cli.retrieval.coarse import CoarseCopy, pays, write_coarse
+from xmodal_cli.retrieval.quantized import QuantizedVectors, is_worthwhile, write_quantized
 
 KINDS = ("flat", "hnsw", "ivf")
 COARSE = "index.coarse"
@@ -46,11 +46,11 @@ def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRow
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error).rsplit(":", 1)[-1].strip()) from error
 
 
-def add_coarse(vectors: Path, shape: tuple[int, int]) -> None:
+def add_quantized(vectors: Path, shape: tuple[int, int]) -> None:
     """Write the coarse copy of a flat file beside it, where it pays. Raises OSError."""
     matrix = _mapped(vectors, shape)
-    if matrix is not None and pays(shape):
-        write_coarse(vectors.with_name(COARSE), shape, lambda rows: np.asarray(matrix[rows]))
+    if matrix is not None and is_worthwhile(shape):
+        write_quantized(vectors.with_name(COARSE), shape, lambda rows: np.asarray(matrix[rows]))
 
 
 def _empty(kind: str, count: int, dim: int) -> Any:
@@ -78,14 +78,14 @@ class StoredVectors:
         self.kind, (self.count, self.dim), self._path = check_kind(kind), shape, path
         self._matrix = _mapped(path, shape) if kind == "flat" else None
         self._index: Any = None
-        self.coarse: CoarseCopy | None = None
+        self.coarse: QuantizedVectors | None = None
         if self._matrix is None:
             self._index = _read_index(path, kind, shape)
             flat = {"flat": self._index, "hnsw": getattr(self._index, "storage", None)}.get(kind)
             self._matrix = None if flat is None else _matrix(flat, self.count, self.dim)
         else:
             with contextlib.suppress(BadData, FileNotFoundError):
-                self.coarse = CoarseCopy(path.with_name(COARSE), shape)
+                self.coarse = QuantizedVectors(path.with_name(COARSE), shape)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) -> (rows, dim) float32."""

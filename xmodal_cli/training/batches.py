@@ -6,14 +6,15 @@ seed and the epoch's number alone: that is what makes a resumed run repeat the i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from xmodal_cli.models.token_batches import GatherTokens
+
 POOL = 50  # batches that are sorted by length together; larger saves more padding and mixes less
-TakeTokens = Callable[[Tensor, int], Tensor]  # rows of captions, the longest among them -> (captions, longest, ...)
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Which captions go together: every caption once an epoch; the last, smaller batch is kept.
 
     With ``whole_images``, the captions of an image are all in one batch: each image is needed once an epoch, which is
@@ -92,9 +93,9 @@ class Plan:
 class CaptionBatches:
     """The batches of a plan, ``batch_size`` captions at a time."""
 
-    def __init__(self, image_features: Tensor, take_tokens: TakeTokens, plan: Plan) -> None:
+    def __init__(self, image_features: Tensor, gather_tokens: GatherTokens, plan: BatchPlan) -> None:
         """``image_features`` (images, ...), on the device where batches are wanted; see ``padded`` and ``ragged``."""
-        self._features, self._take, self._plan = image_features, take_tokens, plan
+        self._features, self._take, self._plan = image_features, gather_tokens, plan
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -106,7 +107,7 @@ class CaptionBatches:
             yield self._gather(rows)
 
     def _gather(self, rows: Tensor) -> Batch:
-        images, positives = owners(self._plan.image_of_caption[rows])
+        images, positives = in_batch_positives(self._plan.image_of_caption[rows])
         lengths = self._plan.lengths[rows]
         tokens = self._take(rows, int(lengths.max()))
         features = self._features[images.to(self._features.device)]
@@ -114,26 +115,7 @@ class CaptionBatches:
         return Batch(features, tokens, lengths, positives, images, rows)
 
 
-def owners(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:
+def in_batch_positives(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:
     """(captions,) image numbers -> the distinct ones (images,), and the positives (images, captions) bool."""
     images, position = torch.unique(image_of_caption, return_inverse=True)
     return images, position[None, :] == torch.arange(len(images))[:, None]
-
-
-def padded(tokens: Tensor) -> TakeTokens:
-    """Batches from (captions, longest) ids, on any device."""
-    return lambda rows, longest: tokens[rows.to(tokens.device), :longest]
-
-
-def ragged(states: Tensor, lengths: Tensor) -> TakeTokens:
-    """Batches from (tokens of all captions, dim) states one after another, which may be a memory map."""
-    starts = lengths.cumsum(0) - lengths
-
-    def take(rows: Tensor, longest: int) -> Tensor:
-        places = torch.arange(longest)[None, :]
-        held = places < lengths[rows][:, None]
-        where = torch.where(held, starts[rows][:, None] + places, 0)
-        taken = states[where.flatten().to(states.device)].view(len(rows), longest, -1)
-        return taken * held[..., None].to(taken)
-
-    return take

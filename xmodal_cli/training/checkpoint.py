@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from xmodal_cli.errors import BadModel, ConfigError
-from xmodal_cli.models._towers import load_own_tensors, own_tensors
+from xmodal_cli.models.towers import load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.paths import atomic_path
 
 FILE = "state.safetensors"
@@ -44,7 +44,7 @@ def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], 
     """Write ``folder/state.safetensors``; ``models`` by a name of their own. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
     for part, model in models.items():
-        tensors |= {f"{part}.{name}": value.contiguous() for name, value in own_tensors(model).items()}
+        tensors |= {f"{part}.{name}": value.contiguous() for name, value in trainable_state_dict(model).items()}
     for number, entry in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in entry.items()}
     with atomic_path(folder / FILE) as draft:
@@ -68,7 +68,9 @@ def load_state(
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         for part, model in models.items():
             head = f"{part}."
-            load_own_tensors(model, {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)})
+            load_trainable_state_dict(
+                model, {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+            )
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadModel(f"{file} cannot be resumed from: {error}", "delete the run's folder and train again") from error
     saved = optimizer.state_dict()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
+from xmodal_cli.device import autocast
 from xmodal_cli.errors import BadData
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState, save_state, seed_epoch
@@ -52,7 +52,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Pace:
+class LoopConfig:
     """How it is trained. ``patience`` and ``grad_clip`` are off at 0; ``dtype`` is that of autocast.
 
     ``keep_start``: the model before the first step is evaluated as epoch 0, and may prove the best.
@@ -74,7 +74,9 @@ class Interrupted(Exception):
     """Ctrl-C: the run is usable and can be resumed."""
 
 
-def fit(task: Task, pace: Pace, optimizer: optim.Optimizer, state: LoopState, folder: Path, tools: Tools) -> LoopState:
+def fit(
+    task: Task, pace: LoopConfig, optimizer: optim.Optimizer, state: LoopState, folder: Path, tools: Loggers
+) -> LoopState:
     """Train from ``state`` to the last epoch or until ``patience`` runs out; returns the last state.
 
     After each epoch: evaluate, keep the best model, write ``folder/last``. Raises Interrupted at Ctrl-C, BadData when
@@ -101,7 +103,7 @@ def fit(task: Task, pace: Pace, optimizer: optim.Optimizer, state: LoopState, fo
 
 
 @dataclass(frozen=True)
-class Tools:
+class Loggers:
     """Where the loop tells what goes on."""
 
     reporter: Reporter
@@ -110,7 +112,7 @@ class Tools:
 
 def _run_epoch(
     task: Task,
-    pace: Pace,
+    pace: LoopConfig,
     optimizer: optim.Optimizer,
     scaler: torch.amp.GradScaler,
     state: LoopState,
@@ -148,7 +150,7 @@ def _run_epoch(
     state.step, state.epoch = step, state.epoch + 1
 
 
-def _close_epoch(task: Task, state: LoopState, tools: Tools, bar: ProgressTask) -> None:
+def _close_epoch(task: Task, state: LoopState, tools: Loggers, bar: ProgressTask) -> None:
     for model in task.models.values():
         model.eval()
     metrics = task.evaluate()
@@ -159,7 +161,7 @@ def _close_epoch(task: Task, state: LoopState, tools: Tools, bar: ProgressTask) 
     if best:
         state.best_score, state.best_epoch = score, state.epoch
         task.save_best(metrics)
-    tools.reporter.say(
+    tools.reporter.info(
         f"epoch {state.epoch}: val {task.score} {score:.{task.digits}f}{', the best so far' if best else ''}"
     )
     bar.advance(0, **_facts(task, state))
@@ -172,8 +174,3 @@ def _facts(task: Task, state: LoopState) -> dict[str, object]:
 
 def _stopped_improving(state: LoopState, patience: int) -> bool:
     return bool(patience) and state.epoch - state.best_epoch >= patience
-
-
-def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Mixed precision where ``dtype`` is not float32."""
-    return torch.autocast(device.split(":", maxsplit=1)[0], dtype=dtype, enabled=dtype != torch.float32)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xmodal_cli import catalog
-from xmodal_cli.metrics.captions._cider import CiderScorer
+from xmodal_cli.metrics.cider_scorer import CiderScorer
 
 
 class Rewards:

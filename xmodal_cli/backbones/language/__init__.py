@@ -3,6 +3,6 @@
 A family module imports nothing heavy and has
 
 - ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
-- ``claims(name) -> bool``;
+- ``supports(name) -> bool``;
 - ``build(name) -> _families.LanguageModel``. Raises MissingData, BadData, DownloadError.
 """

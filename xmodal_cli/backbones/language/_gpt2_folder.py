@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from xmodal_cli.backbones._weights import known_fingerprint, read_weights
-from xmodal_cli.backbones.language._families import LanguageModel
+from xmodal_cli.backbones.weights import known_fingerprint, read_weights
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.types import LanguageModel
 
 HEAD = 64  # coordinates of an attention head, in every published size
 CONTEXT = 128  # places that are kept; captions are short

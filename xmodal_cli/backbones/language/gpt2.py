@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.backbones.language._families import LanguageModel
+from xmodal_cli.types import LanguageModel
 
 NAMES = {"gpt2": "openai-community/gpt2", "gpt2-medium": "openai-community/gpt2-medium"}
 PREFIX = "hf/"
@@ -19,7 +19,7 @@ def known() -> list[str]:
     return [*NAMES, "hf/NAME", "FOLDER"]
 
 
-def claims(name: str) -> bool:
+def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
     is_folder = bool(name) and (Path(name).expanduser() / FILES[0]).is_file()
     return name in NAMES or name.startswith(PREFIX) or is_folder
@@ -27,8 +27,8 @@ def claims(name: str) -> bool:
 
 def build(name: str) -> LanguageModel:
     """The model of a folder, of the cache, or of the hub. Raises DownloadError, MissingData, BadData."""
-    from xmodal_cli.backbones._weights import hugging_face_file
     from xmodal_cli.backbones.language._gpt2_folder import load_folder
+    from xmodal_cli.backbones.weights import hugging_face_file
 
     if name not in NAMES and not name.startswith(PREFIX):
         folder = Path(name).expanduser().resolve()

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.backbones._hub import quiet
-from xmodal_cli.backbones._weights import fingerprint, weights_errors
+from xmodal_cli.backbones.hub import quiet
+from xmodal_cli.backbones.weights import fingerprint, weights_errors
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.types import TextBackbone, TextMeta
 

@@ -18,15 +18,15 @@ def known() -> list[str]:
     return ["hf/NAME", "FOLDER"]
 
 
-def claims(name: str) -> bool:
+def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
     return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / FILES[0]).is_file())
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     """The encoder of a folder, of the cache, or of the hub. Raises DownloadError, MissingData, BadData."""
-    from xmodal_cli.backbones._weights import hugging_face_file
     from xmodal_cli.backbones.text._transformers import load_folder
+    from xmodal_cli.backbones.weights import hugging_face_file
 
     if not name.startswith(PREFIX):
         folder = Path(name).expanduser().resolve()  # a model's file remembers it, wherever that is read

@@ -24,7 +24,7 @@ def known() -> list[str]:
     return [NAME]
 
 
-def claims(name: str) -> bool:
+def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
     return name == NAME
 
@@ -37,7 +37,7 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
 
 
 def _folder() -> Path:
-    from xmodal_cli.backbones._weights import fingerprint
+    from xmodal_cli.backbones.weights import fingerprint
 
     spec = importlib.util.find_spec(PACKAGE)
     folder = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / "model"

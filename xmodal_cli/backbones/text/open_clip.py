@@ -13,14 +13,14 @@ def known() -> list[str]:
     return ["open_clip/ARCH/TAG"]
 
 
-def claims(name: str) -> bool:
+def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
     return name.startswith(PREFIX)
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     """The tower, which gives one vector a sentence. Raises UnknownName, MissingData, DownloadError, BadData."""
-    from xmodal_cli.backbones.open_clip import matcher_meta, text_tower
+    from xmodal_cli.backbones.image.open_clip import matcher_meta, text_tower
     from xmodal_cli.backbones.text._sentence import OneState
 
     if tuned_layers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -11,56 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.text_files import field, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # the word in a list's name -> its split
-
-
-def read_text(file: Path) -> str:
-    """The text of a UTF-8 file, lines ending in a plain newline. Raises BadData that names the first bad line."""
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise BadData(f"{file} cannot be read: {error.strerror}", "check the file and its permissions") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise BadData(f"{file}, line {line} is not UTF-8 text", "save it as UTF-8, or fetch it again") from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a UTF-8 file. Raises BadData.
-
-    Only newlines end a line: captions and JSON may hold other characters that ``str.splitlines`` would cut at.
-    """
-    lines = read_text(file).split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
-def read_json(file: Path) -> Any:
-    """The content of a JSON file. Raises BadData."""
-    return parse_json(read_text(file), str(file))
-
-
-def parse_json(text: str, where: str) -> Any:
-    """The content of JSON text; ``where`` names it in errors. Raises BadData."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadData(
-            f"{where} is not valid JSON: {error}", "it may be cut short; mend it or fetch it again"
-        ) from error
-
-
-def field(entry: Any, key: str, *kinds: type) -> Any:
-    """``entry[key]``, which must be of one of ``kinds``, text by default. Raises ValueError that says what is wrong."""
-    if not isinstance(entry, dict) or key not in entry:
-        raise ValueError(f"has no {key!r}")
-    value = entry[key]
-    if not isinstance(value, kinds or str):
-        raise ValueError(f"has {str(value)[:40]!r} as {key!r}")
-    return value
 
 
 def caption_list(entry: Any) -> tuple[str, ...]:
@@ -89,7 +43,7 @@ def all_files(path: Path, pattern: str) -> list[Path]:
     return sorted(file for file in path.glob(pattern) if file.is_file() and not file.name.startswith("."))
 
 
-def find_pictures(root: Path, example: str, otherwise: str = "images") -> Path:
+def find_images(root: Path, example: str, otherwise: str = "images") -> Path:
     """The folder at or below ``root``, at most two levels down, in which the file ``example`` is.
 
     Where it is nowhere, ``root/otherwise``: files that are missing are told when they are looked for.
@@ -99,7 +53,7 @@ def find_pictures(root: Path, example: str, otherwise: str = "images") -> Path:
     return next((folder for folder in folders if (folder / example).is_file()), root / otherwise)
 
 
-def pictures_below(root: Path) -> Iterator[Path]:
+def images_below(root: Path) -> Iterator[Path]:
     """Every picture file below ``root``, folder by folder in order; hidden folders are passed over."""
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -114,7 +68,7 @@ def listed_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[
     if not captions:
         raise BadData(f"{file} holds no captions", "fetch it again")
     splits = _split_lists(file.parent)
-    pictures = find_pictures(file.parent, next(iter(captions)))
+    pictures = find_images(file.parent, next(iter(captions)))
     return tuple(
         Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
         for n, c in captions.items()

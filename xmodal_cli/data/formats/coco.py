@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import all_files, field, find_pictures, read_json
+from xmodal_cli.data.formats._common import all_files, find_images
+from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
@@ -46,7 +47,7 @@ def _read_file(file: Path, root: Path, splits: dict[str, str]) -> list[Example]:
         captions.setdefault(image_id, []).append(caption.strip())
     own = file.stem.removeprefix("captions_")
     split = own.rstrip("0123456789")
-    pictures = find_pictures(root, next(iter(images.values()), ""), own)
+    pictures = find_images(root, next(iter(images.values()), ""), own)
     return [Example(i, pictures / n, tuple(captions.get(i, ())), splits.get(i, split)) for i, n in images.items()]
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import listed_examples, only_file, read_lines
+from xmodal_cli.data.formats._common import listed_examples, only_file
 from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.text_files import read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import all_files, caption_list, field, parse_json, read_lines
+from xmodal_cli.data.formats._common import all_files, caption_list
+from xmodal_cli.data.text_files import field, parse_json, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 

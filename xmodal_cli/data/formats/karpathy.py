@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import field, find_pictures, only_file, read_json
+from xmodal_cli.data.formats._common import find_images, only_file
+from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
@@ -29,7 +30,7 @@ def read(path: Path) -> tuple[Example, ...]:
     examples = []
     for number, entry in enumerate(entries, 1):
         try:
-            pictures = pictures or find_pictures(file.parent, _file_name(entry))
+            pictures = pictures or find_images(file.parent, _file_name(entry))
             examples.append(_example(entry, pictures))
         except ValueError as error:
             wanted = "each image needs filename, split, and sentences with raw"

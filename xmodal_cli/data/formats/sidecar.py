@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import invented_split, pictures_below, read_lines
+from xmodal_cli.data.formats._common import images_below, invented_split
+from xmodal_cli.data.text_files import read_lines
 from xmodal_cli.types import Example
 
 PRIORITY = 60
@@ -13,12 +14,12 @@ SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", 
 
 def matches(path: Path) -> bool:
     """A folder in which some picture has a text file of the same name."""
-    return path.is_dir() and any(picture.with_suffix(".txt").is_file() for picture in pictures_below(path))
+    return path.is_dir() and any(picture.with_suffix(".txt").is_file() for picture in images_below(path))
 
 
 def read(path: Path) -> tuple[Example, ...]:
     """Ids are paths below the folder; folders named train, val and test are splits, else splits are invented."""
-    pictures = list(pictures_below(path))
+    pictures = list(images_below(path))
     named = any(picture.relative_to(path).parts[0] in SPLITS for picture in pictures)
     return tuple(_example(picture, path, named) for picture in pictures)
 

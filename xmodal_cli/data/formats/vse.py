@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.data.formats._common import read_lines
+from xmodal_cli.data.text_files import read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example, FeatureRow
 

@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from xmodal_cli.data import tar
-from xmodal_cli.data.formats._common import all_files, caption_list, parse_json
+from xmodal_cli.data.formats._common import all_files, caption_list
 from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.text_files import parse_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.data.regions._common import bad
+from xmodal_cli.data.region_records import bad
 
 LONGEST = 1 << 26  # bytes in a line; 100 regions of 2,054 numbers are about a million
 LONGEST_NAME = 4096

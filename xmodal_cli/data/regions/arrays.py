@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.data.regions._common import Regions, bad, map_array
+from xmodal_cli.data.region_records import Regions, bad, map_array
 
 PRIORITY = 40
 KEYS = {
@@ -37,7 +37,7 @@ FOREIGN = ("_info",)  # pickled tables beside features; never read
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ArrayLocation:
     """The file of an image's features, and of its boxes where they are apart."""
 
     features: Path
@@ -54,7 +54,7 @@ def files(path: Path) -> list[Path]:
     return [file for place in places(path).values() for file in (place.features, place.boxes) if file is not None]
 
 
-def places(path: Path) -> dict[str, Place]:
+def places(path: Path) -> dict[str, ArrayLocation]:
     """Image name -> its files."""
     boxes = {
         _stem(file): file
@@ -62,15 +62,15 @@ def places(path: Path) -> dict[str, Place]:
         for file in _arrays(folder)
         if folder != path or file.stem.endswith(BOX_TAILS)
     }
-    found: dict[str, Place] = {}
+    found: dict[str, ArrayLocation] = {}
     for folder in _folders(path, FEATURE_FOLDERS):
         for file in _arrays(folder):
             if not file.stem.endswith(BOX_TAILS + FOREIGN):
-                found.setdefault(file.stem, Place(file, boxes.get(file.stem)))
+                found.setdefault(file.stem, ArrayLocation(file, boxes.get(file.stem)))
     return dict(sorted(found.items()))
 
 
-def read(place: Place) -> Regions:
+def read(place: ArrayLocation) -> Regions:
     """The regions of one image."""
     arrays = _read_npz(place.features) if place.features.suffix == ".npz" else {"features": map_array(place.features)}
     where = str(place.features)

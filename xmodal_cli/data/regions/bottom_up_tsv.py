@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.regions._common import Regions, bad
+from xmodal_cli.data.region_records import Regions, bad
 from xmodal_cli.data.regions._lines import Line, decode, first_fields, index_lines, read_fields, whole_number
 
 PRIORITY = 20

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xmodal_cli.data.regions._common import Regions, bad, map_array
+from xmodal_cli.data.region_records import Regions, bad, map_array
 from xmodal_cli.errors import BadData, MissingData
 
 PRIORITY = 10
@@ -26,7 +26,7 @@ MAPPING = "id_mapping.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StackedLocation:
     """A row of the arrays of a split."""
 
     array: Path
@@ -46,20 +46,20 @@ def files(path: Path) -> list[Path]:
     return [file for file in (*found, _mapping_file(path)) if file is not None and file.is_file()]
 
 
-def places(path: Path) -> dict[str, Place]:
+def places(path: Path) -> dict[str, StackedLocation]:
     """Image name -> its row. Raises MissingData without names, BadData where they are not as many as rows."""
     mapping = _read_mapping(_mapping_file(path))
-    found: dict[str, Place] = {}
+    found: dict[str, StackedLocation] = {}
     for array in _arrays(path):
         for row, name in enumerate(_names(array)):
-            place = Place(array, _boxes(array), _sizes(array), row)
+            place = StackedLocation(array, _boxes(array), _sizes(array), row)
             found[name] = place
             if name in mapping:
                 found[mapping[name]] = place
     return found
 
 
-def read(place: Place) -> Regions:
+def read(place: StackedLocation) -> Regions:
     """The regions of one row."""
     where = f"{place.array} row {place.row}"
     boxes = map_array(place.boxes)[place.row] if place.boxes else None

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.data.regions._common import WHOLE, Regions, bad
+from xmodal_cli.data.region_records import WHOLE, Regions, bad
 from xmodal_cli.data.regions._lines import Line, decode, first_fields, index_lines, read_fields, whole_number
 
 PRIORITY = 30
@@ -27,7 +27,7 @@ NEAR = 2e-3  # between a side and the difference of its corners
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TsvLocation:
     """An image's line of features, and of labels where there is one."""
 
     features: Line
@@ -45,17 +45,17 @@ def files(path: Path) -> list[Path]:
     return [*features, *(label for label in map(_label_file, features) if label is not None)]
 
 
-def places(path: Path) -> dict[str, Place]:
+def places(path: Path) -> dict[str, TsvLocation]:
     """Image name -> its lines."""
-    found: dict[str, Place] = {}
+    found: dict[str, TsvLocation] = {}
     for file in _feature_files(path):
         label_file = _label_file(file)
         labels = index_lines(label_file) if label_file else {}
-        found |= {name: Place(line, labels.get(name)) for name, line in index_lines(file).items()}
+        found |= {name: TsvLocation(line, labels.get(name)) for name, line in index_lines(file).items()}
     return found
 
 
-def read(place: Place) -> Regions:
+def read(place: TsvLocation) -> Regions:
     """The regions of one image."""
     where, fields = place.features.where, read_fields(place.features)
     labels = _labels(place.labels) if place.labels else {}

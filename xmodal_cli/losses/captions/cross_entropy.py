@@ -11,19 +11,21 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
-from xmodal_cli.types import Teaching
+from xmodal_cli.types import CaptionerOutput
 
 
-def build(label_smoothing: float = 0.0, doubly_stochastic: float = 0.0) -> Callable[[Teaching, Tensor, Tensor], Tensor]:
+def build(
+    label_smoothing: float = 0.0, doubly_stochastic: float = 0.0
+) -> Callable[[CaptionerOutput, Tensor, Tensor], Tensor]:
     """A ``types.CaptionLoss``: the mean over words. Raises ValueError for a smoothing outside of 0 to 1."""
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is from 0 to below 1, not {label_smoothing}")
 
-    def loss(teaching: Teaching, targets: Tensor, held: Tensor) -> Tensor:
-        logits = teaching.logits[held].float()
-        total = functional.cross_entropy(logits, targets[held], label_smoothing=label_smoothing)
-        if doubly_stochastic and teaching.attention is not None:
-            looked = (teaching.attention.float() * held[..., None]).sum(1)
+    def loss(output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
+        logits = output.logits[mask].float()
+        total = functional.cross_entropy(logits, targets[mask], label_smoothing=label_smoothing)
+        if doubly_stochastic and output.attention is not None:
+            looked = (output.attention.float() * mask[..., None]).sum(1)
             total = total + doubly_stochastic * (1 - looked).square().mean()
         return total
 

@@ -28,10 +28,10 @@ class SelfCritical:
     bleu_weight: float
     count_end: bool
 
-    def __call__(self, log_probs: Tensor, held: Tensor, advantages: Tensor) -> Tensor:
+    def __call__(self, log_probs: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
         """(captions, longest) of the drawn words, bool which are words, (captions,) advantages -> scalar."""
-        weighed = log_probs.float() * held * advantages[:, None]
-        return -weighed.sum() / held.sum()
+        weighed = log_probs.float() * mask * advantages[:, None]
+        return -weighed.sum() / mask.sum()
 
     def advantages(self, rewards: Tensor, greedy: Tensor | None = None) -> Tensor:
         """(images, num_samples) rewards, (images,) those of greedy captions -> (images, num_samples)."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmodal_cli.metrics.captions._bleu import ORDERS, BleuScorer
-from xmodal_cli.metrics.captions._bleu import bleu as from_counts
-from xmodal_cli.metrics.captions._rows import Numbering, Words, check_pairs
+from xmodal_cli.metrics.bleu_scorer import ORDERS, BleuScorer
+from xmodal_cli.metrics.bleu_scorer import bleu as from_counts
+from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmodal_cli.metrics.captions._cider import CiderScorer
-from xmodal_cli.metrics.captions._rows import Numbering, Words, check_pairs
+from xmodal_cli.metrics.cider_scorer import CiderScorer
+from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from xmodal_cli.metrics.captions._rows import Words
+from xmodal_cli.metrics.token_rows import Words
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 

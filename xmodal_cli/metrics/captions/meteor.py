@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from xmodal_cli.errors import Unavailable
-from xmodal_cli.metrics.captions._java import Talk, jar, java, talk
-from xmodal_cli.metrics.captions._rows import Words, check_pairs
+from xmodal_cli.metrics.java import Talk, jar, java, talk
+from xmodal_cli.metrics.token_rows import Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 BAR = "|||"  # what its lines are divided by

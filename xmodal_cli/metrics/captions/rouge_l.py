@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xmodal_cli.metrics._lcs import WordRows, rouge_pairs
-from xmodal_cli.metrics.captions._rows import Numbering, Words, check_pairs
+from xmodal_cli.metrics.rouge_kernel import WordRows, rouge_pairs
+from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 NOTHING = ("",)  # COCO's code takes an empty sentence for one empty word, so that it is like another empty sentence

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import Unavailable
-from xmodal_cli.metrics.captions._java import jar, java
-from xmodal_cli.metrics.captions._rows import Words, check_pairs
+from xmodal_cli.metrics.java import jar, java
+from xmodal_cli.metrics.token_rows import Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")

@@ -1,7 +1,7 @@
 """Keys and values of the words written so far, for captioners with attention: beams change, nothing is copied.
 
 Every row of a beam has slots, one for each of its steps. A row that is selected takes over what its parent sees, not
-what its parent holds: only ``Ancestry``, a few bits for each slot, is gathered. Slots that all rows share, such as a
+what its parent holds: only ``BeamMask``, a few bits for each slot, is gathered. Slots that all rows share, such as a
 prefix or what is known of the image, come first and exist once for each image.
 """
 
@@ -17,7 +17,7 @@ ROOM = 64  # slots that are made at least when there is no room left
 
 
 @dataclass(frozen=True)
-class Ancestry:
+class BeamMask:
     """Which slots each row sees: ``mask`` (images, rows, slots) bool."""
 
     mask: Tensor
@@ -27,18 +27,18 @@ class Ancestry:
         """One row for each image, which sees the ``num_shared`` slots of the image."""
         return cls(torch.ones(num_images, 1, num_shared, dtype=torch.bool, device=device))
 
-    def select(self, parents: Tensor) -> Ancestry:
+    def select(self, parents: Tensor) -> BeamMask:
         """(images, rows) int64: new row ``r`` of image ``i`` sees what the old row ``parents[i, r]`` sees."""
-        return Ancestry(self.mask.gather(1, parents[..., None].expand(-1, -1, self.mask.shape[-1])))
+        return BeamMask(self.mask.gather(1, parents[..., None].expand(-1, -1, self.mask.shape[-1])))
 
-    def grown(self) -> Ancestry:
+    def grown(self) -> BeamMask:
         """One slot more for each row, which it alone sees; in the order of the rows."""
         num_images, rows, _ = self.mask.shape
         own = torch.eye(rows, dtype=torch.bool, device=self.mask.device).expand(num_images, -1, -1)
-        return Ancestry(torch.cat((self.mask, own), dim=-1))
+        return BeamMask(torch.cat((self.mask, own), dim=-1))
 
 
-class _Room:
+class _Buffer:
     """Tensors (images, heads, capacity, head_dim) and how many of their slots are taken; these never change."""
 
     def __init__(self, keys: Tensor, values: Tensor, taken: int) -> None:
@@ -49,7 +49,7 @@ class SlotCache:
     """Keys and values of one layer, (images, heads, slots, head_dim) each. Never changed: ``append`` gives another."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self._room = _Room(keys, values, keys.shape[2])
+        self._room = _Buffer(keys, values, keys.shape[2])
         self.num_slots = keys.shape[2]
 
     @property
@@ -83,15 +83,15 @@ class SlotCache:
         writable = room.keys.is_inference() == torch.is_inference_mode_enabled()
         return writable and room.taken == self.num_slots and end <= room.keys.shape[2]
 
-    def _larger_room(self, end: int) -> _Room:
+    def _larger_room(self, end: int) -> _Buffer:
         num_images, heads, _, head_dim = self._room.keys.shape
         shape = (num_images, heads, end + max(ROOM, end), head_dim)
         keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
         keys[:, :, : self.num_slots], values[:, :, : self.num_slots] = self.keys, self.values
-        return _Room(keys, values, self.num_slots)
+        return _Buffer(keys, values, self.num_slots)
 
     @classmethod
-    def _view(cls, room: _Room, num_slots: int) -> SlotCache:
+    def _view(cls, room: _Buffer, num_slots: int) -> SlotCache:
         cache = cls.__new__(cls)
         cache._room, cache.num_slots = room, num_slots
         return cache

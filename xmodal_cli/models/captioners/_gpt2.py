@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from xmodal_cli.models._sequences import HEAD
 from xmodal_cli.models.captioners._cache import SlotCache
+from xmodal_cli.models.sequences import HEAD
 
 CONTEXT = 128  # tokens, the prefix among them; the published 1024 are for articles
 INITIAL = 0.02  # standard deviation of fresh weights

@@ -13,10 +13,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models._sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
-from xmodal_cli.models.captioners._cache import Ancestry
+from xmodal_cli.models.captioners._cache import BeamMask
 from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2, Caches
-from xmodal_cli.types import Teaching
+from xmodal_cli.models.sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.types import CaptionerOutput
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PrefixState:
     """Rows that follow their image's prefix; ``place`` is that of the next token. It attends to no cells."""
 
     caches: Caches
-    ancestry: Ancestry
+    ancestry: BeamMask
     place: int
     attention: Tensor | None = None
 
@@ -82,17 +82,17 @@ class PrefixCaptioner(nn.Module):
         self.vocab_size = language_model.words.num_embeddings
         self.num_prefix = num_prefix
 
-    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
         past = tuple(cache.of_rows(image_of_caption) for cache in self._prefix(image_features))
         words = self.language_model.words(tokens)
         states, _ = self.language_model(words, self.num_prefix, past)
-        return Teaching(self.language_model.logits(states))
+        return CaptionerOutput(self.language_model.logits(states))
 
     def start(self, image_features: Tensor) -> PrefixState:
         """See ``types.Captioner``."""
         caches = self._prefix(image_features)
-        ancestry = Ancestry.of_start(len(image_features), self.num_prefix, image_features.device)
+        ancestry = BeamMask.of_start(len(image_features), self.num_prefix, image_features.device)
         return PrefixState(caches, ancestry, self.num_prefix)
 
     def step(self, state: PrefixState, tokens: Tensor) -> tuple[Tensor, PrefixState]:

@@ -6,10 +6,10 @@ hundreds. Here features come without what they have in common, and places are lo
 
 from __future__ import annotations
 
-from xmodal_cli.models._sequences import cell_depth
 from xmodal_cli.models.captioners import transformer
 from xmodal_cli.models.captioners._standard import Standardize
 from xmodal_cli.models.captioners.transformer import TransformerCaptioner
+from xmodal_cli.models.sequences import cell_depth
 
 
 def build(

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmodal_cli.models._sequences import cell_depth, scaled_cells
 from xmodal_cli.models.captioners._rows import by_image
-from xmodal_cli.types import Teaching
+from xmodal_cli.models.sequences import cell_depth, scaled_cells
+from xmodal_cli.types import CaptionerOutput
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageContext:
     """The images, shared by all rows: cells (images, cells, width) and their keys (images, cells, attention_dim)."""
 
     cells: Tensor
@@ -32,7 +32,7 @@ class Picture:
 class RecurrentState:
     """``hidden`` and ``memory`` (images, rows, width) of the LSTM, and the cells last looked at."""
 
-    picture: Picture
+    picture: ImageContext
     hidden: Tensor
     memory: Tensor
     attention: Tensor | None = None
@@ -69,7 +69,7 @@ class ShowAttendTell(nn.Module):
         cells = self.dropout(functional.relu(self.project(cells)))
         mean = (cells * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         hidden, memory = torch.tanh(self.first(mean)).float().chunk(2, dim=-1)
-        return RecurrentState(Picture(cells, self.keys(cells), mask), hidden[:, None], memory[:, None])
+        return RecurrentState(ImageContext(cells, self.keys(cells), mask), hidden[:, None], memory[:, None])
 
     def step(self, state: RecurrentState, tokens: Tensor) -> tuple[Tensor, RecurrentState]:
         """See ``types.Captioner``."""
@@ -77,7 +77,7 @@ class ShowAttendTell(nn.Module):
         seen, state = self._advance(state, words)
         return functional.log_softmax(self._logits(words, state.hidden, seen).float(), dim=-1), state
 
-    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
         state = self.start(image_features)
         table, places = by_image(image_of_caption, len(image_features))
@@ -92,7 +92,7 @@ class ShowAttendTell(nn.Module):
             attention.append(state.attention)
         logits = self._logits(words, torch.stack(hidden, dim=2), torch.stack(seen, dim=2))
         looked = torch.stack([a for a in attention if a is not None], dim=2)
-        return Teaching(logits.flatten(0, 1)[places], looked.flatten(0, 1)[places])
+        return CaptionerOutput(logits.flatten(0, 1)[places], looked.flatten(0, 1)[places])
 
     def _advance(self, state: RecurrentState, words: Tensor) -> tuple[Tensor, RecurrentState]:
         """One word of each row, (images, rows, width) -> what is seen of the picture, and the state after the word."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmodal_cli.models._sequences import GEOMETRY, HEAD, cell_depth, scaled_cells, transformer_layers
-from xmodal_cli.models.captioners._cache import Ancestry, SlotCache
+from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
 from xmodal_cli.models.captioners._rows import by_image
 from xmodal_cli.models.captioners._standard import Standardize
-from xmodal_cli.types import Teaching
+from xmodal_cli.models.sequences import GEOMETRY, HEAD, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.types import CaptionerOutput
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class WritingState:
     words: tuple[SlotCache, ...]
     cells: tuple[tuple[Tensor, Tensor], ...]  # (images, heads, cells, head_dim) each
     mask: Tensor  # (images, 1, 1, cells) bool
-    ancestry: Ancestry
+    ancestry: BeamMask
     place: int = 0
     attention: Tensor | None = None
 
@@ -58,7 +58,7 @@ class Layer(nn.Module):
         """(items, length, width) -> (items, heads, length, head_dim)."""
         return states.view(*states.shape[:2], self.num_heads, -1).transpose(1, 2)
 
-    def look_at(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def project_cells(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """(images, cells, width) -> keys and values of the cells."""
         keys, values = self.keys_values(cells).chunk(2, dim=-1)
         return self.heads(keys), self.heads(values)
@@ -112,10 +112,10 @@ class TransformerCaptioner(nn.Module):
     def start(self, image_features: Tensor) -> WritingState:
         """See ``types.Captioner``."""
         cells, mask = self._see(image_features)
-        seen = tuple(layer.look_at(cells) for layer in self.layers)
+        seen = tuple(layer.project_cells(cells) for layer in self.layers)
         keys, values = seen[0]
         nothing = tuple(SlotCache(keys[:, :, :0], values[:, :, :0]) for _ in self.layers)
-        return WritingState(nothing, seen, mask, Ancestry.of_start(len(cells), 0, cells.device))
+        return WritingState(nothing, seen, mask, BeamMask.of_start(len(cells), 0, cells.device))
 
     def step(self, state: WritingState, tokens: Tensor) -> tuple[Tensor, WritingState]:
         """See ``types.Captioner``."""
@@ -133,7 +133,7 @@ class TransformerCaptioner(nn.Module):
         after = replace(state, words=tuple(caches), ancestry=ancestry, place=state.place + 1, attention=looked)
         return functional.log_softmax(self._logits(states).float(), dim=-1), after
 
-    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> Teaching:
+    def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
         cells, mask = self._see(image_features)
         table, places = by_image(image_of_caption, len(image_features))
@@ -145,8 +145,8 @@ class TransformerCaptioner(nn.Module):
         for layer in self.layers:
             found = layer.attend(*layer.words_of(states), causal)
             of_image = (part.reshape(images, rows * length, -1) for part in (states, found))
-            states = layer.finish(*of_image, layer.look_at(cells), mask).reshape(images * rows, length, -1)
-        return Teaching(self._logits(states[places]))
+            states = layer.finish(*of_image, layer.project_cells(cells), mask).reshape(images * rows, length, -1)
+        return CaptionerOutput(self._logits(states[places]))
 
     def _see(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """-> (images, cells, width), (images, 1, 1, cells) bool."""

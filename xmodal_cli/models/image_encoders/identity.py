@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models._sequences import build_pooling, cell_depth, split_cells
+from xmodal_cli.models.sequences import build_pooling, cell_depth, split_cells
 
 
 class IdentityImageEncoder(nn.Module):

@@ -10,8 +10,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models._heads import Projection
-from xmodal_cli.models._sequences import build_pooling, cell_depth, drop_places, split_cells
+from xmodal_cli.models.heads import Projection
+from xmodal_cli.models.sequences import build_pooling, cell_depth, drop_places, split_cells
 
 
 class PooledImageEncoder(nn.Module):

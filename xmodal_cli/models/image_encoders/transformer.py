@@ -11,13 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models._sequences import (
-    GEOMETRY,
-    build_pooling,
-    cell_depth,
-    scaled_cells,
-    transformer_layers,
-)
+from xmodal_cli.models.sequences import GEOMETRY, build_pooling, cell_depth, scaled_cells, transformer_layers
 
 
 class TransformerImageEncoder(nn.Module):

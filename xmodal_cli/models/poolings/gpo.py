@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from xmodal_cli.models._sequences import positional_encoding
+from xmodal_cli.models.sequences import positional_encoding
 
 
 class GeneralisedPooling(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import normalize
 
-from xmodal_cli.models.similarities._order_kernel import order_gradients, order_scores
+from xmodal_cli.models.order_kernel import order_gradients, order_scores
 
 CELLS = 2**24  # differences held at once on devices that have no compiled kernel
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models.text_encoders._words import Words
+from xmodal_cli.models.words import Words
 
 
 class RecurrentTextEncoder(nn.Module):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from xmodal_cli.models._sequences import build_pooling
+from xmodal_cli.models.sequences import build_pooling
 from xmodal_cli.models.text_encoders._recurrent import RecurrentTextEncoder
-from xmodal_cli.models.text_encoders._words import build_words
+from xmodal_cli.models.words import build_words
 
 
 def build(

@@ -6,8 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models._sequences import build_pooling, positional_encoding, transformer_layers
-from xmodal_cli.models.text_encoders._words import Words, build_words
+from xmodal_cli.models.sequences import build_pooling, positional_encoding, transformer_layers
+from xmodal_cli.models.words import Words, build_words
 
 
 class TransformerTextEncoder(nn.Module):

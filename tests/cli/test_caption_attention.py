@@ -1,0 +1,153 @@
+"""``xmodal caption --attention DIR``: what each word looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from helpers.toy_captioner import Toy, install, paint
+from PIL import Image
+
+from xmodal_cli.captioning.attention_maps import is_square, square_maps
+from xmodal_cli.reports.attention_page import GAP, LINE, TILE, draw_maps
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "a" / "x.png", "white")
+    paint(tmp_path / "b" / "x.jpg", "red", "green")
+    paint(tmp_path / "b" / "<i>&50%.png", "blue")
+    return tmp_path
+
+
+class Images(HTMLParser):
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.sources += [str(value) for name, value in attrs if name == "src"]
+
+
+def test_a_png_for_each_photo_and_a_page(xmodal: Run, toy: Toy, photos: Path) -> None:
+    outcome = xmodal("caption", "a", "b", "--attention", "maps")
+    assert outcome.code == 0
+    assert "attention maps: maps/index.html" in outcome.err
+    page = Images(photos / "maps" / "index.html")
+    assert [unquote(source) for source in page.sources] == [
+        "x-attention.png",
+        "<i>&50%-attention.png",
+        "x-attention-2.png",
+    ]
+    assert "i" not in page.tags
+    for source in page.sources:
+        with Image.open(photos / "maps" / unquote(source)) as sheet:
+            assert sheet.size == (GAP + 4 * (TILE + GAP), GAP + TILE // 2 + LINE + GAP)  # photo and three words
+    text = (photos / "maps" / "index.html").read_text()
+    assert "red and green" in text
+    assert "b/x.jpg" in text
+
+
+def test_the_maps_are_light_where_the_word_looked(xmodal: Run, toy: Toy, photos: Path) -> None:
+    xmodal("caption", "a/x.png", "--attention", "maps")
+    sheet = np.asarray(Image.open(photos / "maps" / "x-attention.png").convert("RGB")).astype(int)
+
+    def quarter(tile: int, right: bool, low: bool) -> int:
+        left = GAP + tile * (TILE + GAP) + (TILE // 2 if right else 0)
+        top = GAP + (TILE // 4 if low else 0)
+        return int(sheet[top + 8 : top + TILE // 4 - 8, left + 20 : left + TILE // 2 - 20].sum(-1).mean())
+
+    assert quarter(0, False, False) == quarter(0, True, True) == 765  # the photo itself
+    first = {(r, low): quarter(1, r, low) for r in (False, True) for low in (False, True)}
+    assert max(first, key=first.__getitem__) == (False, False)
+    assert first[True, True] < 0.5 * first[False, False]
+    last = {(r, low): quarter(3, r, low) for r in (False, True) for low in (False, True)}
+    assert max(last, key=last.__getitem__) == (True, False)
+
+
+def test_square_maps_of_a_picture_and_its_mirror_image() -> None:
+    weights = torch.tensor([[1.0, 0, 0, 0, 0, 3, 0, 0]])  # upper left; in the mirror image, upper right
+    assert square_maps(weights, 2).tolist() == [[[1, 0], [0, 0]]]
+    assert square_maps(weights[:, :4], 1).tolist() == [[[1, 0], [0, 0]]]
+    assert square_maps(torch.zeros(1, 4), 1).tolist() == [[[0, 0], [0, 0]]]
+    assert [is_square(*size) for size in ((81, 1), (162, 2), (80, 1), (81, 2))] == [True, True, False, False]
+
+
+def test_drawing_odd_pictures() -> None:
+    for size in ((1, 1), (3000, 2), (2, 3000)):
+        sheet = draw_maps(Image.new("RGB", size), ["word"] * 12, np.ones((12, 3, 3), np.float32))
+        assert sheet.width > TILE // 2
+
+
+def test_two_views(xmodal: Run, toy: Toy, photos: Path) -> None:
+    toy.crops = 2
+    assert xmodal("caption", "a", "--attention", "maps").code == 0
+    assert (photos / "maps" / "x-attention.png").is_file()
+
+
+def test_models_without_maps_are_refused_before_the_work(xmodal: Run, toy: Toy, photos: Path) -> None:
+    toy.attends = False
+    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "blind")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "error: blind cannot tell what it looks at" in outcome.err
+    assert not (photos / "maps").exists()
+    toy.attends, toy.crops = True, 10
+    toy.backbones.clear()
+    outcome = xmodal("caption", "a", "--attention", "maps")
+    assert "does not look at the cells of a whole picture" in outcome.err
+
+
+def test_a_page_that_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photos: Path) -> None:
+    xmodal("caption", "a", "--attention", "maps")
+    outcome = xmodal("caption", "b", "--attention", "maps")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "maps/index.html is there already" in outcome.err
+    assert xmodal("caption", "b", "--attention", "maps", "--force").code == 0
+    assert len(Images(photos / "maps" / "index.html").sources) == 2
+
+
+def test_the_folder_of_the_photos_is_safe(xmodal: Run, toy: Toy, photos: Path) -> None:
+    paint(photos / "a" / "x-attention.png", "green")
+    before = {f: f.read_bytes() for f in (photos / "a").iterdir()}
+    assert xmodal("caption", "a", "--attention", "a").code == 0
+    assert {f: f.read_bytes() for f in before} == before
+    assert (photos / "a" / "x-attention-2.png").is_file()
+
+
+def test_a_folder_that_cannot_be_made(xmodal: Run, toy: Toy, photos: Path) -> None:
+    (photos / "file").write_text("")
+    outcome = xmodal("caption", "a", "--attention", "file/maps")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "file/maps cannot be written" in outcome.err
+
+
+def test_no_page_where_nothing_could_be_captioned(xmodal: Run, toy: Toy, photos: Path) -> None:
+    (photos / "bad.jpg").write_text("text")
+    assert xmodal("caption", "bad.jpg", "--attention", "maps").code == 1
+    assert not (photos / "maps" / "index.html").exists()
+    assert xmodal("caption", "a", "--attention", "maps").code == 0
+
+
+def test_an_interrupted_run_leaves_a_page_of_what_it_did(xmodal: Run, toy: Toy, photos: Path) -> None:
+    for number in range(40):
+        paint(photos / "many" / f"{number}.png", "white")
+    toy.stop_after = 2  # the grey picture, and the first batch
+    assert xmodal("caption", "many", "--attention", "maps").code == 130
+    assert len(Images(photos / "maps" / "index.html").sources) == toy.sizes[1]

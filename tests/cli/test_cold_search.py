@@ -1,0 +1,267 @@
+"""A search as a whole process loads neither torch nor what needs it; what is missing or damaged is made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.index_fixtures import DIM, Shelf
+
+from xmodal_cli.cli.fast_path import Query, read_query
+from xmodal_cli.inference import matchers, models, text_encoders, text_export
+from xmodal_cli.inference.exported_text import NOTE, WORDS
+from xmodal_cli.models.assembly import build_matcher
+from xmodal_cli.models.model_file import ModelHeader, write_model
+from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.recipes.search import open_searcher, search
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.index import IndexModel
+from xmodal_cli.types import FeatureMeta, SilentReporter
+
+NEVER = ("torch", "torchvision", "transformers", "open_clip", "timm", "numba", "faiss", "typer", "rich", "PIL", "onnx")
+META = FeatureMeta("eyes", "e" * 64, "global", 8)
+
+
+class Said(SilentReporter):
+    """A Reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+    def warn(self, message: str) -> None:
+        self.lines.append(f"warning: {message}")
+
+
+def write_matcher(file: Path, seed: int = 0) -> Path:
+    """A model file with a GRU and the words of a few captions."""
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer.from_captions(["two dogs run on grass", "a man in the snow"])
+    parts = {kind: {"name": name, "args": {}} for kind, name in (("image_encoder", "linear"), ("text_encoder", "gru"))}
+    sizes = {"image_dim": 8, "image_kind": "global", "vocab_size": tokenizer.vocab_size, "embed_dim": DIM}
+    architecture = {"name": "vse", "args": {}, **parts, "similarity": {"name": "cosine", "args": {}}, **sizes}
+    model = build_matcher(architecture)
+    header = ModelHeader("matcher", architecture, tokenizer.to_json(), asdict(META), "cosine", {}, {})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_model(file, header, model.state_dict())
+    return file
+
+
+@pytest.fixture
+def indexed(shelf: Shelf, home: Path) -> Shelf:
+    """Thirty photos, indexed as if by a matcher whose text side was not exported."""
+    made_by = models.describe_model(str(write_matcher(home / "models" / "toy.safetensors")))
+    shelf.model = IndexModel("toy", made_by.source, made_by.fingerprint, "cosine", DIM, META)
+    shelf.fill(30)
+    shelf.update()
+    registry.remember(shelf.index_folder)
+    return shelf
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on, loading a model fails the test."""
+
+    def forbid() -> None:
+        monkeypatch.setattr(models, "load_matcher", lambda *_: pytest.fail("the model was loaded"))
+
+    return forbid
+
+
+def loaded_by(*args: str) -> tuple[list[str], Any]:
+    """Modules that should not be, and the JSON, of ``xmodal`` run as a process."""
+    code = (
+        "import sys, json; from xmodal_cli.__main__ import main\n"
+        f"code = main({list(args)!r})\n"
+        f"print(json.dumps([code, [m for m in {NEVER!r} if m in sys.modules]]), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code_, modules = json.loads(done.stderr.strip().splitlines()[-1])
+    assert code_ == 0, done.stderr
+    return modules, done.stdout
+
+
+def expected_scores(indexed: Shelf, sentence: str) -> dict[str, float]:
+    """By the torch path and a plain product."""
+    query = matchers.load_matcher(indexed.model.source, "cpu", "fp32").embed_texts([sentence])[0]
+    return {str(indexed.photos / name): float(query @ v) for name, v in indexed.contents().items()}
+
+
+def test_a_search_loads_nothing_that_it_can_do_without(indexed: Shelf) -> None:
+    text_encoders.ensure(indexed.model, SilentReporter())
+    modules, out = loaded_by("search", "two dogs run", "-k", "3", "--json")
+    assert modules == []
+    scores = expected_scores(indexed, "two dogs run")
+    assert [h["path"] for h in json.loads(out)["hits"]] == sorted(scores, key=lambda p: -scores[p])[:3]
+    modules, table = loaded_by("search", "two dogs run", "-k", "3")
+    assert modules == []
+    assert "3 of 30 photos" in table
+
+
+def test_the_vectors_are_those_of_torch(indexed: Shelf, no_torch: Callable[[], None]) -> None:
+    scores = expected_scores(indexed, "a man and two dogs")
+    text_encoders.ensure(indexed.model, SilentReporter())
+    no_torch()
+    hits = search(["a man and two dogs"], num_hits=30).hits
+    assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
+    assert search(["a man and two dogs"]).unknown_words == ("and",)
+
+
+def test_a_missing_export_is_made_by_the_search_that_misses_it(
+    indexed: Shelf, no_torch: Callable[[], None], xmodal: Callable[..., Any]
+) -> None:
+    first = xmodal("search", "two dogs", "--json")
+    assert first.err.splitlines() == ["exporting the text encoder of toy with torch; later searches start at once"]
+    no_torch()
+    again = xmodal("search", "two dogs", "--json")
+    assert (again.err, again.out) == ("", first.out)
+
+
+@pytest.mark.parametrize("name", [NOTE, WORDS, "encoder.onnx", "tokenizer.json"])
+def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
+    text_encoders.ensure(indexed.model, SilentReporter())
+    expected = search(["two dogs"])
+    file = text_encoders.folder_of(indexed.model.fingerprint) / name
+    file.write_bytes(file.read_bytes()[:-9] + b"\0" * 9)
+    said = Said()
+    assert search(["two dogs"], reporter=said).hits == expected.hits
+    assert "exporting the text encoder" in said.lines[0]
+    said.lines.clear()
+    assert search(["two dogs"], reporter=said).hits == expected.hits
+    assert said.lines == []
+
+
+def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(indexed: Shelf) -> None:
+    text_encoders.ensure(indexed.model, SilentReporter())
+    expected = search(["two dogs"])
+    graph = text_encoders.folder_of(indexed.model.fingerprint) / "encoder.onnx"
+    status = graph.stat()
+    graph.write_bytes(b"\xff" * status.st_size)
+    os.utime(graph, ns=(status.st_atime_ns, status.st_mtime_ns))
+    said = Said()
+    assert search(["two dogs"], reporter=said).hits == expected.hits
+    assert len(said.lines) == 1
+
+
+def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_export, "AGREEMENT", 2.0)
+    said = Said()
+    text_encoders.ensure(indexed.model, said)
+    assert "its vectors differ" in said.lines[0] and len(said.lines) == 1
+    tries = text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns
+    text_encoders.ensure(indexed.model, said)
+    assert len(said.lines) == 1
+    scores = expected_scores(indexed, "two dogs")
+    hits = search(["two dogs"], num_hits=30, reporter=said).hits
+    assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
+    assert said.lines[1].startswith("searching with torch")
+    assert text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns == tries
+
+
+def test_a_cache_that_cannot_be_written_is_only_slower(indexed: Shelf, home: Path) -> None:
+    (home / "cache").mkdir(exist_ok=True)
+    (home / "cache" / "text-encoders").write_text("in the way")
+    said = Said()
+    assert len(search(["two dogs"], reporter=said).hits) == 10
+    assert any("loads torch" in line for line in said.lines)
+
+
+def test_the_model_is_still_checked(indexed: Shelf, home: Path, xmodal: Callable[..., Any]) -> None:
+    text_encoders.ensure(indexed.model, SilentReporter())
+    file = home / "models" / "toy.safetensors"
+    kept = file.read_bytes()
+    os.utime(file, ns=(5, 5))  # the same weights at another time: looked at once more, and remembered
+    assert xmodal("search", "two dogs").code == 0
+    assert text_encoders.find(indexed.model.fingerprint).is_of(str(file))
+    write_matcher(file, seed=1)
+    assert "another version of toy" in xmodal("search", "two dogs").err
+    file.unlink()
+    assert "is gone from" in xmodal("search", "two dogs").err
+    file.write_bytes(kept)
+    assert xmodal("search", "two dogs").code == 0
+
+
+def test_a_searcher_stays_open(indexed: Shelf, no_torch: Callable[[], None]) -> None:
+    text_encoders.ensure(indexed.model, SilentReporter())
+    no_torch()
+    with open_searcher() as searcher:
+        assert (searcher.index_name, searcher.model, len(searcher)) == ("shelf", "toy", 30)
+        for sentence in ("two dogs", "a man", "two dogs"):
+            found, alone = searcher.search([sentence], 4), search([sentence], num_hits=4)
+            assert [hit.path for hit in found.hits] == [hit.path for hit in alone.hits]
+            assert [h.score for h in found.hits] == pytest.approx([h.score for h in alone.hits], abs=1e-6)
+            assert (found.query, found.num_items) == ((sentence,), 30)
+
+
+@pytest.mark.slow
+def test_concurrent_searches_without_an_export_all_answer(indexed: Shelf) -> None:
+    command = [sys.executable, "-m", "xmodal_cli", "search", "two dogs", "--json"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0, 0], answers
+    one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in answers)
+    assert one == other
+    assert text_encoders.find(indexed.model.fingerprint).refused == ""
+    left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
+    assert left == {indexed.model.fingerprint[:16], f".{indexed.model.fingerprint[:16]}.lock"}
+
+
+# ---------------------------------------------------------------------------- the command line before typer
+
+
+@pytest.mark.parametrize(
+    ("args", "query"),
+    [
+        (["two dogs"], Query(["two dogs"])),
+        (["dog", "-person", "--json", "-k3"], Query(["dog", "-person"], k=3, json=True)),
+        (["-k", "5", "--index", "family", "dog", "+snow"], Query(["dog", "+snow"], "family", 5)),
+        (["dog", "-k", "-1"], Query(["dog"], k=-1)),
+        (["-kite"], Query(["-kite"])),
+        (["--json", "--", "-k", "--blue"], Query(["-k", "--blue"], json=True)),
+        (["--index", "-x", "dog"], Query(["dog"], "-x")),
+    ],
+)
+def test_plain_queries_are_read(args: list[str], query: Query) -> None:
+    assert read_query(args) == query
+
+
+@pytest.mark.parametrize("args", [[], ["-h"], ["--help"], ["-k", "3"], ["dog", "--help"]])
+def test_what_asks_for_no_picture_is_left_to_the_command(args: list[str]) -> None:
+    assert read_query(args) is None
+
+
+@pytest.mark.parametrize("args", [["--jsn"], ["-k"], ["-k", "many"], ["--index"], ["--index=x"]])
+def test_mistakes_are_left_to_the_command(args: list[str]) -> None:
+    assert read_query(["dog", *args]) is None
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["dog"], ["dog", "-k", "2"], ["-k2", "dog", "-snow"], ["a", "--index", "shelf", "--json"], ["--json", "--", "-k"]],
+)
+def test_both_ways_mean_the_same(
+    indexed: Shelf, args: list[str], xmodal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = xmodal("search", *args)
+    monkeypatch.setattr("xmodal_cli.cli.fast_path.read_query", lambda _: None)
+    slow = xmodal("search", *args)
+    assert (quick.code, quick.out) == (slow.code, slow.out)
+
+
+def test_vectors_without_the_library_are_those_of_the_library(indexed: Shelf) -> None:
+    import faiss
+
+    theirs = faiss.read_index(str(indexed.index_folder / "index.faiss"))
+    with indexed.open() as index:
+        np.testing.assert_array_equal(index.vectors.take(np.arange(30)), theirs.reconstruct_n(0, 30))

@@ -1,0 +1,347 @@
+"""``xmodal index`` and ``xmodal search`` as typed, with a matcher that knows colours."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xmodal_cli import paths
+from xmodal_cli.inference import encoding
+from xmodal_cli.recipes import index, models
+from xmodal_cli.types import FeatureMeta
+
+COLOURS = ("red", "green", "blue", "white")
+
+
+def _vector(text: str) -> np.ndarray:
+    """(5,) float32: how often each colour is named, and a little of something else."""
+    vector = np.array([*(text.count(c) for c in COLOURS), 0.1], np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+class Words:
+    def unknown_words(self, sentence: str) -> list[str]:
+        return [word for word in sentence.split() if word == "mauve"]
+
+
+@dataclass
+class ToyMatcher:
+    """A LoadedMatcher as far as index and search go; pictures are text files that name colours."""
+
+    fingerprint: str = "1" * 64
+    similarity: str = "cosine"
+    name: str = "toy"
+    embed_dim: int = 5
+    path: Path = Path("/models/toy.safetensors")
+    source: str = "/models/toy.safetensors"
+    kind: str = "matcher"
+    meta: FeatureMeta = field(default_factory=lambda: FeatureMeta("eyes", "e" * 64, "global", 5))
+    loads: int = 0
+    tokenizer: Words = field(default_factory=Words)
+    gone: bool = False
+
+    def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
+        return np.stack([_vector(s) for s in sentences])
+
+    def embed_images(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        for path in files:
+            content = path.read_bytes()
+            yield path, "it is not a picture" if b"bad" in content else _vector(content.decode())
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
+    matcher = ToyMatcher()
+
+    def load(what: str, device: str = "auto", precision: str = "auto") -> ToyMatcher:
+        describe(what)
+        matcher.loads += 1
+        return matcher
+
+    def describe(what: str) -> ToyMatcher:
+        if matcher.gone:
+            raise models.MissingData(f"there is no model file {what}", "see xmodal models list")
+        return dataclasses.replace(matcher)
+
+    monkeypatch.setattr(models, "load_matcher", load)
+    monkeypatch.setattr(models, "describe_model", describe)
+    monkeypatch.setattr(index, "default_model", lambda kind: str(matcher.path))
+    monkeypatch.setattr(encoding, "image_vectors", lambda loaded: loaded.embed_images)
+    return matcher
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("red", "green", "blue", "red green", "red red green", "white"):
+        (folder / f"{name}.jpg").write_text(name)
+    return folder
+
+
+Run = Callable[..., Any]
+
+
+def _found(outcome: Any) -> list[str]:
+    assert outcome.code == 0, outcome.err
+    return [Path(hit["path"]).stem for hit in outcome.json["hits"]]
+
+
+def test_index_then_search(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    report = xmodal("index", photos, "--json").json
+    assert (report["index"], report["model"], report["items"], report["added"]) == ("colours", "toy", 6, 6)
+    outcome = xmodal("search", "a red thing", "-k", 3, "--json")
+    assert outcome.json["index"] == "colours"
+    assert outcome.json["query"] == ["a red thing"]
+    first = outcome.json["hits"][0]
+    assert first == {"rank": 1, "path": str(photos / "red.jpg"), "score": pytest.approx(1.0)}
+    assert _found(outcome) == ["red", "red red green", "red green"]
+    assert [h["rank"] for h in outcome.json["hits"]] == [1, 2, 3]
+
+
+def test_plus_and_minus_terms_on_the_command_line(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    assert _found(xmodal("search", "red", "-green", "--json"))[0] == "red"
+    assert _found(xmodal("search", "-green", "red", "-k2", "--json")) == ["red", "red red green"]
+    assert _found(xmodal("search", "-k", 1, "red", "+green", "--json")) == ["red green"]
+    assert _found(xmodal("search", "-k", 1, "--json", "red", "green^0.5"))[0] == "red red green"
+    assert xmodal("search", "-hat that is red", "--json").json["query"] == ["-hat that is red"]  # not -h for help
+    assert xmodal("search", "-kite", "--json").json["query"] == ["-kite"]  # not -k ite
+    assert xmodal("search", "--json", "--", "-k", "--blue").json["query"] == ["-k", "--blue"]
+    assert xmodal("search", "-h").code == 0
+    for wrong in (("--jsn",), ("red", "--index"), ("red", "-k", "many"), ()):
+        assert xmodal("search", *wrong).code == 2
+
+
+def test_minus_weights_are_right(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    hits = xmodal("search", "red", "-green^0.5", "--json").json["hits"]
+    for hit in hits:
+        image = _vector(Path(hit["path"]).stem)
+        assert hit["score"] == pytest.approx((image @ _vector("red") - 0.5 * image @ _vector("green")) / 1.5, abs=1e-6)
+
+
+def test_order_similarity_end_to_end(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    toy.similarity = "order"
+    assert xmodal("index", photos, "--json").json["similarity"] == "order"
+    hits = xmodal("search", "red", "--json").json["hits"]
+    scores = {p.stem: -float((np.maximum(_vector("red") - _vector(p.stem), 0) ** 2).sum()) for p in photos.iterdir()}
+    assert {Path(h["path"]).stem: h["score"] for h in hits} == pytest.approx(scores, abs=1e-6)
+    assert hits[0]["path"] == str(photos / "red.jpg")
+
+
+def test_pictures_in_the_index_need_no_model(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path) -> None:
+    xmodal("index", photos)
+    loads = toy.loads
+    copy = tmp_path / "elsewhere.png"
+    copy.write_text("blue")  # the same bytes under another name
+    toy.gone = True
+    assert _found(xmodal("search", copy, "-k", 1, "--json")) == ["blue"]
+    assert _found(xmodal("search", f"-{photos / 'red.jpg'}", copy, "-k", 1, "--json")) == ["blue"]
+    assert toy.loads == loads
+    toy.gone = False
+    copy.write_text("white white blue")
+    assert _found(xmodal("search", copy, "-k", 1, "--json")) == ["white"]
+    copy.write_text("bad")
+    assert "it is not a picture" in xmodal("search", copy).err
+
+
+def test_running_index_again_loads_nothing(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    again = xmodal("index", photos, "--json").json
+    assert (again["unchanged"], again["computed"], toy.loads) == (6, 0, 1)
+    (photos / "red.jpg").unlink()
+    assert xmodal("index", "--index", "colours", "--json").json["removed"] == 1  # its own folders, without naming them
+
+
+def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    (photos / "no.jpg").write_text("bad")
+    outcome = xmodal("index", photos)
+    assert "1 files could not be read" in outcome.out
+    assert "no.jpg: it is not a picture" in outcome.out
+    assert "model toy" in outcome.out
+    assert xmodal("index", photos, "--json").json["unreadable"] == [
+        {"path": str(photos / "no.jpg"), "reason": "it is not a picture"}
+    ]
+
+
+def test_an_open_searcher_knows_that_its_index_has_changed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    from xmodal_cli.recipes.search import open_searcher
+
+    xmodal("index", photos)
+    with open_searcher("colours") as searcher:
+        assert searcher.is_current()
+        xmodal("index", photos)
+        assert searcher.is_current()  # nothing was new
+        (photos / "red blue.jpg").write_text("red blue")
+        xmodal("index", photos)
+        assert not searcher.is_current()
+        assert len(searcher) == len(searcher.search(["red"]).hits) == 6
+        shutil.rmtree(searcher.folder)
+        assert searcher.is_current()  # there is nothing newer
+
+
+def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    (photos / "a[bold]\x1b[31m\nb.jpg").write_text("red")
+    xmodal("index", photos)
+    outcome = xmodal("search", "red", "-k", 2)
+    assert outcome.code == 0
+    assert "model toy (cosine)" in outcome.out
+    assert r"a[bold]\x1b[31m\nb.jpg" in outcome.out  # neither markup nor the terminal's own codes
+    assert "\x1b" not in outcome.out  # no links off a terminal
+    assert "colours/red.jpg" in outcome.out
+    assert "1.0000" in outcome.out
+
+
+def test_links_on_a_terminal(toy: ToyMatcher, tmp_path: Path) -> None:
+    from xmodal_cli.cli.hits import linked
+
+    text = linked(str(tmp_path / os.fsdecode(b"caf\xe9 1.jpg")))
+    assert "\x1b]8;" in text
+    assert f"file://{tmp_path}/caf%E9%201.jpg" in text
+
+
+def test_names_that_are_no_text_survive_json(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (photos / name).write_text("blue blue white")
+    assert xmodal("index", photos, "--json").code == 0
+    outcome = xmodal("search", "blue blue white", "-k", 1, "--json")
+    outcome.out.encode("utf-8")  # what is printed is proper text...
+    assert os.fsencode(outcome.json["hits"][0]["path"]).endswith(b"/caf\xe9.jpg")  # ...that leads back to the file
+    assert r"caf\udce9.jpg" in xmodal("search", "blue blue white", "-k", 1).out
+
+
+def test_vanished_files_are_left_out_and_told(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    (photos / "red.jpg").unlink()
+    outcome = xmodal("search", "red", "-k", 2, "--json")
+    assert _found(outcome) == ["red red green", "red green"]
+    assert [h["rank"] for h in outcome.json["hits"]] == [1, 2]
+    assert outcome.json["vanished"] == 1
+    assert "xmodal index --index colours" in outcome.err
+
+
+def test_words_that_the_model_was_not_taught(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    outcome = xmodal("search", "mauve red", "-mauve", "--json")
+    assert outcome.json["unknown_words"] == ["mauve"]
+    assert "was not taught these words: mauve" in outcome.err
+    assert "not taught" not in xmodal("search", "red").err
+
+
+def test_k(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    assert len(_found(xmodal("search", "red", "-k", 1000, "--json"))) == 6
+    for k in (0, -1):
+        outcome = xmodal("search", "red", "-k", k)
+        assert (outcome.code, "-k must be at least 1" in outcome.err) == (1, True)
+
+
+@pytest.mark.parametrize("words", [("",), ("+",), ("red", "-"), ("red^0",)])
+def test_queries_that_say_nothing(xmodal: Run, toy: ToyMatcher, photos: Path, words: tuple[str, ...]) -> None:
+    xmodal("index", photos)
+    outcome = xmodal("search", *words)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 2
+    assert "hint: for example: xmodal search" in outcome.err
+
+
+def test_which_index(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path) -> None:
+    assert "there is no index yet" in xmodal("search", "red").err
+    other = tmp_path / "more" / "colours"
+    other.mkdir(parents=True)
+    (other / "x.jpg").write_text("white")
+    xmodal("index", photos)
+    assert xmodal("index", other, "--json").json["index"] == "colours-2"  # another folder of the same name
+    assert xmodal("search", "red", "--json").json["index"] == "colours-2"  # the one built last
+    assert xmodal("index", photos / "red.jpg", "--json").json["index"] == "colours"  # inside the first one's folder
+    assert xmodal("search", "red", "--json").json["index"] == "colours"
+    outcome = xmodal("search", "red", "--index", "colors")
+    assert (outcome.code, "did you mean 'colours'?" in outcome.err) == (1, True)
+    folder = tmp_path / "here" / "idx"
+    assert xmodal("index", photos, "--index", folder, "--json").json["folder"] == str(folder)
+    assert _found(xmodal("search", "green", "-k", 1, "--index", folder, "--json")) == ["green"]
+    assert "no index at" in xmodal("search", "green", "--index", tmp_path / "none").err
+    assert "cannot be the name" in xmodal("index", photos, "--index", ".x").err
+    assert xmodal("index").code == 1
+    assert xmodal("index", "--index", "nothing").code == 1
+
+
+def test_the_index_built_last_is_gone(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos, "--index", "one")
+    xmodal("index", photos, "--index", "two")
+    (paths.indexes_dir() / "last.json").write_text("[")
+    assert "--index: one, two" in xmodal("search", "red").err
+
+
+def test_models_that_differ_or_are_gone(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    xmodal("index", photos)
+    toy.fingerprint = "2" * 64  # the run was trained again
+    outcome = xmodal("search", "red")
+    assert outcome.code == 1
+    assert "another version of toy (11111111; " in outcome.err
+    assert "--rebuild" in outcome.err
+    outcome = xmodal("index", photos)
+    assert "not by toy (22222222)" in outcome.err
+    assert xmodal("index", photos, "--rebuild").code == 0
+    assert xmodal("search", "red").code == 0
+    toy.gone = True
+    outcome = xmodal("search", "red")
+    assert "the model toy that made the index 'colours' is gone from /models/toy.safetensors" in outcome.err
+    assert xmodal("index", photos).code == 0  # nothing to compute
+    (photos / "new.jpg").write_text("green white")
+    assert "no model file" in xmodal("index", photos).err
+
+
+def test_models_that_are_no_matchers(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    toy.kind = "captioner"
+    assert "is a captioner, not a matcher" in xmodal("index", photos, "--model", "x").err
+
+
+@pytest.mark.parametrize(
+    ("make", "says"), [("", "no files at all"), ("a.txt", "only 1 files of other kinds"), (None, "no such file")]
+)
+def test_folders_without_pictures(xmodal: Run, tmp_path: Path, make: str | None, says: str) -> None:
+    folder = tmp_path / "f"
+    if make is not None:
+        folder.mkdir()
+    if make:
+        (folder / make).write_text("x")
+    outcome = xmodal("index", folder)
+    assert outcome.code == 1
+    assert says in outcome.err
+    assert "\nhint: " in outcome.err
+
+
+def test_kinds(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+    assert xmodal("index", photos, "--kind", "hnsw", "--json").json["kind"] == "hnsw"
+    assert _found(xmodal("search", "red", "-k", 1, "--json")) == ["red"]
+    assert "did you mean 'hnsw'" in xmodal("index", photos, "--kind", "hnws").err
+
+
+def test_a_second_run_imports_no_torch(xmodal: Run, toy: ToyMatcher, photos: Path, home: Path) -> None:
+    xmodal("index", photos)
+    code = (
+        "import sys, types; from xmodal_cli.__main__ import main\n"
+        "from xmodal_cli.recipes import models; from xmodal_cli.errors import MissingData\n"
+        "def gone(what): raise MissingData('gone')\n"
+        "models.describe_model = gone\n"
+        f"assert main(['index', {str(photos)!r}, '--json']) == 0\n"
+        f"assert main(['search', {str(photos / 'red.jpg')!r}, '--json']) == 0\n"
+        "assert not {'torch', 'transformers', 'open_clip', 'timm'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout[: done.stdout.index("}\n{") + 1])["unchanged"] == 6

@@ -1,0 +1,350 @@
+"""The parts of the prompt without a terminal, and queries on standard input."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import subprocess
+import sys
+
+import pytest
+from helpers import fake_search
+
+from xmodal_cli.cli import prompt as cli_prompt
+from xmodal_cli.cli import viewer
+from xmodal_cli.cli.completion import COMMANDS, complete
+from xmodal_cli.cli.history import NUM_LINES, History
+from xmodal_cli.cli.prompt import Prompt, parse_command
+from xmodal_cli.errors import ConfigError, MissingData, Unavailable, UnknownName
+from xmodal_cli.recipes import search as recipe
+from xmodal_cli.retrieval.line import split_line
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """The searchers that were opened."""
+    searchers = []
+    monkeypatch.setattr(recipe, "open_searcher", fake_search.fake_open(tmp_path, searchers))
+    return searchers
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """``stdin(text)`` is what comes in."""
+    return lambda text: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------------- commands
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (":open 3", ("open", "3")),
+        (":o 3", ("open", "3")),
+        (":open", ("open", "")),
+        (": k  20 ", ("k", "20")),
+        (":index my photos", ("index", "my photos")),
+        (":q", ("quit", "")),
+        (":help", ("help", "")),
+    ],
+)
+def test_commands(line, command):
+    assert parse_command(line) == command
+
+
+@pytest.mark.parametrize("line", [":", ": ", ":x", ":opens", ":Open", "::"])
+def test_what_is_no_command(line):
+    with pytest.raises(UnknownName):
+        parse_command(line)
+
+
+@pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "٣", "9" * 5000, "3 4"])
+def test_numbers_that_are_none(opened, capsys, argument):
+    prompt = Prompt(None, 10)
+    assert prompt.take("red")
+    for command in ("open", "k"):
+        assert prompt.take(f":{command} {argument}")
+        assert "is no number of photos" in capsys.readouterr().err
+    assert opened[0].asked[-1] == (("red",), 10)
+
+
+def test_everything_is_loaded_before_the_first_line_and_once(opened):
+    prompt = Prompt(None, 10)
+    assert len(opened[0].asked) == 1  # the model is awake
+    prompt.take("red +green")
+    prompt.take("a blue thing")
+    assert opened[0].asked[1:] == [(("red", "+green"), 10), (("a blue thing",), 10)]
+    assert len(opened) == 1
+    prompt.take(":index animals")
+    assert [one.closed for one in opened] == [True, False]
+    prompt.close()
+    assert opened[1].closed
+
+
+def test_an_index_that_has_changed_is_opened_again(opened, capsys):
+    prompt = Prompt("animals", 1)
+    prompt.take("cat")
+    opened[0].current = False
+    capsys.readouterr()
+    prompt.take(":k 2")
+    assert "2 photos in the index animals" in capsys.readouterr().out
+    assert [one.closed for one in opened] == [True, False]
+    assert opened[1].asked[-1] == (("cat",), 2)
+
+
+def test_an_index_that_is_not_there_leaves_the_old_one(opened, capsys):
+    prompt = Prompt(None, 10)
+    prompt.take(":index nothing")
+    assert "no index called" in capsys.readouterr().err
+    assert prompt.take("red")
+    assert len(opened[0].asked) == 2
+
+
+def test_a_search_that_is_interrupted_is_told(opened, capsys, monkeypatch):
+    prompt = Prompt(None, 10)
+
+    def interrupt(words, num_hits):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opened[0], "search", interrupt)
+    assert prompt.take("red")
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_names_in_messages_do_not_steer_the_terminal(opened, capsys):
+    assert Prompt(None, 10).take("\x1b[31m.jpg")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_no_hits_are_asked_for(opened):
+    with pytest.raises(ConfigError, match="-k must be at least 1"):
+        Prompt(None, 0)
+
+
+def test_the_help_names_every_command():
+    for command in COMMANDS:
+        assert f":{command}" in cli_prompt.HELP
+
+
+# ---------------------------------------------------------------------------- completion
+
+
+def test_commands_and_indexes_are_completed(home):
+    for name in ("family", "fun", "work"):
+        (home / "indexes" / name).mkdir(parents=True)
+        (home / "indexes" / name / "index.json").write_text("{}")
+    assert complete(":") == [f":{name}" for name in COMMANDS]
+    assert complete(":o") == [":open"]
+    assert complete(":x") == []
+    assert complete(":index f") == [":index family", ":index fun"]
+    assert complete(":i wo") == [":i work"]
+
+
+def test_pictures_and_folders_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dogs at sea").mkdir()
+    for name in ("dog.jpg", "don't.png", "dog.txt", ".dot.jpg", "dogs at sea/1.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert complete("snow -do") == ["snow -dog.jpg", r"snow -dogs\ at\ sea/", r"snow -don\'t.png"]
+    assert complete(r"dogs\ at\ sea/") == [r"dogs\ at\ sea/1.jpg"]
+    assert complete("./dog.") == ["./dog.jpg"]
+    assert complete(f"{tmp_path}/dog.") == [f"{tmp_path}/dog.jpg"]
+    assert complete("nowhere/x") == []
+    assert complete("~nobody-at-all/") == []
+    assert len(complete("")) == 3  # nothing hidden
+    assert split_line(complete("don")[0]) == ("don't.png",)
+
+
+# ---------------------------------------------------------------------------- history
+
+
+class FakeReadline:
+    def __init__(self):
+        self.lines = []
+
+    def set_auto_history(self, on):
+        assert not on
+
+    def add_history(self, line):
+        self.lines.append(line)
+
+
+def test_the_last_thousand_lines_are_kept(tmp_path):
+    file = tmp_path / "deep" / "history"
+    history = History(file, FakeReadline())
+    for n in range(NUM_LINES + 20):
+        history.add(f"line {n}")
+    history.add(f"line {NUM_LINES + 19}")  # twice the same
+    history.add("")
+    history.close()
+    lines = file.read_text().splitlines()
+    assert lines == [f"line {n}" for n in range(20, NUM_LINES + 20)]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    readline = FakeReadline()
+    History(file, readline).add(lines[-1])
+    assert readline.lines == lines
+
+
+def test_two_prompts_lose_nothing_of_each_other(tmp_path):
+    file = tmp_path / "history"
+    one, other = History(file, None), History(file, None)
+    one.add("first")
+    other.add("second")
+    one.add("third")
+    one.close()
+    other.close()
+    assert file.read_text() == "first\nsecond\nthird\n"
+
+
+def test_bytes_that_are_no_text_survive(tmp_path):
+    file = tmp_path / "history"
+    file.write_bytes(b"caf\xe9\x85.jpg\n" * 2 + b"x\n" * NUM_LINES)
+    readline = FakeReadline()
+    History(file, readline).close()
+    assert len(file.read_bytes().split(b"\n")) == NUM_LINES + 1
+    History(file, None).add("caf\udce9")
+    assert file.read_bytes().endswith(b"caf\xe9\n")
+
+
+def test_a_history_that_cannot_be_kept_is_no_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for place in (tmp_path / "file" / "history", tmp_path):
+        readline = FakeReadline()
+        history = History(place, readline)
+        history.add("red")
+        history.close()
+        assert readline.lines == ["red"]
+
+
+# ---------------------------------------------------------------------------- viewer
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """``programs(name=code)``: the only programs there are."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("DISPLAY", ":77")
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def write(**codes):
+        for name, code in codes.items():
+            (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{code}\n")
+            (folder / name.replace("_", "-")).chmod(0o755)
+
+    return write
+
+
+def test_without_a_viewer_or_a_screen_the_photo_is_named(programs, monkeypatch, tmp_path):
+    photo = tmp_path / "a.jpg"
+    with pytest.raises(MissingData):
+        viewer.show(photo)
+    photo.write_bytes(b"")
+    with pytest.raises(Unavailable, match="no program") as told:
+        viewer.show(photo)
+    assert str(photo) in told.value.hint
+    programs(xdg_open="exit 3")
+    with pytest.raises(Unavailable, match="found no program"):
+        viewer.show(photo)
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(Unavailable, match="no screen"):
+        viewer.show(photo)
+
+
+def test_other_viewers_stand_in(programs, tmp_path, monkeypatch):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"")
+    programs(gio=f'echo "$@" > {tmp_path}/shown')
+    viewer.show(photo)
+    assert (tmp_path / "shown").read_text() == f"open {photo}\n"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    programs(open=f'echo mac "$@" > {tmp_path}/shown')
+    viewer.show(photo)
+    assert (tmp_path / "shown").read_text() == f"mac {photo}\n"
+
+
+def test_a_viewer_that_stays_is_not_waited_for(programs, tmp_path):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"")
+    programs(xdg_open="read nothing < /dev/zero; while :; do :; done")
+    busy = viewer.show(photo)
+    assert isinstance(busy, subprocess.Popen)
+    busy.kill()
+    busy.wait()
+
+
+# ---------------------------------------------------------------------------- standard input
+
+
+def test_each_line_is_a_query_and_each_answer_a_line(xmodal, opened, stdin):
+    stdin(b"a red thing\n\n  green -blue \r\nblue")
+    outcome = xmodal("search", "--json", "-k", "1")
+    assert outcome.code == 0, outcome.err
+    answers = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [a["query"] for a in answers] == [["a red thing"], ["green", "-blue"], ["blue"]]
+    assert [len(a["hits"]) for a in answers] == [1, 1, 1]
+    assert set(answers[0]) == {"index", "model", "query", "hits", "vanished", "unknown_words"}
+    assert len(opened) == 1
+    assert opened[0].closed
+
+
+def test_a_line_that_fails_says_so_and_the_others_go_on(xmodal, opened, stdin):
+    lines = b'red\n"green\nnowhere.jpg\nblue\n'
+    stdin(lines)
+    outcome = xmodal("search", "--json")
+    assert outcome.code == 1
+    red, torn, gone, blue = (json.loads(line) for line in outcome.out.splitlines())
+    assert red["hits"] and blue["hits"]
+    assert torn == {"query": ['"green'], "error": "a quotation mark is not closed", "hint": torn["hint"]}
+    assert "nowhere.jpg" in gone["error"]
+    stdin(lines)
+    outcome = xmodal("search")
+    assert outcome.code == 1
+    assert outcome.out.count("3 of 3 photos") == 2
+    assert outcome.err.count("error: ") == outcome.err.count("hint: ") == 2
+
+
+def test_nothing_to_search_for_is_a_usage_error(xmodal, opened, stdin, monkeypatch):
+    for text in (b"", b"\n \n"):
+        stdin(text)
+        outcome = xmodal("search")
+        assert outcome.code == 2
+        assert "standard input" in " ".join(outcome.err.split())
+    monkeypatch.setattr(sys, "stdin", None)
+    assert xmodal("search").code == 2
+    assert opened == []
+
+
+def test_a_terminal_without_a_place_for_answers_gets_no_prompt(xmodal, opened, stdin, monkeypatch):
+    stdin(b"red\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert xmodal("search", "--json").code == 2
+    assert xmodal("search").code == 2  # stdout is no terminal
+    assert opened == []
+
+
+def test_a_file_whose_name_is_no_text_can_be_asked_for_on_a_line(xmodal, opened, stdin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open(b"caf\xe9.jpg", "wb"):
+        pass
+    stdin(b"caf\xe9.jpg\n")
+    outcome = xmodal("search", "--json")
+    assert outcome.code == 0
+    assert opened[0].asked == [(("caf\udce9.jpg",), 10)]
+    assert outcome.json["query"] == [r"caf\udce9.jpg"] or "\\udce9" in outcome.out
+
+
+def test_a_program_may_wait_for_each_answer(tmp_path):
+    command = [sys.executable, fake_search.__file__, str(tmp_path), "--json"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
+        for word in ("green", "blue"):
+            process.stdin.write(word + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["query"] == [word]
+        process.stdin.close()
+        assert process.stdout.read() == "heavy: []\n"

@@ -1,0 +1,145 @@
+"""Walking folders as people have them: links, loops, odd names, locked places."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from xmodal_cli.data.scan import is_under, scan
+from xmodal_cli.errors import ConfigError, MissingData
+
+if TYPE_CHECKING:
+    from helpers.index_fixtures import Shelf
+
+
+def _names(folder: Path, *roots: Path) -> list[str]:
+    return [os.path.relpath(f.path, folder) for f in scan(roots or (folder,)).files]
+
+
+def _make(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def test_pictures_at_any_depth_sorted_by_path(tmp_path: Path) -> None:
+    _make(tmp_path, "b.JPG", "a/z.png", "a/b/c/d.webp", "a.jpeg", "notes.txt", "a/readme", "é.jpg", "Z.tif")
+    assert _names(tmp_path) == ["Z.tif", "a.jpeg", "a/b/c/d.webp", "a/z.png", "b.JPG", "é.jpg"]
+    assert scan([tmp_path]).num_others == 2
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    _make(tmp_path, ".hidden.jpg", "._a.jpg", ".git/x.jpg", "seen.jpg")
+    assert _names(tmp_path) == ["seen.jpg"]
+    assert _names(tmp_path, tmp_path / ".git") == [".git/x.jpg"]  # unless asked for outright
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    _make(photos, "a.jpg")
+    _make(elsewhere, "b.jpg")
+    (photos / "away").symlink_to(elsewhere)
+    (photos / "loop").symlink_to(photos)
+    (elsewhere / "back").symlink_to(photos)
+    (photos / "self.jpg").symlink_to(photos / "self.jpg")
+    (photos / "nowhere.jpg").symlink_to(tmp_path / "gone.jpg")
+    (photos / "link.jpg").symlink_to(photos / "a.jpg")
+    assert _names(photos) == ["a.jpg", "away/b.jpg", "link.jpg"]
+
+
+def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
+    _make(tmp_path, "a/x.jpg", "b.jpg")
+    assert _names(tmp_path, tmp_path / "a", tmp_path, tmp_path / "a" / "x.jpg") == ["a/x.jpg", "b.jpg"]
+
+
+def test_names_that_are_no_text(tmp_path: Path, shelf: Shelf) -> None:
+    hostile = [
+        b"caf\xe9.jpg",
+        b"new\nline.jpg",
+        b"\x1b[31mred.jpg",
+        b"quote's \"%00.jpg",
+        b"-rf.jpg",
+        b"[bold]b.jpg",
+        b"a?b#c.jpg",
+    ]
+    for name in hostile:
+        shelf.add(name)
+    assert sorted(os.fsencode(Path(f.path).name) for f in scan([shelf.photos]).files) == sorted(hostile)
+    assert shelf.update().added == len(hostile)
+    shelf.check()
+    shelf.photos.joinpath(os.fsdecode(hostile[0])).rename(shelf.photos / "cafe.jpg")
+    assert shelf.update().moved == 1
+    shelf.check()
+
+
+def test_an_index_in_a_folder_with_an_odd_name(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.fill(2)
+    shelf.index_folder = tmp_path / "café #1?%20" / "x"
+    shelf.update()
+    shelf.check()
+    shelf.index_folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(ConfigError, match="cannot hold an index"):
+        shelf.update()
+
+
+def test_pipes_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    _make(tmp_path, "a.jpg")
+    assert _names(tmp_path) == ["a.jpg"]
+
+
+def test_locked_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make(tmp_path, "a.jpg", "locked/b.jpg")
+    listing = os.scandir
+
+    def locked(path: str):
+        if path.endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return listing(path)
+
+    monkeypatch.setattr("xmodal_cli.data.scan.os.scandir", locked)
+    assert scan([tmp_path]).blind == {str(tmp_path / "locked"): "Permission denied"}
+    with pytest.raises(MissingData, match="locked cannot be read: Permission denied"):
+        scan([tmp_path / "locked"])
+
+
+def test_empty_text_only_and_missing_folders(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"no pictures in .*no files at all"):
+        scan([tmp_path])
+    _make(tmp_path, "a.txt", "b.txt")
+    with pytest.raises(MissingData, match="only 2 files of other kinds") as error:
+        scan([tmp_path])
+    assert ".jpg" in error.value.hint
+    with pytest.raises(MissingData, match=r"nothing here cannot be indexed: no such file"):
+        scan([tmp_path / "nothing here"])
+
+
+def test_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    depth, limit = 400, sys.getrecursionlimit()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("x.jpg").write_bytes(b"x")
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    try:
+        found = [f.path for f in scan([tmp_path]).files]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
+    Path("x.jpg").unlink()
+    for _ in range(depth):  # removed here, since shutil.rmtree recurses
+        os.chdir("..")
+        Path("d").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("path", "root", "inside"), [("/a/b", "/a", True), ("/ab", "/a", False), ("/a", "/a", True), ("/a", "/", True)]
+)
+def test_is_under(path: str, root: str, inside: bool) -> None:
+    assert is_under(path, root) is inside

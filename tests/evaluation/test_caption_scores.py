@@ -1,0 +1,82 @@
+"""The recipe that gives captions their figures: shape, words, training captions, signature, refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from xmodal_cli.errors import BadData, ConfigError, UnknownName
+from xmodal_cli.evaluation.caption_scores import METRICS, score_captions
+from xmodal_cli.version import __version__
+
+CANDIDATES = ["A dog runs.", "Two men sit on a bench", "a cat"]
+REFERENCES = [
+    ["A brown dog runs.", "the dog is running"],
+    ["Two men are on a bench.", "Men sit."],
+    ["A cat, asleep!", "a cat", "cats"],
+]
+FIGURES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "cider_d"]
+DIVERSITY = ["distinct_1", "distinct_2", "distinct_captions", "vocabulary", "mean_length", "seen_in_training"]
+
+
+@pytest.fixture(autouse=True)
+def without_java(monkeypatch, tmp_path):
+    """Its program takes seconds, and is tested elsewhere."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_the_figures_stand_in_the_papers_order():
+    result = score_captions(CANDIDATES, REFERENCES)
+    assert list(result) == [*FIGURES, *DIVERSITY, "signature", "unavailable"]
+    assert result == score_captions(CANDIDATES, REFERENCES, names=METRICS[::-1])
+    assert set(result["unavailable"]) == {"meteor", "spice", "seen_in_training"}
+    assert result["cider"] == result["cider_d"]  # by the same document frequencies
+
+
+def test_a_few_figures_are_those_of_all():
+    few = score_captions(CANDIDATES, REFERENCES, names=("cider", "bleu"))
+    assert list(few) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "signature", "unavailable"]
+    whole = score_captions(CANDIDATES, REFERENCES)
+    assert {name: whole[name] for name in few if name in FIGURES} == {n: few[n] for n in few if n in FIGURES}
+    assert few["unavailable"] == {}
+
+
+def test_punctuation_and_capitals_do_not_count_but_without_a_tokenizer():
+    given = ["a dog runs"], [["A dog runs."]]
+    assert score_captions(*given, names=("bleu",))["bleu_3"] == pytest.approx(1)
+    assert score_captions(*given, names=("bleu",), tokenize="spaces")["bleu_1"] == pytest.approx(1 / 3)
+
+
+def test_captions_of_the_training_set_are_known_by_their_words():
+    result = score_captions(CANDIDATES, REFERENCES, names=("diversity",), training=["a CAT .", "a dog"])
+    assert result["seen_in_training"] == pytest.approx(1 / 3)
+    assert result["vocabulary"] == 9
+    assert type(result["vocabulary"]) is int
+    assert result["unavailable"] == {}
+
+
+def test_the_signature_says_what_figures_depend_on():
+    signature = score_captions(CANDIDATES, REFERENCES, names=("bleu", "cider"))["signature"]
+    assert signature.split("|")[:3] == [f"xmodal:{__version__}", "tok:ptb", "refs:2-3"]
+    assert "df=references" in signature
+    few = score_captions(["a"], [["a", "b"]], names=("rouge-l",), tokenize="spaces")["signature"]
+    assert few == f"xmodal:{__version__}|tok:spaces|refs:2"
+
+
+def test_what_cannot_be_scored_is_told():
+    with pytest.raises(ConfigError, match="2 captions for 1 images"):
+        score_captions(["a", "b"], [["a"]])
+    with pytest.raises(ConfigError, match="0 captions"):
+        score_captions([], [])
+    with pytest.raises(BadData, match="without references"):
+        score_captions(["a", "b"], [["a"], []])
+    with pytest.raises(UnknownName) as caught:
+        score_captions(["a"], [["a"]], names=("cidr",))
+    assert caught.value.hint == "did you mean 'cider'?"
+    with pytest.raises(UnknownName, match="tokenizer of captions"):
+        score_captions(["a"], [["a"]], tokenize="ptbb")
+
+
+def test_a_caption_without_a_word_scores_nothing_and_breaks_nothing():
+    result = score_captions(["...", ""], [["a dog"], ["a cat"]])
+    assert [result[name] for name in ("rouge_l", "cider", "vocabulary", "mean_length")] == [0, 0, 0, 0]
+    assert result["bleu_1"] < 1e-6

@@ -1,0 +1,1 @@
+"""Datasets, models and slow reference implementations that tests share, and their fixtures."""

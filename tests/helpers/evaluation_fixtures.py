@@ -1,0 +1,69 @@
+"""A small dataset with pictures, captions of odd words and vectors of them: nothing has to be trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmodal_cli.evaluation.scoring import Embeddings
+
+WORDS = ("a", "dog", "cat", "runs", "sits", "on", "the", "red", "<b>bold</b>", "grass", "snow", "it's", "café", "&")
+NUM_IMAGES = 14
+
+
+@dataclass(frozen=True)
+class Small:
+    """The dataset's file, its ids and captions, and two files of vectors."""
+
+    data: Path
+    ids: list[str]
+    captions: list[str]
+    owner: np.ndarray
+    files: tuple[Path, Path]
+
+
+def random_vectors(seed: int, owner: np.ndarray, num_images: int, dim: int, similarity: str = "cosine") -> Embeddings:
+    """Captions near their images; unit length, and non-negative for order similarity."""
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(num_images, dim))
+    texts = images[owner] + 1.5 * rng.normal(size=(len(owner), dim))
+    if similarity == "order":
+        images, texts = np.abs(images), np.abs(texts)
+    images, texts = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (images, texts))
+    return Embeddings(images.astype(np.float32), texts.astype(np.float32), owner, similarity)
+
+
+@pytest.fixture
+def vectors() -> Callable[..., Embeddings]:
+    """``vectors(seed, owner, num_images, dim, similarity)``."""
+    return random_vectors
+
+
+@pytest.fixture(scope="session")
+def eval_set(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """14 pictures, the last of which is missing, with one to four captions each."""
+    folder = tmp_path_factory.mktemp("pictures") / "odd"
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    ids, captions, owner, lines = [], [], [], []
+    for number in range(NUM_IMAGES):
+        name = f"images/{number:02d}.png"
+        if number < NUM_IMAGES - 1:
+            Image.new("RGB", (40, 30), tuple(rng.integers(0, 256, 3).tolist())).save(folder / name)
+        own = [" ".join(rng.choice(WORDS, rng.integers(3, 9))) for _ in range(rng.integers(1, 5))]
+        lines.append(json.dumps({"image": name, "captions": own, "split": "test"}))
+        ids.append(name)
+        captions += own
+        owner += [number] * len(own)
+    (folder / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files = tuple(folder / f"{name}.npz" for name in ("one", "two"))
+    for seed, file in enumerate(files):
+        made = random_vectors(seed, np.array(owner), NUM_IMAGES, 6)
+        np.savez(file, images=made.images, texts=made.texts, image_of_caption=made.image_of_caption)
+    return Small(folder / "data.jsonl", ids, captions, np.array(owner), files)

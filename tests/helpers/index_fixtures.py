@@ -1,0 +1,99 @@
+"""A shelf to test indexes on: a folder of stand-in photos, and an embedder that makes vectors from their bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmodal_cli.data.scan import scan
+from xmodal_cli.retrieval.index import Index, IndexModel, open_index
+from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
+from xmodal_cli.types import FeatureMeta, ImageVectors, Reporter
+
+DIM = 12
+
+
+class FakeEmbedder:
+    """types.ImageVectors: bytes -> a unit vector; ``bad`` bytes are refused; ``seen`` keeps calls."""
+
+    def __init__(self, order: bool = False) -> None:
+        self.order, self.seen, self.num_calls = order, list[Path](), 0
+        self.stop_after: int | None = None
+        self.meanwhile: Callable[[Path], object] = lambda path: None  # called before a picture is opened
+
+    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        self.num_calls += 1
+        for path in paths:
+            if self.stop_after is not None and len(self.seen) >= self.stop_after:
+                raise KeyboardInterrupt
+            self.seen.append(path)
+            self.meanwhile(path)
+            if not path.is_file():
+                yield path, "there is no such file"
+                continue
+            content = path.read_bytes()
+            yield path, "it is not a picture" if content.startswith(b"bad") else self.vector(content)
+
+    def vector(self, content: bytes) -> np.ndarray:
+        vector = np.random.default_rng(list(content[:64])).standard_normal(DIM).astype(np.float32)
+        vector = np.abs(vector) if self.order else vector
+        return vector / np.linalg.norm(vector)
+
+
+class Shelf:
+    """One index of one folder of photos."""
+
+    def __init__(self, folder: Path) -> None:
+        self.photos, self.index_folder = folder / "photos", folder / "indexes" / "shelf"
+        self.photos.mkdir()
+        self.embedder = FakeEmbedder()
+        self.num_loads = 0
+        self.model = IndexModel("toy", "toy", "a" * 64, "cosine", DIM, FeatureMeta("b", "f", "global", 3, {"side": 8}))
+
+    def add(self, name: str | bytes, content: bytes | None = None) -> Path:
+        path = self.photos / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(name) if content is None else content)
+        return path
+
+    def fill(self, num: int) -> None:
+        for i in range(num):
+            self.add(f"{i:03}.jpg")
+
+    def update(
+        self, *roots: Path, kind: str | None = None, rebuild: bool = False, reporter: Reporter | None = None
+    ) -> IndexChanges:
+        request = IndexRequest(scan(roots or (self.photos,)), self.model, kind, rebuild)
+        return update_index(self.index_folder, request, self._embed, reporter)
+
+    def _embed(self) -> ImageVectors:
+        self.num_loads += 1
+        return self.embedder
+
+    def open(self) -> Index:
+        return open_index(self.index_folder)
+
+    def contents(self) -> dict[str, np.ndarray]:
+        """Path below the photo folder -> vector."""
+        with self.open() as index:
+            vectors = index.vectors.take(np.arange(len(index)))
+            return {
+                os.path.relpath(i.path, self.photos): v for i, v in zip(index.items.all_items(), vectors, strict=True)
+            }
+
+    def check(self) -> None:
+        """The index holds exactly the readable files, each with the vector of its bytes, in the order of paths."""
+        files = {p for p in self.photos.rglob("*.jpg") if not p.read_bytes().startswith(b"bad")}
+        contents = self.contents()
+        assert list(contents) == sorted((os.path.relpath(p, self.photos) for p in files), key=os.fsencode)
+        for name, vector in contents.items():
+            assert np.allclose(vector, self.embedder.vector((self.photos / name).read_bytes()), atol=1e-6)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)

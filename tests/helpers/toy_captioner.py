@@ -1,0 +1,129 @@
+"""A captioner that names the colour of a picture's left and right half, and a backbone that sees just that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmodal_cli.backbones.preprocessing import Preprocessing
+from xmodal_cli.errors import BadModel
+from xmodal_cli.inference import caption_generators
+from xmodal_cli.inference.captions import Caption
+from xmodal_cli.types import Decoding, FeatureMeta
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+
+
+def paint(file: Path, left: str, right: str | None = None, size: tuple[int, int] = (40, 20)) -> Path:
+    """A picture whose left and right halves have a colour each."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", size, COLOURS[left])
+    picture.paste(COLOURS[right or left], (size[0] // 2, 0, *size))
+    picture.save(file)
+    return file
+
+
+class HalvesBackbone:
+    """The mean colours of the four quarters, (pictures, 4, 3)."""
+
+    weights_file = None
+
+    def __init__(self, name: str = "halves", crops: int = 1) -> None:
+        self.preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crops)
+        self.meta = FeatureMeta(name, "0" * 64, "grid", 3, self.preprocessing.facts(), crops)
+        self.batches: list[int] = []
+
+    def preprocess(self, image: Any) -> torch.Tensor:
+        return self.preprocessing.pixels(image)
+
+    def to(self, device: str, dtype: torch.dtype) -> None:
+        pass
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(pixels))
+        halves = torch.nn.functional.adaptive_avg_pool2d(pixels.float() / 255, 2)
+        return halves.flatten(2).transpose(1, 2)
+
+
+@dataclass
+class ToyCaptioner:
+    """A LoadedCaptioner as far as the command goes."""
+
+    name: str
+    meta: FeatureMeta
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    tokenizer: Any = None
+    attends: bool = True
+    decoding: Decoding = Decoding()
+
+
+@dataclass
+class Toy:
+    """What was asked of the toys: settings, prompts and the number of models of each call; knobs of the next one."""
+
+    backbones: dict[str, HalvesBackbone] = field(default_factory=dict)
+    calls: list[tuple[int, Decoding, tuple[int, ...], bool]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    decoding: Decoding = Decoding()
+    crops: int = 1
+    attends: bool = True
+    stop_after: int = 10**9
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """Any model's name is a toy captioner, but for ``matcher``; ``other...`` reads another backbone."""
+    toy = Toy()
+
+    def load(what: str, device: str = "auto", precision: str = "auto") -> ToyCaptioner:
+        if what == "matcher":
+            raise BadModel("matcher is a matcher, not a captioner", "`xmodal models list` shows the captioners")
+        extractors = "other" if what.startswith("other") else "halves"
+        toy.backbones.setdefault(extractors, HalvesBackbone(extractors, toy.crops))
+        return ToyCaptioner(what, toy.backbones[extractors].meta, attends=toy.attends, decoding=toy.decoding)
+
+    def generate(
+        loaded: Sequence[ToyCaptioner],
+        features: Sequence[torch.Tensor],
+        settings: Decoding,
+        prompt: Sequence[int] = (),
+        attention: bool = False,
+        first: int = 0,
+    ) -> list[list[Caption]]:
+        assert len(features) == len(loaded)
+        assert len({len(rows) for rows in features}) == 1
+        if len(toy.sizes) >= toy.stop_after:
+            raise KeyboardInterrupt
+        toy.calls.append((len(loaded), settings, tuple(prompt), attention))
+        toy.sizes.append(len(features[0]))
+        toy.places.append(first)
+        return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]
+
+    monkeypatch.setattr(caption_generators, "load_captioner", load)
+    monkeypatch.setattr(caption_generators, "caption_features", generate)
+    monkeypatch.setattr(caption_generators, "check_ensemble", lambda loaded: None)
+    monkeypatch.setattr(caption_generators, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
+    monkeypatch.setattr(caption_generators, "default_model", lambda kind: "/runs/toy")
+    return toy
+
+
+def _captions(cells: torch.Tensor, num: int, attention: bool) -> list[Caption]:
+    """(views * 4, 3) -> ``left and right`` and as many worse ones as asked for."""
+    left, right = (_nearest(cells[number]) for number in (0, 1))
+    words = [left, "and", right]
+    maps = torch.zeros(3, len(cells))
+    maps[0, 0], maps[1], maps[2, 1] = 1, 1 / len(cells), 1
+    found = [Caption(" ".join(words), -0.25, words, maps if attention else None)]
+    return found + [Caption(f"worse {n}", -0.25 - n, ["worse", str(n)], None) for n in range(1, num)]
+
+
+def _nearest(colour: torch.Tensor) -> str:
+    return min(COLOURS, key=lambda name: float(np.abs(np.array(COLOURS[name]) / 255 - colour.numpy()).sum()))

@@ -1,0 +1,206 @@
+"""Hugging Face image-to-text models: tiny ones of random weights, built here, captioned by their own ``generate``."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xmodal_cli.errors import BadModel, ConfigError, DownloadError, MissingData
+from xmodal_cli.inference import hf_captioner
+from xmodal_cli.types import Decoding
+
+WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[BOS]", "a", "dog", "cat", "runs", "sleeps", "on", "grass")
+WIDTH = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+EYES = {**WIDTH, "image_size": 16, "patch_size": 8}
+KINDS = ("blip", "git", "vit-gpt2")
+
+
+def tiny(kind):
+    """A model whose weights are large enough for its captions to depend on the picture."""
+    import transformers as t
+
+    token_ids = {"pad_token_id": 0, "bos_token_id": 4, "eos_token_id": 2}
+    if kind == "blip":
+        words = {**WIDTH, **token_ids, "vocab_size": len(WORDS), "sep_token_id": 2, "encoder_hidden_size": 16}
+        config = t.BlipConfig(text_config=words, vision_config=EYES, projection_dim=8)
+        model = t.BlipForConditionalGeneration(config)
+    elif kind == "git":
+        config = t.GitConfig(
+            vision_config=EYES, vocab_size=len(WORDS), max_position_embeddings=64, **WIDTH, **token_ids
+        )
+        model = t.GitForCausalLM(config)
+    else:
+        words = t.GPT2Config(
+            vocab_size=len(WORDS),
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            n_positions=64,
+            add_cross_attention=True,
+            **token_ids,
+        )
+        config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(t.ViTConfig(**EYES), words)
+        config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 4, 0, 2
+        model = t.VisionEncoderDecoderModel(config)
+        for key, value in {"decoder_start_token_id": 4, "pad_token_id": 0, "eos_token_id": 2}.items():
+            setattr(model.generation_config, key, value)
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """Kind -> the folder of a tiny model."""
+    from tokenizers import Tokenizer as RustTokenizer
+    from tokenizers import models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, ViTImageProcessor
+
+    rust = RustTokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="[BOS]", eos_token="[SEP]", **names)
+    folders = {}
+    torch.manual_seed(0)
+    for kind in KINDS:
+        folders[kind] = tmp_path_factory.mktemp("models") / kind
+        tiny(kind).save_pretrained(folders[kind])
+        tokenizer.save_pretrained(folders[kind])
+        ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folders[kind])
+    return folders
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three pictures and, in their midst, a text that is none."""
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        Image.fromarray(random.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    paths[1].write_text("hello")
+    return paths
+
+
+def texts(found):
+    return [captions if isinstance(captions, str) else [caption.text for caption in captions] for _, captions in found]
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved["blip"], tmp_path / "tiny-blip")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_captions_of_beams_are_generates_own(kind, saved, photos):
+    captioner = hf_captioner.load(str(saved[kind]), "cpu", "fp32")
+    assert captioner.name == str(saved[kind])
+    found = list(captioner.caption_files(photos, Decoding(beam=3, num=2, max_length=6)))
+    assert [path for path, _ in found] == photos
+    assert "not a picture" in found[1][1]
+    good = [found[0], *found[2:]]
+    pictures = [Image.open(path).convert("RGB") for path, _ in good]
+    pixels = captioner.processor(images=pictures, return_tensors="pt")["pixel_values"]
+    expected = captioner.model.generate(
+        pixel_values=pixels, num_beams=3, num_return_sequences=2, max_new_tokens=7, min_new_tokens=1
+    )
+    sentences = captioner.tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert [caption.text for _, captions in good for caption in captions] == [text.strip() for text in sentences]
+    assert all(captions[0].score >= captions[1].score for _, captions in good)
+    assert len(set(sentences)) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_score_of_a_greedy_caption_is_its_log_probability(kind, saved, photos):
+    captioner = hf_captioner.load(str(saved[kind]), "cpu", "fp32")
+    (_, [caption]), *_ = captioner.caption_files(photos, Decoding(beam=1, max_length=5, length_penalty=0.0))
+    (_, beams), *_ = captioner.caption_files(photos, Decoding(beam=9, num=9, max_length=5, length_penalty=0.0))
+    same = [other.score for other in beams if other.text == caption.text]
+    assert any(score == pytest.approx(caption.score, abs=1e-4) for score in same) or beams[-1].score > caption.score
+    assert caption.score < 0
+
+
+def test_samples_depend_on_the_seed_alone(saved, photos):
+    captioner = hf_captioner.load(str(saved["vit-gpt2"]), "cpu", "fp32")
+    before = torch.random.get_rng_state()
+    drawn = [
+        texts(captioner.caption_files(photos, Decoding(sample=True, num=3, max_length=8, seed=seed)))
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(len(captions) == 3 for captions in (drawn[0][0], drawn[0][2]))
+
+
+def test_half_precision(saved, photos):
+    captioner = hf_captioner.load(str(saved["git"]), "cpu", "bf16")
+    assert captioner.model.dtype == torch.bfloat16
+    assert len(texts(captioner.caption_files(photos, Decoding(beam=2, max_length=4)))) == 4
+
+
+def test_unreadable_pictures_alone_need_no_model(saved, photos):
+    captioner = hf_captioner.load(str(saved["git"]), "cpu", "fp32")
+    assert "not a picture" in next(captioner.caption_files([photos[1]], Decoding()))[1]
+
+
+def test_diverse_beams_are_refused(saved, photos):
+    captioner = hf_captioner.load(str(saved["git"]), "cpu", "fp32")
+    with pytest.raises(ConfigError, match="diverse"):
+        next(captioner.caption_files(photos, Decoding(beam=4, groups=2)))
+
+
+def test_names(saved, tmp_path):
+    assert hf_captioner.supports("hf/some/model")
+    assert hf_captioner.supports(str(saved["git"]))
+    assert not any(hf_captioner.supports(name) for name in ("", "show-attend-tell", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "error", "sentence"),
+    [
+        ("model.safetensors", None, MissingData, r"no model\.safetensors"),
+        ("preprocessor_config.json", None, MissingData, r"no preprocessor_config\.json"),
+        ("model.safetensors", b"hello", BadModel, "cannot be read as a captioner"),
+        ("config.json", b"{", BadModel, "cannot be read as a captioner"),
+        ("config.json", b'{"model_type": "bert"}', BadModel, "cannot be read as a captioner"),
+        ("tokenizer.json", b"{}", BadModel, "cannot be read as a captioner"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told(folder, file, damage, error, sentence):
+    (folder / file).unlink() if damage is None else (folder / file).write_bytes(damage)
+    with pytest.raises(error, match=sentence) as caught:
+        hf_captioner.load(str(folder), "cpu", "fp32")
+    assert str(folder) in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def test_weights_that_lack_a_layer_are_told(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    kept = {
+        name: value for name, value in tensors.items() if "text_decoder.bert.encoder.layer.0.crossattention" not in name
+    }
+    assert 0 < len(kept) < len(tensors)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadModel, match="lack text_decoder"):
+        hf_captioner.load(str(folder), "cpu", "fp32")
+
+
+def test_a_model_of_the_hub_is_told_where_to_get_offline(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise socket.gaierror("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(DownloadError, match="hf/some/model are not here") as caught:
+        hf_captioner.load("hf/some/model", "cpu", "fp32")
+    assert "https://" in caught.value.hint
+    assert "some/model into a folder" in caught.value.hint

@@ -1,0 +1,172 @@
+"""``xmodal caption --nearest``: captions of training images, by a matcher that knows colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.toy_captioner import COLOURS, paint
+from PIL import Image
+
+from xmodal_cli import catalog, paths
+from xmodal_cli.data.fingerprint import fingerprint
+from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.inference import nearest
+
+Run = Callable[..., Any]
+NAMES = list(COLOURS)
+
+
+def image_vector(path: Path) -> np.ndarray:
+    """(4,): the share of each colour, times 3: image vectors need not have unit length."""
+    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3).astype(int)
+    return np.array([3 * (abs(pixels - COLOURS[name]).sum(1) < 100).mean() for name in NAMES], np.float32)
+
+
+def text_vector(text: str) -> np.ndarray:
+    vector = np.array([float(text.split().count(name)) for name in NAMES], np.float32) + 1e-3
+    return vector / np.linalg.norm(vector)
+
+
+@dataclass
+class ToyMatcher:
+    """A LoadedMatcher as far as --nearest goes; ``embedded`` counts the training images it looked at."""
+
+    similarity: str = "cosine"
+    name: str = "colours"
+    fingerprint: str = "1" * 64
+    dataset: dict[str, Any] = field(default_factory=dict)
+    embedded: list[int] = field(default_factory=list)
+    num_texts: list[int] = field(default_factory=list)
+
+    @property
+    def model(self) -> Any:
+        return SimpleNamespace(similarity=catalog.build("similarity", self.similarity, {}))
+
+    @property
+    def summary(self) -> Any:
+        return SimpleNamespace(header=SimpleNamespace(dataset=self.dataset))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        self.num_texts.append(len(texts))
+        return np.stack([text_vector(text) for text in texts])
+
+    def embed_files(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        for path in files:
+            try:
+                yield path, image_vector(path)
+            except OSError:
+                yield path, "it is not a picture"
+
+
+@pytest.fixture
+def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
+    """A matcher that was trained on the dataset ``halves``; its test image must never be found."""
+    monkeypatch.chdir(tmp_path)
+    for left in NAMES:
+        for right in NAMES:
+            photo = paint(tmp_path / "halves" / "train" / f"{left}-{right}.png", left, right)
+            photo.with_suffix(".txt").write_text(f"{left} beside {right}\na {left} {left} {right} flag\n")
+    paint(tmp_path / "halves" / "test" / "x.png", "red").with_suffix(".txt").write_text("a red test\n")
+    assert xmodal("data", "add", "halves", tmp_path / "halves").code == 0
+    matcher = ToyMatcher()
+    matcher.dataset = {"name": "halves", "splits": ["train"], "fingerprint": fingerprint(load_dataset("halves"))}
+
+    def embed_images(loaded: Any, part: Any, precision: str, reporter: Any) -> Any:
+        loaded.embedded.append(len(part.examples))
+        kept = tuple(e for e in part.examples if e.image_id != "train/blue-blue.png")  # as if it could not be read
+        return replace(part, examples=kept), np.stack([image_vector(e.path) for e in kept])
+
+    monkeypatch.setattr(nearest, "load_matcher", lambda what, device, precision: matcher)
+    monkeypatch.setattr(nearest, "image_vectors", lambda loaded: loaded.embed_files)
+    monkeypatch.setattr(nearest, "embed_images", embed_images)
+    monkeypatch.setattr(nearest, "default_model", lambda kind: f"/runs/{kind}")
+    return matcher
+
+
+def test_the_captions_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", "white", "green")
+    outcome = xmodal("caption", "a.png", "--nearest", "--num", 3, "--json")
+    assert outcome.code == 0
+    assert "captions by colours, from the nearest of 15 images of halves" in outcome.err
+    captions = outcome.json[0]["captions"]
+    assert {c["text"] for c in captions[:2]} == {"white beside green", "green beside white"}
+    expected = [float(image_vector(tmp_path / "a.png") @ text_vector(c["text"])) for c in captions]
+    assert [c["score"] for c in captions] == pytest.approx(expected, abs=1e-5)
+    assert expected == sorted(expected, reverse=True)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+def test_against_a_loop_over_everything(xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str) -> None:
+    toy.similarity = similarity
+    photos = [paint(tmp_path / "p" / f"{n}.png", *pair) for n, pair in enumerate([("red", "blue"), ("green", "green")])]
+    for num in (1, 4, 100):
+        found = xmodal("caption", "p", "--nearest", "--num", num, "--json").json
+        for photo, entry in zip(photos, found, strict=True):
+            own = image_vector(photo)
+            train = [f for f in sorted((tmp_path / "halves/train").glob("*.png")) if f.stem != "blue-blue"]
+            close = [-float(own @ v / np.linalg.norm(own) / np.linalg.norm(v)) for v in map(image_vector, train)]
+            held = [train[n] for n in np.argsort(close, kind="stable")[: max(num, nearest.NEIGHBOURS)]]
+            texts = {line for file in held for line in file.with_suffix(".txt").read_text().splitlines()}
+            scores = sorted((score(similarity, own, text_vector(text)) for text in texts), reverse=True)
+            assert [c["score"] for c in entry["captions"]] == pytest.approx(scores[:num], abs=1e-5)
+            assert {c["text"] for c in entry["captions"]} <= texts
+
+
+def score(similarity: str, image: np.ndarray, text: np.ndarray) -> float:
+    return float(image @ text) if similarity == "cosine" else -float((np.maximum(0, text - image) ** 2).sum())
+
+
+def test_training_images_are_embedded_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", "white", "green")
+    first = xmodal("caption", "a.png", "--nearest").out
+    assert xmodal("caption", "a.png", "--nearest").out == first
+    assert toy.embedded == [16]
+    (cached,) = (paths.cache_dir() / "nearest").iterdir()
+    cached.write_bytes(cached.read_bytes()[:100])
+    assert xmodal("caption", "a.png", "--nearest").out == first  # a damaged cache is made again
+    toy.fingerprint = "2" * 64
+    assert xmodal("caption", "a.png", "--nearest").out == first
+    assert toy.embedded == [16, 16, 16]
+
+
+def test_a_bad_file_costs_one_line(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    paint(tmp_path / "p" / "a.png", "red")
+    (tmp_path / "p" / "b.png").write_text("text")
+    outcome = xmodal("caption", "p", "--nearest", "--write", "txt")
+    assert outcome.code == 0
+    assert outcome.out.count("\n") == 1
+    assert "warning: p/b.png: it is not a picture" in outcome.err
+    assert (tmp_path / "p" / "a.txt").is_file()
+
+
+def test_a_dataset_that_is_gone_or_was_never_named(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", "red")
+    toy.dataset["fingerprint"] = "0"
+    assert "has changed since colours was trained" in xmodal("caption", "a.png", "--nearest").err
+    toy.dataset["name"] = "halvs"
+    outcome = xmodal("caption", "a.png", "--nearest")
+    assert outcome.code == 1
+    assert "colours was trained on halvs, which is not at hand" in outcome.err
+    assert "hint: say where it is: xmodal data add halvs PATH" in outcome.err
+    toy.dataset.clear()
+    assert "does not say which images it was trained on" in xmodal("caption", "a.png", "--nearest").err
+
+
+def test_one_matcher_at_a_time(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    paint(tmp_path / "a.png", "red")
+    outcome = xmodal("caption", "a.png", "--nearest", "--model", "a", "--model", "b")
+    assert (outcome.code, "takes the word of one matcher" in outcome.err) == (1, True)
+
+
+def test_the_matcher_that_is_shipped_needs_its_dataset(xmodal: Run, tmp_path: Path) -> None:
+    photo = paint(tmp_path / "a.png", "red")
+    outcome = xmodal("caption", photo, "--nearest")
+    assert outcome.code == 1
+    assert "error: starter was trained on f8k, which is not at hand" in outcome.err
+    assert "hint: say where it is: xmodal data add f8k PATH" in outcome.err

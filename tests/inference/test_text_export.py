@@ -1,0 +1,276 @@
+"""Every text side as ONNX says what torch says; what cannot be exported is refused; what is damaged is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import models as token_models
+from tokenizers import pre_tokenizers, processors
+
+from xmodal_cli import catalog
+from xmodal_cli.backbones.text_backbones import build_text_backbone
+from xmodal_cli.errors import BadData, MissingData, Unavailable
+from xmodal_cli.inference import text_encoders
+from xmodal_cli.inference.exported_text import NOTE, WEIGHTS, WORDS, ExportedText, source_note
+from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
+from xmodal_cli.inference.text_export import export_text
+from xmodal_cli.models.assembly import build_matcher
+from xmodal_cli.models.tokenizer import Tokenizer
+
+DIM, FINGERPRINT = 12, "f" * 64
+CAPTIONS = ["two dogs run on the grass", "a man in a red shirt", "children play in the snow with a black dog", "it's 3"]
+SENTENCES = [
+    "dog",
+    "two dogs run on the grass in the snow",
+    "a black dog and a red man, and it's a man on the snow " * 12,
+    "unheard-of wörds: 日本語 🐶 — naïve",
+    "?",
+    "MAN",
+]
+ENCODERS = [name for name in catalog.names("text_encoder") if name != "identity"]
+WORDS_OF_TINY = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "dog", "man", "snow", "on", "the", "black", "red")
+
+
+def matcher(model: torch.nn.Module, tokenizer: Tokenizer, dim: int = DIM) -> LoadedMatcher:
+    summary = SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=dim)
+    for parameter in model.parameters():  # as they come, the vectors of a fresh model are much alike
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return LoadedMatcher(summary, model.eval(), tokenizer, "cpu", torch.float32)
+
+
+def over_words(text: str, args: dict | None = None, similarity: str = "cosine", model: str = "vse") -> LoadedMatcher:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.from_captions(CAPTIONS)
+    parts = {
+        "image_encoder": {"name": "transformer" if model == "tern" else "linear", "args": {}},
+        "text_encoder": {"name": text, "args": args or {}},
+        "similarity": {"name": similarity, "args": {}},
+    }
+    sizes = {"image_dim": 8, "image_kind": "global", "vocab_size": tokenizer.vocab_size, "embed_dim": DIM}
+    return matcher(build_matcher({"name": model, "args": {}, **parts, **sizes}), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("encoders") / "tiny-bert"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(WORDS_OF_TINY), max_position_embeddings=80, **sizes)).save_pretrained(folder)
+    rust = RustTokenizer(token_models.WordLevel({w: n for n, w in enumerate(WORDS_OF_TINY)}, unk_token="[UNK]"))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
+    rust.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    rust.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def over_tower(name: str, layers: int, tuned: bool, model: str = "vse", text: str = "bow") -> LoadedMatcher:
+    torch.manual_seed(0)
+    backbone = build_text_backbone(name, layers)
+    stack = [(backbone.network, tuned and not layers)] + ([(backbone.upper, True)] if backbone.upper else [])
+    parts = {
+        "image_encoder": {"name": "transformer" if model == "tern" else "linear", "args": {}},
+        "text_encoder": {"name": text, "args": {}},
+        "similarity": {"name": "cosine", "args": {}},
+    }
+    sizes = {"image_dim": 8, "image_kind": "global", "vocab_size": 5, "text_dim": backbone.meta.dim, "embed_dim": 16}
+    built = build_matcher({"name": model, "args": {}, **parts, **sizes}, {"text": stack})
+    return LoadedMatcher(
+        SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=16),
+        built.eval(),
+        Tokenizer.from_json(backbone.tokenizer),
+        "cpu",
+        torch.float32,
+    )
+
+
+def exported(loaded: LoadedMatcher, folder: Path) -> ExportedText:
+    export_text(loaded, source_note("toy", folder / "toy"), folder)
+    return ExportedText(folder, loaded.fingerprint)
+
+
+def check(loaded: LoadedMatcher, folder: Path) -> ExportedText:
+    """The vectors of sentences that the export itself was not tried on; the words that are unknown, too."""
+    expected = loaded.embed_texts(SENTENCES)
+    spread = np.abs(expected - expected[0]).max()
+    assert spread > 1e-2 or "FirstPooling" in str(loaded.model)  # a matcher that says something
+    unknown = [loaded.tokenizer.unknown_words(s) for s in SENTENCES]
+    found = exported(loaded, folder)
+    vectors = found.embed_texts(SENTENCES)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=2e-5)
+    cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.9999
+    assert [found.unknown_words(s) for s in SENTENCES] == unknown
+    assert found.embed_texts([]).shape == (0, loaded.embed_dim)
+    return found
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_text_encoders_over_words(name, tmp_path):
+    check(over_words(name), tmp_path / "e")
+
+
+@pytest.mark.parametrize("pooling", catalog.names("pooling"))
+def test_poolings(pooling, tmp_path):
+    check(over_words("gru", {"pooling": pooling}), tmp_path / "e")
+
+
+def test_order_similarity(tmp_path):
+    vectors = check(over_words("gru", similarity="order"), tmp_path / "e").embed_texts(SENTENCES)
+    assert (vectors >= 0).all()
+
+
+def test_tern_over_words(tmp_path):
+    check(over_words("transformer", model="tern"), tmp_path / "e")
+
+
+@pytest.mark.parametrize(("layers", "tuned"), [(0, False), (0, True), (1, True)])
+def test_a_folder_of_transformers(layers, tuned, tiny_bert, tmp_path):
+    check(over_tower(str(tiny_bert), layers, tuned), tmp_path / "e")
+
+
+def test_tern_over_a_pretrained_encoder(tiny_bert, tmp_path):
+    check(over_tower(str(tiny_bert), 0, False, model="tern", text="identity"), tmp_path / "e")
+
+
+@pytest.mark.slow
+def test_minilm_with_tuned_layers(tmp_path):
+    found = check(over_tower("minilm", 2, True), tmp_path / "e")
+    assert (tmp_path / "e" / WORDS).stat().st_size > 40_000_000  # beside the graph, of which nothing is read at loading
+    assert found.unknown_words("zyxqv") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "length"),
+    [
+        ("plain", {}, 0),
+        # SigLIP's: everything sees everything, padding too, and the last place speaks
+        ("siglip", {"text_cfg": {"no_causal_mask": True, "pool_type": "last", "pad_id": 1}}, 16),
+    ],
+)
+def test_text_towers_of_open_clip(kind, changes, length, tiny_clip, tmp_path):
+    name, _ = tiny_clip(f"export-{kind}", changes)
+    found = check(load_matcher(name, "cpu", "fp32"), tmp_path / "e")
+    note = json.loads((tmp_path / "e" / NOTE).read_text())
+    assert (note["length"], found.refused) == (length, "")
+
+
+# ---------------------------------------------------------------------------- refusals
+
+
+class _Fickle(torch.nn.Module):
+    """Speaks otherwise of long sentences than of short ones, by a branch that a trace cannot follow."""
+
+    def encode_text(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        states = torch.nn.functional.one_hot(tokens % 5, 5).float().mean(1) + 0.1
+        return states if tokens.shape[1] < 9 else states.flip(1)
+
+    embed_dim = 5
+
+
+def test_an_export_that_says_something_else_is_refused_once(tmp_path):
+    loaded = LoadedMatcher(
+        SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=5),
+        _Fickle().eval(),
+        Tokenizer.from_captions(CAPTIONS),
+        "cpu",
+        torch.float32,
+    )
+    with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
+        exported(loaded, tmp_path / "e")
+    note = ExportedText(tmp_path / "e", FINGERPRINT)
+    assert "differ" in note.refused
+    assert [f.name for f in (tmp_path / "e").iterdir()] == [NOTE]
+    assert {f.name for f in tmp_path.iterdir()} == {"e", ".e.lock"}  # nothing half-done is left
+
+
+def test_what_cannot_be_traced_is_refused(tmp_path):
+    loaded = over_words("bow")
+    loaded.model.encode_text = None
+    with pytest.raises(Unavailable, match="toy cannot be exported"):
+        exported(loaded, tmp_path / "e")
+    assert ExportedText(tmp_path / "e", FINGERPRINT).refused
+
+
+# ---------------------------------------------------------------------------- what is on disk
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "e"
+    exported(over_words("gru", {"word_dim": 200}), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path) -> Path:
+    """A copy in which sizes and times are as in the original."""
+    target = tmp_path / "copy"
+    target.mkdir()
+    for file in whole.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+        os.utime(target / file.name, ns=(file.stat().st_mtime_ns, file.stat().st_mtime_ns))
+    return target
+
+
+def test_an_export_of_another_model_or_none_is_missing(folder, tmp_path):
+    with pytest.raises(MissingData):
+        ExportedText(folder, "0" * 64)
+    with pytest.raises(MissingData):
+        ExportedText(tmp_path / "nothing", FINGERPRINT)
+
+
+@pytest.mark.parametrize("name", [WORDS, WEIGHTS, "encoder.onnx", "tokenizer.json"])
+def test_files_that_were_cut_changed_or_lost_are_noticed(folder, name):
+    file = folder / name
+    content = file.read_bytes()
+    assert len(content) > 50
+    ExportedText(folder, FINGERPRINT)
+    file.write_bytes(content[:-1])
+    with pytest.raises(BadData, match=name):
+        ExportedText(folder, FINGERPRINT)
+    file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    with pytest.raises(BadData, match=name):
+        ExportedText(folder, FINGERPRINT)
+    file.unlink()
+    with pytest.raises(BadData, match=name):
+        ExportedText(folder, FINGERPRINT)
+    file.write_bytes(content)  # whole again, if of another time
+    os.utime(file, ns=(1, 1))
+    expected = ExportedText(folder, FINGERPRINT).embed_texts(["a dog"])
+    note = json.loads((folder / NOTE).read_text())
+    assert note["files"][name]["stamp"] == [len(content), 1]  # the checksum is made once
+    np.testing.assert_array_equal(ExportedText(folder, FINGERPRINT).embed_texts(["a dog"]), expected)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1}', "\xff"])
+def test_notes_that_cannot_be_read(folder, text):
+    (folder / NOTE).write_text(text, encoding="latin-1")
+    with pytest.raises(BadData):
+        ExportedText(folder, FINGERPRINT)
+
+
+def test_the_model_file_is_known_by_size_and_time(folder, tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    found = ExportedText(folder, FINGERPRINT)
+    assert not found.is_of("toy@home")
+    found.remember("toy@home", file)
+    assert ExportedText(folder, FINGERPRINT).is_of("toy@home")
+    assert not ExportedText(folder, FINGERPRINT).is_of("other")
+    file.write_bytes(b"trained again")
+    assert not ExportedText(folder, FINGERPRINT).is_of("toy@home")
+
+
+def test_exports_are_kept_by_fingerprint_below_the_cache(home):
+    assert text_encoders.folder_of("0123456789abcdef" * 4) == home / "cache" / "text-encoders" / "0123456789abcdef"
+    assert text_encoders.find(FINGERPRINT) is None

@@ -1,0 +1,154 @@
+"""The model file: all of a model in one file, read back the same, and every damage told."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from xmodal_cli.errors import BadModel, MissingData
+from xmodal_cli.models.model_file import FORMAT, KEY, ModelHeader, read_header, read_tensors, write_model
+from xmodal_cli.version import __version__
+
+HEADER = ModelHeader(
+    kind="matcher",
+    architecture={"name": "vse", "embed_dim": 4, "image_dim": 3},
+    tokenizer='{"words": "ünïcödé"}',
+    backbone={
+        "backbone": "b",
+        "fingerprint": "f",
+        "kind": "global",
+        "dim": 3,
+        "preprocessing": {"side": 8},
+        "crops": 1,
+    },
+    similarity="order",
+    training={"optimizer": {"lr": 0.001}},
+    dataset={"name": "toy", "splits": ["train"]},
+    metrics={"rsum": 123.4},
+)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "weight": torch.randn(5, 3).T,  # not contiguous
+        "half": torch.randn(4).half(),
+        "brain": torch.randn(4).bfloat16(),
+        "count": torch.tensor(7),
+        "mask": torch.tensor([True, False]),
+        "none": torch.zeros(0, 3),
+    }
+
+
+@pytest.fixture
+def model(tmp_path):
+    file = tmp_path / "model.safetensors"
+    write_model(file, HEADER, tensors())
+    return file
+
+
+def test_what_is_written_is_read_back(model):
+    header, read = read_header(model), read_tensors(model)
+    assert replace(header, fingerprint="") == HEADER
+    assert (header.version, header.format) == (__version__, FORMAT)
+    assert header.meta.dim == 3
+    assert set(read) == set(tensors())
+    for name, value in tensors().items():
+        assert read[name].dtype == value.dtype
+        assert torch.equal(read[name], value)
+
+
+def test_the_fingerprint_is_of_the_weights_alone(tmp_path):
+    def fingerprint(header, weights):
+        written = write_model(tmp_path / "m.safetensors", header, weights)
+        assert read_header(tmp_path / "m.safetensors") == written
+        return written.fingerprint
+
+    first = fingerprint(HEADER, tensors())
+    assert len(first) == 64
+    assert fingerprint(replace(HEADER, metrics={}), dict(reversed(tensors().items()))) == first
+    changed = tensors()
+    changed["brain"][2] += 1
+    others = [changed, {**tensors(), "more": torch.zeros(1)}, {**tensors(), "none": torch.zeros(0, 4)}]
+    others.append({**tensors(), "half": tensors()["half"].view(torch.bfloat16)})
+    assert len({first, *(fingerprint(HEADER, weights) for weights in others)}) == 5
+
+
+def test_reading_the_header_loads_neither_torch_nor_the_weights(model):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from xmodal_cli.models.storage.modelfile import read_header\n"
+        "from xmodal_cli.recipes.models import describe_model\n"
+        "assert read_header(Path(sys.argv[1])).similarity == describe_model(sys.argv[1]).similarity == 'order'\n"
+        "print([m for m in ('torch', 'numba', 'transformers', 'faiss') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, model], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("read", [read_header, read_tensors])
+def test_a_missing_file(tmp_path, read):
+    with pytest.raises(MissingData, match=r"absent\.safetensors"):
+        read(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1, -40])
+@pytest.mark.parametrize("read", [read_header, read_tensors])
+def test_a_truncated_file(model, keep, read):
+    model.write_bytes(model.read_bytes()[:keep])
+    with pytest.raises(BadModel, match="truncated or not a safetensors file") as caught:
+        read(model)
+    assert str(model) in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello, I am a text file", b"\x80\x04\x95pickle", struct.pack("<Q", 2**60) + b"{}"]
+)
+def test_a_file_that_is_no_safetensors(tmp_path, content):
+    file = tmp_path / "odd.safetensors"
+    file.write_bytes(content)
+    with pytest.raises(BadModel, match="truncated or not a safetensors file"):
+        read_header(file)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(BadModel):
+        read_header(tmp_path)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
+def test_a_foreign_safetensors_file(tmp_path, metadata):
+    file = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, file, metadata=metadata)
+    with pytest.raises(BadModel, match="not a model of xmodal's"):
+        read_header(file)
+
+
+def headers():
+    whole = json.loads(json.dumps(HEADER.__dict__))
+    yield "newer", json.dumps({**whole, "format": FORMAT + 1}), f"has model format {FORMAT + 1}"
+    yield "without format", json.dumps({k: v for k, v in whole.items() if k != "format"}), "has model format None"
+    yield "no JSON", "{", "header that cannot be read"
+    yield "a list", "[1, 2]", "header that cannot be read"
+    yield "one field more", json.dumps({**whole, "colour": "red"}), "header that cannot be read"
+    yield "one field less", json.dumps({k: v for k, v in whole.items() if k != "tokenizer"}), "cannot be read"
+    yield "another backbone record", json.dumps({**whole, "backbone": {"colour": "red"}}), "cannot be read"
+    yield "no size", json.dumps({**whole, "architecture": {}}), "cannot be read"
+
+
+@pytest.mark.parametrize(("text", "sentence"), [pytest.param(t, s, id=name) for name, t, s in headers()])
+def test_a_header_that_cannot_be_used(tmp_path, text, sentence):
+    file = tmp_path / "m.safetensors"
+    save_file({"weight": torch.zeros(3)}, file, metadata={KEY: text})
+    with pytest.raises(BadModel, match=sentence) as caught:
+        read_header(file)
+    assert str(file) in caught.value.message
+    assert caught.value.hint

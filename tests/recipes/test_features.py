@@ -1,0 +1,267 @@
+"""Features of a dataset end to end: order, cache, precomputed rows, a matcher's vectors, the command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from xmodal_cli.backbones.image_backbones import build_backbone
+from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.data.images import open_image
+from xmodal_cli.device import pick_device, pick_dtype
+from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, StorageError, UnknownName
+from xmodal_cli.features.cache import Computing, cache_folder, features_for
+from xmodal_cli.features.store import open_features
+from xmodal_cli.inference.encoding import image_vectors
+from xmodal_cli.recipes import features as recipe
+from xmodal_cli.recipes import vectors
+from xmodal_cli.recipes.features import extract_features
+from xmodal_cli.types import Example, FeatureRow, ImageTextDataset, SilentReporter
+
+READABLE = tuple(f"id{n}" for n in range(12) if n not in (3, 7))
+
+
+class Loud(SilentReporter):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+def settings(tiny_backbone, kind="global", crops=1):
+    return FeaturesConfig(tiny_backbone, kind, crops)
+
+
+@pytest.mark.parametrize("kind", ["global", "grid"])
+def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
+    reporter = Loud()
+    found = features_for(dataset, settings(tiny_backbone, kind), "cpu", "fp32", reporter)
+    assert found.ids == READABLE and found.values.dtype == np.float16
+    backbone = build_backbone(tiny_backbone, kind)
+    assert found.meta.key() == backbone.meta.key()
+    by_id = {e.image_id: e.path for e in dataset.examples}
+    for image_id, value in zip(found.ids, found.values, strict=True):
+        one = backbone.encode(backbone.preprocess(open_image(by_id[image_id])))[0].numpy()
+        np.testing.assert_allclose(value.astype(np.float32), one, rtol=2e-3, atol=2e-3)
+    assert len(reporter.warnings) == 2 and "03.png" in "".join(reporter.warnings)
+
+
+def test_a_second_run_builds_no_backbone(dataset, tiny_backbone, monkeypatch):
+    first = features_for(dataset, settings(tiny_backbone), "cpu")
+
+    def refuse(*args):
+        raise AssertionError("nothing is left to extract")
+
+    monkeypatch.setattr(recipe, "build_backbone", refuse)
+    second = features_for(dataset, settings(tiny_backbone), "cpu")
+    assert first.ids == second.ids and first.meta == second.meta
+    np.testing.assert_array_equal(first.values, second.values)
+    part = features_for(dataset.select("test"), settings(tiny_backbone), "cpu")  # a split alone shares the store
+    assert part.ids == ("id0", "id6", "id9")
+
+
+def test_a_complete_store_is_read_without_torch(dataset, tiny_backbone):
+    features_for(dataset, settings(tiny_backbone), "cpu")
+    code = f"""
+import sys
+from pathlib import Path
+from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.recipes.features import features_for
+from xmodal_cli.types import Example, ImageTextDataset
+examples = tuple(Example(f"id{{n}}", Path({str(dataset.examples[0].path.parent)!r}) / f"{{n:02d}}.png", (),
+                         "test" if n % 3 == 0 else "train") for n in range(12))
+data = ImageTextDataset("tiny", "hand", Path({str(dataset.source)!r}), examples)
+found = features_for(data, FeaturesConfig({tiny_backbone!r}))
+print(len(found.ids), [m for m in ("torch", "timm", "PIL") if m in sys.modules])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout.strip() == "10 []", ended.stderr
+
+
+def test_touched_weights_are_looked_at_again_and_nothing_is_extracted(dataset, tiny_backbone):
+    train = dataset.select("train")
+    assert extract_features(train, settings(tiny_backbone))["extracted"] == 8
+    weights = build_backbone(tiny_backbone).weights_file
+    weights.touch()
+    assert extract_features(train, settings(tiny_backbone))["extracted"] == 0
+
+
+def test_out_holds_everything_in_one_folder(dataset, tiny_backbone, tmp_path):
+    result = extract_features(dataset, settings(tiny_backbone), tmp_path / "out", Computing("cpu", "fp32", 4))
+    assert result["folders"] == [str(tmp_path / "out")]
+    assert result["images"] == 10 and result["extracted"] == 12 and result["shape"] == [result["shape"][0]]
+    assert [entry["image_id"] for entry in result["skipped"]] == ["id3", "id7"]
+    assert open_features(tmp_path / "out").ids == READABLE
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="is a file"):
+        extract_features(dataset, settings(tiny_backbone), tmp_path / "file")
+
+
+def test_stores_of_different_requests_lie_apart(dataset, tiny_backbone):
+    train = dataset.select("train")
+    folders = [
+        cache_folder(train, settings(tiny_backbone)),
+        cache_folder(train, settings(tiny_backbone, "grid")),
+        cache_folder(train, settings(tiny_backbone, crops=10)),
+        cache_folder(dataset.select("test"), settings(tiny_backbone)),
+        cache_folder(replace(train, examples=train.examples[1:]), settings(tiny_backbone)),
+    ]
+    assert len(set(folders)) == len(folders)
+    assert folders[0].name.startswith("tiny-train-timm-test_resnet-global-")
+
+
+def test_a_moved_dataset_is_told_before_any_weights_are_loaded(dataset, tiny_backbone, tmp_path):
+    gone = tuple(replace(e, path=tmp_path / "gone" / e.path.name) for e in dataset.examples)
+    with pytest.raises(BadData, match="none of the 4 pictures is there"):
+        features_for(replace(dataset, examples=gone[::3]), FeaturesConfig("vgg19"))
+    with pytest.raises(UnknownName):
+        features_for(dataset, FeaturesConfig("vgg18"))
+
+
+def test_precomputed_rows_in_the_datasets_order(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    np.save(tmp_path / "ims.npy", values)
+    rows = [4, 0, 2]
+    examples = tuple(Example(f"i{r}", None, ("a", "b"), "train", FeatureRow(tmp_path / "ims.npy", r)) for r in rows)
+    data = ImageTextDataset("vse", "vse", tmp_path, examples)
+    found = features_for(data, FeaturesConfig())
+    assert found.ids == ("i4", "i0", "i2") and found.meta.backbone == "precomputed" and found.meta.dim == 5
+    np.testing.assert_array_equal(found.values, values[rows].astype(np.float16))
+    far = replace(examples[0], feature=FeatureRow(tmp_path / "ims.npy", 6))
+    with pytest.raises(BadData, match="row 6"):
+        features_for(replace(data, examples=(far,)), FeaturesConfig())
+    np.save(tmp_path / "ims.npy", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(BadData, match="cannot be read as features"):
+        features_for(data, FeaturesConfig())
+
+
+def test_pictures_for_a_model_of_precomputed_features(dataset):
+    with pytest.raises(IncompatibleFeatures, match="came with its dataset"):
+        features_for(dataset, FeaturesConfig("precomputed"))
+
+
+@dataclass
+class FakeMatcher:
+    """Adds up a picture's features; a sentence's vector is its length."""
+
+    meta: object
+    name: str = "fake"
+    similarity: str = "order"
+    embed_dim: int = 2
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    calls: list = field(default_factory=list)
+
+    def embed_features(self, values):
+        self.calls.append(len(values))
+        return np.stack([values.astype(np.float32).sum(1)] * 2, axis=1)
+
+    def embed_texts(self, sentences):
+        return np.array([[len(s), 1] for s in sentences], dtype=np.float32)
+
+
+def test_pictures_to_a_matchers_vectors(pictures, tiny_backbone):
+    backbone = build_backbone(tiny_backbone)
+    results = list(image_vectors(FakeMatcher(backbone.meta))(pictures))
+    assert [path for path, _ in results] == pictures
+    for number, (path, vector) in enumerate(results):
+        if number in (3, 7):
+            assert path.name in vector
+        else:
+            one = backbone.encode(backbone.preprocess(open_image(path)))[0].sum().item()
+            np.testing.assert_allclose(vector, [one, one], rtol=1e-4, atol=1e-3)
+
+
+def test_a_backbone_with_other_weights_is_refused(tiny_backbone):
+    meta = build_backbone(tiny_backbone).meta
+    with pytest.raises(IncompatibleFeatures, match="other weights"):
+        image_vectors(FakeMatcher(replace(meta, fingerprint="0" * 64)))
+    with pytest.raises(IncompatibleFeatures, match="came with its dataset"):
+        image_vectors(FakeMatcher(replace(meta, backbone="precomputed")))
+
+
+@pytest.fixture
+def fake(tiny_backbone, monkeypatch):
+    matcher = FakeMatcher(build_backbone(tiny_backbone).meta)
+    monkeypatch.setattr("xmodal_cli.inference.matchers.load_matcher", lambda *args: matcher)
+    return matcher
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_a_matchers_vectors_in_a_file(dataset, fake, tmp_path, suffix):
+    out = tmp_path / f"v{suffix}"
+    result = vectors.dataset_vectors("fake", dataset, out)
+    assert result == {"file": str(out), "model": "fake", "data": "tiny", "images": 10, "captions": 20, "dim": 2}
+    if suffix == ".npz":
+        with np.load(out, allow_pickle=False) as opened:
+            arrays = dict(opened)
+        assert str(arrays["similarity"]) == "order"
+    else:
+        arrays = load_file(out)
+        with safe_open(out, "np") as opened:
+            assert opened.metadata() == {"similarity": "order"}
+    np.testing.assert_array_equal(arrays["image_of_caption"], np.repeat(np.arange(10), 2))
+    captions = [c for e in dataset.examples if e.image_id in READABLE for c in e.captions]
+    np.testing.assert_array_equal(arrays["texts"][:, 0], [len(c) for c in captions])
+    assert arrays["images"].shape == (10, 2)
+
+
+def test_sentences_one_a_line(fake, tmp_path):
+    text = tmp_path / "s.txt"
+    text.write_text("a dog\n\n two cats \n", encoding="utf-8")
+    result = vectors.sentence_vectors("fake", text, tmp_path / "folder")
+    np.testing.assert_array_equal(load_file(result["file"])["texts"][:, 0], [5, 8])
+    with pytest.raises(ConfigError, match="csv"):
+        vectors.sentence_vectors("fake", text, tmp_path / "x.csv")
+    text.write_text("\n")
+    with pytest.raises(BadData, match="no sentences"):
+        vectors.sentence_vectors("fake", text)
+
+
+def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "open_part", lambda data, split, format: dataset.select(split) if split else dataset)
+    result = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--device", "cpu", "--json")
+    assert result.code == 0 and result.json["images"] == 3 and result.json["skipped"][0]["image_id"] == "id3"
+    shown = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--out", tmp_path / "o")
+    assert "3 images" in shown.out and "03.png" in shown.out
+    shown = xmodal("features", "tiny", "--model", "fake", "--out", tmp_path / "v.npz")
+    assert shown.code == 0 and "10 images, 20 captions" in shown.out
+    for wrong in (["tiny", "--text", "x"], ["--model", "m"], ["tiny", "--model", "m", "--backbone", tiny_backbone]):
+        assert xmodal("features", *wrong).code == 2
+    regions = xmodal("features", "tiny", "--kind", "regions")
+    assert regions.code == 1 and "features, not regions" in regions.err and "hint:" in regions.err
+
+
+def test_devices_and_number_formats():
+    assert pick_device("cpu") == "cpu" and pick_device("auto") in ("cpu", "cuda", "mps")
+    for wrong in ("gpu", "cuda:x", "cpu0", ""):
+        with pytest.raises(UnknownName):
+            pick_device(wrong)
+    with pytest.raises(ConfigError):
+        pick_device("cuda:99")
+    assert pick_dtype("fp32", "cpu") is torch.float32 and pick_dtype("bf16", "cpu") is torch.bfloat16
+    assert pick_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
+    with pytest.raises(ConfigError, match="fp16"):
+        pick_dtype("fp16", "cpu")
+    with pytest.raises(UnknownName, match="fp64"):
+        pick_dtype("fp64", "cpu")
+
+
+@pytest.mark.realdata
+def test_fidelity_on_photos(real_data):
+    files = sorted((real_data / "photos").rglob("*.jpg"))[:16]
+    backbone = build_backbone("efficientnet-lite2")
+    pixels = torch.cat([backbone.preprocess(open_image(f)) for f in files])
+    exact = backbone.encode(pixels)
+    alone = torch.cat([backbone.encode(p[None]) for p in pixels[:4]])
+    torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # a batch's company changes nothing
+    backbone.to("cpu", torch.bfloat16)
+    assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99

@@ -1,0 +1,78 @@
+"""Components are found by file name, and what their ``build`` refuses becomes a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError, UnknownName
+
+
+@pytest.mark.parametrize("kind", catalog.KINDS)
+def test_every_kind_has_components_and_each_is_found_where_it_is_listed(kind):
+    names = catalog.names(kind)
+    assert names, f"there is no {kind} at all"
+    assert names == sorted(set(names))
+    for name in names:
+        assert "_" not in name
+        assert catalog.path(kind, name).is_file()
+
+
+def test_dashes_and_underscores_are_one():
+    assert catalog.path("preset", "order_emb") == catalog.path("preset", "order-emb")
+    assert catalog.load("retrieval_metric", "median_rank") is catalog.load("retrieval_metric", "median-rank")
+
+
+def test_listing_imports_no_component():
+    code = "import sys; from xmodal_cli import catalog; [catalog.names(k) for k in catalog.KINDS];"
+    code += "print([m for m in sys.modules if m.startswith('xmodal_cli.') or m in ('torch', 'numpy')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['xmodal_cli.errors', 'xmodal_cli.catalog']"
+
+
+def test_a_misspelt_component_is_told_the_right_one():
+    with pytest.raises(UnknownName) as caught:
+        catalog.load("text_encoder", "gur")
+    assert caught.value.message == "there is no text encoder called 'gur'"
+    assert caught.value.hint == "did you mean 'gru'?"
+
+
+def test_files_with_an_underscore_are_no_components():
+    assert not [name for kind in catalog.KINDS for name in catalog.names(kind) if name.startswith(("-", "_"))]
+    with pytest.raises(UnknownName):
+        catalog.load("text_encoder", "_words")
+
+
+def test_an_argument_that_build_does_not_take_is_told_the_right_one():
+    with pytest.raises(UnknownName) as caught:
+        catalog.build("loss", "triplet", {"margn": 0.1})
+    assert caught.value.hint == "did you mean 'margin'?"
+
+
+def test_an_argument_that_the_recipe_gives_cannot_be_set():
+    with pytest.raises(UnknownName) as caught:
+        catalog.build("image_encoder", "linear", {"embed_dim": 3}, image_dim=4, embed_dim=5)
+    assert "embed_dim" not in caught.value.hint
+
+
+def test_what_the_recipe_offers_and_build_does_not_want_is_left_out():
+    assert catalog.build("similarity", "cosine", {}, image_dim=4, embed_dim=5).name == "cosine"
+
+
+@pytest.mark.parametrize("args", [{"margin": -1}, {"margin": "wide"}, {"ncon": 3, "hardest_negative": True}])
+def test_values_that_build_refuses_are_config_errors(args):
+    with pytest.raises(ConfigError, match="loss 'triplet' cannot be built"):
+        catalog.build("loss", "triplet", args)
+
+
+def test_sizes_that_torch_refuses_are_config_errors():
+    with pytest.raises(ConfigError, match="text encoder 'gru' cannot be built"):
+        catalog.build("text_encoder", "gru", {"word_dim": -3}, vocab_size=9, embed_dim=5)
+
+
+def test_a_missing_argument_is_a_config_error():
+    with pytest.raises(ConfigError, match="image_dim"):
+        catalog.build("image_encoder", "linear", {}, embed_dim=5)

@@ -1,0 +1,190 @@
+"""Captioners are trained from the settings to the file: on pictures whose two things every caption names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmodal_cli import catalog
+from xmodal_cli.config import load_config
+from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
+from xmodal_cli.inference.captioners import load_captioner
+from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.models.model_file import read_header, read_tensors
+from xmodal_cli.recipes import train as recipe
+from xmodal_cli.recipes.evaluate_captions import evaluate_captioner
+from xmodal_cli.recipes.train import train_model
+
+THINGS = ("dog", "ball", "kite", "boat", "horse", "drum")
+FORMS = ("a {} next to a {}", "there is a {} and a {}", "the {} is beside the {}")
+PRESETS = [name for name in catalog.names("preset") if load_config(name).kind == "captioner"]
+SMALL = (
+    "features.kind=global",
+    "model.embed_dim=64",
+    "data.min_word_count=1",
+    "training.epochs=8",
+    "training.batch_size=24",
+    "training.patience=0",
+    "training.ema=0",
+    "training.precision=fp32",
+    "training.device=cpu",
+    "training.tensorboard=false",
+    "optimizer.lr=0.002",
+    "schedule.name=constant",
+    "schedule.warmup_steps=0",
+    "decoding.max_length=10",
+)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("planted") / "toy"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(len(THINGS), 16))
+    for split, size in (("train", 90), ("dev", 20), ("test", 20)):
+        features, captions = [], []
+        for _ in range(size):
+            pair = rng.choice(len(THINGS), 2, replace=False)
+            features.append(vectors[pair].sum(0) + 0.05 * rng.normal(size=16))
+            captions += [form.format(*(THINGS[n] for n in rng.permutation(pair))) for form in FORMS]
+        np.save(folder / f"toy_{split}_ims.npy", np.array(features, np.float32))
+        (folder / f"toy_{split}_caps.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_pictures_of_curves_and_no_java(monkeypatch):
+    monkeypatch.setattr(recipe, "draw_curves", lambda run: None)
+    monkeypatch.setenv("PATH", "")  # METEOR takes seconds, and has tests of its own
+
+
+def train(planted: Path, run: Path, *settings: str, preset: str = "transformer", **how):
+    return train_model(load_config(preset, [*SMALL, *settings]), str(planted), run, **how)
+
+
+@pytest.fixture(scope="module")
+def finished(planted, tmp_path_factory) -> Path:
+    """A finished run of ``transformer``; read it, do not write to it."""
+    run = tmp_path_factory.mktemp("runs") / "toy-captioner"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "draw_curves", lambda run: None)
+        train(planted, run)
+    return run
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_captioner_learns_to_name_what_is_there(planted, tmp_path, preset):
+    run = tmp_path / "run"
+    result = train(planted, run, preset=preset)
+    header = read_header(run / "model.safetensors")
+    assert (header.kind, header.similarity) == ("captioner", "")
+    assert header.metrics["cider"] == result.metrics["cider"]
+    metrics = evaluate_captioner([str(run)], str(planted), "test")
+    assert metrics["images"] == 20
+    assert metrics["beam"] == load_config(preset).decoding.beam
+    assert metrics["cider"] > 1  # at most 10; captions of another picture have about 0.5
+    assert metrics["bleu_4"] > 0.3
+    assert metrics["meteor"] is None
+    assert "Java" in metrics["unavailable"]["meteor"]
+
+
+def test_a_run_and_its_figures(planted, finished):
+    metrics = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["best"]["cider"] == max(h["cider"] for h in metrics["history"])
+    assert metrics["history"][0]["cider"] < metrics["best"]["cider"]
+    assert load_captioner(str(finished)).decoding.max_length == 10
+
+
+def test_the_same_seed_gives_the_same_and_resuming_too(planted, tmp_path):
+    for run, epochs in (("whole", 3), ("again", 3), ("parts", 1)):
+        train(planted, tmp_path / run, f"training.epochs={epochs}")
+    train(planted, tmp_path / "parts", "training.epochs=3", resume=True)
+    whole, again, parts = ((tmp_path / run / "metrics.json").read_bytes() for run in ("whole", "again", "parts"))
+    assert whole == again == parts
+
+
+def test_scheduled_sampling_one_caption_and_tags_train_too(planted, tmp_path):
+    options = ("captioning.scheduled_sampling=0.5", "captioning.one_caption=true", "captioning.tags=0.5")
+    result = train(planted, tmp_path / "run", *options, "training.epochs=12", "training.batch_size=8")
+    assert result.metrics["cider"] > 1
+
+
+def test_self_critical_training_ends_at_its_start_or_above(planted, tmp_path):
+    start = train(planted, tmp_path / "start", "training.epochs=2")
+    more = ("loss.name=self-critical", "training.keep_start=true", "optimizer.lr=0.001", "training.epochs=3")
+    result = train(planted, tmp_path / "sc", *more, init_from=str(tmp_path / "start"))
+    history = json.loads((tmp_path / "sc" / "metrics.json").read_text(encoding="utf-8"))["history"]
+    assert history[0]["cider"] == pytest.approx(start.metrics["cider"])
+    assert result.metrics["cider"] > start.metrics["cider"]
+
+
+def test_the_greedy_baseline_and_bleu_train_too(planted, finished, tmp_path):
+    args = "{source='drawn', baseline='greedy', bleu_weight=0.5, count_end=false}"
+    more = ("loss.name=self-critical", f"loss.args={args}")
+    steps = ("training.keep_start=true", "training.epochs=1", "optimizer.lr=0.0001")
+    result = train(planted, tmp_path / "sc", *more, *steps, init_from=str(finished))
+    assert result.metrics["cider"] > 1
+
+
+def test_several_captioners_are_an_ensemble(planted, finished, tmp_path):
+    train(planted, tmp_path / "other", "training.seed=1", preset="show-attend-tell")
+    both = evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
+    assert both["model"] == "toy-captioner + other"
+    assert both["cider"] > 2
+
+
+def test_captioners_of_other_words_make_no_ensemble(planted, finished, tmp_path):
+    train(planted, tmp_path / "other", "training.epochs=1", "data.min_word_count=100")
+    with pytest.raises(ConfigError, match="different vocabularies"):
+        evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
+
+
+def test_a_captioner_is_no_matcher_and_a_matcher_no_captioner(finished):
+    with pytest.raises(Exception, match="is a captioner, not a matcher"):
+        load_matcher(str(finished))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("kind=poet", "kind of model"),
+        ("model.name=vse", "captioner"),
+        ("loss.name=triplet", "caption loss"),
+        ("captioning.language_model=gpt2", "no language model"),
+        ("warmup.epochs=2", "warm-up"),
+        ("optimizer.image_tower=0.1", "cached trunk"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_anything_is_written(planted, tmp_path, setting, message):
+    with pytest.raises((ConfigError, UnknownName), match=message):
+        train(planted, tmp_path / "run", setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_file_holds_every_weight(finished):
+    loaded = load_captioner(str(finished))
+    tensors = read_tensors(finished / "model.safetensors")
+    assert set(tensors) == set(loaded.model.state_dict())
+
+
+def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path):
+    shapes = make_shapes(tmp_path_factory.mktemp("shapes") / "set", num_train=8, num_val=4, num_test=0)
+    grid = ("features.backbone=efficientnet-lite2", "features.kind=grid", "training.epochs=1")
+    train(shapes, tmp_path / "first", *grid)
+    tuned = ("features.tuned_blocks=1", "optimizer.image_tower=0.1", "training.keep_start=true")
+    result = train(shapes, tmp_path / "second", *grid, *tuned, init_from=str(tmp_path / "first"))
+    history = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))["history"]
+    first = read_header(tmp_path / "first" / "model.safetensors").metrics
+    assert history[0]["cider"] == pytest.approx(first["cider"], abs=0.02)  # the same model, above a trunk in fp16
+    metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, ("cpu", "fp32"))
+    assert metrics["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
+    kept = read_tensors(result.model)
+    assert any(name.startswith("tower.blocks.") for name in kept)
+    with pytest.raises(IncompatibleFeatures):
+        other = ("features.tuned_blocks=2", "optimizer.image_tower=0.1")
+        train(shapes, tmp_path / "third", *grid, *other, init_from=str(tmp_path / "second"))

@@ -1,0 +1,135 @@
+"""The presets on a pretrained sentence encoder, tiny, from pictures to search: ``two-heads`` and ``tern``."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.models.model_file import read_header, read_tensors, write_model
+
+NUM = {"num_train": 10, "num_val": 6, "num_test": 5}
+TINY = {
+    "model.embed_dim": 64,
+    "training.epochs": 3,
+    "training.batch_size": 40,
+    "training.tensorboard": "false",
+    "optimizer.lr": 0.003,
+    "schedule.warmup_steps": 3,
+}
+PRESETS = {
+    "two-heads": {},
+    "tern": {
+        "model.args": "{shared_layers=1, dropout=0.0}",
+        "model.image_encoder.args": "{width=64, num_layers=1, dropout=0.0}",
+        "model.text_encoder.args": "{}",
+        "training.ema": 0.5,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A home for the whole file, so that features are extracted once."""
+    return tmp_path_factory.mktemp("shared-home")
+
+
+@pytest.fixture(autouse=True)
+def in_shared_home(home, shared, monkeypatch):
+    monkeypatch.setenv("XMODAL_HOME", str(shared))
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    return make_shapes(tmp_path_factory.mktemp("shapes") / "set", **NUM)
+
+
+@pytest.fixture
+def run(xmodal, shapes, shared, request):
+    """A finished run of the preset, made once; read it, do not write to it."""
+    preset, folder = request.param, shared / "runs" / f"tiny-{request.param}"
+    if not folder.exists():
+        settings = {**TINY, **PRESETS[preset]}
+        sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+        where = ["--data", shapes, "--out", folder, "--device", "cpu", "--precision", "fp32"]
+        done = xmodal("train", "--model", preset, *where, *sets, "--json")
+        assert done.code == 0, done.err
+    return folder
+
+
+both = pytest.mark.parametrize("run", PRESETS, indirect=True)
+
+
+@both
+def test_training_stays_what_it_was_when_it_is_read_again(xmodal, shapes, run):
+    args = ["--data", shapes, "--device", "cpu", "--precision", "fp32", "--json"]
+    kept = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["best"]
+    done = xmodal("eval", run, "--split", "val", *args)
+    assert done.code == 0, done.err
+    assert done.json["rsum"] == pytest.approx(kept["rsum"], abs=9)  # one query more or less in a rank
+    test = xmodal("eval", run.name, *args).json
+    assert (test["images"], test["captions"]) == (NUM["num_test"], 5 * NUM["num_test"])
+
+
+@both
+def test_the_file_holds_the_heads_and_names_the_encoder(run):
+    header, tensors = read_header(run / "model.safetensors"), read_tensors(run / "model.safetensors")
+    assert not [name for name in tensors if ".tower." in name]
+    assert sum(value.nbytes for value in tensors.values()) < 2_000_000
+    assert header.architecture["towers"]["text"]["backbone"] == "minilm"
+    assert header.architecture["text_dim"] == 384
+    assert json.loads(header.tokenizer)["model"]["type"] == "WordPiece"
+
+
+@both
+def test_search_ranks_pictures_as_the_models_vectors_say(xmodal, shapes, run):
+    photos = [example.path for example in load_dataset(str(shapes)).select("test").examples]
+    how = ["--device", "cpu", "--precision", "fp32"]
+    done = xmodal("index", *photos, "--model", run, "--index", run.name, *how, "--json")
+    assert done.code == 0, done.err
+    assert done.json["items"] == len(photos)
+    sentence = "A red circle is above an extraordinarily blue triangle."
+    found = xmodal("search", sentence, "--index", run.name, "-k", 50, "--json")
+    assert found.code == 0, found.err
+    assert "warning" not in found.err  # parts of words are never unknown
+    scores = {Path(hit["path"]).name: hit["score"] for hit in found.json["hits"]}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+    vector = load_matcher(str(run), "cpu", "fp32").embed_texts([sentence])[0]
+    out = run.parent / f"{run.name}.npz"
+    assert xmodal("features", shapes, "--split", "test", "--model", run, "--out", out, *how).code == 0
+    expected = zip((photo.name for photo in photos), np.load(out)["images"] @ vector, strict=True)
+    assert scores == pytest.approx(dict(expected), abs=2e-3)
+
+
+@both
+def test_sentences_alone_or_together_have_the_same_vectors(run):
+    matcher = load_matcher(str(run), "cpu", "fp32")
+    sentences = ["a red circle", "", "there is a big green square to the left of a small yellow triangle " * 9, "blue"]
+    alone = np.concatenate([matcher.embed_texts([sentence]) for sentence in sentences])
+    np.testing.assert_allclose(matcher.embed_texts(sentences), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["two-heads"], indirect=True)
+def test_another_encoder_than_in_training_is_refused(xmodal, shapes, run, tmp_path):
+    header, tensors = read_header(run / "model.safetensors"), read_tensors(run / "model.safetensors")
+    tower = {**header.architecture["towers"]["text"], "fingerprint": "0" * 64}
+    other = replace(header, architecture={**header.architecture, "towers": {"text": tower}})
+    write_model(tmp_path / "other.safetensors", other, tensors)
+    done = xmodal("eval", tmp_path / "other.safetensors", "--data", shapes)
+    assert done.code == 1
+    assert "minilm has other weights here than when other was trained" in done.err
+
+
+@pytest.mark.parametrize("run", ["tern"], indirect=True)
+def test_info_tells_of_the_tower(xmodal, run):
+    done = xmodal("models", "info", run)
+    assert done.code == 0, done.err
+    assert re.search(r"text tower +minilm", done.out)

@@ -1,0 +1,47 @@
+"""ResNet-50, -101 and -152 with torchvision's first ImageNet weights (V1), as published models used them.
+
+He et al. 2015. ``global`` is the mean of the last feature map, (2048,); ``grid`` is that map, (49, 2048).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.types import ImageBackbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def known() -> list[str]:
+    """The names of this family."""
+    return ["resnet50", "resnet101", "resnet152"]
+
+
+def supports(name: str) -> bool:
+    """Whether ``name`` belongs to this family."""
+    return name in known()
+
+
+def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
+    """The network with the weights of ``weights``, or torchvision's from torch's hub cache."""
+    from torchvision import models
+
+    from xmodal_cli.backbones.network import assemble
+    from xmodal_cli.backbones.preprocessing import Preprocessing
+    from xmodal_cli.backbones.weights import load_into, torch_hub_file
+
+    file = weights or torch_hub_file(models.get_model_weights(name).IMAGENET1K_V1.url)
+    network = load_into(models.get_model(name, weights=None), file)
+    return assemble(_cut(network, kind), Preprocessing(224, crops=crops), name, kind, file)
+
+
+def _cut(network: nn.Module, kind: str) -> nn.Module:
+    from torch import nn
+
+    from xmodal_cli.backbones.batch_norm_folding import fold_batch_norms
+    from xmodal_cli.backbones.network import head
+
+    layers = list(fold_batch_norms(network).children())[:-2]  # without pooling and classifier
+    return nn.Sequential(*layers, head(kind))

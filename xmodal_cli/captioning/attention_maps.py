@@ -1,0 +1,33 @@
+"""Attention maps of generated captions as square arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+MAPPED_VIEWS = (1, 2)  # the picture; the picture and its mirror image
+
+
+def is_square(num_cells: int, views: int) -> bool:
+    """Whether so many cells are ``views`` square grids."""
+    return num_cells == views * math.isqrt(num_cells // views) ** 2
+
+
+def square_maps(attention: Tensor, views: int = 1) -> np.ndarray:
+    """(tokens, views * cells) weights -> (tokens, side, side) float32 over the picture, each with 1 as its largest.
+
+    The second view is the mirror image: its cells are turned back and added.
+    """
+    weights = attention.detach().float().cpu().numpy()
+    side = math.isqrt(weights.shape[1] // views)
+    maps = weights.reshape(len(weights), views, side, side).copy()
+    maps[:, 1:] = maps[:, 1:, :, ::-1]
+    summed = maps.sum(1)
+    scaled: np.ndarray = summed / np.maximum(summed.max(axis=(1, 2), keepdims=True), 1e-12)
+    return scaled

@@ -1,0 +1,148 @@
+"""What a demo finds, in records: trainings, searches, captions with what they looked at. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class SearchExample:
+    """A sentence and the photos found for it, best first; ``right`` is the one it was written about, if known."""
+
+    query: str
+    hits: Sequence[Mapping[str, Any]]  # rank, path, score
+    right: Path | None = None
+
+    @property
+    def rank(self) -> int | None:
+        """The place of the right photo, if it was found; photos' names tell which is which."""
+        names = [Path(hit["path"]).name for hit in self.hits]
+        return names.index(self.right.name) + 1 if self.right is not None and self.right.name in names else None
+
+    def facts(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        right = {} if self.right is None else {"right": str(self.right)}
+        return {"query": self.query, **right, "hits": [dict(hit) for hit in self.hits]}
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A photo and its caption; ``maps`` (words, side, side) from 0 to 1 say where each of ``words`` looked, if known.
+
+    ``true`` is whether all that the caption says holds, where the truth is known.
+    """
+
+    photo: Path
+    text: str
+    words: Sequence[str] = ()
+    maps: np.ndarray | None = None
+    true: bool | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {"path": str(self.photo), "text": self.text} | ({} if self.true is None else {"true": self.true})
+
+
+@dataclass(frozen=True)
+class Truth:
+    """How many captions of the test pictures are true, and the sentences that are not."""
+
+    num_true: int
+    num_captions: int
+    false: Sequence[str] = ()
+
+    @property
+    def percent(self) -> float:
+        """Of all captions."""
+        return 100 * self.num_true / self.num_captions
+
+
+@dataclass(frozen=True)
+class MatcherPart:
+    """The matcher: its run, the figures on test, its searches among the test pictures."""
+
+    run: Path
+    test: Mapping[str, Any]  # as `xmodal eval --json` has them
+    index: Mapping[str, Any]
+    searches: Sequence[SearchExample]
+
+
+@dataclass(frozen=True)
+class CaptionerPart:
+    """The captioner: its run, the figures on test, some captions. ``truth`` is None where the data is not ours."""
+
+    run: Path
+    test: Mapping[str, Any]
+    truth: Truth | None
+    captions: Sequence[Captioned]
+
+    def facts(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        shown: dict[str, Any] = {
+            "run": str(self.run),
+            "eval": dict(self.test),
+            "captions": [c.facts() for c in self.captions],
+        }
+        if self.truth is not None:
+            counts = {"true": self.truth.num_true, "captions": self.truth.num_captions}
+            shown["truth"] = {**counts, "percent": self.truth.percent, "false": list(self.truth.false)}
+        return shown
+
+
+@dataclass(frozen=True)
+class OwnPhotos:
+    """The person's photos: how many there are, how many the demo took, and what the default models said of them."""
+
+    folder: Path
+    num_found: int
+    index: Mapping[str, Any]
+    captioner: str
+    searches: Sequence[SearchExample]
+    captions: Sequence[Captioned]
+    problems: Sequence[str] = field(default=())
+
+    def facts(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "folder": str(self.folder),
+            "found": self.num_found,
+            "index": dict(self.index),
+            "captioner": self.captioner,
+            "searches": [search.facts() for search in self.searches],
+            "captions": [caption.facts() for caption in self.captions],
+            "problems": list(self.problems),
+        }
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """All that a demo made. ``seconds`` are those of its steps, ``next_commands`` what to type now."""
+
+    matcher: MatcherPart
+    captioner: CaptionerPart
+    photos: OwnPhotos | None
+    seconds: Mapping[str, float]
+    next_commands: Sequence[str]
+    picture: Path
+    page: Path
+
+    def facts(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "run": str(self.matcher.run),
+            "index": self.matcher.index["folder"],
+            "picture": str(self.picture),
+            "page": str(self.page),
+            "eval": dict(self.matcher.test),
+            "searches": [search.facts() for search in self.matcher.searches],
+            "captioner": self.captioner.facts(),
+            "photos": None if self.photos is None else self.photos.facts(),
+            "seconds": {step: round(seconds, 1) for step, seconds in self.seconds.items()},
+            "next": list(self.next_commands),
+        }

@@ -1,0 +1,179 @@
+"""The whole road on the generated sample set, and then the models that are shipped on somebody's own photos.
+
+What an earlier demo finished is not done again: features are kept, trainings go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shlex
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from xmodal_cli import paths
+from xmodal_cli.config import Config, from_dict, load_config, to_dict
+from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.demo.captions import caption_test
+from xmodal_cli.demo.index import find, make_index
+from xmodal_cli.demo.own_photos import find_own_photos, look_at_photos
+from xmodal_cli.demo.page import draw_page
+from xmodal_cli.demo.results import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample
+from xmodal_cli.errors import XmodalError
+from xmodal_cli.features.cache import features_for
+from xmodal_cli.paths import write_bytes
+from xmodal_cli.recipes.evaluate import evaluate
+from xmodal_cli.recipes.train import run_folder, train_model
+from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
+from xmodal_cli.types import Example, ImageTextDataset, Reporter, SilentReporter
+
+DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"
+NUM_QUERIES = 3
+
+
+def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoResult:
+    """Run every step, with ``folder`` also those on the photos below it.
+
+    Raises MissingData, before anything is done, where ``folder`` holds no pictures; StorageError when the disk is full;
+    KeyboardInterrupt, with all that is finished kept.
+    """
+    reporter = reporter or SilentReporter()
+    photos = find_own_photos(folder) if folder is not None else None
+    steps, num_threads = _Steps(reporter, 7 if photos is None else 9), _idle_threads()
+    with steps("the sample set"):
+        dataset = load_dataset(DATA)
+        test = dataset.select("test")
+    with steps("features of its pictures"):
+        features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # both models read them
+    with steps("a matcher"):
+        run = _train(MATCHER, num_threads, reporter)
+    with steps("a captioner"):
+        captioner_run = _train(CAPTIONER, num_threads, reporter)
+    with steps("evaluation on the test pictures"):
+        (metrics,) = evaluate([str(run)], DATA, "test", reporter=reporter)
+    chosen = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
+    with steps("an index and three searches"):
+        matcher = _search_part(run, metrics, test, chosen, reporter)
+    with steps("captions"):
+        captioner = caption_test(captioner_run, DATA, chosen, reporter)
+    own = look_at_photos(photos, steps, reporter) if photos is not None else None
+    return _tell(matcher, captioner, own, steps.seconds, test)
+
+
+class _Steps:
+    """Says which step begins, and keeps the seconds of each."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter, self._total = reporter, total
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        self._reporter.info(f"{len(self.seconds) + 1}/{self._total}  {name}")
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+
+# ---------------------------------------------------------------------------- trainings
+
+
+def _train(preset: str, num_threads: int, reporter: Reporter) -> Path:
+    """The run of a preset on the sample set, finished. Raises KeyboardInterrupt when it was stopped."""
+    config = load_config(preset)
+    run = _run_of(config)
+    if _is_finished(run, config):
+        reporter.info(f"{run} is trained already")
+        return run
+    with _threads(num_threads):
+        if train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
+            raise KeyboardInterrupt
+    return run
+
+
+def _idle_threads() -> int:
+    """Two where a core is idle before anything has begun, one where none is.
+
+    The steps of models as small as the demo's are over before more have woken; on a busy machine two threads
+    wait for each other several times longer than they compute.
+    """
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return 2 if (os.cpu_count() or 1) - busy >= 1 else 1
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_of(config: Config) -> Path:
+    """The first folder, ``demo-shapes`` or numbered, in which no training with other settings stands."""
+    first = run_folder(config, DATA)
+    numbered = (first if n == 1 else first.with_name(f"{first.name}-{n}") for n in itertools.count(1))
+    return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == to_dict(config))
+
+
+def _settings(run: Path) -> dict[str, object] | None:
+    try:
+        return to_dict(from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))))
+    except (OSError, ValueError, XmodalError):  # of another version of xmodal, or damaged
+        return None
+
+
+def _is_finished(run: Path, config: Config) -> bool:
+    try:
+        epochs = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(epochs == config.training.epochs)
+
+
+# ---------------------------------------------------------------------------- what comes of them
+
+
+def _search_part(
+    run: Path, metrics: dict[str, object], test: ImageTextDataset, chosen: list[Example], reporter: Reporter
+) -> MatcherPart:
+    files = [example.path for example in test.examples if example.path is not None]
+    indexed = make_index(files, INDEX, str(run), reporter)
+    searches = [find(example.captions[0].rstrip("."), INDEX, example.path) for example in chosen]
+    return MatcherPart(run, metrics, indexed, searches)
+
+
+def _tell(
+    matcher: MatcherPart,
+    captioner: CaptionerPart,
+    own: OwnPhotos | None,
+    seconds: dict[str, float],
+    test: ImageTextDataset,
+) -> DemoResult:
+    """Draw the contact sheet and the page."""
+    place = paths.home() / "demo"
+    picture = draw_contact_sheet([_row(found) for found in matcher.searches], place / "results.png")
+    page = place / "index.html"
+    result = DemoResult(matcher, captioner, own, dict(seconds), _next_commands(own), picture, page)
+    write_bytes(page, draw_page(result, test.examples[1::7]))
+    return result
+
+
+def _row(found: SearchExample) -> Row:
+    photos = [Path(hit["path"]) for hit in found.hits]
+    return Row(found.query, photos, frozenset(photos[found.rank - 1 : found.rank] if found.rank else ()))
+
+
+def _next_commands(own: OwnPhotos | None) -> list[str]:
+    if own is None:
+        return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
+    folder, name = shlex.quote(str(own.folder)), shlex.quote(own.index["index"])
+    return [f'xmodal search "two dogs" --index {name}', f"xmodal index {folder}", f"xmodal caption {folder}"]

@@ -1,0 +1,1 @@
+"""From embeddings or captions to the metrics the papers print. Loads no model."""

@@ -1,0 +1,62 @@
+"""Embeddings files: images, texts and the image of each text, from ``.npz`` or ``.safetensors``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from xmodal_cli.errors import BadData
+from xmodal_cli.evaluation.scoring import Embeddings
+
+ARRAYS = ("images", "texts", "image_of_caption")
+SIMILARITIES = ("cosine", "order")
+
+
+def is_embeddings(what: str) -> bool:
+    """Whether ``what`` is an existing ``.npz`` or ``.safetensors`` file that holds vectors rather than a model."""
+    path = Path(what)
+    if not path.is_file():
+        return False
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="np") as opened:
+                return set(ARRAYS) <= set(opened.keys())
+        except SafetensorError:
+            return False  # the model reader tells what is wrong with it
+    return path.suffix == ".npz"
+
+
+def read_embeddings(file: Path) -> Embeddings:
+    """The vectors of an embeddings file; for cosine they are scaled to unit length. Raises BadData."""
+    try:
+        arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
+        images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
+        owner = arrays["image_of_caption"].astype(np.int64)
+    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
+        wanted = f"it must hold the arrays {', '.join(ARRAYS)}"
+        raise BadData(f"{file} cannot be read as embeddings: {error}", wanted) from error
+    if similarity not in SIMILARITIES:
+        raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(SIMILARITIES)}")
+    if similarity == "cosine":
+        images, texts = _unit(images), _unit(texts)
+    return Embeddings(images, texts, owner, similarity)
+
+
+def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:
+    with safe_open(file, framework="np") as opened:
+        similarity = (opened.metadata() or {}).get("similarity", "cosine")
+        return {name: opened.get_tensor(name) for name in ARRAYS}, similarity
+
+
+def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
+    with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
+        similarity = str(opened["similarity"]) if "similarity" in opened else "cosine"
+        return {name: opened[name] for name in ARRAYS}, similarity
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12))

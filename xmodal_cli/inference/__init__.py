@@ -1,0 +1,1 @@
+"""From a name to a model ready for use: find, describe and load models, encode images and text, generate captions."""

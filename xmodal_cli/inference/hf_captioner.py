@@ -1,0 +1,200 @@
+"""Image-to-text models of the Hugging Face hub, decoded by their own ``generate``: BLIP, GIT, ViT-GPT2 and their kin.
+
+``hf/NAME`` or the folder of one, with safetensors weights; no code of theirs is run and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmodal_cli.captioning.decoding import check
+from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
+from xmodal_cli.types import Decoding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from xmodal_cli.inference.captions import Caption
+
+
+PREFIX = "hf/"
+NEEDED = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
+BATCH = 16  # pictures captioned at once
+
+
+def supports(name: str) -> bool:
+    """Whether ``name`` is that of the hub, or of a folder in the form of the transformers library."""
+    return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / NEEDED[0]).is_file())
+
+
+def load(name: str, device: str = "auto", precision: str = "auto") -> HFCaptioner:
+    """The model called ``name``, ready for use. Raises DownloadError, MissingData, BadModel, ConfigError."""
+    from xmodal_cli.backbones.hub import hugging_face_folder, quiet
+    from xmodal_cli.device import pick_device, pick_dtype
+
+    place = pick_device(device)
+    dtype = pick_dtype(precision, place)
+    if name.startswith(PREFIX):
+        folder = hugging_face_folder(name.removeprefix(PREFIX), name)
+    else:
+        folder = Path(name).expanduser()
+    _check_files(name, folder)
+    with quiet():
+        tokenizer, processor = _readers(folder)
+        model = _network(folder).eval().to(place, dtype)
+    if model.generation_config.pad_token_id is None:
+        model.generation_config.pad_token_id = model.generation_config.eos_token_id
+    return HFCaptioner(name, model, tokenizer, processor)
+
+
+@dataclass(frozen=True)
+class HFCaptioner:
+    """A model with what prepares its pictures and what reads its tokens."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    processor: Any
+
+    def caption_files(self, paths: Sequence[Path], settings: Decoding) -> Iterator[tuple[Path, list[Caption] | str]]:
+        """In order: (path, ``settings.num`` captions, best first, or the reason why there are none).
+
+        Lengths are in the model's own tokens. Raises ConfigError for what its ``generate`` cannot do.
+        """
+        arguments = _arguments(settings)
+        for first in range(0, len(paths), BATCH):
+            chunk = paths[first : first + BATCH]
+            opened = [self._open(path) for path in chunk]
+            pictures = [picture for picture in opened if not isinstance(picture, str)]
+            captions = iter(self._captions(pictures, arguments, settings, settings.seed + first) if pictures else ())
+            for path, picture in zip(chunk, opened, strict=True):
+                yield path, picture if isinstance(picture, str) else next(captions)
+
+    def _open(self, path: Path) -> Image | str:
+        from xmodal_cli.data.images import open_image
+
+        sides = [side for side in dict(self.processor.size).values() if isinstance(side, int)]
+        try:
+            return open_image(path, max_side=2 * max(sides) if sides else None)
+        except BadData as error:
+            return error.message
+
+    def _captions(
+        self, pictures: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int
+    ) -> list[list[Caption]]:
+        import torch
+
+        from xmodal_cli.backbones.hub import quiet
+        from xmodal_cli.inference.captions import Caption
+
+        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        pixels = pixels.to(self.model.device, self.model.dtype)
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        try:
+            with torch.inference_mode(), torch.random.fork_rng(devices), quiet():
+                torch.manual_seed(seed)
+                found = self.model.generate(pixel_values=pixels, **arguments)
+        except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
+            reason = str(error).partition("\n")[0][:200]
+            hint = "use a model for image captions (BLIP, GIT, ViT-GPT2), or other settings of decoding"
+            raise ConfigError(f"{self.name} cannot caption pictures so: {reason}", hint) from error
+        texts = self.tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
+        scores = self._scores(found, settings).tolist()
+        rows = [Caption(text.strip(), score, text.split()) for text, score in zip(texts, scores, strict=True)]
+        rows_of_image = [rows[first : first + settings.num] for first in range(0, len(rows), settings.num)]
+        return [sorted(captions, key=lambda caption: -caption.score) for captions in rows_of_image]
+
+    def _scores(self, found: Any, settings: Decoding) -> Tensor:
+        """(captions,): log-probability by the number of tokens to the power of the length penalty."""
+        import torch
+
+        if getattr(found, "sequences_scores", None) is not None:
+            scores: Tensor = found.sequences_scores.float()
+            return scores
+        log_probs = torch.stack(found.logits, dim=1).float().log_softmax(-1)  # (captions, tokens, vocab)
+        written = found.sequences[:, -log_probs.shape[1] :]
+        ended = torch.isin(written, torch.tensor(self._ends(), device=written.device))
+        held = ended.cumsum(1) - ended.int() == 0  # the end itself is held
+        total = (log_probs.gather(-1, written[..., None])[..., 0] * held).sum(1)
+        return total / held.sum(1) ** settings.length_penalty
+
+    def _ends(self) -> list[int]:
+        """Tokens that end a caption."""
+        theirs = self.model.generation_config.eos_token_id
+        theirs = theirs if isinstance(theirs, list) else [theirs]
+        ends = (*theirs, self.tokenizer.eos_token_id, self.tokenizer.sep_token_id)
+        return [token for token in ends if token is not None]
+
+
+def _arguments(settings: Decoding) -> dict[str, Any]:
+    """Our settings in the words of ``generate``. Raises ConfigError."""
+    check(settings)
+    if settings.groups > 1:
+        raise ConfigError(
+            "Hugging Face models have no diverse beams here", "leave decoding.groups at 1, or use --sample"
+        )
+    arguments: dict[str, Any] = {
+        "max_new_tokens": settings.max_length + 1,  # the end is one of them
+        "min_new_tokens": settings.min_length,
+        "no_repeat_ngram_size": settings.no_repeat,
+        "num_return_sequences": settings.num,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+        "output_logits": True,
+        "do_sample": settings.sample,
+    }
+    if settings.sample:
+        sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p}
+        return arguments | {"num_beams": 1} | sampling
+    return arguments | {"num_beams": settings.beam, "length_penalty": settings.length_penalty}
+
+
+def _check_files(name: str, folder: Path) -> None:
+    for file in NEEDED:
+        if not (folder / file).is_file():
+            hint = "it needs config.json, preprocessor_config.json, its tokenizer's files and model.safetensors"
+            raise MissingData(f"the captioner {name} has no {file} in {folder}", hint)
+    if not any(folder.glob("model*.safetensors")):
+        hint = "`xmodal models convert pytorch_model.bin --out model.safetensors` makes it, where there is such a file"
+        raise MissingData(f"the captioner {name} has no model.safetensors in {folder}", hint)
+
+
+def _readers(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and image processor. Raises BadModel."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        return (
+            AutoTokenizer.from_pretrained(str(folder), **how),
+            AutoImageProcessor.from_pretrained(str(folder), **how),
+        )
+    except Exception as error:  # foreign files: the library raises whatever their readers do
+        raise _unusable(folder, error) from error
+
+
+def _network(folder: Path) -> Any:
+    """Raises BadModel, also where weights are lacking, which the library would draw at random."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
+    how |= {"output_loading_info": True, "dtype": torch.float32}
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(str(folder), **how)
+    except Exception as error:
+        raise _unusable(folder, error) from error
+    if lacking := sorted(name for name in report["missing_keys"] if ".pooler." not in name):  # captions need no pooler
+        raise BadModel(f"the weights in {folder} lack {lacking[0]}", "fetch the model again")
+    return model
+
+
+def _unusable(folder: Path, error: Exception) -> BadModel:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[:1])[:200] or type(error).__name__
+    hint = "give an image-to-text model of the transformers library: BLIP, GIT, ViT-GPT2"
+    return BadModel(f"{folder} cannot be read as a captioner: {reason}", hint)

@@ -1,0 +1,142 @@
+"""Captions without a captioner, as VSE has it: those of the training images that a matcher finds nearest to a photo.
+
+The matcher names the dataset it was trained on; the vectors of that dataset's images are kept in the cache. The
+captions of the nearest images are then ranked by the similarity between photo and sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from xmodal_cli.data.fingerprint import fingerprint
+from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.data.selection import captioned
+from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
+from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
+from xmodal_cli.inference.defaults import default_model
+from xmodal_cli.inference.encoding import embed_images, image_vectors
+from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
+from xmodal_cli.paths import atomic_path, cache_dir
+from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.captions import CaptionRequest
+
+
+NEIGHBOURS = 10  # images whose captions are considered, or as many as captions are asked for
+_CHUNK = 64  # photos at once
+
+
+def nearest_captions(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+    """The matcher asked for, or the default one, with its training images at hand.
+
+    Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
+    """
+    if len(request.models) > 1:
+        raise ConfigError("--nearest takes the word of one matcher", "give one --model")
+    loaded = load_matcher(
+        request.models[0] if request.models else default_model("matcher"), request.device, request.precision
+    )
+    num = decoding(Decoding(), request.settings).num
+    train = _training_images(loaded, reporter)
+    kept, vectors = _vectors(loaded, train, request.precision, reporter)
+    name = f"{loaded.name}, from the nearest of {len(kept):,} images of {train.name}"
+    return CaptionGenerator(name, _Nearest(loaded, kept, _unit(vectors), image_vectors(loaded), num))
+
+
+def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
+    """The captioned images that the matcher was trained on. Raises ConfigError, MissingData."""
+    facts = loaded.summary.header.dataset
+    name = facts.get("name")
+    if not name:
+        raise ConfigError(
+            f"{loaded.name} does not say which images it was trained on", "give --nearest a matcher that xmodal trained"
+        )
+    try:
+        dataset = load_dataset(name)
+    except (MissingData, UnknownName) as error:
+        raise MissingData(
+            f"{loaded.name} was trained on {name}, which is not at hand: {error.message}",
+            f"say where it is: xmodal data add {name} PATH",
+        ) from error
+    if facts.get("fingerprint") not in (None, fingerprint(dataset)):
+        reporter.warn(f"the dataset {name} has changed since {loaded.name} was trained on it")
+    return captioned(dataset, *facts.get("splits", ("train",)))
+
+
+def _vectors(
+    loaded: LoadedMatcher, train: ImageTextDataset, precision: str, reporter: Reporter
+) -> tuple[Sequence[Example], np.ndarray]:
+    """The readable images and their vectors (images, embed_dim) float32, from the cache where they are."""
+    from safetensors.numpy import save_file
+
+    file = cache_dir() / "nearest" / f"{loaded.fingerprint[:16]}-{fingerprint(train)[:16]}.safetensors"
+    by_id = {example.image_id: example for example in train.examples}
+    cached = _cached(file)
+    if cached is not None and all(image_id in by_id for image_id in cached[0]):
+        return [by_id[image_id] for image_id in cached[0]], cached[1]
+    part, vectors = embed_images(loaded, train, precision, reporter)
+    with contextlib.suppress(StorageError), atomic_path(file) as draft:  # it can be made again
+        save_file({"images": np.ascontiguousarray(vectors)}, draft, {"ids": json.dumps(part.ids)})
+    return part.examples, vectors
+
+
+def _cached(file: Path) -> tuple[list[str], np.ndarray] | None:
+    from safetensors import SafetensorError, safe_open
+
+    with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError), safe_open(file, "np") as opened:
+        ids: list[str] = json.loads(opened.metadata()["ids"])
+        vectors: np.ndarray = opened.get_tensor("images")
+        return (ids, vectors) if len(ids) == len(vectors) else None
+    return None
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """Paths to captions. ``train`` are the images that ``vectors`` (images, embed_dim), of unit length, belong to."""
+
+    loaded: LoadedMatcher
+    train: Sequence[Example]
+    vectors: np.ndarray
+    embed: ImageVectors
+    num: int
+
+    def __call__(self, paths: Sequence[Path]) -> Answers:
+        answers = self.embed(paths)
+        while chunk := list(islice(answers, _CHUNK)):
+            good = [vector for _, vector in chunk if not isinstance(vector, str)]
+            captions = self._captions(np.stack(good)) if good else iter(())
+            for path, vector in chunk:
+                yield path, vector if isinstance(vector, str) else next(captions)
+
+    def _captions(self, photos: np.ndarray) -> Iterator[list[Caption]]:
+        """(photos, embed_dim) -> the best captions of each, among those of its nearest images."""
+        count = min(max(NEIGHBOURS, self.num), len(self.train))
+        closeness = _unit(photos) @ self.vectors.T  # under order similarity too: two pictures are both particular
+        nearest = np.argsort(-closeness, axis=1, kind="stable")[:, :count]
+        texts = list(dict.fromkeys(c for row in np.unique(nearest) for c in self.train[row].captions))
+        scores = self._scores(photos, self.loaded.embed_texts(texts))
+        column = {text: number for number, text in enumerate(texts)}
+        for photo, rows in enumerate(nearest):
+            own = dict.fromkeys(c for row in rows for c in self.train[row].captions)
+            best = sorted(own, key=lambda text: -scores[photo, column[text]])[: self.num]
+            yield [Caption(text, float(scores[photo, column[text]]), text.split(), None) for text in best]
+
+    def _scores(self, photos: np.ndarray, texts: np.ndarray) -> Any:
+        """(photos, texts) similarities."""
+        return self.loaded.model.similarity(torch.from_numpy(photos), torch.from_numpy(texts)).float().numpy()
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(items, dim) -> the same, each of length 1."""
+    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -1,0 +1,1 @@
+"""One file = one retrieval metric; build() gives a types.RetrievalMetric."""

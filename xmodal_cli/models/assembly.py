@@ -1,0 +1,75 @@
+"""Puts a matcher or a captioner together from its parts, the same way for training and for loading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from xmodal_cli import catalog
+from xmodal_cli.config import ModelConfig
+from xmodal_cli.models.towers import CaptionerOnTower, EncoderOnTower
+
+PARTS = ("image_encoder", "text_encoder", "similarity")
+SIZES = {"image_dim": 0, "image_kind": "global", "vocab_size": 0, "text_dim": 0}
+
+
+# side -> networks that stand before its encoder, from the input on, and whether each is tuned
+Towers = Mapping[str, Sequence[tuple[nn.Module, bool]]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data decides about an architecture. ``text_dim`` is 0 where words are learnt from scratch."""
+
+    image_dim: int
+    image_kind: str
+    vocab_size: int
+    text_dim: int = 0
+
+
+def describe(model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """The architecture as plain tables: the ``[model]`` section, the sizes, and the pretrained ``towers`` inside it.
+
+    ``towers``: side (``image``, ``text``) -> what ``recipes.towers`` needs to find them again.
+    """
+    return {**asdict(model), **asdict(sizes), "towers": {side: dict(facts) for side, facts in (towers or {}).items()}}
+
+
+def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
+    """A fresh matcher. ``architecture`` is what ``describe`` returns; ``towers`` the networks it names.
+
+    Raises UnknownName, ConfigError.
+    """
+    sizes = {key: architecture.get(key, default) for key, default in SIZES.items()}
+    sizes["embed_dim"] = architecture["embed_dim"]
+    parts = {kind: _part(kind, architecture[kind], sizes) for kind in PARTS}
+    for side, stack in (towers or {}).items():
+        for network, tuned in reversed(stack):
+            parts[f"{side}_encoder"] = EncoderOnTower(network, parts[f"{side}_encoder"], tuned)
+    args = architecture.get("args", {})
+    model: nn.Module = catalog.build("matcher", architecture["name"], args, **parts, embed_dim=sizes["embed_dim"])
+    return model
+
+
+def describe_captioner(
+    model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """``describe`` for a captioner, which has no other parts."""
+    whole = describe(model, sizes, towers)
+    return {key: value for key, value in whole.items() if key not in (*PARTS, "text_dim")}
+
+
+def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
+    """A fresh captioner. ``architecture`` is what ``describe_captioner`` returns. Raises UnknownName, ConfigError."""
+    sizes = {key: architecture[key] for key in ("image_dim", "image_kind", "vocab_size", "embed_dim")}
+    model: nn.Module = catalog.build("captioner", architecture["name"], architecture["args"], **sizes)
+    for network, _ in reversed((towers or {}).get("image", ())):
+        model = CaptionerOnTower(network, model)
+    return model
+
+
+def _part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+    return catalog.build(kind, component["name"], component["args"], **sizes)

@@ -1,0 +1,41 @@
+"""What the text encoders share: word vectors, from a table of the model's own or from a pretrained encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xmodal_cli.models.sequences import drop_places, inside
+
+
+class Words(nn.Module):
+    """Tokens and lengths -> word vectors (captions, longest, dim) and their mask (captions, longest) bool.
+
+    Tokens are ids (captions, longest) int64, looked up in ``table``; or, where a pretrained encoder stands before
+    the model's own, its states (captions, longest, dim).
+    """
+
+    def __init__(self, table: nn.Embedding | None, dim: int, dropout: float, drop_words: float) -> None:
+        super().__init__()
+        self.table, self.dim, self.drop_words = table, dim, drop_words
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        mask = inside(lengths.to(tokens.device), tokens.shape[1])
+        if self.training:
+            mask = drop_places(mask, self.drop_words)
+        return self.dropout(tokens.float() if self.table is None else self.table(tokens)), mask
+
+
+def build_words(vocab_size: int, word_dim: int, text_dim: int, dropout: float, drop_words: float) -> Words:
+    """A table of (vocab_size, word_dim), uniform in +-0.1 as in VSE; or none, for states of ``text_dim`` if not 0.
+
+    Row 0, the padding, is zero and stays so.
+    """
+    if text_dim:
+        return Words(None, text_dim, dropout, drop_words)
+    table = nn.Embedding(vocab_size, word_dim, padding_idx=0)
+    nn.init.uniform_(table.weight, -0.1, 0.1)
+    with torch.no_grad():
+        table.weight[0].zero_()
+    return Words(table, word_dim, dropout, drop_words)

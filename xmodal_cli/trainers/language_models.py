@@ -1,0 +1,31 @@
+"""A pretrained language model under a captioner: found by its name, and the settings that follow from its sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xmodal_cli.backbones.language_models import build_language_model
+from xmodal_cli.config import Config
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.types import LanguageModel
+
+TAKES_ONE = ("clip-gpt2",)  # captioners with a ``language_model`` inside
+
+
+def language_model(config: Config) -> LanguageModel | None:
+    """The one that the settings name, if any. Raises UnknownName, ConfigError, MissingData, BadData, DownloadError."""
+    name = config.captioning.language_model
+    if not name:
+        return None
+    if config.kind != "captioner" or config.model.name not in TAKES_ONE:
+        hint = f"use it with {' or '.join(TAKES_ONE)}, or set captioning.language_model to nothing"
+        raise ConfigError(f"{config.model.name} has no language model to be pretrained", hint)
+    return build_language_model(name)
+
+
+def adopt_language_model_sizes(config: Config, language: LanguageModel | None) -> Config:
+    """The settings with the width and depth of ``language``, which the captioner takes over."""
+    if language is None:
+        return config
+    args = {**config.model.args, "num_layers": language.sizes["num_layers"]}
+    return replace(config, model=replace(config.model, embed_dim=language.sizes["embed_dim"], args=args))
