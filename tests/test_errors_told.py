@@ -24,7 +24,7 @@ from PIL import Image
 from xmodal_cli.backbones import image_backbones
 from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.config import load_config
-from xmodal_cli.recipes import features as recipe
+from xmodal_cli.features import cache
 from xmodal_cli.recipes.train import train_model
 from xmodal_cli.types import FeatureMeta
 
@@ -118,7 +118,7 @@ def quick_backbone() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_backbones, "build_backbone", build)
-        patch.setattr(recipe, "build_backbone", build)
+        patch.setattr(cache, "build_backbone", build)
         yield
 
 

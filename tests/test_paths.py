@@ -123,7 +123,7 @@ FILLS_THE_DISK = """
 import resource, sys, torch
 from pathlib import Path
 from xmodal_cli.errors import StorageError
-from xmodal_cli.models.storage.modelfile import ModelHeader, write_model
+from xmodal_cli.models.model_file import ModelHeader, write_model
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 meta = dict(backbone="b", fingerprint="f", kind="global", dim=3)
 header = ModelHeader("matcher", {"embed_dim": 4}, "{}", meta, "cosine", {}, {})

@@ -47,7 +47,7 @@ def imagenet(pixels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
 
 def test_importing_the_families_loads_nothing_heavy():
     code = (
-        "import sys; from xmodal_cli.backbones import _families as f; f.known(); f.check_request('vgg19');"
+        "import sys; from xmodal_cli.backbones import image_backbones as f; f.known(); f.check_request('vgg19');"
         "print([m for m in ('torch', 'timm', 'torchvision', 'open_clip', 'numpy', 'PIL') if m in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

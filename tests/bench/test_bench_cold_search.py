@@ -59,9 +59,10 @@ import numpy; mark("numpy")
 import onnxruntime; mark("onnxruntime")
 import tokenizers; mark("tokenizers")
 from pathlib import Path
-from xmodal_cli.cli import hits, output, quick
-from xmodal_cli.recipes import search, text_encoders
-from xmodal_cli.models.storage import tokenizer
+from xmodal_cli.cli import fast_path, hits, output
+from xmodal_cli.inference import text_encoders
+from xmodal_cli.recipes import search
+from xmodal_cli.models import tokenizer
 from xmodal_cli.retrieval import index, search as ranking
 mark("our modules")
 opened = index.open_index(Path(sys.argv[1])); mark("index opened")

@@ -74,7 +74,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, loading a model fails the test."""
 
     def forbid() -> None:
-        monkeypatch.setattr(models, "load_matcher", lambda *_: pytest.fail("the model was loaded"))
+        monkeypatch.setattr(matchers, "load_matcher", lambda *_: pytest.fail("the model was loaded"))
 
     return forbid
 

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from xmodal_cli import paths
-from xmodal_cli.inference import encoding
-from xmodal_cli.recipes import index, models
+from xmodal_cli.errors import MissingData
+from xmodal_cli.inference import encoding, matchers, models
+from xmodal_cli.recipes import index
 from xmodal_cli.types import FeatureMeta
 
 COLOURS = ("red", "green", "blue", "white")
@@ -71,10 +72,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
 
     def describe(what: str) -> ToyMatcher:
         if matcher.gone:
-            raise models.MissingData(f"there is no model file {what}", "see xmodal models list")
+            raise MissingData(f"there is no model file {what}", "see xmodal models list")
         return dataclasses.replace(matcher)
 
-    monkeypatch.setattr(models, "load_matcher", load)
+    monkeypatch.setattr(matchers, "load_matcher", load)
     monkeypatch.setattr(models, "describe_model", describe)
     monkeypatch.setattr(index, "default_model", lambda kind: str(matcher.path))
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded: loaded.embed_images)
@@ -335,7 +336,7 @@ def test_a_second_run_imports_no_torch(xmodal: Run, toy: ToyMatcher, photos: Pat
     xmodal("index", photos)
     code = (
         "import sys, types; from xmodal_cli.__main__ import main\n"
-        "from xmodal_cli.recipes import models; from xmodal_cli.errors import MissingData\n"
+        "from xmodal_cli.inference import models; from xmodal_cli.errors import MissingData\n"
         "def gone(what): raise MissingData('gone')\n"
         "models.describe_model = gone\n"
         f"assert main(['index', {str(photos)!r}, '--json']) == 0\n"

@@ -134,7 +134,7 @@ def test_asking_again_loads_neither_torch_nor_open_clip(tiny_clip):
     name, _ = tiny_clip("light")
     first = describe_model(name)
     code = (
-        "import sys; from xmodal_cli.recipes.models import describe_model as d;"
+        "import sys; from xmodal_cli.inference.models import describe_model as d;"
         f"s = d({name!r}); print(s.fingerprint); print([m for m in ('torch', 'open_clip', 'timm') if m in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -84,8 +84,8 @@ def test_the_fingerprint_is_of_the_weights_alone(tmp_path):
 def test_reading_the_header_loads_neither_torch_nor_the_weights(model):
     code = (
         "import sys; from pathlib import Path\n"
-        "from xmodal_cli.models.storage.modelfile import read_header\n"
-        "from xmodal_cli.recipes.models import describe_model\n"
+        "from xmodal_cli.models.model_file import read_header\n"
+        "from xmodal_cli.inference.models import describe_model\n"
         "assert read_header(Path(sys.argv[1])).similarity == describe_model(sys.argv[1]).similarity == 'order'\n"
         "print([m for m in ('torch', 'numba', 'transformers', 'faiss') if m in sys.modules])"
     )

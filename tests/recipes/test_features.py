@@ -14,13 +14,14 @@ from safetensors.numpy import load_file
 
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.data import selection
 from xmodal_cli.data.images import open_image
 from xmodal_cli.device import pick_device, pick_dtype
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, StorageError, UnknownName
+from xmodal_cli.features import cache
 from xmodal_cli.features.cache import Computing, cache_folder, features_for
 from xmodal_cli.features.store import open_features
 from xmodal_cli.inference.encoding import image_vectors
-from xmodal_cli.recipes import features as recipe
 from xmodal_cli.recipes import vectors
 from xmodal_cli.recipes.features import extract_features
 from xmodal_cli.types import Example, FeatureRow, ImageTextDataset, SilentReporter
@@ -60,7 +61,7 @@ def test_a_second_run_builds_no_backbone(dataset, tiny_backbone, monkeypatch):
     def refuse(*args):
         raise AssertionError("nothing is left to extract")
 
-    monkeypatch.setattr(recipe, "build_backbone", refuse)
+    monkeypatch.setattr(cache, "build_backbone", refuse)
     second = features_for(dataset, settings(tiny_backbone), "cpu")
     assert first.ids == second.ids and first.meta == second.meta
     np.testing.assert_array_equal(first.values, second.values)
@@ -227,7 +228,7 @@ def test_sentences_one_a_line(fake, tmp_path):
 
 
 def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "open_part", lambda data, split, format: dataset.select(split) if split else dataset)
+    monkeypatch.setattr(selection, "open_part", lambda data, split, format: dataset.select(split) if split else dataset)
     result = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--device", "cpu", "--json")
     assert result.code == 0 and result.json["images"] == 3 and result.json["skipped"][0]["image_id"] == "id3"
     shown = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--out", tmp_path / "o")

@@ -9,7 +9,7 @@ import sys
 
 CODE = """
 import json, numpy as np, torch
-from xmodal_cli.recipes.device import keep_num_threads
+from xmodal_cli.retrieval.ranks import keep_num_threads
 from xmodal_cli.retrieval.ranks import compute_ranks
 seen = [torch.get_num_threads()]
 keep_num_threads()

@@ -55,15 +55,15 @@ def vectors(kind: str, rng: np.random.Generator, num_images: int, num_texts: int
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("kind", ["real", "unit", "integers, many ties"])
 @pytest.mark.parametrize("owners", ["five each", "any number, shuffled", "all of one image"])
-def test_ranks_are_those_of_the_slow_loop(similarity, kind, in_batch_positives):
-    rng = np.random.default_rng(len(kind) + len(in_batch_positives))
+def test_ranks_are_those_of_the_slow_loop(similarity, kind, owners):
+    rng = np.random.default_rng(len(kind) + len(owners))
     num_images, num_texts = 14, 70
     images, texts = vectors(kind, rng, num_images, num_texts, 6)
     owner = {
         "five each": np.repeat(np.arange(num_images), 5),
         "any number, shuffled": rng.permutation(rng.integers(0, 9, num_texts)),  # images 9 and up have no caption
         "all of one image": np.full(num_texts, 3),
-    }[in_batch_positives]
+    }[owners]
     ranks = check(images, texts, owner, similarity)
     assert len(ranks.image_to_text) == len(set(owner.tolist()))
 

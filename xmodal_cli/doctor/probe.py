@@ -1,6 +1,6 @@
 """Imports packages in a child process, where a broken one can do no harm: not by an error, a crash or a hang.
 
-``python -P -m xmodal_cli.recipes.checks.probe MODULE...`` is the child; it writes one line of JSON for each module.
+``python -P -m xmodal_cli.doctor.probe MODULE...`` is the child; it writes one line of JSON for each module.
  The module ``DEVICE`` is no module but the question what torch computes on.
 """
 

@@ -50,14 +50,14 @@ def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int
 def _claims(examples: Sequence[Example], source: RegionSource) -> dict[Path, str]:
     """Picture -> its name in the source, for those that are there."""
     found: dict[Path, str] = {}
-    in_batch_positives: dict[str, Path] = {}
+    owners: dict[str, Path] = {}
     for example in examples:
         if example.path is None:
             continue
         name = source.find((example.image_id, example.path.name, example.path.stem))
         if name is None:
             continue
-        owner = in_batch_positives.setdefault(name, example.path)
+        owner = owners.setdefault(name, example.path)
         if owner != example.path:
             raise BadData(
                 f"{source.path} has one entry {name!r} for two pictures, {owner} and {example.path}",

@@ -185,7 +185,7 @@ def test_every_family_says_what_it_is_and_claims_what_it_lists(name):
 
 
 def test_finding_the_families_loads_nothing_heavy():
-    code = "import sys; from xmodal_cli.backbones.language._families import known; print(known())"
+    code = "import sys; from xmodal_cli.backbones.language_models import known; print(known())"
     code += "; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[1] == "[]"

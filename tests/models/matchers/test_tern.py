@@ -137,8 +137,8 @@ def test_both_sides_share_the_upper_layers():
             parameter.add_(0.1 * torch.randn_like(parameter))
     after = of_images(model, regions(COUNTS)), of_texts(model, SENTENCES)
     assert not any(torch.allclose(b, a, atol=1e-3) for b, a in zip(before, after, strict=True))
-    in_batch_positives = {name.split(".")[0] for name, _ in model.named_parameters() if "self_attn" in name}
-    assert in_batch_positives == {"image_encoder", "shared"}
+    owners = {name.split(".")[0] for name, _ in model.named_parameters() if "self_attn" in name}
+    assert owners == {"image_encoder", "shared"}
 
 
 def test_fresh_layers_leave_the_states_as_they_are():
