@@ -87,6 +87,14 @@ class ImageTextDataset:
 # ---------------------------------------------------------------------------- features
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The result for an image file that gives no features, vector or caption. ``reason`` is shown to the user."""
+
+    path: Path
+    reason: str
+
+
 # the last columns of a region's row, after the detector's features: corners and area as shares of the picture's
 # width, height and area; the detector's confidence; its class. A row whose area is 0 is padding.
 REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
@@ -389,9 +397,8 @@ class SilentReporter:
 
 # what opens a picture: path -> PIL RGB image, or raises BadData
 ImageOpener = Callable[[Path], Any]
-# what turns files, taken as they are needed, into vectors, in order:
-# (path, vector (embed_dim,) float32 or the reason it could not be read)
-ImageVectors = Callable[[Iterable[Path]], Iterator[tuple[Path, "np.ndarray | str"]]]
+# turns files, taken as they are needed, into vectors, in order: (path, (embed_dim,) float32 or why there is none)
+ImageVectors = Callable[[Iterable[Path]], Iterator[tuple[Path, "np.ndarray | Unreadable"]]]
 
 
 @dataclass(frozen=True)

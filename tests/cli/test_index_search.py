@@ -20,7 +20,7 @@ from xmodal_cli import paths
 from xmodal_cli.errors import MissingData
 from xmodal_cli.inference import encoding, matchers, models
 from xmodal_cli.recipes import index
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import FeatureMeta, Unreadable
 
 COLOURS = ("red", "green", "blue", "white")
 
@@ -55,10 +55,10 @@ class ToyMatcher:
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         return np.stack([_vector(s) for s in sentences])
 
-    def embed_images(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def embed_images(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         for path in files:
             content = path.read_bytes()
-            yield path, "it is not a picture" if b"bad" in content else _vector(content.decode())
+            yield path, Unreadable(path, "it is not a picture") if b"bad" in content else _vector(content.decode())
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from xmodal_cli.features.extraction import (
     default_batch_size,
     encode_files,
 )
+from xmodal_cli.types import Unreadable
 
 
 def extract(paths, backbone, batch_size=None, opener=open_image):
@@ -35,7 +36,7 @@ def test_order_and_alignment_with_unreadable_files_in_between(pictures, colour, 
     assert [path for path, _ in results] == pictures
     for number, (path, vector) in enumerate(results):
         if number in (3, 7):
-            assert isinstance(vector, str) and path.name in vector
+            assert isinstance(vector, Unreadable) and vector.path == path and path.name in vector.reason
         else:
             np.testing.assert_allclose(vector, expected(path), atol=1e-6)
 
@@ -49,7 +50,7 @@ def test_batches_hold_as_many_pictures_as_asked(pictures, colour):
 def test_nothing_comes_of_nothing_and_of_unreadable_files_alone(pictures, colour):
     assert extract([], colour()) == []
     backbone = colour()
-    assert [type(v) for _, v in extract([pictures[3], pictures[7]], backbone)] == [str, str]
+    assert [type(v) for _, v in extract([pictures[3], pictures[7]], backbone)] == [Unreadable, Unreadable]
     assert backbone.batches == []
 
 
@@ -90,7 +91,7 @@ def test_both_ways_give_the_same_and_leave_the_number_of_threads(pictures, colou
     assert [path for path, _ in results] == pictures
     for number, (path, vector) in enumerate(results):
         if number in (3, 7):
-            assert isinstance(vector, str) and path.name in vector
+            assert isinstance(vector, Unreadable) and vector.path == path and path.name in vector.reason
         else:
             np.testing.assert_allclose(vector, expected(path)[::-1], atol=1e-6)
     assert torch.get_num_threads() == before
@@ -142,7 +143,7 @@ def test_features_that_are_not_finite_are_told(pictures, colour):
         def encode(self, pixels):
             return super().encode(pixels) * float("nan")
 
-    assert extract([pictures[0]], Broken()) == [(pictures[0], NOT_FINITE)]
+    assert extract([pictures[0]], Broken()) == [(pictures[0], Unreadable(pictures[0], NOT_FINITE))]
 
 
 def test_an_error_that_is_no_bad_picture_is_raised(pictures, colour):

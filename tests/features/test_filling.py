@@ -15,7 +15,7 @@ from xmodal_cli.features import filling
 from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.shards import shard_path
 from xmodal_cli.features.store import FileStamp
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import FeatureMeta, Unreadable
 
 META = FeatureMeta("colour", "f" * 64, "global", 2)
 
@@ -37,7 +37,8 @@ class Encoder:
                 raise KeyboardInterrupt
             self.seen.append(path.name)
             number = int(path.stem[-2:])
-            yield path, "it is bad" if path.stem.startswith("bad") else np.array([number, path.stat().st_size], float)
+            bad = path.stem.startswith("bad")
+            yield path, Unreadable(path, "it is bad") if bad else np.array([number, path.stat().st_size], float)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from xmodal_cli.data.scan import scan
 from xmodal_cli.retrieval.index import Index, IndexModel, open_index
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
-from xmodal_cli.types import FeatureMeta, ImageVectors, Reporter
+from xmodal_cli.types import FeatureMeta, ImageVectors, Reporter, Unreadable
 
 DIM = 12
 
@@ -25,7 +25,7 @@ class FakeEmbedder:
         self.stop_after: int | None = None
         self.meanwhile: Callable[[Path], object] = lambda path: None  # called before a picture is opened
 
-    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         self.num_calls += 1
         for path in paths:
             if self.stop_after is not None and len(self.seen) >= self.stop_after:
@@ -33,10 +33,11 @@ class FakeEmbedder:
             self.seen.append(path)
             self.meanwhile(path)
             if not path.is_file():
-                yield path, "there is no such file"
+                yield path, Unreadable(path, "there is no such file")
                 continue
             content = path.read_bytes()
-            yield path, "it is not a picture" if content.startswith(b"bad") else self.vector(content)
+            bad = content.startswith(b"bad")
+            yield path, Unreadable(path, "it is not a picture") if bad else self.vector(content)
 
     def vector(self, content: bytes) -> np.ndarray:
         vector = np.random.default_rng(list(content[:64])).standard_normal(DIM).astype(np.float32)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from xmodal_cli.errors import BadModel, ConfigError, DownloadError, MissingData
 from xmodal_cli.inference import hf_captioner
-from xmodal_cli.types import Decoding
+from xmodal_cli.types import Decoding, Unreadable
 
 WORDS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[BOS]", "a", "dog", "cat", "runs", "sleeps", "on", "grass")
 WIDTH = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -87,7 +87,10 @@ def photos(tmp_path):
 
 
 def texts(found):
-    return [captions if isinstance(captions, str) else [caption.text for caption in captions] for _, captions in found]
+    return [
+        captions.reason if isinstance(captions, Unreadable) else [caption.text for caption in captions]
+        for _, captions in found
+    ]
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def test_captions_of_beams_are_generates_own(kind, saved, photos):
     assert captioner.name == str(saved[kind])
     found = list(captioner.caption_files(photos, Decoding(beam=3, num=2, max_length=6)))
     assert [path for path, _ in found] == photos
-    assert "not a picture" in found[1][1]
+    assert "not a picture" in found[1][1].reason
     good = [found[0], *found[2:]]
     pictures = [Image.open(path).convert("RGB") for path, _ in good]
     pixels = captioner.processor(images=pictures, return_tensors="pt")["pixel_values"]
@@ -144,7 +147,7 @@ def test_half_precision(saved, photos):
 
 def test_unreadable_pictures_alone_need_no_model(saved, photos):
     captioner = hf_captioner.load(str(saved["git"]), "cpu", "fp32")
-    assert "not a picture" in next(captioner.caption_files([photos[1]], Decoding()))[1]
+    assert "not a picture" in next(captioner.caption_files([photos[1]], Decoding()))[1].reason
 
 
 def test_diverse_beams_are_refused(saved, photos):

@@ -17,6 +17,7 @@ from xmodal_cli import catalog, paths
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.inference import nearest
+from xmodal_cli.types import Unreadable
 
 Run = Callable[..., Any]
 NAMES = list(COLOURS)
@@ -56,12 +57,12 @@ class ToyMatcher:
         self.num_texts.append(len(texts))
         return np.stack([text_vector(text) for text in texts])
 
-    def embed_files(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def embed_files(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         for path in files:
             try:
                 yield path, image_vector(path)
             except OSError:
-                yield path, "it is not a picture"
+                yield path, Unreadable(path, "it is not a picture")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from xmodal_cli.data import images
 from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval import update
 from xmodal_cli.retrieval.journal import Journal, journal_path
+from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import Shelf
@@ -32,14 +33,14 @@ class Eyes:
     def __init__(self) -> None:
         self.num_opened = 0
 
-    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         for path in paths:
             self.num_opened += 1
             try:
                 square = images.open_image(path, 16).resize((2, 2), Image.Resampling.BOX)
                 yield path, np.asarray(square, np.float32).ravel() + 1
             except BadData as error:
-                yield path, error.message
+                yield path, Unreadable(path, error.message)
 
 
 @pytest.fixture

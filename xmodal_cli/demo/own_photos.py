@@ -20,7 +20,7 @@ from xmodal_cli.inference.captions import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import indexes_dir
 from xmodal_cli.retrieval.index import is_index, read_metadata
-from xmodal_cli.types import Reporter
+from xmodal_cli.types import Reporter, Unreadable
 
 MOST = 300  # photos of a folder that the demo looks at; `xmodal index` takes all
 NUM_CAPTIONS, NUM_OWN_QUERIES = 6, 3
@@ -101,5 +101,5 @@ def _caption(photos: Sequence[Path]) -> tuple[str, list[Captioned]]:
     return generator.name, [
         captioned_photo(path, answer[0], views=generator.views)
         for path, answer in answers
-        if not isinstance(answer, str)
+        if not isinstance(answer, Unreadable)
     ]

@@ -26,6 +26,7 @@ from xmodal_cli.types import (
     ImageVectors,
     Reporter,
     SilentReporter,
+    Unreadable,
 )
 
 PRECOMPUTED = "precomputed"
@@ -118,7 +119,7 @@ def _extract(
     label = f"features of {len(pictures)} pictures"
     with computing.reporter.task(label, len(pictures), "pictures") as task, paths.storage_errors(folder):
 
-        def encode(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        def encode(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
             nonlocal count
             count = len(files)
             return _encoder(backbone, computing)(files)

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import ImageBackbone, ImageOpener
+from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ NOT_FINITE = "its features are not finite numbers in this precision; try --preci
 MAX_WORKERS = 8  # batches on their way on a CPU, 0.1 to 0.3 GB each; more cores than that share them
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (pictures, ...) features -> (pictures, embed_dim) float32
-Answer = tuple[Path, np.ndarray | str]
+Answer = tuple[Path, np.ndarray | Unreadable]
 
 
 def encode_files(
@@ -46,7 +46,7 @@ def encode_files(
     batch_size: int | None = None,
     embed: Embed | None = None,
 ) -> Iterator[Answer]:
-    """Yield (path, features) for each of ``paths`` in order, or (path, the reason it could not be read).
+    """Yield (path, features) for each of ``paths`` in order, or (path, Unreadable).
 
     Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them; or what
     ``embed`` makes of them. ``batch_size`` counts pictures; by default it suits the device. ``paths`` are taken as they
@@ -90,7 +90,7 @@ def _decoded_ahead(
     try:
         with _pool(min(os.cpu_count() or 1, 16), 1) as pool:
 
-            def submit(batch: list[Path]) -> list[tuple[Path, Future[Tensor | str]]]:
+            def submit(batch: list[Path]) -> list[tuple[Path, Future[Tensor | Unreadable]]]:
                 return [(path, pool.submit(decode, path)) for path in batch]
 
             queue = deque(map(submit, islice(batches, 2)))
@@ -132,21 +132,30 @@ def _ahead(
             future.cancel()
 
 
-def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | str:
-    """(crops, 3, height, width) uint8, or the reason why not."""
+def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | Unreadable:
+    """(crops, 3, height, width) uint8."""
     try:
         return backbone.preprocess(opener(path))
     except BadData as error:
-        return error.message
+        return Unreadable(path, error.message)
 
 
-def _encode(decoded: list[tuple[Path, Tensor | str]], backbone: ImageBackbone, embed: Embed | None) -> list[Answer]:
-    pictures = [pixels for _, pixels in decoded if not isinstance(pixels, str)]
+def _encode(
+    decoded: list[tuple[Path, Tensor | Unreadable]], backbone: ImageBackbone, embed: Embed | None
+) -> list[Answer]:
+    pictures = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
     features = _forward(pictures, backbone) if pictures else np.empty((0, 0), np.float32)
     finite = [bool(np.isfinite(row).all()) for row in features]
     rows = iter(features if embed is None or not pictures else embed(features))
-    told = (row if good else NOT_FINITE for row, good in zip(rows, finite, strict=True))
-    return [(path, pixels if isinstance(pixels, str) else next(told)) for path, pixels in decoded]
+    encoded = zip(rows, finite, strict=True)
+
+    def answer(path: Path, pixels: Tensor | Unreadable) -> np.ndarray | Unreadable:
+        if isinstance(pixels, Unreadable):
+            return pixels
+        row, is_finite = next(encoded)
+        return row if is_finite else Unreadable(path, NOT_FINITE)
+
+    return [(path, answer(path, pixels)) for path, pixels in decoded]
 
 
 def _forward(pictures: list[Tensor], backbone: ImageBackbone) -> np.ndarray:

@@ -28,10 +28,10 @@ from xmodal_cli.features.store import (
     open_store,
     write_summary,
 )
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import FeatureMeta, Unreadable
 
 # a types.ImageVectors that is given all its files at once
-Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | str]]]
+Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | Unreadable]]]
 
 SHARD_ROWS = {"global": 1024}  # a few seconds' to a minute's work, 2 to 50 MB
 SHARD_ROWS_OF_CELLS = 128
@@ -120,15 +120,15 @@ def _write_run(
     file: Path,
     run: tuple[ImageToExtract, ...],
     meta: FeatureMeta,
-    vectors: Iterator[tuple[Path, np.ndarray | str]],
+    vectors: Iterator[tuple[Path, np.ndarray | Unreadable]],
     advance: Callable[[int], None],
 ) -> ShardNote:
     rows: list[np.ndarray] = []
     ids: list[str] = []
     skipped: list[tuple[str, str, str]] = []
     for picture, (path, vector) in zip(run, vectors, strict=False):  # the stream goes on after the run
-        if isinstance(vector, str):
-            skipped.append((picture.image_id, str(path), vector))
+        if isinstance(vector, Unreadable):
+            skipped.append((picture.image_id, str(path), vector.reason))
         else:
             ids.append(picture.image_id)
             rows.append(np.clip(vector, -_LARGEST, _LARGEST).astype(np.float16))

@@ -17,7 +17,7 @@ from xmodal_cli.errors import MissingData
 from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.importing import IMPORTED, imported_meta, imported_regions
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
-from xmodal_cli.types import Example, ImageTextDataset, Reporter
+from xmodal_cli.types import Example, ImageTextDataset, Reporter, Unreadable
 
 _LARGE = 1_000_000_000  # bytes; to search as many takes long enough to say so
 
@@ -60,7 +60,7 @@ def _import(
     label = f"regions of {len(pictures)} pictures"
     with reporter.task(label, len(pictures), "pictures") as task, paths.storage_errors(folder):
 
-        def read(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+        def read(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
             nonlocal count
             count = len(files)
             return vectors(files)

@@ -11,7 +11,7 @@ import numpy as np
 from xmodal_cli.data.region_reading import RegionSource
 from xmodal_cli.data.region_records import Regions, region_rows
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, Example, FeatureMeta, ImageVectors
+from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, Example, FeatureMeta, ImageVectors, Unreadable
 
 IMPORTED = "bottom-up"  # the backbone's name in FeatureMeta
 
@@ -23,21 +23,23 @@ def imported_meta(source: RegionSource) -> FeatureMeta:
 
 
 def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int) -> ImageVectors:
-    """What turns pictures' paths into (regions, dim) float32, or the reason why not; no picture need be there.
+    """What turns pictures' paths into (regions, dim) float32 or ``Unreadable``; no picture need be there.
 
     Raises BadData where two pictures would get the same regions.
     """
     names = _claims(examples, source)
 
-    def vectors(paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | str]]:
+    def vectors(paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         for path in paths:
-            name = names.get(path)
             try:
-                yield path, f"{source.path} has no regions of {path.name}" if name is None else _rows(path, name)
+                yield path, _rows(path)
             except BadData as error:
-                yield path, error.message
+                yield path, Unreadable(path, error.message)
 
-    def _rows(path: Path, name: str) -> np.ndarray:
+    def _rows(path: Path) -> np.ndarray:
+        name = names.get(path)
+        if name is None:
+            raise BadData(f"{source.path} has no regions of {path.name}")
         rows = region_rows(_sized(source.read(name), path), NUM_REGIONS)
         if rows.shape[1] != dim:
             width = len(REGION_COLUMNS)

@@ -22,7 +22,7 @@ from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features, c
 from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import backbone_of
-from xmodal_cli.types import Decoding, ImageBackbone
+from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import CaptionRequest
@@ -79,21 +79,21 @@ class _FeatureExtractors:
                 self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
         self._device, self._dtype = captioners[0].device, captioners[0].dtype
 
-    def extract(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | str]]:
-        """In order: (path, an array for each captioner or the reason why not)."""
+    def extract(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
+        """In order: (path, one array per captioner or Unreadable)."""
         streams = [
             encode_files(paths, backbone, opener_for(backbone), self._device, self._dtype)
             for backbone in self._backbones.values()
         ]
         for path, *seen in zip(paths, *streams, strict=True):
             found: dict[tuple[Any, ...], np.ndarray] = {}
-            reason = ""
+            unreadable: Unreadable | None = None
             for key, (_, features) in zip(self._backbones, seen, strict=True):
-                if isinstance(features, str):
-                    reason = features
+                if isinstance(features, Unreadable):
+                    unreadable = features
                 else:
                     found[key] = features
-            yield path, reason or [found[key] for key in self._keys]
+            yield path, unreadable or [found[key] for key in self._keys]
 
     def dummy_features(self) -> list[np.ndarray]:
         """What the captioners see of a grey picture, (1, ...) each."""
@@ -123,13 +123,13 @@ class _Captioners:
         size = default_batch_size(self.loaded[0].device)
         seen, num_seen = self.extractors.extract(paths), 0
         while chunk := list(islice(seen, size)):
-            good = [features for _, features in chunk if not isinstance(features, str)]
+            good = [features for _, features in chunk if not isinstance(features, Unreadable)]
             answers = iter(
                 self.generate([np.stack(rows) for rows in zip(*good, strict=True)], num_seen) if good else ()
             )
             num_seen += len(good)
             for path, features in chunk:
-                yield path, features if isinstance(features, str) else next(answers)
+                yield path, features if isinstance(features, Unreadable) else next(answers)
 
     def generate(self, features: Sequence[np.ndarray], first: int = 0) -> list[list[Caption]]:
         """(images, ...) for each captioner -> the captions of each; ``first`` is the first image's place."""

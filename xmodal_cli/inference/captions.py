@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.config import Config, with_settings
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.types import Decoding
+from xmodal_cli.types import Decoding, Unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,12 +48,12 @@ class Caption:
     attention: Tensor | None = None
 
 
-Answers = Iterator[tuple[Path, "list[Caption] | str"]]
+Answers = Iterator[tuple[Path, "list[Caption] | Unreadable"]]
 
 
 @dataclass(frozen=True)
 class CaptionGenerator:
-    """``captions`` gives for each path, in order, its captions, best first, or the reason why there are none.
+    """``captions`` gives for each path, in order, its captions, best first, or Unreadable.
 
     ``views`` is how many views of a photo the attention of its captions covers, one after the other.
     """

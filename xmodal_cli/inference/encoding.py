@@ -13,7 +13,7 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.extraction import opener_for
 from xmodal_cli.features.imported import is_imported
-from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, ImageVectors, Reporter
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, ImageVectors, Reporter, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
-    """What turns files into the matcher's vectors, in order: (path, (embed_dim,) float32 or the reason why not).
+    """What turns files into the matcher's vectors, in order: (path, (embed_dim,) float32 or Unreadable).
 
     The backbone is the one the matcher was trained on; it is built here, once. Raises
     IncompatibleFeatures when it cannot be had, or has other weights or preprocessing than then.
@@ -39,10 +39,10 @@ def file_vectors(
     device: str,
     dtype: torch.dtype,
     paths: Iterable[Path],
-) -> Iterator[tuple[Path, np.ndarray | str]]:
+) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
     """Pictures through ``backbone``, then through ``embed``: (images, ...) features -> (images, embed_dim).
 
-    In order: (path, (embed_dim,) float32 or the reason why not).
+    In order: (path, (embed_dim,) float32 or Unreadable).
     """
     from xmodal_cli.features.extraction import encode_files
 
@@ -83,8 +83,8 @@ def _embed_pixels(
     rows = []
     with reporter.task("embedding", len(part.examples), "pictures") as bar:
         for path, vector in vectors([e.path for e in part.examples if e.path is not None]):
-            if isinstance(vector, str):
-                raise BadData(f"{path} cannot be embedded: {vector}", "check the file")
+            if isinstance(vector, Unreadable):
+                raise BadData(f"{path} cannot be embedded: {vector.reason}", "check the file")
             rows.append(vector)
             bar.advance()
     return part, np.stack(rows)

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
-from xmodal_cli.types import Decoding
+from xmodal_cli.types import Decoding, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from xmodal_cli.inference.captions import Caption
+    from xmodal_cli.inference.captions import Answers, Caption
 
 
 PREFIX = "hf/"
@@ -60,8 +60,8 @@ class HFCaptioner:
     tokenizer: Any
     processor: Any
 
-    def caption_files(self, paths: Sequence[Path], settings: Decoding) -> Iterator[tuple[Path, list[Caption] | str]]:
-        """In order: (path, ``settings.num`` captions, best first, or the reason why there are none).
+    def caption_files(self, paths: Sequence[Path], settings: Decoding) -> Answers:
+        """In order: (path, ``settings.num`` captions, best first, or Unreadable).
 
         Lengths are in the model's own tokens. Raises ConfigError for what its ``generate`` cannot do.
         """
@@ -69,19 +69,19 @@ class HFCaptioner:
         for first in range(0, len(paths), BATCH):
             chunk = paths[first : first + BATCH]
             opened = [self._open(path) for path in chunk]
-            pictures = [picture for picture in opened if not isinstance(picture, str)]
+            pictures = [picture for picture in opened if not isinstance(picture, Unreadable)]
             captions = iter(self._captions(pictures, arguments, settings, settings.seed + first) if pictures else ())
             for path, picture in zip(chunk, opened, strict=True):
-                yield path, picture if isinstance(picture, str) else next(captions)
+                yield path, picture if isinstance(picture, Unreadable) else next(captions)
 
-    def _open(self, path: Path) -> Image | str:
+    def _open(self, path: Path) -> Image | Unreadable:
         from xmodal_cli.data.images import open_image
 
         sides = [side for side in dict(self.processor.size).values() if isinstance(side, int)]
         try:
             return open_image(path, max_side=2 * max(sides) if sides else None)
         except BadData as error:
-            return error.message
+            return Unreadable(path, error.message)
 
     def _captions(
         self, pictures: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int

@@ -26,7 +26,7 @@ from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.paths import atomic_path, cache_dir
-from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter
+from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import CaptionRequest
@@ -113,10 +113,10 @@ class _Nearest:
     def __call__(self, paths: Sequence[Path]) -> Answers:
         answers = self.embed(paths)
         while chunk := list(islice(answers, _CHUNK)):
-            good = [vector for _, vector in chunk if not isinstance(vector, str)]
+            good = [vector for _, vector in chunk if not isinstance(vector, Unreadable)]
             captions = self._captions(np.stack(good)) if good else iter(())
             for path, vector in chunk:
-                yield path, vector if isinstance(vector, str) else next(captions)
+                yield path, vector if isinstance(vector, Unreadable) else next(captions)
 
     def _captions(self, photos: np.ndarray) -> Iterator[list[Caption]]:
         """(photos, embed_dim) -> the best captions of each, among those of its nearest images."""

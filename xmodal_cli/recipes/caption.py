@@ -14,7 +14,7 @@ from xmodal_cli.data.caption_sidecars import Sidecars
 from xmodal_cli.data.photo_files import Photo
 from xmodal_cli.errors import BadData, XmodalError
 from xmodal_cli.inference.captions import CaptionRequest
-from xmodal_cli.types import Reporter, SilentReporter
+from xmodal_cli.types import Reporter, SilentReporter, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import Caption, CaptionGenerator
@@ -106,10 +106,13 @@ def _attention_page(request: CaptionRequest, generator: CaptionGenerator | None)
     return AttentionPage(request.attention, generator.name, generator.views, request.force)
 
 
-def _keep(path: Path, answer: Any, sidecars: Sidecars | None, page: AttentionPage | None) -> CaptionedPhoto:
+def _keep(
+    path: Path, answer: list[Caption] | Unreadable, sidecars: Sidecars | None, page: AttentionPage | None
+) -> CaptionedPhoto:
     """A photo's answer as a result, its sidecar and its maps written. Raises StorageError."""
-    if isinstance(answer, str):
-        return CaptionedPhoto(path, problem=BadData(answer if str(path) in answer else f"{path}: {answer}", _HINT))
+    if isinstance(answer, Unreadable):
+        message = answer.reason if str(path) in answer.reason else f"{path}: {answer.reason}"
+        return CaptionedPhoto(path, problem=BadData(message, _HINT))
     captions = tuple(replace(found, attention=None) for found in answer)  # maps of all photos would fill the memory
     notes = [sidecars.write(path, [c.text for c in captions])] if sidecars else []
     notes += [page.add(path, answer[0])] if page else []

@@ -17,7 +17,7 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
 from xmodal_cli.paths import data_dir
-from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter
+from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter, Unreadable
 
 
 def list_datasets() -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ def dataset_info(what: str, format: str | None = None, reporter: Reporter | None
         "image_sizes": [{"size": f"{w}x{h}", "images": count} for (w, h), count in sizes.most_common(5)],
         "distinct_sizes": len(sizes),
         "precomputed": any(example.feature is not None for example in dataset.examples),
-        "unreadable": [{"path": path, "reason": reason} for path, reason in bad],
+        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in bad],
     }
 
 
@@ -115,26 +115,26 @@ def _summary(dataset: ImageTextDataset) -> dict[str, Any]:
 
 def _look_at_pictures(
     dataset: ImageTextDataset, reporter: Reporter
-) -> tuple[Counter[tuple[int, int]], list[tuple[str, str]]]:
+) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
     """How many pictures have which size, and those that cannot be opened; headers only, several at once."""
     paths = [example.path for example in dataset.examples if example.path is not None]
     sizes: Counter[tuple[int, int]] = Counter()
-    bad: list[tuple[str, str]] = []
+    bad: list[Unreadable] = []
     with ThreadPoolExecutor(8) as pool, reporter.task("looking at pictures", len(paths), "pictures") as task:
-        for path, found in zip(paths, pool.map(_size_or_reason, paths), strict=True):
-            if isinstance(found, str):
-                bad.append((str(path), found))
+        for found in pool.map(_size, paths):
+            if isinstance(found, Unreadable):
+                bad.append(found)
             else:
                 sizes[found] += 1
             task.advance()
     return sizes, bad
 
 
-def _size_or_reason(path: Path) -> tuple[int, int] | str:
+def _size(path: Path) -> tuple[int, int] | Unreadable:
     try:
         return image_size(path)
     except BadData as error:
-        return error.message
+        return Unreadable(path, error.message)
 
 
 def _spread(counts: Sequence[int]) -> dict[str, float]:

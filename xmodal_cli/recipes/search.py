@@ -14,7 +14,7 @@ from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import Index, open_index, read_metadata
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.types import Reporter, SilentReporter
+from xmodal_cli.types import Reporter, SilentReporter, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,8 +169,10 @@ class _TermEmbedder:
         from xmodal_cli.inference.encoding import image_vectors
 
         ((_, vector),) = image_vectors(self._matcher)([image])
-        if isinstance(vector, str):
-            raise BadData(f"{image} cannot be searched for: {vector}", "give a picture that an image viewer can show")
+        if isinstance(vector, Unreadable):
+            raise BadData(
+                f"{image} cannot be searched for: {vector.reason}", "give a picture that an image viewer can show"
+            )
         return vector
 
     @cached_property

@@ -38,7 +38,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableFile:
     """A picture file without a vector, and why; with ``mtime_ns`` -1 it is tried again every time."""
 
     path: str
@@ -47,7 +47,7 @@ class Unreadable:
     reason: str
 
 
-def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unreadable]) -> None:
+def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[UnreadableFile]) -> None:
     """Write a new file; the order of ``items`` is the order of their vectors. Raises OSError, StorageError."""
     try:
         with contextlib.closing(sqlite3.connect(target)) as database, database:
@@ -94,11 +94,11 @@ class ItemStore:
             for found in self._database.execute(f"SELECT {_COLUMNS} FROM items ORDER BY row"):
                 yield _item(found)
 
-    def unreadable(self) -> list[Unreadable]:
+    def unreadable(self) -> list[UnreadableFile]:
         """The files without vectors, by path."""
         with self._readable():
             found = self._database.execute("SELECT path, size, mtime_ns, reason FROM unreadable ORDER BY path")
-            return [Unreadable(os.fsdecode(p), size, mtime, reason) for p, size, mtime, reason in found]
+            return [UnreadableFile(os.fsdecode(p), size, mtime, reason) for p, size, mtime, reason in found]
 
     def close(self) -> None:
         self._database.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xmodal_cli.data.scan import FoundFile, Scan, is_under
-from xmodal_cli.retrieval.items import Item, Unreadable
+from xmodal_cli.retrieval.items import Item, UnreadableFile
 
 Placed = tuple[Item, int]  # a picture, and the number of its vector
 
@@ -22,14 +22,14 @@ class UpdatePlan:
     kept: list[Placed] = field(default_factory=list)
     look: list[FoundFile] = field(default_factory=list)
     left: dict[str, Item] = field(default_factory=dict)
-    refused: list[Unreadable] = field(default_factory=list)
+    refused: list[UnreadableFile] = field(default_factory=list)
 
 
-def make_plan(items: Iterable[Item], refused: Iterable[Unreadable], seen: Scan, roots: Sequence[str]) -> UpdatePlan:
+def make_plan(items: Iterable[Item], refused: Iterable[UnreadableFile], seen: Scan, roots: Sequence[str]) -> UpdatePlan:
     """Items outside ``roots``, or in folders that could not be looked into, are kept."""
     plan, found = UpdatePlan(), {f.path: f for f in seen.files}
 
-    def stays(known: Item | Unreadable) -> bool:
+    def stays(known: Item | UnreadableFile) -> bool:
         file = found.get(known.path)
         if file is None:
             inside = any(is_under(known.path, root) for root in roots)

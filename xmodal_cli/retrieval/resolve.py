@@ -21,10 +21,10 @@ import numpy as np
 from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.retrieval.index import Index, IndexModel
-from xmodal_cli.retrieval.items import Item, Unreadable
+from xmodal_cli.retrieval.items import Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed
-from xmodal_cli.types import ImageVectors, ProgressTask, Reporter
+from xmodal_cli.types import ImageVectors, ProgressTask, Reporter, Unreadable
 
 AHEAD = 64  # files read before they are embedded: the second reading comes from the system's memory
 FLUSH = 512  # vectors that a power cut may cost
@@ -86,20 +86,20 @@ class Resolver:
     def __init__(self, sources: VectorSources, model: IndexModel, embed: Callable[[], ImageVectors]) -> None:
         self._sources, self._model, self._embed = sources, model, embed
         self._reasons: dict[bytes, str] = {}
-        self.refused: list[Unreadable] = []
+        self.refused: list[UnreadableFile] = []
         self.num_computed = 0
 
     def resolve(self, files: Sequence[FoundFile], reporter: Reporter) -> list[Placed]:
         """One placed item per readable file, in order."""
         if not files:
             return []
-        seen: list[ReadFile | Unreadable] = []
+        seen: list[ReadFile | UnreadableFile] = []
         with reporter.task("indexing", len(files), "photos") as task, ThreadPoolExecutor(_READERS) as pool:
             self._compute(self._unknown(_read_ahead(pool, files), seen, task), task)
         return list(self._place(seen))
 
     def _unknown(
-        self, read: Iterator[ReadFile | Unreadable], seen: list[ReadFile | Unreadable], task: ProgressTask
+        self, read: Iterator[ReadFile | UnreadableFile], seen: list[ReadFile | UnreadableFile], task: ProgressTask
     ) -> Iterator[ReadFile]:
         """Of all that is read, which is kept in ``seen``, what no source has; the same bytes come once."""
         asked = set[bytes]()
@@ -133,11 +133,11 @@ class Resolver:
     def _is_new(self, digest: bytes) -> bool:
         return digest not in self._reasons and self._sources.find(digest) is None
 
-    def _keep(self, read: ReadFile, vector: np.ndarray | str) -> None:
+    def _keep(self, read: ReadFile, vector: np.ndarray | Unreadable) -> None:
         if _stamp(read.file.path) != read.file:
             return  # whose vector this is nobody knows
-        if isinstance(vector, str):
-            self._reasons[read.digest] = vector
+        if isinstance(vector, Unreadable):
+            self._reasons[read.digest] = vector.reason
             return
         if vector.shape != (self._model.embed_dim,):
             raise IncompatibleFeatures(
@@ -151,9 +151,9 @@ class Resolver:
         self._sources.add(read.digest, vector / length if self._model.similarity == "cosine" else vector)
         self.num_computed += 1
 
-    def _place(self, seen: Sequence[ReadFile | Unreadable]) -> Iterator[Placed]:
+    def _place(self, seen: Sequence[ReadFile | UnreadableFile]) -> Iterator[Placed]:
         for read in seen:
-            if isinstance(read, Unreadable):
+            if isinstance(read, UnreadableFile):
                 if read.reason != _GONE:
                     self.refused.append(read)
                 continue
@@ -161,12 +161,12 @@ class Resolver:
             if (number := self._sources.find(read.digest)) is not None:
                 yield Item(file.path, file.size, file.mtime_ns, read.digest), number
             elif read.digest in self._reasons:
-                self.refused.append(Unreadable(file.path, file.size, file.mtime_ns, self._reasons[read.digest]))
+                self.refused.append(UnreadableFile(file.path, file.size, file.mtime_ns, self._reasons[read.digest]))
             elif _stamp(file.path) is not None:
-                self.refused.append(Unreadable(file.path, file.size, -1, _CHANGED))
+                self.refused.append(UnreadableFile(file.path, file.size, -1, _CHANGED))
 
 
-def _read_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterator[ReadFile | Unreadable]:
+def _read_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterator[ReadFile | UnreadableFile]:
     """Each of ``files`` in order, read a little before it is asked for."""
     coming = iter(files)
     queue = deque(pool.submit(_try_read, file) for file in islice(coming, AHEAD))
@@ -175,16 +175,16 @@ def _read_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterato
         queue.extend(pool.submit(_try_read, file) for file in islice(coming, 1))
 
 
-def _try_read(found: FoundFile) -> ReadFile | Unreadable:
+def _try_read(found: FoundFile) -> ReadFile | UnreadableFile:
     try:
         with open(found.path, "rb") as file:
             status = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, _blake).digest()
         return ReadFile(FoundFile(found.path, status.st_size, status.st_mtime_ns), digest)
     except FileNotFoundError:
-        return Unreadable(found.path, found.size, -1, _GONE)
+        return UnreadableFile(found.path, found.size, -1, _GONE)
     except OSError as error:  # of the moment, perhaps: -1 has it tried again next time
-        return Unreadable(found.path, found.size, -1, error.strerror or str(error))
+        return UnreadableFile(found.path, found.size, -1, error.strerror or str(error))
 
 
 def _stamp(path: str) -> FoundFile | None:

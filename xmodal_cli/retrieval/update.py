@@ -37,7 +37,7 @@ from xmodal_cli.retrieval.index import (
     open_index,
     read_metadata,
 )
-from xmodal_cli.retrieval.items import Item, Unreadable, write_items
+from xmodal_cli.retrieval.items import Item, UnreadableFile, write_items
 from xmodal_cli.retrieval.journal import Journal, journal_path
 from xmodal_cli.retrieval.plan import Placed, UpdatePlan, make_plan
 from xmodal_cli.retrieval.resolve import Resolver, VectorSources
@@ -69,7 +69,7 @@ class IndexChanges:
     removed: int
     unchanged: int
     num_computed: int
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableFile, ...]
     blind: dict[str, str]
     num_heic: int = 0  # new HEIC photos that were passed over, since pillow-heif is not installed
 
@@ -147,7 +147,7 @@ class _Update:
         )
 
     def _differs(
-        self, card: IndexMetadata, plan: UpdatePlan, unreadable: list[Unreadable], before: list[Unreadable]
+        self, card: IndexMetadata, plan: UpdatePlan, unreadable: list[UnreadableFile], before: list[UnreadableFile]
     ) -> bool:
         if self.old is None or plan.left or unreadable != before:
             return True
@@ -155,7 +155,7 @@ class _Update:
         return (card.num_items, card.kind, card.roots) != (known.num_items, known.kind, known.roots)
 
     def _write(
-        self, card: IndexMetadata, placed: list[Placed], unreadable: list[Unreadable], sources: VectorSources
+        self, card: IndexMetadata, placed: list[Placed], unreadable: list[UnreadableFile], sources: VectorSources
     ) -> None:
         numbers = np.array([number for _, number in placed], np.int64)
         shape = (card.num_items, card.model.embed_dim)
@@ -234,7 +234,7 @@ def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
     return BadData(f"the pictures in {', '.join(roots)} are {num_heic} HEIC photos, which need pillow-heif", HEIC_HINT)
 
 
-def _nothing_readable(roots: Sequence[str], unreadable: Sequence[Unreadable]) -> BadData:
+def _nothing_readable(roots: Sequence[str], unreadable: Sequence[UnreadableFile]) -> BadData:
     first = f"; the first, {unreadable[0].path}: {unreadable[0].reason}" if unreadable else ""
     return BadData(
         f"none of the {len(unreadable)} pictures in {', '.join(roots)} can be read{first}",

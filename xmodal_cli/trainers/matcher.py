@@ -28,7 +28,7 @@ from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.loop import Task
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
-from xmodal_cli.types import Loss
+from xmodal_cli.types import Loss, Unreadable
 
 SCORE = "rsum"
 
@@ -110,8 +110,8 @@ def _embed_pictures(matcher: Any, pictures: ImageFeatures, device: str, dtype: t
     embed = partial(embed_features, matcher, device=device, dtype=dtype)
     rows = []
     for path, vector in file_vectors(pictures.backbone, embed, device, dtype, pictures.paths):
-        if isinstance(vector, str):
-            raise BadData(f"{path} can no longer be read: {vector}", "bring it back and go on with --resume")
+        if isinstance(vector, Unreadable):
+            raise BadData(f"{path} can no longer be read: {vector.reason}", "bring it back and go on with --resume")
         rows.append(vector)
     return np.stack(rows)
 
