@@ -10,8 +10,8 @@ import torch
 from xmodal_cli import catalog
 from xmodal_cli.config import Config, load_config
 from xmodal_cli.models.assembly import Sizes, build_captioner, build_matcher, describe, describe_captioner
+from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.trainers import captioner, matcher
-from xmodal_cli.types import REGION_COLUMNS
 
 KINDS = ("image_encoder", "text_encoder", "pooling", "similarity", "loss", "retrieval_metric", "matcher")
 KINDS += ("captioner", "language_model", "caption_loss", "caption_metric")

@@ -61,3 +61,17 @@ def test_an_unforeseen_error_is_one_sentence_too(xmodal, monkeypatch):
 def test_wrong_usage_exits_with_2(xmodal):
     assert xmodal("train", "--no-such-option").code == 2
     assert xmodal("no-such-command").code == 2
+
+
+def test_an_error_is_one_line_and_its_hint_another():
+    assert errors.error_lines("no a.jpg", "give another") == ["error: no a.jpg", "hint: give another"]
+    assert errors.error_lines("interrupted") == ["error: interrupted"]
+    first, second = errors.bug_lines(KeyError("x"))
+    assert first == "error: KeyError: 'x'" and "XMODAL_DEBUG=1" in second
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("", False), ("0", False), ("1", True), ("yes", True)])
+def test_debugging_is_asked_for_by_the_variable(monkeypatch, value, expected):
+    if value is not None:
+        monkeypatch.setenv("XMODAL_DEBUG", value)
+    assert errors.is_debugging() is expected

@@ -140,3 +140,16 @@ def test_a_model_that_does_not_fit_leaves_nothing_behind(tmp_path):
     done = subprocess.run([sys.executable, "-c", FILLS_THE_DISK, target], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{target} cannot be written: File too large"
     assert os.listdir(tmp_path) == []
+
+
+def test_a_path_from_the_root_keeps_symbolic_links_and_tildes(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    assert paths.absolute_path(Path("link/x/../a.jpg")) == tmp_path / "link" / "a.jpg"
+    assert paths.absolute_path(Path("~/a.jpg")) == tmp_path / "~" / "a.jpg"
+
+
+def test_numbered_names_begin_with_the_name_itself():
+    names = paths.numbered_names("photos-2")
+    assert [next(names) for _ in range(3)] == ["photos-2", "photos-2-2", "photos-2-3"]

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from xmodal_cli.errors import XmodalError
+from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,18 +17,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except XmodalError as error:
-        if _debugging():
+        if is_debugging():
             raise
-        return _print_error(error.message, error.hint)
+        return _print_error(error_lines(error.message, error.hint))
     except KeyboardInterrupt:
-        return _print_error("interrupted", "", code=130)
+        return _print_error(error_lines("interrupted"), code=130)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if _debugging():
+        if is_debugging():
             raise
-        return _print_error(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+        return _print_error(bug_lines(error))
     return 0
 
 
@@ -53,14 +53,8 @@ def _limit_openmp_spinning() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _debugging() -> bool:
-    return os.environ.get("XMODAL_DEBUG", "") not in ("", "0")
-
-
-def _print_error(message: str, hint: str, code: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+def _print_error(lines: Sequence[str], code: int = 1) -> int:
+    print(*lines, sep="\n", file=sys.stderr)
     return code
 
 

@@ -15,6 +15,7 @@ XmodalError                 message + hint; the command line prints both and exi
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -69,3 +70,18 @@ class DownloadError(XmodalError):
 
 class StorageError(XmodalError):
     """The disk is full, or the place cannot be written."""
+
+
+def is_debugging() -> bool:
+    """Whether the environment variable XMODAL_DEBUG asks for tracebacks."""
+    return os.environ.get("XMODAL_DEBUG", "") not in ("", "0")
+
+
+def error_lines(message: str, hint: str = "") -> list[str]:
+    """The lines that the command line prints for an error."""
+    return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
+
+
+def bug_lines(error: Exception) -> list[str]:
+    """The lines for an error of any other kind than ``XmodalError``."""
+    return error_lines(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -28,6 +29,17 @@ def home() -> Path:
     import platformdirs  # 10 ms that --help need not pay
 
     return Path(platformdirs.user_data_dir("xmodal", appauthor=False))
+
+
+def absolute_path(path: Path) -> Path:
+    """``path`` from the root, without ``..``; symbolic links are kept, and ``~`` is a letter."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace symbolic links
+
+
+def numbered_names(name: str) -> Iterator[str]:
+    """``name``, ``name-2``, ``name-3`` ... without end, to choose the first that is free."""
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def data_dir() -> Path:

@@ -95,17 +95,11 @@ class Unreadable:
     reason: str
 
 
-# the last columns of a region's row, after the detector's features: corners and area as shares of the picture's
-# width, height and area; the detector's confidence; its class. A row whose area is 0 is padding.
-REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
-NUM_REGIONS = 36  # rows of an image: as many as bottom-up attention's fixed set; fewer regions are padded
-
-
 @dataclass(frozen=True)
 class FeatureMeta:
     """What made some features; two sets fit together when their ``key()`` is the same.
 
-    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``REGION_COLUMNS``); ``dim`` the last axis;
+    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``regions.REGION_COLUMNS``); ``dim`` the last axis;
     ``fingerprint`` the sha256 of the weights; ``preprocessing`` everything done to a picture before the network saw it.
     """
 

@@ -17,7 +17,7 @@ from xmodal_cli.backbones.image_backbones import build_backbone, build_network, 
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.errors import BadData, ConfigError, DownloadError
 from xmodal_cli.features.store import open_features
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 SIDE = 128  # of the pictures here; 640 is for use
 DIM = 1024
@@ -194,14 +194,12 @@ def test_pictures_are_squashed_to_a_square(backbone):
 
 
 def test_the_published_resnet_weights_normalise_without_epsilon(monkeypatch, file):
-    from xmodal_cli.backbones import weights
-
     def epsilons():
         layers = faster_rcnn._network("faster-rcnn-mobilenet", file).backbone.modules()
         return {m.eps for m in layers if isinstance(m, nn.BatchNorm2d)}
 
     usual = epsilons()
-    monkeypatch.setattr(weights, "fingerprint", lambda file: faster_rcnn.WITHOUT_EPSILON + "0" * 56)
+    monkeypatch.setattr(faster_rcnn, "sha256_of", lambda file: faster_rcnn.WITHOUT_EPSILON + "0" * 56)
     assert 0.0 not in usual and epsilons() == {0.0}
 
 

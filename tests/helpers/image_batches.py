@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 DEPTH = EMBED_DIM = 8  # the identity needs them alike
 CELLS = {"regions": 7, "grid": 9}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xmodal_cli.models.sequences import inside
+from xmodal_cli.length_mask import length_mask
 from xmodal_cli.models.tokenizer import pad
 
 VOCAB, DIM = 30, 12
@@ -26,5 +26,5 @@ def with_garbage(tokens: Tensor, lengths: Tensor) -> Tensor:
         garbage = 100 * torch.randn(*shape, DIM, generator=generator)
     else:
         garbage = torch.randint(1, VOCAB, shape, generator=generator)
-    garbage[:, : tokens.shape[1]][inside(lengths, tokens.shape[1])] = tokens[inside(lengths, tokens.shape[1])]
+    garbage[:, : tokens.shape[1]][length_mask(lengths, tokens.shape[1])] = tokens[length_mask(lengths, tokens.shape[1])]
     return garbage

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.sequences import drop_places, grid_geometry, split_cells
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 NAMES = catalog.names("image_encoder")
 KINDS = ("global", "grid", "regions")

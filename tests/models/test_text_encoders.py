@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models.sequences import inside
+from xmodal_cli.length_mask import length_mask
 from xmodal_cli.models.words import build_words
 
 NAMES = catalog.names("text_encoder")
@@ -88,7 +88,7 @@ def test_states_beyond_a_caption_get_no_gradient_and_all_others_some(name):
     tokens, lengths = captions(SENTENCES, "states")
     tokens = with_garbage(tokens, lengths).requires_grad_()
     model(tokens, lengths).square().sum().backward()
-    held = inside(lengths, tokens.shape[1])
+    held = length_mask(lengths, tokens.shape[1])
     assert (tokens.grad[~held] == 0).all()
     assert (tokens.grad[held].abs().sum(1) > 0).all()
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.length_mask import length_mask
+
 
 class TextTower(nn.Module):
     """(captions, longest) int64, (captions,) int64 -> (captions, dim), what open_clip's ``encode_text`` gives.
@@ -28,7 +30,7 @@ class TextTower(nn.Module):
         """Pads to the context length with the id that the tower was trained to see there."""
         width = min(tokens.shape[1], self.context_length)
         padded = tokens.new_full((len(tokens), self.context_length), self.pad_id)
-        inside = torch.arange(width, device=tokens.device)[None, :] < lengths.to(tokens.device)[:, None]
+        inside = length_mask(lengths.to(tokens.device), width)
         padded[:, :width] = torch.where(inside, tokens[:, :width], self.pad_id)
         output: Tensor | tuple[Tensor, ...] = self.text(padded)
         vectors: Tensor = output[0] if isinstance(output, tuple) else output  # CoCa's gives its tokens too

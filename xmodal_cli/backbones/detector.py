@@ -1,4 +1,4 @@
-"""What detectors end in: regions of a picture as rows of features and ``types.REGION_COLUMNS``.
+"""What detectors end in: regions of a picture as rows of features and ``regions.REGION_COLUMNS``.
 
 Regions are chosen as in bottom-up attention (Anderson et al. 2018): each of 300 proposals becomes one box, of its
 likeliest class but the background; boxes that overlap a better one by more than half fall away, whatever their class;
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
-from xmodal_cli.backbones.weights import fingerprint
-from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, FeatureMeta
+from xmodal_cli.file_identity import sha256_of
+from xmodal_cli.regions import NUM_REGIONS, REGION_COLUMNS, SMALLEST_SIDE
+from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 NUM_PROPOSALS = 300
 OVERLAP = 0.5  # intersection over union of two boxes that are taken for one
-SMALLEST = 1e-3  # no box is narrower, as a share of the picture's side: an area of 0 means padding
 
 
 class DetectorBackbone:
@@ -101,8 +101,8 @@ def best_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> tuple[Tensor, 
 
 def region_rows(features: Tensor, boxes: Tensor, scores: Tensor, classes: Tensor) -> Tensor:
     """(regions, dim), (regions, 4) shares, (regions,), (regions,) -> (36, dim + 7) float32, zeros after the regions."""
-    first = boxes[:, :2].clamp(0, 1 - SMALLEST)
-    second = torch.maximum(boxes[:, 2:].clamp(0, 1), first + SMALLEST)
+    first = boxes[:, :2].clamp(0, 1 - SMALLEST_SIDE)
+    second = torch.maximum(boxes[:, 2:].clamp(0, 1), first + SMALLEST_SIDE)
     area = (second - first).prod(1)
     rows = torch.cat([features, first, second, torch.stack([area, scores, classes.float()], 1)], 1)
     return nn.functional.pad(rows, (0, 0, 0, NUM_REGIONS - len(rows)))
@@ -112,5 +112,5 @@ def assemble_detector(detector: Any, preprocessing: Preprocessing, name: str, we
     """Wrap ``detector``; pictures are normalised by ``preprocessing``, not by its own transform."""
     dim = detector.roi_heads.box_predictor.cls_score.in_features + len(REGION_COLUMNS)
     choice = {"regions": NUM_REGIONS, "proposals": NUM_PROPOSALS, "overlap": OVERLAP}
-    meta = FeatureMeta(name, fingerprint(weights_file), "regions", dim, {**preprocessing.facts(), **choice})
+    meta = FeatureMeta(name, sha256_of(weights_file), "regions", dim, {**preprocessing.facts(), **choice})
     return DetectorBackbone(detector, preprocessing, meta, weights_file)

@@ -17,30 +17,25 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.errors import BadData, DownloadError, StorageError
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import cache_dir, write_text
 
 STATE_DICTS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the weights
 REMEMBERED_FROM = 64_000_000  # bytes; what is smaller is read through in less than a tenth of a second
 
 
-def fingerprint(file: Path) -> str:
-    """sha256 of the file, in hex."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def known_fingerprint(file: Path) -> str:
-    """``fingerprint``, remembered for large files by their size and time of change."""
+    """``sha256_of(file)``, remembered for large files by their size and time of change."""
     stat = file.stat()
     if stat.st_size < REMEMBERED_FROM:
-        return fingerprint(file)
+        return sha256_of(file)
     key = hashlib.sha256(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
     note = cache_dir() / "fingerprints" / key[:32]
     with contextlib.suppress(OSError, UnicodeDecodeError):
         digest = note.read_text(encoding="utf-8")
         if len(digest) == 64 and _is_hex(digest):
             return digest
-    digest = fingerprint(file)
+    digest = sha256_of(file)
     with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, nothing else
         write_text(note, digest)
     return digest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from xmodal_cli.cli import hits, output
 from xmodal_cli.cli.completion import COMMANDS, complete_by_tab
 from xmodal_cli.cli.history import open_history
 from xmodal_cli.cli.viewer import show
-from xmodal_cli.errors import ConfigError, UnknownName, XmodalError
+from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher, SearchResult
@@ -91,13 +90,13 @@ class Prompt:
                 return self._command(*parse_command(line))
             self._ask(line)
         except KeyboardInterrupt:
-            _print_error("interrupted", "")
+            _print_error(error_lines("interrupted"))
         except XmodalError as error:
-            _print_error(error.message, error.hint)
+            _print_error(error_lines(error.message, error.hint))
         except Exception as error:  # a bug must not cost the session
-            if os.environ.get("XMODAL_DEBUG", "") not in ("", "0"):
+            if is_debugging():
                 traceback.print_exc()
-            _print_error(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+            _print_error(bug_lines(error))
         return True
 
     def _command(self, name: str, argument: str) -> bool:
@@ -178,7 +177,6 @@ def _number(argument: str, example: str) -> int:
     return int(argument)
 
 
-def _print_error(message: str, hint: str) -> None:
-    print(output.printable(f"error: {message}"), file=sys.stderr)
-    if hint:
-        print(output.printable(f"hint: {hint}"), file=sys.stderr)
+def _print_error(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(output.printable(line), file=sys.stderr)

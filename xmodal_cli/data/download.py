@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import socket
 import time
@@ -15,6 +14,7 @@ from typing import cast
 
 from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.types import ProgressTask, Reporter
 from xmodal_cli.version import __version__
@@ -129,16 +129,11 @@ def _check(remote: RemoteFile, part: Path) -> None:
     problem = None
     if remote.size is not None and _length(part) != remote.size:
         problem = f"has {_length(part):,} bytes instead of {remote.size:,}"
-    elif remote.sha256 is not None and _sha256(part) != remote.sha256:
+    elif remote.sha256 is not None and sha256_of(part) != remote.sha256:
         problem = "has another sha256 than the one known"
     if problem is not None:
         part.unlink()
         raise DownloadError(f"{remote.url} {problem}", "try again later; if it stays so, the source has changed")
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _by_hand(part: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.data.scan import scan
 from xmodal_cli.errors import BadData, MissingData, XmodalError
+from xmodal_cli.paths import absolute_path
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,8 @@ def find_photos(sources: Sequence[Path]) -> list[Photo]:
     found: dict[Path, Photo] = {}
     for source in sources:
         for photo in _photos(_expanded(source)):
-            found.setdefault(absolute(photo.path), photo)
+            found.setdefault(absolute_path(photo.path), photo)
     return list(found.values())
-
-
-def absolute(path: Path) -> Path:
-    """The path from the root, without ``..``; a ``~`` in it is a letter, since all were expanded before."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace symbolic links
 
 
 def _expanded(source: Path) -> Path:
@@ -61,7 +57,7 @@ def _photos(source: Path) -> Iterator[Photo]:
 
 
 def _below(folder: Path) -> Iterator[Photo]:
-    root = absolute(folder)
+    root = absolute_path(folder)
     try:
         seen = scan([root])
     except XmodalError as error:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xmodal_cli.data.npy_files import map_array
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS, SMALLEST_SIDE
 
 WHOLE = (1.0, 1.0)  # the size of a picture whose boxes are shares of its sides already
-SMALLEST = 1e-3  # no box is narrower, as a share of the picture's side: an area of 0 means padding
 OVERSHOOT = 0.02  # how far a box may reach beyond its picture, by rounding or for a picture whose size was rounded
 
 
@@ -58,7 +58,7 @@ def region_rows(regions: Regions, num_regions: int) -> np.ndarray:
 
 
 def _corners(regions: Regions) -> np.ndarray:
-    """(regions, 4) shares of the picture's sides, inside it and not narrower than ``SMALLEST``."""
+    """(regions, 4) shares of the picture's sides, inside it and not narrower than ``SMALLEST_SIDE``."""
     if regions.boxes is None:
         return np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (len(regions.features), 1))
     boxes = _checked(regions, "boxes", regions.boxes, 4).astype(np.float64)
@@ -71,8 +71,8 @@ def _corners(regions: Regions) -> np.ndarray:
     slack = OVERSHOOT + (0.0 if (width, height) == WHOLE else 1 / min(width, height))
     if corners.min() < -slack or corners.max() > 1 + slack:
         raise bad(regions.where, f"a box reaches beyond its picture of {width:g} x {height:g}")
-    first = corners[:, :2].clip(0, 1 - SMALLEST)
-    return np.concatenate([first, np.maximum(corners[:, 2:].clip(0, 1), first + SMALLEST)], axis=1)
+    first = corners[:, :2].clip(0, 1 - SMALLEST_SIDE)
+    return np.concatenate([first, np.maximum(corners[:, 2:].clip(0, 1), first + SMALLEST_SIDE)], axis=1)
 
 
 def _column(regions: Regions, what: str, values: np.ndarray | None, otherwise: float) -> np.ndarray:
@@ -103,9 +103,9 @@ def bad(where: str, reason: str) -> BadData:
     return BadData(f"{where}: {reason}", "make the file again, or leave the image out")
 
 
-def map_array(file: Path) -> np.ndarray:
+def map_region_array(file: Path) -> np.ndarray:
     """A ``.npy`` file as a read-only memory map. Raises BadData for one that is damaged or holds objects."""
     try:
-        return np.lib.format.open_memmap(file, mode="r")  # refuses pickled objects
-    except Exception as error:  # a damaged header is parsed as Python, and fails in as many ways
+        return map_array(file)
+    except ValueError as error:
         raise bad(str(file), f"it cannot be read as an array: {error}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import MissingData
+from xmodal_cli.paths import absolute_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,6 @@ class Scan:
     num_others: int = 0  # files that are no pictures
 
 
-def absolute(path: Path) -> str:
-    """The path from the root, without ``..``, its symbolic links kept as they are named."""
-    return os.path.abspath(path.expanduser())  # noqa: PTH100 - resolve() would replace symbolic links
-
-
 def is_under(path: str, root: str) -> bool:
     """Whether ``path`` is ``root`` or lies inside it."""
     return path == root or path.startswith(root if root.endswith(os.sep) else root + os.sep)
@@ -53,7 +49,7 @@ def path_key(path: str) -> bytes:
 
 def scan(roots: Sequence[Path]) -> Scan:
     """Walk files and folders. Raises MissingData for a root that is not there, or if there is no picture at all."""
-    result, seen = Scan(tuple(map(absolute, roots))), set[tuple[int, int]]()
+    result, seen = Scan(tuple(str(absolute_path(root.expanduser())) for root in roots)), set[tuple[int, int]]()
     found: dict[str, FoundFile] = {}
     for root in result.roots:
         try:

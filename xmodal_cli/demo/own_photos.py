@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.photo_files import absolute, find_photos
+from xmodal_cli.data.photo_files import find_photos
 from xmodal_cli.demo.captions import captioned_photo
 from xmodal_cli.demo.index import find, make_index
 from xmodal_cli.demo.results import Captioned, OwnPhotos
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.inference.captions import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
-from xmodal_cli.paths import indexes_dir
+from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
 from xmodal_cli.retrieval.index import is_index, read_metadata
 from xmodal_cli.types import Reporter, Unreadable
 
@@ -41,7 +40,7 @@ def find_own_photos(folder: Path) -> OwnFolder:
 
     Raises MissingData where there is no folder, or no picture in it.
     """
-    place = absolute(folder.expanduser())
+    place = absolute_path(folder.expanduser())
     if not place.is_dir():
         raise MissingData(f"there is no folder {folder}", "give a folder of photos: xmodal demo ~/Pictures")
     found = [photo.path for photo in find_photos([place]) if photo.problem is None]
@@ -77,8 +76,7 @@ def _index(photos: OwnFolder, reporter: Reporter) -> dict[str, Any]:
 def _index_name(folder: Path) -> str:
     """``demo-Pictures``, numbered where an index of that name is of photos elsewhere."""
     stem = f"demo-{folder.name}" if folder.name.isprintable() and folder.name else "demo-photos"
-    numbered = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
-    return next(name for name in numbered if _is_free_for(indexes_dir() / name, folder))
+    return next(name for name in numbered_names(stem) if _is_free_for(indexes_dir() / name, folder))
 
 
 def _is_free_for(place: Path, folder: Path) -> bool:

@@ -6,7 +6,6 @@ What an earlier demo finished is not done again: features are kept, trainings go
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import shlex
@@ -27,7 +26,7 @@ from xmodal_cli.demo.page import draw_page
 from xmodal_cli.demo.results import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.features.cache import features_for
-from xmodal_cli.paths import write_bytes
+from xmodal_cli.paths import numbered_names, write_bytes
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.train import run_folder, train_model
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
@@ -120,7 +119,7 @@ def _threads(number: int) -> Iterator[None]:
 def _run_of(config: Config) -> Path:
     """The first folder, ``demo-shapes`` or numbered, in which no training with other settings stands."""
     first = run_folder(config, DATA)
-    numbered = (first if n == 1 else first.with_name(f"{first.name}-{n}") for n in itertools.count(1))
+    numbered = (first.with_name(name) for name in numbered_names(first.name))
     return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == to_dict(config))
 
 

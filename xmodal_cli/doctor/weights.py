@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from xmodal_cli.backbones.image import efficientnet_lite2
 from xmodal_cli.backbones.text import minilm
 from xmodal_cli.doctor.finding import Finding, size
 from xmodal_cli.errors import XmodalError
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.metrics.java import NO_JAVA, jar
 
 AREA = "weights"
@@ -42,8 +42,7 @@ def _tower(tower: _Packaged) -> Finding:
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / tower.FILE
     if spec is None or not file.is_file():
         return Finding(AREA, tower.NAME, "fail", "its package is not installed", tower.INSTALL)
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(file)
     if digest != tower.SHA256:
         found = f"{file} is not the file that was published: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
         return Finding(AREA, tower.NAME, "fail", found, tower.INSTALL)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from xmodal_cli.errors import BadData
 from xmodal_cli.evaluation.scoring import Embeddings
+from xmodal_cli.unit_vectors import unit_vectors
 
 ARRAYS = ("images", "texts", "image_of_caption")
 SIMILARITIES = ("cosine", "order")
@@ -41,7 +42,7 @@ def read_embeddings(file: Path) -> Embeddings:
     if similarity not in SIMILARITIES:
         raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(SIMILARITIES)}")
     if similarity == "cosine":
-        images, texts = _unit(images), _unit(texts)
+        images, texts = unit_vectors(images), unit_vectors(texts)
     return Embeddings(images, texts, owner, similarity)
 
 
@@ -55,8 +56,3 @@ def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
     with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
         similarity = str(opened["similarity"]) if "similarity" in opened else "cosine"
         return {name: opened[name] for name in ARRAYS}, similarity
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12))

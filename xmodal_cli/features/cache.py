@@ -13,6 +13,7 @@ import numpy as np
 from xmodal_cli import paths
 from xmodal_cli.backbones.image_backbones import build_backbone, check_request
 from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.imported import import_store, is_imported
@@ -158,20 +159,10 @@ def _precomputed(dataset: ImageTextDataset) -> Features:
     if any(row is None for row in rows):
         raise BadData(f"only some images of {dataset.name} have features", "give one format: pictures or features")
     wanted = [row for row in rows if row is not None]
-    files = {row.path: _map_npy(row.path) for row in wanted}
+    files = {row.path: map_features(row.path) for row in wanted}
     values = np.stack([_row(files[row.path], row) for row in wanted]).astype(np.float16)
     kind = "grid" if values.ndim == 3 else "global"
     return Features(dataset.ids, values, FeatureMeta(PRECOMPUTED, "", kind, int(values.shape[-1])))
-
-
-def _map_npy(file: Path) -> np.ndarray:
-    try:
-        mapped: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadData(f"{file} cannot be read as features: {error}", "it must be a .npy array of numbers") from error
-    if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f":
-        raise BadData(f"{file} holds {mapped.dtype} {mapped.shape}, not features", "it must be (images, dim) floats")
-    return mapped
 
 
 def _row(values: np.ndarray, row: FeatureRow) -> np.ndarray:

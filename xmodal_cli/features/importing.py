@@ -11,7 +11,8 @@ import numpy as np
 from xmodal_cli.data.region_reading import RegionSource
 from xmodal_cli.data.region_records import Regions, region_rows
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import NUM_REGIONS, REGION_COLUMNS, Example, FeatureMeta, ImageVectors, Unreadable
+from xmodal_cli.regions import NUM_REGIONS, REGION_COLUMNS
+from xmodal_cli.types import Example, FeatureMeta, ImageVectors, Unreadable
 
 IMPORTED = "bottom-up"  # the backbone's name in FeatureMeta
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.features.shards import map_shard, shard_path
+from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.paths import write_text
 from xmodal_cli.types import FeatureMeta, Features
 
@@ -44,9 +45,8 @@ class FileStamp:
     def of(cls, file: Path) -> FileStamp:
         """The stamp of a file, or of the tar file it is in; zeros where there is none."""
         for place in (file, *file.parents):
-            if place.is_file():
-                stat = place.stat()
-                return cls(str(file), stat.st_size, stat.st_mtime_ns)
+            if place.is_file() and (found := size_and_mtime(place)):
+                return cls(str(file), *found)
         return cls(str(file), 0, 0)
 
     def holds(self) -> bool:

@@ -7,7 +7,6 @@ padding (``encoder.onnx``, its large weights beside it in ``encoder.bin``, mappe
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadData, MissingData, StorageError
+from xmodal_cli.file_identity import sha256_of, size_and_mtime
 from xmodal_cli.paths import write_text
 
 if TYPE_CHECKING:
@@ -173,16 +173,11 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 def _stamp(path: Path | str) -> list[int]:
     """Size and time of change; of what is not there, two numbers that no file has."""
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return [-1, -1]
-    return [status.st_size, status.st_mtime_ns]
+    return list(size_and_mtime(path) or (-1, -1))
 
 
 def _checksum(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         return ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.types import Decoding, Unreadable
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.captions import Answers, Caption
 
 
-PREFIX = "hf/"
-NEEDED = ("config.json", "preprocessor_config.json", "tokenizer_config.json")
+NEEDED = (CONFIG, "preprocessor_config.json", "tokenizer_config.json")
 BATCH = 16  # pictures captioned at once
 
 
 def supports(name: str) -> bool:
     """Whether ``name`` is that of the hub, or of a folder in the form of the transformers library."""
-    return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / NEEDED[0]).is_file())
+    return is_hugging_face_name(name)
 
 
 def load(name: str, device: str = "auto", precision: str = "auto") -> HFCaptioner:

@@ -27,6 +27,7 @@ from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.paths import atomic_path, cache_dir
 from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter, Unreadable
+from xmodal_cli.unit_vectors import unit_vectors
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import CaptionRequest
@@ -50,7 +51,7 @@ def nearest_captions(request: CaptionRequest, reporter: Reporter) -> CaptionGene
     train = _training_images(loaded, reporter)
     kept, vectors = _vectors(loaded, train, request.precision, reporter)
     name = f"{loaded.name}, from the nearest of {len(kept):,} images of {train.name}"
-    return CaptionGenerator(name, _Nearest(loaded, kept, _unit(vectors), image_vectors(loaded), num))
+    return CaptionGenerator(name, _Nearest(loaded, kept, unit_vectors(vectors), image_vectors(loaded), num))
 
 
 def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
@@ -121,7 +122,8 @@ class _Nearest:
     def _captions(self, photos: np.ndarray) -> Iterator[list[Caption]]:
         """(photos, embed_dim) -> the best captions of each, among those of its nearest images."""
         count = min(max(NEIGHBOURS, self.num), len(self.train))
-        closeness = _unit(photos) @ self.vectors.T  # under order similarity too: two pictures are both particular
+        # cosine under order similarity too: neither of two images is more general than the other
+        closeness = unit_vectors(photos) @ self.vectors.T
         nearest = np.argsort(-closeness, axis=1, kind="stable")[:, :count]
         texts = list(dict.fromkeys(c for row in np.unique(nearest) for c in self.train[row].captions))
         scores = self._scores(photos, self.loaded.embed_texts(texts))
@@ -134,9 +136,3 @@ class _Nearest:
     def _scores(self, photos: np.ndarray, texts: np.ndarray) -> Any:
         """(photos, texts) similarities."""
         return self.loaded.model.similarity(torch.from_numpy(photos), torch.from_numpy(texts)).float().numpy()
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """(items, dim) -> the same, each of length 1."""
-    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from xmodal_cli.metrics.token_rows import References, Rows, Tokens
+from xmodal_cli.numba_kernel import compiled
 
 ORDERS = 4
 TINY, SMALL = 1e-15, 1e-9  # as in the COCO evaluation: no guess gives 0, and nothing is divided by 0
@@ -53,11 +52,7 @@ def bleu(counts: np.ndarray, together: bool = False) -> np.ndarray:
     return np.asarray(precisions ** (1 / np.arange(1, ORDERS + 1)) * brevity[:, None])
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], njit(cache=True)(function))
-
-
-@_compiled
+@compiled()
 def _times(words: np.ndarray, start: int, end: int, wanted: np.ndarray, place: int, size: int) -> int:
     """How often the ``size`` words of ``wanted`` at ``place`` stand in ``words[start:end]``."""
     count = 0
@@ -71,7 +66,7 @@ def _times(words: np.ndarray, start: int, end: int, wanted: np.ndarray, place: i
     return count
 
 
-@_compiled
+@compiled()
 def _count(
     images: np.ndarray,
     words: np.ndarray,

@@ -11,13 +11,12 @@ words. An n-gram of no document counts as held by one. That is what the COCO eva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from xmodal_cli.metrics.token_rows import References, Rows, Tokens
+from xmodal_cli.numba_kernel import compiled
 
 ORDERS = 4
 
@@ -144,11 +143,7 @@ def _vectors(ngrams: _NGrams, references: References, weights: np.ndarray) -> _V
     return references.firsts, starts, entries, values, norms.reshape(num_rows, ORDERS), np.maximum(rows.lengths - 1, 0)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    return cast(Callable[..., Any], njit(cache=True)(function))
-
-
-@_compiled
+@compiled()
 def _times(words: np.ndarray, start: int, end: int, place: int, size: int) -> int:
     """How often the ``size`` words at ``place`` stand between ``start`` and ``end``; 0 if they stand before, too."""
     count = 0
@@ -165,7 +160,7 @@ def _times(words: np.ndarray, start: int, end: int, place: int, size: int) -> in
     return count
 
 
-@_compiled
+@compiled()
 def _score(
     images: np.ndarray,
     words: np.ndarray,

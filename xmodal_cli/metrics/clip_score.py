@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from xmodal_cli.unit_vectors import unit_vectors
+
 PROMPT = "A photo depicts "
 WEIGHT = 2.5
 
 
 def clip_score(images: np.ndarray, captions: np.ndarray) -> np.ndarray:
     """(items, dim) image and caption vectors of any length -> (items,) float64: 2.5 max(cosine, 0)."""
-    return np.asarray(WEIGHT * np.maximum((_unit(images) * _unit(captions)).sum(1), 0))
+    return np.asarray(
+        WEIGHT * np.maximum((unit_vectors(images, np.float64) * unit_vectors(captions, np.float64)).sum(1), 0)
+    )
 
 
 def ref_clip_score(scores: np.ndarray, captions: np.ndarray, references: np.ndarray, owner: np.ndarray) -> np.ndarray:
@@ -22,13 +26,8 @@ def ref_clip_score(scores: np.ndarray, captions: np.ndarray, references: np.ndar
     ``scores`` (items,) are CLIPScores, ``references`` is (references, dim), and ``owner`` (references,) says whose each
     is. An item without references has the score 0.
     """
-    cosines = (_unit(references) * _unit(captions)[owner]).sum(1)
+    cosines = (unit_vectors(references, np.float64) * unit_vectors(captions, np.float64)[owner]).sum(1)
     best = np.zeros(len(captions))
     np.maximum.at(best, owner, cosines)
     total = scores + best
     return np.divide(2 * scores * best, total, out=np.zeros(len(best)), where=total > 0)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    wide = np.asarray(vectors, np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))

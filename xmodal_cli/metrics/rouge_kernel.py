@@ -8,12 +8,13 @@ in four operations (Hyyrö, "Bit-parallel LCS-length computation revisited", 200
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from xmodal_cli.numba_kernel import compiled
 
 BETA2 = 1.2**2
 WORD_BITS = 64  # words of a candidate that fit the bit-parallel way
@@ -69,27 +70,23 @@ def lcs_length(a: Sequence[int], b: Sequence[int]) -> int:
     return int(_lcs(words, (0, len(a)), (len(a), len(words)), masks))
 
 
-def _compiled(parallel: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return cast(Callable[[Callable[..., Any]], Callable[..., Any]], njit(cache=True, parallel=parallel))
-
-
 # A sentence is told by its ends in ``words``: slices would count references, which costs more than the work itself.
 
 
-@_compiled()
+@compiled()
 def _mark(words: np.ndarray, start: int, end: int, masks: np.ndarray) -> None:
     """Bit ``p`` of ``masks[w]`` says that word ``w`` stands at place ``p`` of the candidate."""
     for place in range(min(end - start, WORD_BITS)):
         masks[words[start + place]] |= ONE << np.uint64(place)
 
 
-@_compiled()
+@compiled()
 def _unmark(words: np.ndarray, start: int, end: int, masks: np.ndarray) -> None:
     for place in range(start, end):
         masks[words[place]] = 0
 
 
-@_compiled()
+@compiled()
 def _lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[int, int], masks: np.ndarray) -> int:
     if candidate[1] - candidate[0] > WORD_BITS:
         return int(_long_lcs(words, candidate, reference))
@@ -105,7 +102,7 @@ def _lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[int, in
     return length
 
 
-@_compiled()
+@compiled()
 def _long_lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[int, int]) -> int:
     """The textbook's table, a row at a time."""
     row = np.zeros(reference[1] - reference[0] + 1, np.int64)
@@ -119,7 +116,7 @@ def _long_lcs(words: np.ndarray, candidate: tuple[int, int], reference: tuple[in
     return int(row[-1])
 
 
-@_compiled()
+@compiled()
 def _rouge(
     words: np.ndarray, starts: np.ndarray, candidate: tuple[int, int], references: tuple[int, int], masks: np.ndarray
 ) -> float:
@@ -137,7 +134,7 @@ def _rouge(
     return (1 + BETA2) * precision * recall / (recall + BETA2 * precision)
 
 
-@_compiled(parallel=True)
+@compiled(parallel=True)
 def _block(
     words: np.ndarray, starts: np.ndarray, firsts: np.ndarray, vocab_size: int, rows: np.ndarray, scores: np.ndarray
 ) -> None:
@@ -153,7 +150,7 @@ def _block(
             _unmark(words, start, end, masks)
 
 
-@_compiled()
+@compiled()
 def _pairs(
     words: np.ndarray,
     starts: np.ndarray,

@@ -8,10 +8,11 @@ more general than its picture, so the picture's coordinates should be the larger
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from xmodal_cli.numba_kernel import compiled
 
 ZERO = np.float32(0.0)
 Kernel = Callable[..., None]
@@ -38,10 +39,6 @@ def order_gradients(images: np.ndarray, texts: np.ndarray, upstream: np.ndarray)
     _backward_images(images, texts, upstream, of_images)
     _backward_texts(images, texts, upstream, of_texts)
     return of_images, of_texts
-
-
-def _compiled(function: Callable[..., None]) -> Kernel:
-    return cast(Kernel, njit(parallel=True, fastmath=True, cache=True)(function))
 
 
 def _forward_loops(images: np.ndarray, texts: np.ndarray, scores: np.ndarray) -> None:
@@ -72,11 +69,11 @@ def _forward_loops(images: np.ndarray, texts: np.ndarray, scores: np.ndarray) ->
                 scores[i, j] = -total
 
 
-_forward = _compiled(_forward_loops)
-_exact_forward = cast(Kernel, njit(fastmath=True, cache=True)(_forward_loops))
+_forward = compiled(parallel=True, fastmath=True)(_forward_loops)
+_exact_forward = compiled(fastmath=True)(_forward_loops)
 
 
-@_compiled
+@compiled(parallel=True, fastmath=True)
 def _backward_images(images: np.ndarray, texts: np.ndarray, upstream: np.ndarray, gradient: np.ndarray) -> None:
     for i in prange(images.shape[0]):
         for j in range(texts.shape[0]):
@@ -86,7 +83,7 @@ def _backward_images(images: np.ndarray, texts: np.ndarray, upstream: np.ndarray
                     gradient[i, k] += weight * max(texts[j, k] - images[i, k], ZERO)
 
 
-@_compiled
+@compiled(parallel=True, fastmath=True)
 def _backward_texts(images: np.ndarray, texts: np.ndarray, upstream: np.ndarray, gradient: np.ndarray) -> None:
     for j in prange(texts.shape[0]):
         for i in range(images.shape[0]):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 HEAD = 64  # coordinates of an attention head
 GEOMETRY = 5  # corners and area of a cell, as shares of the picture
@@ -19,11 +19,6 @@ class Pooling(Protocol):
     """(items, longest, dim) states, (items, longest) bool mask -> (items, dim)."""
 
     def __call__(self, states: Tensor, mask: Tensor) -> Tensor: ...
-
-
-def inside(lengths: Tensor, longest: int) -> Tensor:
-    """(items,) lengths -> (items, longest) bool: the places that hold something."""
-    return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def drop_places(mask: Tensor, rate: float) -> Tensor:

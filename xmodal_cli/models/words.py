@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models.sequences import drop_places, inside
+from xmodal_cli.length_mask import length_mask
+from xmodal_cli.models.sequences import drop_places
 
 
 class Words(nn.Module):
@@ -21,7 +22,7 @@ class Words(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        mask = inside(lengths.to(tokens.device), tokens.shape[1])
+        mask = length_mask(lengths.to(tokens.device), tokens.shape[1])
         if self.training:
             mask = drop_places(mask, self.drop_words)
         return self.dropout(tokens.float() if self.table is None else self.table(tokens)), mask

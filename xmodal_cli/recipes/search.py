@@ -156,11 +156,11 @@ class _TermEmbedder:
         """(1,): the row of a picture with the same bytes."""
         import numpy as np
 
-        from xmodal_cli.data.scan import absolute
+        from xmodal_cli.paths import absolute_path
         from xmodal_cli.retrieval.resolve import digest_of
 
         try:
-            row = self._index.items.row_of_digest(digest_of(absolute(image)))
+            row = self._index.items.row_of_digest(digest_of(str(absolute_path(image.expanduser()))))
         except OSError as error:
             raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
         return None if row is None else np.array([row])

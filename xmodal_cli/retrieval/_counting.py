@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from xmodal_cli.numba_kernel import compiled
 
 STRIPE = 256  # captions per task
 GROUP = 8  # images whose undecided captions are noted together
-
-
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    return cast(Callable[..., None], njit(parallel=True, cache=True)(function))
 
 
 def allocate_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +18,7 @@ def allocate_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return striped, np.zeros((num_images // GROUP + 1, num_captions), np.bool_)
 
 
-@_compiled
+@compiled(parallel=True)
 def count_higher_scoring_negatives(
     scores: np.ndarray,
     owner: np.ndarray,

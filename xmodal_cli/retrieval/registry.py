@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from xmodal_cli import paths
-from xmodal_cli.data.scan import absolute, is_under
+from xmodal_cli.data.scan import is_under
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexMetadata, is_index, read_metadata
 from xmodal_cli.retrieval.vectors import COARSE
@@ -30,7 +29,7 @@ def folder_of(name: str) -> Path:
     """
     path = Path(name).expanduser()
     if os.sep in name or (path / CARD).is_file():
-        return Path(absolute(path))
+        return paths.absolute_path(path)
     if not name or name.startswith((".", "-")):
         raise ConfigError(f"{name!r} cannot be the name of an index", "use letters and digits, or the path of a folder")
     return paths.indexes_dir() / name
@@ -64,7 +63,7 @@ def choose(roots: Sequence[Path]) -> Path:
     It is the index that already covers them all, the youngest if there are several; else a new one, called
     after the first root's folder.
     """
-    wanted = [absolute(r) for r in roots]
+    wanted = [str(paths.absolute_path(root.expanduser())) for root in roots]
     covering = [(card.updated, folder) for folder, card in _cards() if _covers(card.roots, wanted)]
     if covering:
         return max(covering)[1]
@@ -88,7 +87,7 @@ def _covers(roots: Sequence[str], wanted: Sequence[str]) -> bool:
 def _free_name(name: str) -> Path:
     """A folder in the home that is not taken: ``photos``, else ``photos-2``, ``photos-3``..."""
     stem = name if name.isprintable() and not name.startswith((".", "-")) and name else FALLBACK
-    numbered = (paths.indexes_dir() / (stem if n == 1 else f"{stem}-{n}") for n in itertools.count(1))
+    numbered = (paths.indexes_dir() / free for free in paths.numbered_names(stem))
     return next(folder for folder in numbered if not os.path.lexists(folder))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.errors import IncompatibleFeatures
+from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.retrieval.index import Index, IndexModel
 from xmodal_cli.retrieval.items import Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal
@@ -189,11 +190,8 @@ def _try_read(found: FoundFile) -> ReadFile | UnreadableFile:
 
 def _stamp(path: str) -> FoundFile | None:
     """The file as it is now."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - as quick as can be
-    except OSError:
-        return None
-    return FoundFile(path, status.st_size, status.st_mtime_ns)
+    found = size_and_mtime(path)
+    return None if found is None else FoundFile(path, *found)
 
 
 def _blake() -> Any:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmodal_cli.retrieval.vectors import BLOCK, StoredVectors
+from xmodal_cli.unit_vectors import unit_vectors
 
 SHARED = 8 * BLOCK  # pictures; fewer are done before a second thread has begun
 SLACK = 1e-4  # more than float32 can be wrong about a score between unit vectors
@@ -65,7 +66,7 @@ class Scorer:
         by_order = [t for t in terms if t.is_text and similarity == "order"]
         by_cosine = [t for t in terms if not (t.is_text and similarity == "order")]
         dim = len(terms[0].vector)
-        linear = sum((t.weight / total * _unit(t.vector) for t in by_cosine), np.zeros(dim))
+        linear = sum((t.weight / total * unit_vectors(t.vector, np.float64) for t in by_cosine), np.zeros(dim))
         texts = np.array([t.vector for t in by_order], np.float64).reshape(-1, dim)
         return cls(linear, texts, np.array([t.weight / total for t in by_order]))
 
@@ -93,12 +94,6 @@ class Scorer:
         """
         direction: np.ndarray = self.linear + 2.0 * (self.weights @ self.texts)
         return direction
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    wide = np.asarray(vector, np.float64)
-    unit: np.ndarray = wide / max(float(np.linalg.norm(wide)), 1e-12)
-    return unit
 
 
 def top_hits(

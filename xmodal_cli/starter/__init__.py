@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli.errors import BadModel, MissingData
+from xmodal_cli.file_identity import sha256_of
 
 MATCHER, CAPTIONER = "starter", "starter-captioner"
 NAMES = {"matcher": MATCHER, "captioner": CAPTIONER}  # by kind of model
@@ -34,11 +35,9 @@ def check(file: Path) -> None:
     """Raises MissingData, BadModel for a shipped file that is not the one that was shipped; others pass."""
     if not is_shipped(file):
         return
-    import hashlib
-
     if not file.is_file():
         raise MissingData(f"the model {file.stem} is not in this installation of xmodal", INSTALL)
-    if hashlib.sha256(file.read_bytes()).hexdigest() != _sums().get(file.name):
+    if sha256_of(file) != _sums().get(file.name):
         raise BadModel(f"{file} is not the file that came with xmodal: it was damaged or changed", INSTALL)
 
 

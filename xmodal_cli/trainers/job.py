@@ -22,11 +22,12 @@ from xmodal_cli.models.assembly import Sizes, Towers
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import GatherTokens, pad_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 from xmodal_cli.training.loop import EpochBatches, LoopConfig
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
-from xmodal_cli.types import REGION_COLUMNS, Reporter
+from xmodal_cli.types import Reporter
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from helpers.small_regions import DIM, HEIGHT, WIDTH, WRITERS, Made, b64, bottom
 
 from xmodal_cli import catalog
 from xmodal_cli.data.region_reading import open_regions, plain_name
-from xmodal_cli.data.region_records import SMALLEST, WHOLE, Regions, region_rows
+from xmodal_cli.data.region_records import WHOLE, Regions, region_rows
 from xmodal_cli.data.regions import _lines
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.regions import SMALLEST_SIDE
 
 
 def rows_by_hand(region_files: Made, num: int, scored: bool, classed: bool) -> np.ndarray:
@@ -154,7 +155,7 @@ def test_boxes_are_clipped_to_the_picture_and_never_so_thin_that_they_look_like_
     boxes = np.array([[-0.5, 10, 20, 10], [200, 100, 201, 100.5], [0, 0, 200, 100], [50, 50, 50, 50]], np.float32)
     rows = region_rows(Regions("here", np.ones((4, 2), np.float32), boxes, (200, 100)), 5)
     assert (rows[:4, 2:6] >= 0).all() and (rows[:4, 2:6] <= 1).all()
-    assert ((rows[:4, 4:6] - rows[:4, 2:4]) > 0.99 * SMALLEST).all()
+    assert ((rows[:4, 4:6] - rows[:4, 2:4]) > 0.99 * SMALLEST_SIDE).all()
     assert (rows.astype(np.float16)[:4, 6] > 0).all()
     np.testing.assert_array_equal(rows[2, 2:7], [0, 0, 1, 1, 1])
     assert not rows[4].any()

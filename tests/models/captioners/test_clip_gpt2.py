@@ -10,7 +10,7 @@ from xmodal_cli.backbones.language._gpt2_folder import _renamed
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.captioners import clip_gpt2
 from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 VOCAB, WIDTH, IMAGE_DIM, PREFIX = 30, 128, 12, 3
 SHAPES = {"global": (IMAGE_DIM,), "grid": (9, IMAGE_DIM), "regions": (5, IMAGE_DIM + len(REGION_COLUMNS))}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmodal_cli import catalog
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 VOCAB, DIM, CELLS, WIDTH = 30, 12, 9, 64
 TABLE = torch.tensor([[0, 4], [1, 2], [3, 3]])  # captions of each image; image 2 has one

@@ -7,7 +7,7 @@ import torch
 from xmodal_cli import catalog
 from xmodal_cli.models.captioners import _standard
 from xmodal_cli.models.captioners._standard import Standardize
-from xmodal_cli.types import REGION_COLUMNS
+from xmodal_cli.regions import REGION_COLUMNS
 
 PLACES = torch.rand(3, 4, 5)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
@@ -78,13 +79,11 @@ def _cut(num_blocks: int) -> int:
 
 def _packaged_file() -> Path:
     """The weights in the installed package, whose code is not run. Raises MissingData, BadData."""
-    from xmodal_cli.backbones.weights import fingerprint
-
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / FILE
     if not file.is_file():
         raise MissingData("the package with the EfficientNet-Lite2 weights is not installed", INSTALL)
-    if fingerprint(file) != SHA256:
+    if sha256_of(file) != SHA256:
         raise BadData(f"{file} is not the file that was published", INSTALL)
     return file
 

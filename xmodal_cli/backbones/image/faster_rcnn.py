@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.types import ImageBackbone
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _network(name: str, file: Path) -> nn.Module:
     from torchvision import models
 
     from xmodal_cli.backbones.detector import NUM_PROPOSALS
-    from xmodal_cli.backbones.weights import fingerprint, read_weights, weights_errors
+    from xmodal_cli.backbones.weights import read_weights, weights_errors
 
     tensors = read_weights(file)
     with weights_errors(file):
@@ -68,7 +69,7 @@ def _network(name: str, file: Path) -> nn.Module:
             rpn_post_nms_top_n_test=NUM_PROPOSALS,
         )
         network.load_state_dict(tensors)
-    if fingerprint(file).startswith(WITHOUT_EPSILON):
+    if sha256_of(file).startswith(WITHOUT_EPSILON):
         for module in network.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = 0.0

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xmodal_cli.backbones.hugging_face_names import FILES, PREFIX, is_hugging_face_name
 from xmodal_cli.types import LanguageModel
 
 NAMES = {"gpt2": "openai-community/gpt2", "gpt2-medium": "openai-community/gpt2-medium"}
-PREFIX = "hf/"
-FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
 def known() -> list[str]:
@@ -21,8 +20,7 @@ def known() -> list[str]:
 
 def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
-    is_folder = bool(name) and (Path(name).expanduser() / FILES[0]).is_file()
-    return name in NAMES or name.startswith(PREFIX) or is_folder
+    return name in NAMES or is_hugging_face_name(name)
 
 
 def build(name: str) -> LanguageModel:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.backbones.hub import quiet
-from xmodal_cli.backbones.weights import fingerprint, weights_errors
+from xmodal_cli.backbones.weights import weights_errors
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.file_identity import sha256_of
+from xmodal_cli.length_mask import length_mask
 from xmodal_cli.types import TextBackbone, TextMeta
 
 BERT_LIKE = ("bert", "roberta", "xlm-roberta", "electra", "camembert")  # layers that need states and mask alone
@@ -26,8 +28,7 @@ class TokenStates(nn.Module):
         self.network = network
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        mask = places[None, :] < lengths.to(tokens.device)[:, None]
+        mask = length_mask(lengths.to(tokens.device), tokens.shape[1])
         states: Tensor = self.network(input_ids=tokens, attention_mask=mask).last_hidden_state
         return states
 
@@ -40,8 +41,7 @@ class UpperLayers(nn.Module):
         self.layers = layers
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
-        places = torch.arange(states.shape[1], device=states.device)
-        outside = places[None, :] >= lengths.to(states.device)[:, None]
+        outside = ~length_mask(lengths.to(states.device), states.shape[1])
         states = states.float()
         mask = torch.zeros(outside.shape, device=states.device).masked_fill(outside, torch.finfo(torch.float16).min)
         for layer in self.layers:
@@ -64,7 +64,7 @@ def load_folder(name: str, folder: Path, tuned_layers: int = 0) -> TextBackbone:
     network = _network(folder, weights)
     dim = int(network.config.hidden_size)
     _freeze_words(network)
-    meta = TextMeta(name, fingerprint(weights), "tokens", dim)
+    meta = TextMeta(name, sha256_of(weights), "tokens", dim)
     upper = _cut(name, network, tuned_layers) if tuned_layers else None
     return TextBackbone(TokenStates(network), _tokenizer(tokenizer), meta, upper)
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xmodal_cli.backbones.hugging_face_names import FILES, PREFIX, is_hugging_face_name
 from xmodal_cli.types import TextBackbone
-
-PREFIX = "hf/"
-FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
 def known() -> list[str]:
@@ -20,7 +18,7 @@ def known() -> list[str]:
 
 def supports(name: str) -> bool:
     """Whether ``name`` belongs to this family."""
-    return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / FILES[0]).is_file())
+    return is_hugging_face_name(name)
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:

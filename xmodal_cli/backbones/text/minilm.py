@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.types import TextBackbone
 
 NAME = "minilm"
@@ -37,13 +38,11 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
 
 
 def _folder() -> Path:
-    from xmodal_cli.backbones.weights import fingerprint
-
     spec = importlib.util.find_spec(PACKAGE)
     folder = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise MissingData("the package with the MiniLM sentence encoder is not installed", INSTALL)
-    if fingerprint(weights) != SHA256:
+    if sha256_of(weights) != SHA256:
         raise BadData(f"{weights} is not the file that was published", INSTALL)
     return folder

@@ -14,6 +14,8 @@ from xmodal_cli.data.text_files import field, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
+# the word in the name of a file or folder -> its split
+SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # the word in a list's name -> its split
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import all_files, caption_list
+from xmodal_cli.data.formats._common import SPLITS, all_files, caption_list
 from xmodal_cli.data.text_files import field, parse_json, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 35
 WANTED = 'each line is {"image": "a.jpg", "captions": ["a dog"], "split": "train"}'
-SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 def matches(path: Path) -> bool:

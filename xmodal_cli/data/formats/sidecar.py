@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import images_below, invented_split
+from xmodal_cli.data.formats._common import SPLITS, images_below, invented_split
 from xmodal_cli.data.text_files import read_lines
 from xmodal_cli.types import Example
 
 PRIORITY = 60
-SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 def matches(path: Path) -> bool:

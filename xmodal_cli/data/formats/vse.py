@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.data.text_files import read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example, FeatureRow
@@ -47,7 +48,7 @@ def _pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 def _read_pair(split: str, captions_file: Path, rows_file: Path) -> list[Example]:
     captions = [line.strip() for line in read_lines(captions_file)]
-    rows = _map(rows_file)
+    rows = map_features(rows_file)
     firsts = _first_rows(rows, len(captions))
     if firsts is None:
         raise BadData(
@@ -71,17 +72,3 @@ def _first_rows(rows: np.ndarray, num_captions: int) -> list[int] | None:
     sample = np.asarray(rows.reshape(len(rows), -1)[:, :COMPARED])
     changes = np.any(sample[1:] != sample[:-1], axis=1)
     return [0, *(np.flatnonzero(changes) + 1).tolist()]
-
-
-def _map(file: Path) -> np.ndarray:
-    try:
-        mapped = np.lib.format.open_memmap(file, mode="r")  # refuses pickled objects and archives
-    except Exception as error:  # a damaged header is parsed as Python, and fails in as many ways
-        raise BadData(f"{file} cannot be read as features: {error}", "it must be a .npy array of numbers") from error
-    if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f":
-        shape = " x ".join(str(side) for side in mapped.shape)
-        raise BadData(
-            f"{file} holds {mapped.dtype} {shape}, not features",
-            "it must be (images, dim) or (images, cells, dim) floats",
-        )
-    return mapped

@@ -7,14 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 from xmodal_cli.data import tar
-from xmodal_cli.data.formats._common import all_files, caption_list
+from xmodal_cli.data.formats._common import SPLITS, all_files, caption_list
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.data.text_files import parse_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 50
-SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 
 
 def matches(path: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.data.region_records import Regions, bad, map_array
+from xmodal_cli.data.region_records import Regions, bad, map_region_array
 
 PRIORITY = 40
 KEYS = {
@@ -72,14 +72,15 @@ def places(path: Path) -> dict[str, ArrayLocation]:
 
 def read(place: ArrayLocation) -> Regions:
     """The regions of one image."""
-    arrays = _read_npz(place.features) if place.features.suffix == ".npz" else {"features": map_array(place.features)}
+    is_npz = place.features.suffix == ".npz"
+    arrays = _read_npz(place.features) if is_npz else {"features": map_region_array(place.features)}
     where = str(place.features)
     if "features" not in arrays:
         raise bad(where, f"it has no array called {', '.join(KEYS['features'])}")
     size = None
     if "width" in arrays and "height" in arrays:
         size = (_number(where, arrays["width"]), _number(where, arrays["height"]))
-    boxes = map_array(place.boxes) if place.boxes else arrays.get("boxes")
+    boxes = map_region_array(place.boxes) if place.boxes else arrays.get("boxes")
     if boxes is not None:
         boxes = _two_axes(boxes)
         boxes = boxes[:, :4] if boxes.ndim == 2 and boxes.shape[1] == 6 else boxes  # norm_bb goes on with two sides

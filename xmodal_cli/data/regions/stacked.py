@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from xmodal_cli.data.region_records import Regions, bad, map_array
+from xmodal_cli.data.region_records import Regions, bad, map_region_array
 from xmodal_cli.errors import BadData, MissingData
 
 PRIORITY = 10
@@ -62,12 +62,12 @@ def places(path: Path) -> dict[str, StackedLocation]:
 def read(place: StackedLocation) -> Regions:
     """The regions of one row."""
     where = f"{place.array} row {place.row}"
-    boxes = map_array(place.boxes)[place.row] if place.boxes else None
+    boxes = map_region_array(place.boxes)[place.row] if place.boxes else None
     size = None
     if place.sizes:
-        width, height = map_array(place.sizes)[place.row].reshape(-1)[:2]
+        width, height = map_region_array(place.sizes)[place.row].reshape(-1)[:2]
         size = (float(width), float(height))
-    return Regions(where, map_array(place.array)[place.row], boxes, size)
+    return Regions(where, map_region_array(place.array)[place.row], boxes, size)
 
 
 def _arrays(path: Path) -> list[Path]:
@@ -104,7 +104,7 @@ def _names(array: Path) -> list[str]:
         names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise bad(str(file), "it is not UTF-8 text") from error
-    shape = map_array(array).shape
+    shape = map_region_array(array).shape
     if len(shape) != 3:
         raise bad(str(array), f"it is {' x '.join(map(str, shape))}, not images x regions x dim")
     for each in (names, [name for name, _ in groupby(names)]):
@@ -116,7 +116,7 @@ def _names(array: Path) -> list[str]:
 
 def _check_lengths(array: Path, rows: int) -> None:
     for file in (_boxes(array), _sizes(array)):
-        if file is not None and map_array(file).shape[:1] != (rows,):
+        if file is not None and map_region_array(file).shape[:1] != (rows,):
             raise BadData(f"{file} is not of the {rows} images of {array.name}", "give files that match")
 
 

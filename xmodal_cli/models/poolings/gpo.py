@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from xmodal_cli.length_mask import length_mask
 from xmodal_cli.models.sequences import positional_encoding
 
 
@@ -29,7 +30,7 @@ class GeneralisedPooling(nn.Module):
         kinds, kind = torch.unique(lengths, return_inverse=True)  # items of one length share their weights
         weights = self.weights(kinds, longest)[kind].to(states.dtype)  # (items, longest)
         ranked = states.masked_fill(~mask[..., None], float("-inf")).sort(1, descending=True).values[:, :longest]
-        inside = torch.arange(longest, device=mask.device)[None] < lengths[:, None]
+        inside = length_mask(lengths, longest)
         return torch.einsum("nl,nld->nd", weights, ranked.masked_fill(~inside[..., None], 0))
 
     def weights(self, lengths: Tensor, longest: int) -> Tensor:
