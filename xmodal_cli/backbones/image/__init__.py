@@ -1,4 +1,4 @@
-"""Pretrained networks: one file = one family, found by ``_families.build_backbone``.
+"""Pretrained networks: one file = one family, found by ``image_backbones.build_backbone``.
 
 A family module imports nothing heavy and has
 
@@ -8,6 +8,4 @@ A family module imports nothing heavy and has
 - ``build(name, kind, crops, weights) -> types.ImageBackbone``: ``weights`` is the local file of
   ``NAME@FILE``, or None for the published weights. Raises MissingData, BadData, DownloadError,
   ConfigError for a kind the family does not have.
-
-Files with an underscore are what the families share: pictures to pixels, weights files, the wrapper.
 """
