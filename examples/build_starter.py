@@ -10,7 +10,6 @@ About an hour on two CPU cores. Runs that are there are gone on with, or taken a
 from __future__ import annotations
 
 import argparse
-import hashlib
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 from xmodal_cli import paths
+from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.inference.models import find_model
 from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 from xmodal_cli.starter import CAPTIONER, MATCHER, SUMS
@@ -38,7 +38,7 @@ def main() -> None:
     ship_matcher(find_model(matcher), args.out / f"{MATCHER}.safetensors")
     ship_captioner(find_model(captioner), args.out / f"{CAPTIONER}.safetensors")
     files = sorted(args.out.glob("*.safetensors"))
-    paths.write_text(args.out / SUMS, "".join(f"{sha256(file)}  {file.name}\n" for file in files))
+    paths.write_text(args.out / SUMS, "".join(f"{sha256_of(file)}  {file.name}\n" for file in files))
     for file in files:
         print(f"{file}: {file.stat().st_size:,} bytes")
 
@@ -82,7 +82,7 @@ def ship_captioner(source: Path, target: Path) -> None:
     """In fp16, reading the backbone of the matcher beside it, and never writing two words twice (val: CIDEr +0.01)."""
     header = read_header(source)
     matcher = target.with_name(f"{MATCHER}.safetensors")
-    backbone = {**header.backbone, "backbone": f"{BACKBONE}@{MATCHER}", "fingerprint": sha256(matcher)}
+    backbone = {**header.backbone, "backbone": f"{BACKBONE}@{MATCHER}", "fingerprint": sha256_of(matcher)}
     features = {**header.training["features"], "backbone": backbone["backbone"]}
     decoding = {**header.training["decoding"], "no_repeat": 2}
     training = {**header.training, "features": features, "decoding": decoding}
@@ -93,11 +93,6 @@ def ship_captioner(source: Path, target: Path) -> None:
 def halved(source: Path) -> dict[str, torch.Tensor]:
     """The weights in half precision. They are well inside its range; what is lost is below what training leaves."""
     return {name: value.half() if value.is_floating_point() else value for name, value in read_tensors(source).items()}
-
-
-def sha256(file: Path) -> str:
-    """Of the file, in hex."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

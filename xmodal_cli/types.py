@@ -222,12 +222,9 @@ class RetrievalMetric(Protocol):
 
 
 class CaptionState(Protocol):
-    """Captions that are being written: some rows for each image. A state is never changed in place.
+    """Captions that are being generated: some rows per image. A state is never changed in place."""
 
-    ``attention`` is what the last step looked at, (images, rows, cells), or None where the model cannot tell.
-    """
-
-    attention: Tensor | None
+    attention: Tensor | None  # (images, rows, cells) attention weights of the last step, None if the model has none
 
     def select(self, parents: Tensor) -> Self:
         """(images, rows) int64: new row ``r`` of image ``i`` goes on with the old row ``parents[i, r]`` of that image.
@@ -239,13 +236,10 @@ class CaptionState(Protocol):
 
 @dataclass(frozen=True)
 class CaptionerOutput:
-    """What teacher forcing gives: ``logits`` (captions, longest, vocab) of the word that follows each word.
-
-    ``attention`` is (captions, longest, cells), or None where the model has none.
-    """
+    """The output under teacher forcing: ``logits`` (captions, longest, vocab) of the word that follows each word."""
 
     logits: Tensor
-    attention: Tensor | None = None
+    attention: Tensor | None = None  # (captions, longest, cells), None if the model has none
 
 
 class Captioner(Protocol):
@@ -366,14 +360,11 @@ class Reporter(Protocol):
 
 
 class _SilentProgress:
-    def advance(self, amount: int = 1, **facts: object) -> None:
-        pass
-
+    def advance(self, amount: int = 1, **facts: object) -> None: ...
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        pass
+    def __exit__(self, *error: object) -> None: ...
 
 
 class SilentReporter:
@@ -382,11 +373,8 @@ class SilentReporter:
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
         return _SilentProgress()
 
-    def info(self, message: str) -> None:
-        pass
-
-    def warn(self, message: str) -> None:
-        pass
+    def info(self, message: str) -> None: ...
+    def warn(self, message: str) -> None: ...
 
 
 # what opens a picture: path -> PIL RGB image, or raises BadData

@@ -1,4 +1,4 @@
-"""Pretrained sentence encoders: one file = one family, found by ``_families.build_text_backbone``.
+"""Pretrained sentence encoders: one file = one family, found by ``text_backbones.build_text_backbone``.
 
 A family module imports nothing heavy and has
 
