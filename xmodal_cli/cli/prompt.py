@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -48,9 +47,9 @@ def run_prompt(index: str | None, num_hits: int) -> None:
                 if not prompt.take(line):
                     return
             except KeyboardInterrupt:  # the line is dropped, the prompt stays
-                print()
+                output.print_line()
             except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
-                print()
+                output.print_line()
                 return
 
 
@@ -179,6 +178,4 @@ def _number(argument: str, example: str) -> int:
 
 
 def _print_error(message: str, hint: str) -> None:
-    print(output.printable(f"error: {message}"), file=sys.stderr)
-    if hint:
-        print(output.printable(f"hint: {hint}"), file=sys.stderr)
+    output.print_error(output.printable(message), output.printable(hint))
