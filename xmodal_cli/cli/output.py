@@ -62,7 +62,7 @@ def _write(text: str, stream: TextIO | None) -> None:
 
 
 def print_json(result: Any) -> None:
-    """The result, and only it, on stdout. File names that are no UTF-8 come out as ``\\udcXX`` escapes."""
+    """The result, and only it, on stdout. File names that are not UTF-8 are written as ``\\udcXX`` escapes."""
     _write_json(result, indent=2)
 
 
@@ -104,7 +104,7 @@ def printable(text: str) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout: columns of numbers to the right, the others to the left."""
-    numbers = [place > 0 and all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
+    numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(columns))]
     if is_terminal(sys.stdout):
         _draw_table(title, columns, rows, numbers)
         return
@@ -143,7 +143,7 @@ class TerminalReporter:
 
     @cached_property
     def _console(self) -> Console | None:
-        """Rich's console on stderr; None where stderr is no terminal."""
+        """Rich's console on stderr; None where stderr is not a terminal."""
         if not is_terminal(sys.stderr):
             return None
         from rich.console import Console
