@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
+from helpers import reach, tree
+from helpers.generated import block
 
 from xmodal_cli.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
+LAYERS = runpy.run_path(str(ROOT / "tests" / "test_layers.py"))["LAYERS"]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
@@ -64,3 +68,55 @@ def test_the_commands_on_the_pages_parse(page: Path) -> None:
             command.make_context("xmodal", list(words), resilient_parsing=False)
         else:
             assert not words or words[0].startswith("-"), f"{page.name}: {line}"
+
+
+# ---------------------------------------------------------------------------- generated blocks
+
+
+def test_the_file_tree_of_the_readme_is_current() -> None:
+    """``python -m helpers.tree``, with ``tests`` on the path, updates it."""
+    assert block(tree.PAGE, "tree") == tree.tree()
+
+
+def test_the_file_tree_has_every_package_and_module() -> None:
+    shown = {line.split()[0] for line in block(tree.PAGE, "tree").splitlines() if line.startswith("  ")}
+    here = {p.name if p.is_file() else f"{p.name}/" for p in tree.PACKAGE.iterdir() if p.is_dir() or p.stat().st_size}
+    assert shown == {name for name in here if not name.startswith("__") and not name.endswith(".typed")} | {
+        "__main__.py"
+    }
+    for line in block(tree.PAGE, "tree").splitlines():
+        assert not line.startswith("  ") or len(line.split()) > 3, f"no description: {line}"
+
+
+def test_the_reach_of_each_command_on_the_page_is_current() -> None:
+    """``python -m helpers.reach``, with ``tests`` on the path, updates it."""
+    assert block(reach.PAGE, "reach") == reach.table()
+
+
+def test_the_walks_on_the_page_name_functions_that_the_command_reaches() -> None:
+    modules = reach.read_modules(reach.ROOT / "xmodal_cli")
+    walks = reach.walks()
+    assert set(walks) == set(reach.COMMANDS)
+    for command, steps in walks.items():
+        reached = reach.reach(modules, *reach.function_of(command))
+        assert len(steps) >= 8
+        assert [step for step in steps if step not in reached] == [], command
+
+
+def test_reach_follows_imports_and_attributes_of_modules(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("from package import b\ndef start():\n    return b.one()\ndef unused(): ...\n")
+    (package / "b.py").write_text("def one():\n    from package.c import Two as T\n    return T\nNOT = 1\n")
+    (package / "c.py").write_text("SIZE = 3\nclass Two:\n    def f(self):\n        return SIZE\n")
+    found = reach.reach(reach.read_modules(package), "package.a", "start")
+    assert found == [("package.a", "start"), ("package.b", "one"), ("package.c", "Two"), ("package.c", "SIZE")]
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "contributing.md"])
+def test_the_layers_on_the_pages_are_those_of_the_test(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| (\d+) \| (.+?) \|", text, flags=re.M))
+    shown = {name: int(number) for number, names in table.items() for name in re.findall(r"`(\w+)`", names)}
+    assert shown == {name: layer for name, layer in LAYERS.items() if name != "__init__"}

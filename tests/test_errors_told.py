@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 import shutil
 import socket
 import stat
@@ -372,6 +371,7 @@ def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 @pytest.fixture
 def small_files_only() -> Iterator[Callable[[int], None]]:
     """The system itself refuses to write files beyond so many bytes."""
+    resource = pytest.importorskip("resource", reason="needs a limit on file sizes, as Unix has")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from xmodal_cli.cli import output
 from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns 0 fine, 1 the user can fix it, 2 usage, 130 interrupted."""
     _limit_openmp_spinning()
+    output.escape_unencodable()
     try:
         _run(sys.argv[1:] if argv is None else list(argv))
     except SystemExit as stop:
@@ -38,9 +40,9 @@ def _run(args: list[str]) -> None:
 
         if (query := read_query(args[1:])) is not None:
             return search_once(query.terms, query.index, query.k, query.json)
-    from xmodal_cli.cli.app import app
+    from xmodal_cli.cli.app import run
 
-    app(args=args, prog_name="xmodal")
+    run(args)
 
 
 def _limit_openmp_spinning() -> None:
@@ -54,7 +56,7 @@ def _limit_openmp_spinning() -> None:
 
 
 def _print_error(lines: Sequence[str], code: int = 1) -> int:
-    print(*lines, sep="\n", file=sys.stderr)
+    output.print_error(lines)
     return code
 
 

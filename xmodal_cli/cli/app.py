@@ -6,10 +6,16 @@ class that parses its arguments. A group of commands has ``app``, a ``typer.Type
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from inspect import cleandoc
+from typing import Any
 
 import typer
+import typer.main
 
+from xmodal_cli.cli import output
 from xmodal_cli.version import __version__
 
 COMMANDS = (
@@ -25,13 +31,35 @@ COMMANDS = (
     "doctor",
 )
 
+HELP_WIDTH = 100  # off a terminal
+
 app = typer.Typer(
     name="xmodal",
     help="Train, evaluate and use image-text retrieval and captioning models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
 )
+
+
+def run(args: Sequence[str]) -> None:
+    """Run one command line. Help and usage errors are drawn by rich on a terminal and plain text elsewhere.
+
+    The plain form does not depend on the environment: help is ``HELP_WIDTH`` columns wide and errors are not wrapped.
+    """
+    on_terminal = output.is_terminal(sys.stdout) and output.is_terminal(sys.stderr)
+    app.rich_markup_mode = "rich" if on_terminal else None
+    command = typer.main.get_command(app)
+    if not on_terminal:
+        _keep_short_help(command)
+    command(args=list(args), prog_name="xmodal")
+
+
+def _keep_short_help(command: Any) -> None:
+    """Set the first paragraph of each command's help as its short help, which is not truncated in lists of commands."""
+    for child in getattr(command, "commands", {}).values():
+        child.short_help = " ".join(cleandoc(child.help or "").partition("\n\n")[0].split())
+        _keep_short_help(child)
 
 
 def _version(asked: bool) -> None:

@@ -114,7 +114,7 @@ class _CaptionPrinter:
 
     def __init__(self, reporter: output.TerminalReporter, quiet: bool, alone: bool) -> None:
         self._reporter, self._quiet, self._alone = reporter, quiet, alone
-        self._on_terminal = sys.stdout.isatty()
+        self._on_terminal = output.is_terminal(sys.stdout)
 
     def __call__(self, done: CaptionedPhoto) -> None:
         if done.problem is not None and not self._alone:  # one that is alone ends the command as its error

@@ -29,9 +29,9 @@ def print_hits(result: SearchResult, seconds: float | None = None) -> None:
     names = [_shown(hit.path) for hit in result.hits]
     width, places = max(map(len, (*names, "photo"))), len(str(len(names)))
     output.print_line(f"{'':{places}}   {'photo':{width}}     score")
-    output.print_line("─" * (places + width + 13))
+    output.print_rule(places + width + 13)
     for hit, name in zip(result.hits, names, strict=True):
-        photo = linked(hit.path) if sys.stdout.isatty() else name
+        photo = linked(hit.path) if output.is_terminal(sys.stdout) else name
         output.print_line(f"{hit.rank:>{places}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
     where = f"{len(names)} of {result.num_items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"

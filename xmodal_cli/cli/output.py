@@ -1,6 +1,8 @@
-"""What people see: results on stdout, progress and talk on stderr. The only room that draws.
+"""All output of the commands: results on stdout; progress, messages and errors on stderr. The only module that prints.
 
-Rich is imported when something is drawn, so that ``--help`` stays quick.
+On a terminal, rich draws tables and progress bars in the terminal's width. Anywhere else every line is written in full:
+nothing is wrapped, truncated or colored, whatever COLUMNS, TERM, NO_COLOR and FORCE_COLOR are. Characters that a stream
+cannot encode are replaced (``-`` for a rule, escapes for the others). Rich is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,25 +20,80 @@ if TYPE_CHECKING:
 
     from xmodal_cli.types import ProgressTask
 
+ASCII = str.maketrans({"─": "-", "±": "+-"})
+RULE = "─"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person reads the stream on a terminal. A closed stream is None."""
+    return stream is not None and stream.isatty()
+
+
+def escape_unencodable() -> None:
+    """Make stdout and stderr write characters that they cannot encode as escapes instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def encodable(text: str, stream: TextIO | None) -> str:
+    """``text`` as the stream can encode it: ASCII for the characters of tables, escapes for others."""
+    encoding = _encoding(stream)
+    if _can_encode(encoding, text):
+        return text
+    return text.translate(ASCII).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _encoding(stream: TextIO | None) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
+
+
+def _can_encode(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write(text: str, stream: TextIO | None) -> None:
+    if stream is not None:
+        stream.write(encodable(text, stream) + "\n")
+
 
 def print_json(result: Any) -> None:
-    """The result, and only it, on stdout. File names that are no UTF-8 come out as ``\\udcXX`` escapes."""
-    _write_json(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    """The result, and only it, on stdout. File names that are not UTF-8 are written as ``\\udcXX`` escapes."""
+    _write_json(result, indent=2)
 
 
 def print_json_line(result: Any) -> None:
     """One of many results, on a line of its own, at once."""
-    _write_json(json.dumps(result, ensure_ascii=False, allow_nan=False))
+    _write_json(result)
     sys.stdout.flush()
 
 
-def _write_json(text: str) -> None:
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+def _write_json(result: Any, indent: int | None = None) -> None:
+    text = json.dumps(result, indent=indent, ensure_ascii=False, allow_nan=False)
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if not _can_encode(_encoding(sys.stdout), text):
+        text = json.dumps(result, indent=indent, allow_nan=False)
+    _write(text, sys.stdout)
 
 
 def print_line(text: str = "") -> None:
     """One plain line of a result on stdout."""
-    sys.stdout.write(text + "\n")
+    _write(text, sys.stdout)
+
+
+def print_rule(width: int) -> None:
+    """A horizontal line on stdout."""
+    _write(RULE * width, sys.stdout)
+
+
+def print_error(lines: Sequence[str]) -> None:
+    """The lines of an error, from ``errors.error_lines``, on stderr."""
+    for line in lines:
+        _write(line, sys.stderr)
 
 
 def printable(text: str) -> str:
@@ -46,17 +103,31 @@ def printable(text: str) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout: columns of numbers to the right, the others to the left."""
+    numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(columns))]
+    if is_terminal(sys.stdout):
+        _draw_table(title, columns, rows, numbers)
+        return
+    from xmodal_cli.cli.plain_table import format_table
+
+    cells = [[encodable("-" if cell is None else str(cell), sys.stdout) for cell in row] for row in rows]
+    if title:
+        print_line(title)
+    print_line(format_table(columns, cells, numbers, encodable(RULE, sys.stdout)))
+
+
+def _draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[bool]) -> None:
+    from rich import box
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=_box())
-    for position, column in enumerate(columns):
-        numbers = position > 0 and all(_is_number(row[position]) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=box.SIMPLE_HEAD)
+    for column, is_numeric in zip(columns, numbers, strict=True):
+        table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         cells = ("-" if cell is None else cell for cell in row)
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in cells))
-    stdout_console().print(table)
+        table.add_row(*(c if isinstance(c, Text) else Text(encodable(str(c), sys.stdout)) for c in cells))
+    Console(file=sys.stdout, highlight=False).print(table)
 
 
 def _is_number(cell: object) -> bool:
@@ -66,57 +137,48 @@ def _is_number(cell: object) -> bool:
         return False
 
 
-def stdout_console() -> Console:
-    """Rich's console on stdout: colour on a terminal, plain and unwrapped elsewhere."""
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 160)
-
-
-def stderr_console() -> Console:
-    """Rich's console on stderr."""
-    from rich.console import Console
-
-    return Console(file=sys.stderr, highlight=False)
-
-
-def _box() -> Any:
-    from rich import box
-
-    return box.SIMPLE_HEAD
-
-
 class TerminalReporter:
-    """A Reporter that writes to stderr: a bar with rate and time left per task, lines in between."""
+    """A Reporter that writes to stderr: on a terminal a bar with rate and time left per task, lines in between."""
 
     @cached_property
-    def _console(self) -> Console:
-        return stderr_console()
+    def _console(self) -> Console | None:
+        """Rich's console on stderr; None where stderr is not a terminal."""
+        if not is_terminal(sys.stderr):
+            return None
+        from rich.console import Console
+
+        return Console(file=sys.stderr, highlight=False)
 
     def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
         return _Bar(self._console, label, total, unit)
 
     def info(self, message: str) -> None:
-        self._console.print(message, markup=False, soft_wrap=True)
+        self._print(message)
 
     def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", markup=False, soft_wrap=True, style="yellow")
+        self._print(f"warning: {message}", "yellow")
+
+    def _print(self, message: str, style: str | None = None) -> None:
+        if self._console is None:
+            _write(message, sys.stderr)
+        else:
+            self._console.print(encodable(message, sys.stderr), markup=False, soft_wrap=True, style=style)
 
 
 class _Bar:
-    """One progress bar; off a terminal it stays silent but for a closing line."""
+    """One progress bar; prints nothing off a terminal."""
 
-    def __init__(self, console: Console, label: str, total: int | None, unit: str) -> None:
+    def __init__(self, console: Console | None, label: str, total: int | None, unit: str) -> None:
         self._console, self._label, self._total, self._unit = console, label, total, unit
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console is not None and self._console.is_terminal:
             from rich.progress import Progress
 
             # results that are printed meanwhile go above the bar, unless stdout is elsewhere
-            above = sys.stdout.isatty()
+            above = is_terminal(sys.stdout)
             columns = _columns(self._unit)
             self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=above)
             self._progress.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -47,9 +46,9 @@ def run_prompt(index: str | None, num_hits: int) -> None:
                 if not prompt.take(line):
                     return
             except KeyboardInterrupt:  # the line is dropped, the prompt stays
-                print()
+                output.print_line()
             except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
-                print()
+                output.print_line()
                 return
 
 
@@ -178,5 +177,4 @@ def _number(argument: str, example: str) -> int:
 
 
 def _print_error(lines: Sequence[str]) -> None:
-    for line in lines:
-        print(output.printable(line), file=sys.stderr)
+    output.print_error([output.printable(line) for line in lines])

@@ -1,6 +1,7 @@
 """The two models that come with xmodal: a matcher and a captioner, trained on Flickr8k; see ``docs/starter.md``.
 
 Found wherever a model is asked for by name. Knows of files and checksums only.
+The weights are for research and education only, as Flickr8k is; the Apache License of the code does not cover them.
 """
 
 from __future__ import annotations
