@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli import paths, starter
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, MissingData, UnknownName
 from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.inference.defaults import default_model
@@ -71,7 +72,7 @@ def test_a_run_of_the_same_name_comes_first() -> None:
 
 
 def test_the_matcher_knows_what_belongs_together() -> None:
-    vectors = load_matcher(starter.MATCHER, "cpu", "fp32").embed_texts(
+    vectors = load_matcher(starter.MATCHER, Compute("cpu", "fp32")).embed_texts(
         ["two dogs running on grass", "a pair of puppies racing over a lawn", "a man reading a newspaper on a train"]
     )
     near, far = vectors[0] @ vectors[1], vectors[0] @ vectors[2]

@@ -1,9 +1,10 @@
-"""Which device computes, and in which number format. The only place that asks the hardware."""
+"""The device and the precision to compute with. The only module that queries the hardware."""
 
 from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import ConfigError, UnknownName
@@ -14,12 +15,42 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-def pick_device(name: str = "auto") -> str:
-    """The device to compute on, as torch spells it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+@dataclass(frozen=True)
+class Compute:
+    """The device and the precision to compute with, as given by ``--device`` and ``--precision``.
 
-    ``auto`` takes a CUDA GPU where there is one, then Apple's, then the CPU. Raises ConfigError
-    for a device that this machine does not have, UnknownName for a name that is none.
+    ``resolve`` replaces ``auto`` by what suits this machine; ``dtype`` and ``autocast`` need a resolved record.
     """
+
+    device: str = "auto"
+    precision: str = "auto"
+
+    def resolve(self) -> Compute:
+        """The same with concrete names, such as ``cpu``, ``cuda:1`` and ``fp32``, ``bf16``.
+
+        The device ``auto`` is a CUDA GPU if there is one, else an Apple GPU, else the CPU. The precision ``auto`` is
+        bf16 if the hardware computes it (GPUs that have it, CPUs with AVX512-BF16 or AMX), else fp32.
+        Raises ConfigError for a device that this machine does not have and for fp16 on a CPU, UnknownName.
+        """
+        device = _resolve_device(self.device)
+        return Compute(device, _resolve_precision(self.precision, device))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype of the precision."""
+        import torch
+
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
+        """Mixed precision, unless the precision is fp32; with ``enabled=False`` a float32 region inside of it."""
+        import torch
+
+        enabled = enabled and self.precision != "fp32"
+        return torch.autocast(self.device.partition(":")[0], self.dtype, enabled=enabled)
+
+
+def _resolve_device(name: str) -> str:
     import torch
 
     if name == "auto":
@@ -35,21 +66,14 @@ def pick_device(name: str = "auto") -> str:
     return name
 
 
-def pick_dtype(precision: str, device: str) -> torch.dtype:
-    """The number format of the forward pass on ``device``.
-
-    ``auto`` is bfloat16 where the hardware computes it (GPUs that have it, CPUs with AVX512-BF16 or
-    AMX), else float32. Raises UnknownName, and ConfigError for float16 on a CPU.
-    """
-    import torch
-
+def _resolve_precision(precision: str, device: str) -> str:
     if precision not in PRECISIONS:
         raise UnknownName.of("precision", precision, PRECISIONS)
     if precision == "fp16" and device == "cpu":
         raise ConfigError("fp16 is not for CPUs: they compute it slowly or not at all", "use --precision auto or bf16")
     if precision == "auto":
-        precision = "bf16" if _has_bf16(device) else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        return "bf16" if _has_bf16(device) else "fp32"
+    return precision
 
 
 def _check_cuda(name: str) -> None:
@@ -75,10 +99,3 @@ def _has_bf16(device: str) -> bool:
             for question in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         )
     return False
-
-
-def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """Mixed precision where ``dtype`` is not float32."""
-    import torch
-
-    return torch.autocast(device.split(":", maxsplit=1)[0], dtype=dtype, enabled=dtype != torch.float32)

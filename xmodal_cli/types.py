@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
@@ -338,43 +337,7 @@ class CaptionMetric(Protocol):
         ...
 
 
-# ---------------------------------------------------------------------------- telling what goes on
-
-
-class ProgressTask(Protocol):
-    """One bar. ``facts`` are shown beside it, such as ``loss=0.31``."""
-
-    def advance(self, amount: int = 1, **facts: object) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Reporter(Protocol):
-    """How recipes talk to whoever called them; the command line draws bars on stderr."""
-
-    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask: ...
-    def info(self, message: str) -> None: ...
-    def warn(self, message: str) -> None: ...
-
-
-class _SilentProgress:
-    def advance(self, amount: int = 1, **facts: object) -> None: ...
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-
-class SilentReporter:
-    """A Reporter that says nothing: the default of the Python API."""
-
-    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
-        return _SilentProgress()
-
-    def info(self, message: str) -> None: ...
-    def warn(self, message: str) -> None: ...
+# ---------------------------------------------------------------------------- files
 
 
 # what opens a picture: path -> PIL RGB image, or raises BadData

@@ -23,10 +23,11 @@ from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.recipes.search import open_searcher
+from xmodal_cli.reporter import SILENT
 from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexMetadata, IndexModel
 from xmodal_cli.retrieval.items import Item, write_items
 from xmodal_cli.retrieval.vectors import add_quantized, write_vectors
-from xmodal_cli.types import FeatureMeta, SilentReporter
+from xmodal_cli.types import FeatureMeta
 
 COUNT, DIM, ROUNDS, NAIVE_ROUNDS = 100_000, 1024, 15, 5
 FLOOR_RATIO, NAIVE_RATIO, FLAT_RATIO = 1.5, 8.0, 1.2
@@ -122,9 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_place(place: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XMODAL_HOME", str(place))
     made_by = describe_model(str(place / "two-heads.safetensors"))
-    text_encoders.ensure(
-        IndexModel(made_by.name, made_by.source, made_by.fingerprint, "cosine", DIM, META), SilentReporter()
-    )
+    text_encoders.ensure(made_by, SILENT)
 
 
 def run(*command: object) -> tuple[float, str]:

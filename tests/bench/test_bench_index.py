@@ -16,7 +16,7 @@ from xmodal_cli.data.scan import scan
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
 from xmodal_cli.inference.encoding import backbone_of, file_vectors
 from xmodal_cli.inference.matchers import load_matcher
-from xmodal_cli.recipes.index import index_model
+from xmodal_cli.recipes.index import to_index_model
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import Unreadable
 
@@ -54,15 +54,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, device, tmp_path):
     matcher = load_matcher("starter")
-    backbone, dtype = backbone_of(matcher.name, matcher.meta), matcher.dtype
+    backbone, dtype = backbone_of(matcher.name, matcher.meta), matcher.compute.dtype
     files = [Path(file.path) for file in scan([photos]).files]
     opener = opener_for(backbone)
     pixels = {path: backbone.preprocess(opener(path)) for path in files}
-    card = index_model(tmp_path / "none", "starter", rebuild=False)
+    card = to_index_model(matcher.info)
     places = iter(range(1000))
 
     def embed() -> Any:
-        return lambda paths: file_vectors(backbone, matcher.embed_features, device, dtype, paths)
+        return lambda paths: file_vectors(backbone, matcher.embed_features, matcher.compute, paths)
 
     def whole() -> None:
         changes = update_index(tmp_path / f"index{next(places)}", IndexRequest(scan([photos]), card), embed)
@@ -70,7 +70,7 @@ def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, d
 
     def each_core() -> None:
         batches = encode_files(
-            files, InMemory(backbone, pixels), lambda p: p, device, dtype, None, matcher.embed_features
+            files, InMemory(backbone, pixels), lambda p: p, matcher.compute, None, matcher.embed_features
         )
         assert sum(not isinstance(vector, Unreadable) for _, vector in batches) == NUM_PHOTOS
 

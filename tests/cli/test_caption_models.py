@@ -18,6 +18,7 @@ from xmodal_cli.backbones import image_backbones
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.config import load_config, to_dict
+from xmodal_cli.device import Compute
 from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.models.assembly import build_captioner
 from xmodal_cli.models.model_file import ModelHeader, read_header, write_model
@@ -89,7 +90,7 @@ def test_captions_are_those_of_one_photo_at_a_time(
     file = write_captioner(tmp_path / "m.safetensors", meta, name)
     outcome = caption("p", "--model", file, "--num", 2, "--json")
     assert outcome.code == 0, outcome.err
-    loaded = load_captioner(str(file), "cpu", "fp32")
+    loaded = load_captioner(str(file), Compute("cpu", "fp32"))
     for photo, entry in zip(photos, outcome.json, strict=True):
         with Image.open(photo) as picture:
             features = backbone.encode(backbone.preprocess(picture.convert("RGB"))).float().clone()

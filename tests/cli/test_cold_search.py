@@ -17,15 +17,17 @@ import torch
 from helpers.index_fixtures import DIM, Shelf
 
 from xmodal_cli.cli.fast_path import Query, read_query
+from xmodal_cli.device import Compute
 from xmodal_cli.inference import matchers, models, text_encoders, text_export
 from xmodal_cli.inference.exported_text import NOTE, WORDS
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.recipes.search import open_searcher, search
+from xmodal_cli.reporter import SILENT, SilentReporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel
-from xmodal_cli.types import FeatureMeta, SilentReporter
+from xmodal_cli.types import FeatureMeta
 
 NEVER = ("torch", "torchvision", "transformers", "open_clip", "timm", "numba", "faiss", "typer", "rich", "PIL", "onnx")
 META = FeatureMeta("eyes", "e" * 64, "global", 8)
@@ -94,12 +96,12 @@ def loaded_by(*args: str) -> tuple[list[str], Any]:
 
 def expected_scores(indexed: Shelf, sentence: str) -> dict[str, float]:
     """By the torch path and a plain product."""
-    query = matchers.load_matcher(indexed.model.source, "cpu", "fp32").embed_texts([sentence])[0]
+    query = matchers.load_matcher(indexed.model.source, Compute("cpu", "fp32")).embed_texts([sentence])[0]
     return {str(indexed.photos / name): float(query @ v) for name, v in indexed.contents().items()}
 
 
 def test_a_search_loads_nothing_that_it_can_do_without(indexed: Shelf) -> None:
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     modules, out = loaded_by("search", "two dogs run", "-k", "3", "--json")
     assert modules == []
     scores = expected_scores(indexed, "two dogs run")
@@ -111,11 +113,18 @@ def test_a_search_loads_nothing_that_it_can_do_without(indexed: Shelf) -> None:
 
 def test_the_vectors_are_those_of_torch(indexed: Shelf, no_torch: Callable[[], None]) -> None:
     scores = expected_scores(indexed, "a man and two dogs")
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     no_torch()
     hits = search(["a man and two dogs"], num_hits=30).hits
     assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
     assert search(["a man and two dogs"]).unknown_words == ("and",)
+
+
+def test_a_search_reads_the_header_of_its_model_once(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, files = models.read_header, list[Path]()
+    monkeypatch.setattr(models, "read_header", lambda file: files.append(file) or read(file))
+    search(["two dogs run"])
+    assert files == [Path(indexed.model.source)]
 
 
 def test_a_missing_export_is_made_by_the_search_that_misses_it(
@@ -130,7 +139,7 @@ def test_a_missing_export_is_made_by_the_search_that_misses_it(
 
 @pytest.mark.parametrize("name", [NOTE, WORDS, "encoder.onnx", "tokenizer.json"])
 def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
     file = text_encoders.folder_of(indexed.model.fingerprint) / name
     file.write_bytes(file.read_bytes()[:-9] + b"\0" * 9)
@@ -143,7 +152,7 @@ def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
 
 
 def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(indexed: Shelf) -> None:
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
     graph = text_encoders.folder_of(indexed.model.fingerprint) / "encoder.onnx"
     status = graph.stat()
@@ -157,10 +166,10 @@ def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(inde
 def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_export, "AGREEMENT", 2.0)
     said = Said()
-    text_encoders.ensure(indexed.model, said)
+    text_encoders.ensure(models.describe_model(indexed.model.source), said)
     assert "its vectors differ" in said.lines[0] and len(said.lines) == 1
     tries = text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns
-    text_encoders.ensure(indexed.model, said)
+    text_encoders.ensure(models.describe_model(indexed.model.source), said)
     assert len(said.lines) == 1
     scores = expected_scores(indexed, "two dogs")
     hits = search(["two dogs"], num_hits=30, reporter=said).hits
@@ -178,7 +187,7 @@ def test_a_cache_that_cannot_be_written_is_only_slower(indexed: Shelf, home: Pat
 
 
 def test_the_model_is_still_checked(indexed: Shelf, home: Path, xmodal: Callable[..., Any]) -> None:
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     file = home / "models" / "toy.safetensors"
     kept = file.read_bytes()
     os.utime(file, ns=(5, 5))  # the same weights at another time: looked at once more, and remembered
@@ -193,7 +202,7 @@ def test_the_model_is_still_checked(indexed: Shelf, home: Path, xmodal: Callable
 
 
 def test_a_searcher_stays_open(indexed: Shelf, no_torch: Callable[[], None]) -> None:
-    text_encoders.ensure(indexed.model, SilentReporter())
+    text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     no_torch()
     with open_searcher() as searcher:
         assert (searcher.index_name, searcher.model, len(searcher)) == ("shelf", "toy", 30)

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
+from xmodal_cli.inference import models
 from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 
 FIGURES = ["R@1", "R@5", "R@10", "median_rank", "mean_rank"]
@@ -43,6 +44,13 @@ def test_the_json_of_a_model_is_as_designed(xmodal, trained, planted):
     recalls = [result[side][f"R@{k}"] for side in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
     assert result["rsum"] == pytest.approx(sum(recalls))
     assert result["rsum"] > 300
+
+
+def test_the_header_of_a_model_is_read_once(xmodal, trained, planted, monkeypatch):
+    read, files = models.read_header, []
+    monkeypatch.setattr(models, "read_header", lambda file: files.append(file) or read(file))
+    assert xmodal("eval", trained, "--data", planted, "--split", "test", "--json").code == 0
+    assert [file.parent.name for file in files] == [trained.name]
 
 
 def test_evaluating_val_again_gives_the_figures_of_the_training(xmodal, trained, planted):

@@ -24,7 +24,7 @@ from xmodal_cli.data.archives import extract
 from xmodal_cli.data.download import fetch
 from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
-from xmodal_cli.types import SilentReporter
+from xmodal_cli.reporter import SILENT
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB
 
@@ -88,44 +88,44 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_file_arrives_whole_and_is_not_fetched_twice(server: Server, tmp_path: Path) -> None:
     remote = RemoteFile(server.url, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-    assert fetch(remote, tmp_path, SilentReporter()).read_bytes() == CONTENT
-    fetch(remote, tmp_path, SilentReporter())
+    assert fetch(remote, tmp_path, SILENT).read_bytes() == CONTENT
+    fetch(remote, tmp_path, SILENT)
     assert server.asked == [None]
     assert [p.name for p in tmp_path.iterdir()] == ["file.zip"]
 
 
 def test_it_goes_on_where_the_server_broke_off(server: Server, tmp_path: Path) -> None:
     server.breaks = [300_000, 200_000]
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=300000-", "bytes=500000-"]
 
 
 def test_it_goes_on_with_the_part_of_an_earlier_run(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.zip.part").write_bytes(CONTENT[:1000])
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
     assert server.asked == ["bytes=1000-"]
 
 
 def test_a_part_that_is_whole_is_taken(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.zip.part").write_bytes(CONTENT)
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
 
 
 def test_a_part_that_is_too_long_is_dropped(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.zip.part").write_bytes(CONTENT + b"more")
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
 
 
 def test_a_server_that_ignores_ranges_starts_it_anew(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.breaks = [300_000]
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
 
 
 def test_a_server_that_always_breaks_off_is_given_up_and_the_part_kept(server: Server, tmp_path: Path) -> None:
     server.breaks = [300_000] + [0] * 20
     with pytest.raises(DownloadError, match="cannot be fetched") as caught:
-        fetch(RemoteFile(server.url), tmp_path, SilentReporter())
+        fetch(RemoteFile(server.url), tmp_path, SILENT)
     assert str(tmp_path / "file.zip") in caught.value.hint
     assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:300_000]
     assert len(server.asked) == 1 + download.ATTEMPTS
@@ -137,7 +137,7 @@ def test_refusals_are_told_and_only_passing_ones_are_tried_again(
 ) -> None:
     server.status = status
     with pytest.raises(DownloadError, match=str(status)):
-        fetch(RemoteFile(server.url), tmp_path, SilentReporter())
+        fetch(RemoteFile(server.url), tmp_path, SILENT)
     assert len(server.asked) == requests
 
 
@@ -146,7 +146,7 @@ def test_another_file_than_the_known_one_is_refused_and_dropped(
     server: Server, tmp_path: Path, known: dict[str, object]
 ) -> None:
     with pytest.raises(DownloadError, match="has "):
-        fetch(RemoteFile(server.url, **known), tmp_path, SilentReporter())  # type: ignore[arg-type]
+        fetch(RemoteFile(server.url, **known), tmp_path, SILENT)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_and_the_part_kept(server: Server, tmp_path: Path, m
 
     monkeypatch.setattr(download, "_chunks", full)
     with pytest.raises(StorageError, match="no space left"):
-        fetch(RemoteFile(server.url), tmp_path, SilentReporter())
+        fetch(RemoteFile(server.url), tmp_path, SILENT)
     assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:10]
 
 
@@ -168,10 +168,10 @@ def test_a_file_that_cannot_fit_is_refused_before_its_first_byte(
     room = len(CONTENT) - 1000
     monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=room - 1))
     with pytest.raises(StorageError, match="needs 1 MB more"):
-        fetch(RemoteFile(server.url), tmp_path, SilentReporter())
+        fetch(RemoteFile(server.url), tmp_path, SILENT)
     assert (tmp_path / "file.zip.part").read_bytes() == CONTENT[:1000]
     monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=room))
-    assert fetch(RemoteFile(server.url), tmp_path, SilentReporter()).read_bytes() == CONTENT
+    assert fetch(RemoteFile(server.url), tmp_path, SILENT).read_bytes() == CONTENT
 
 
 def test_without_a_network_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_without_a_network_nothing_is_waited_for(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(download.urllib.request, "urlopen", unknown)
     monkeypatch.setattr(download.time, "sleep", never)
     with pytest.raises(DownloadError, match="not known") as caught:
-        fetch(RemoteFile("http://nowhere.invalid/file.zip"), tmp_path, SilentReporter())
+        fetch(RemoteFile("http://nowhere.invalid/file.zip"), tmp_path, SILENT)
     assert str(tmp_path / "file.zip") in caught.value.hint
 
 
@@ -218,14 +218,14 @@ def tarred(path: Path, members: dict[str, bytes], link: str = "") -> Path:
 @pytest.mark.parametrize(("make", "name"), [(zipped, "a.zip"), (tarred, "a.tar.gz")])
 def test_members_land_inside_the_folder(make: object, name: str, tmp_path: Path) -> None:
     archive = make(tmp_path / name, {"x/one.jpg": b"1", "two.txt": b"22"})  # type: ignore[operator]
-    assert extract(archive, tmp_path / "out", (), SilentReporter()) == 2
+    assert extract(archive, tmp_path / "out", (), SILENT) == 2
     assert (tmp_path / "out/x/one.jpg").read_bytes() == b"1"
     assert (tmp_path / "out/two.txt").read_bytes() == b"22"
 
 
 def test_only_the_wanted_members_are_taken(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {"d/coco.json": b"{}", "d/f8k.json": b"{}"})
-    assert extract(archive, tmp_path / "out", ("f8k.json",), SilentReporter()) == 1
+    assert extract(archive, tmp_path / "out", ("f8k.json",), SILENT) == 1
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.json")) == ["f8k.json"]
 
 
@@ -234,7 +234,7 @@ def test_only_the_wanted_members_are_taken(tmp_path: Path) -> None:
 def test_members_that_lead_out_are_refused(make: object, archive: str, name: str, tmp_path: Path) -> None:
     hostile = make(tmp_path / archive, {name: b"harm"})  # type: ignore[operator]
     with pytest.raises(DownloadError, match="refused"):
-        extract(hostile, tmp_path / "in", (), SilentReporter())
+        extract(hostile, tmp_path / "in", (), SILENT)
     assert not (tmp_path / "out.txt").exists()
 
 
@@ -242,7 +242,7 @@ def test_members_that_lead_out_are_refused(make: object, archive: str, name: str
 def test_links_are_refused(make: object, archive: str, tmp_path: Path) -> None:
     hostile = make(tmp_path / archive, {}, link="innocent")  # type: ignore[operator]
     with pytest.raises(DownloadError, match="link"):
-        extract(hostile, tmp_path / "in", (), SilentReporter())
+        extract(hostile, tmp_path / "in", (), SILENT)
 
 
 def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/d").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DownloadError, match="link"):
-        extract(zipped(tmp_path / "a.zip", {"d/x": b"harm"}), tmp_path / "in", (), SilentReporter())
+        extract(zipped(tmp_path / "a.zip", {"d/x": b"harm"}), tmp_path / "in", (), SILENT)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_archive_is_told_and_removed_so_that_it_is_fetched_again(keep:
     archive = zipped(tmp_path / "a.zip", {"x.bin": os.urandom(2000)})
     archive.write_bytes(archive.read_bytes()[:keep])
     with pytest.raises(DownloadError, match="damaged"):
-        extract(archive, tmp_path / "out", (), SilentReporter())
+        extract(archive, tmp_path / "out", (), SILENT)
     assert not archive.exists()
 
 
@@ -269,7 +269,7 @@ def test_a_member_with_flipped_bits_never_becomes_a_file(tmp_path: Path) -> None
     content[500] ^= 0xFF
     archive.write_bytes(bytes(content))
     with pytest.raises(DownloadError, match="damaged"):
-        extract(archive, tmp_path / "out", (), SilentReporter())
+        extract(archive, tmp_path / "out", (), SILENT)
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
 
 

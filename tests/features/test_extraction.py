@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from xmodal_cli.data.images import open_image
+from xmodal_cli.device import Compute
 from xmodal_cli.features.extraction import (
     MAX_WORKERS,
     NOT_FINITE,
@@ -22,7 +23,7 @@ from xmodal_cli.types import Unreadable
 
 
 def extract(paths, backbone, batch_size=None, opener=open_image):
-    return list(encode_files(paths, backbone, opener, "cpu", torch.float32, batch_size))
+    return list(encode_files(paths, backbone, opener, Compute("cpu", "fp32"), batch_size))
 
 
 def expected(path):
@@ -76,7 +77,7 @@ def test_no_more_than_three_batches_are_in_memory(pictures, colour):
 
     many = [pictures[0]] * 60
     ahead = 2 + min(torch.get_num_threads(), MAX_WORKERS)  # batches: one for each core, one done, one being taken
-    for done, _ in enumerate(encode_files(many, colour(), counting, "cpu", torch.float32, 4)):
+    for done, _ in enumerate(encode_files(many, colour(), counting, Compute("cpu", "fp32"), 4)):
         assert opened <= done + ahead * 4
     assert opened == 60
 
@@ -118,7 +119,7 @@ def test_paths_are_taken_as_they_are_needed(pictures, colour):
             taken.append(None)
             yield pictures[0]
 
-    stream = encode_files(coming(), colour(), open_image, "cpu", torch.float32, 2)
+    stream = encode_files(coming(), colour(), open_image, Compute("cpu", "fp32"), 2)
     next(stream)
     assert len(taken) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
     stream.close()
@@ -131,7 +132,7 @@ def test_closing_the_stream_early_stops_the_decoding(pictures, colour):
         opened.append(path)
         return open_image(path)
 
-    stream = encode_files([pictures[0]] * 100, colour(), counting, "cpu", torch.float32, 2)
+    stream = encode_files([pictures[0]] * 100, colour(), counting, Compute("cpu", "fp32"), 2)
     next(stream)
     stream.close()
     assert len(opened) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))

@@ -23,7 +23,8 @@ from xmodal_cli.features import imported
 from xmodal_cli.features.cache import features_for
 from xmodal_cli.inference.encoding import backbone_of, settings_for
 from xmodal_cli.recipes.features import extract_features
-from xmodal_cli.types import Example, FeatureMeta, SilentReporter
+from xmodal_cli.reporter import SilentReporter
+from xmodal_cli.types import Example, FeatureMeta
 
 
 class Loud(SilentReporter):
@@ -82,14 +83,14 @@ def test_a_second_run_reads_nothing_and_a_changed_source_is_read_again(
     region_dataset, files, region_files, monkeypatch
 ):
     first = extract_features(region_dataset, settings(files))
-    assert first["extracted"] == 4 and first["backbone"] == "bottom-up" and first["shape"] == [36, DIM + 7]
+    assert first.extracted == 4 and first.backbone == "bottom-up" and first.shape == [36, DIM + 7]
     read = read_images(monkeypatch)
     again = extract_features(region_dataset, settings(files))
-    assert again["extracted"] == 0 and not read and again["fingerprint"] == first["fingerprint"]
+    assert again.extracted == 0 and not read and again.fingerprint == first.fingerprint
     regions = replace(region_files["pic0"], features=region_files["pic0"].features + 1)
     (files / "a.tsv.1").write_text("".join(bottom_up_line(n, regions) for n in ("pic2", "pic3")), newline="")
     changed = extract_features(region_dataset, settings(files))
-    assert changed["extracted"] == 4 and changed["fingerprint"] != first["fingerprint"]
+    assert changed.extracted == 4 and changed.fingerprint != first.fingerprint
     values = features_for(region_dataset, settings(files)).values
     np.testing.assert_array_equal(values[2, :2, :DIM], regions.features.astype(np.float16))
 
@@ -116,15 +117,15 @@ def test_images_that_the_files_lack_or_hold_damaged_are_left_out_and_listed(regi
     whole = replace(region_dataset, examples=tuple(replace(e, split="all") for e in region_dataset.examples))
     found = features_for(whole, settings(file), reporter=reporter)
     assert found.ids == ("pic1", "pic3")
-    told = extract_features(whole, settings(file))["skipped"]
-    assert {s["image_id"] for s in told} == {"pic0", "pic2"}
-    assert any("r.tsv line 2: its features are not all finite" in s["error"] for s in told)
-    assert any(f"has {DIM + 1} features, others have {DIM}" in s["error"] for s in told)
+    told = extract_features(whole, settings(file)).skipped
+    assert {s.image_id for s in told} == {"pic0", "pic2"}
+    assert any("r.tsv line 2: its features are not all finite" in s.error for s in told)
+    assert any(f"has {DIM + 1} features, others have {DIM}" in s.error for s in told)
     assert len(reporter.warnings) == 1 and "2 of 4 pictures" in reporter.warnings[0]
     file.write_text(good[0], newline="")
     assert (
         "has no regions of pic1.png"
-        in extract_features(region_dataset.select("train"), settings(file))["skipped"][0]["error"]
+        in extract_features(region_dataset.select("train"), settings(file)).skipped[0].error
     )
     with pytest.raises(BadData, match=r"none of the 2 pictures could be read, for example: .*has no regions of pic0"):
         features_for(region_dataset.select("test"), settings(file))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from xmodal_cli.data.scan import scan
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.index import Index, IndexModel, open_index
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
-from xmodal_cli.types import FeatureMeta, ImageVectors, Reporter, Unreadable
+from xmodal_cli.types import FeatureMeta, ImageVectors, Unreadable
 
 DIM = 12
 
@@ -66,7 +67,7 @@ class Shelf:
             self.add(f"{i:03}.jpg")
 
     def update(
-        self, *roots: Path, kind: str | None = None, rebuild: bool = False, reporter: Reporter | None = None
+        self, *roots: Path, kind: str | None = None, rebuild: bool = False, reporter: Reporter = SILENT
     ) -> IndexChanges:
         request = IndexRequest(scan(roots or (self.photos,)), self.model, kind, rebuild)
         return update_index(self.index_folder, request, self._embed, reporter)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
 from xmodal_cli.inference import caption_generators
 from xmodal_cli.inference.captions import Caption
@@ -58,8 +59,7 @@ class ToyCaptioner:
 
     name: str
     meta: FeatureMeta
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
+    compute: Compute = Compute("cpu", "fp32")
     tokenizer: Any = None
     attends: bool = True
     decoding: Decoding = Decoding()
@@ -83,7 +83,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     """Any model's name is a toy captioner, but for ``matcher``; ``other...`` reads another backbone."""
     toy = Toy()
 
-    def load(what: str, device: str = "auto", precision: str = "auto") -> ToyCaptioner:
+    def load(what: str, compute: Compute) -> ToyCaptioner:
         if what == "matcher":
             raise BadModel("matcher is a matcher, not a captioner", "`xmodal models list` shows the captioners")
         extractors = "other" if what.startswith("other") else "halves"

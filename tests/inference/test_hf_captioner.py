@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel, ConfigError, DownloadError, MissingData
 from xmodal_cli.inference import hf_captioner
 from xmodal_cli.types import Decoding, Unreadable
@@ -100,7 +101,7 @@ def folder(saved, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_captions_of_beams_are_generates_own(kind, saved, photos):
-    captioner = hf_captioner.load(str(saved[kind]), "cpu", "fp32")
+    captioner = hf_captioner.load(str(saved[kind]), Compute("cpu", "fp32"))
     assert captioner.name == str(saved[kind])
     found = list(captioner.caption_files(photos, Decoding(beam=3, num=2, max_length=6)))
     assert [path for path, _ in found] == photos
@@ -119,7 +120,7 @@ def test_captions_of_beams_are_generates_own(kind, saved, photos):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_score_of_a_greedy_caption_is_its_log_probability(kind, saved, photos):
-    captioner = hf_captioner.load(str(saved[kind]), "cpu", "fp32")
+    captioner = hf_captioner.load(str(saved[kind]), Compute("cpu", "fp32"))
     (_, [caption]), *_ = captioner.caption_files(photos, Decoding(beam=1, max_length=5, length_penalty=0.0))
     (_, beams), *_ = captioner.caption_files(photos, Decoding(beam=9, num=9, max_length=5, length_penalty=0.0))
     same = [other.score for other in beams if other.text == caption.text]
@@ -128,7 +129,7 @@ def test_the_score_of_a_greedy_caption_is_its_log_probability(kind, saved, photo
 
 
 def test_samples_depend_on_the_seed_alone(saved, photos):
-    captioner = hf_captioner.load(str(saved["vit-gpt2"]), "cpu", "fp32")
+    captioner = hf_captioner.load(str(saved["vit-gpt2"]), Compute("cpu", "fp32"))
     before = torch.random.get_rng_state()
     drawn = [
         texts(captioner.caption_files(photos, Decoding(sample=True, num=3, max_length=8, seed=seed)))
@@ -140,18 +141,18 @@ def test_samples_depend_on_the_seed_alone(saved, photos):
 
 
 def test_half_precision(saved, photos):
-    captioner = hf_captioner.load(str(saved["git"]), "cpu", "bf16")
+    captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "bf16"))
     assert captioner.model.dtype == torch.bfloat16
     assert len(texts(captioner.caption_files(photos, Decoding(beam=2, max_length=4)))) == 4
 
 
 def test_unreadable_pictures_alone_need_no_model(saved, photos):
-    captioner = hf_captioner.load(str(saved["git"]), "cpu", "fp32")
+    captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "fp32"))
     assert "not a picture" in next(captioner.caption_files([photos[1]], Decoding()))[1].reason
 
 
 def test_diverse_beams_are_refused(saved, photos):
-    captioner = hf_captioner.load(str(saved["git"]), "cpu", "fp32")
+    captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "fp32"))
     with pytest.raises(ConfigError, match="diverse"):
         next(captioner.caption_files(photos, Decoding(beam=4, groups=2)))
 
@@ -176,7 +177,7 @@ def test_names(saved, tmp_path):
 def test_a_folder_that_cannot_be_used_is_told(folder, file, damage, error, sentence):
     (folder / file).unlink() if damage is None else (folder / file).write_bytes(damage)
     with pytest.raises(error, match=sentence) as caught:
-        hf_captioner.load(str(folder), "cpu", "fp32")
+        hf_captioner.load(str(folder), Compute("cpu", "fp32"))
     assert str(folder) in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.hint
@@ -192,7 +193,7 @@ def test_weights_that_lack_a_layer_are_told(folder):
     assert 0 < len(kept) < len(tensors)
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BadModel, match="lack text_decoder"):
-        hf_captioner.load(str(folder), "cpu", "fp32")
+        hf_captioner.load(str(folder), Compute("cpu", "fp32"))
 
 
 def test_a_model_of_the_hub_is_told_where_to_get_offline(monkeypatch, tmp_path):
@@ -204,6 +205,6 @@ def test_a_model_of_the_hub_is_told_where_to_get_offline(monkeypatch, tmp_path):
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(DownloadError, match="hf/some/model are not here") as caught:
-        hf_captioner.load("hf/some/model", "cpu", "fp32")
+        hf_captioner.load("hf/some/model", Compute("cpu", "fp32"))
     assert "https://" in caught.value.hint
     assert "some/model into a folder" in caught.value.hint

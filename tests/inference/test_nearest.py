@@ -50,8 +50,8 @@ class ToyMatcher:
         return SimpleNamespace(similarity=catalog.build("similarity", self.similarity, {}))
 
     @property
-    def summary(self) -> Any:
-        return SimpleNamespace(header=SimpleNamespace(dataset=self.dataset))
+    def info(self) -> Any:
+        return SimpleNamespace(header=SimpleNamespace(dataset=self.dataset), fingerprint=self.fingerprint)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         self.num_texts.append(len(texts))
@@ -78,12 +78,12 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
     matcher = ToyMatcher()
     matcher.dataset = {"name": "halves", "splits": ["train"], "fingerprint": fingerprint(load_dataset("halves"))}
 
-    def embed_images(loaded: Any, part: Any, precision: str, reporter: Any) -> Any:
+    def embed_images(loaded: Any, part: Any, reporter: Any) -> Any:
         loaded.embedded.append(len(part.examples))
         kept = tuple(e for e in part.examples if e.image_id != "train/blue-blue.png")  # as if it could not be read
         return replace(part, examples=kept), np.stack([image_vector(e.path) for e in kept])
 
-    monkeypatch.setattr(nearest, "load_matcher", lambda what, device, precision: matcher)
+    monkeypatch.setattr(nearest, "load_matcher", lambda what, compute: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded: loaded.embed_files)
     monkeypatch.setattr(nearest, "embed_images", embed_images)
     monkeypatch.setattr(nearest, "default_model", lambda kind: f"/runs/{kind}")

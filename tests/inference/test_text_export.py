@@ -16,6 +16,7 @@ from tokenizers import pre_tokenizers, processors
 
 from xmodal_cli import catalog
 from xmodal_cli.backbones.text_backbones import build_text_backbone
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.inference.exported_text import NOTE, WEIGHTS, WORDS, ExportedText, source_note
@@ -39,10 +40,10 @@ WORDS_OF_TINY = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "dog", "man", "snow", 
 
 
 def matcher(model: torch.nn.Module, tokenizer: Tokenizer, dim: int = DIM) -> LoadedMatcher:
-    summary = SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=dim)
+    info = SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=dim)
     for parameter in model.parameters():  # as they come, the vectors of a fresh model are much alike
         parameter.data += 0.2 * torch.randn_like(parameter)
-    return LoadedMatcher(summary, model.eval(), tokenizer, "cpu", torch.float32)
+    return LoadedMatcher(info, model.eval(), tokenizer, Compute("cpu", "fp32"))
 
 
 def over_words(text: str, args: dict | None = None, similarity: str = "cosine", model: str = "vse") -> LoadedMatcher:
@@ -87,14 +88,13 @@ def over_tower(name: str, layers: int, tuned: bool, model: str = "vse", text: st
         SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=16),
         built.eval(),
         Tokenizer.from_json(backbone.tokenizer),
-        "cpu",
-        torch.float32,
+        Compute("cpu", "fp32"),
     )
 
 
 def exported(loaded: LoadedMatcher, folder: Path) -> ExportedText:
     export_text(loaded, source_note("toy", folder / "toy"), folder)
-    return ExportedText(folder, loaded.fingerprint)
+    return ExportedText(folder, loaded.info.fingerprint)
 
 
 def check(loaded: LoadedMatcher, folder: Path) -> ExportedText:
@@ -110,7 +110,7 @@ def check(loaded: LoadedMatcher, folder: Path) -> ExportedText:
     cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > 0.9999
     assert [found.unknown_words(s) for s in SENTENCES] == unknown
-    assert found.embed_texts([]).shape == (0, loaded.embed_dim)
+    assert found.embed_texts([]).shape == (0, loaded.info.embed_dim)
     return found
 
 
@@ -159,7 +159,7 @@ def test_minilm_with_tuned_layers(tmp_path):
 )
 def test_text_towers_of_open_clip(kind, changes, length, tiny_clip, tmp_path):
     name, _ = tiny_clip(f"export-{kind}", changes)
-    found = check(load_matcher(name, "cpu", "fp32"), tmp_path / "e")
+    found = check(load_matcher(name, Compute("cpu", "fp32")), tmp_path / "e")
     note = json.loads((tmp_path / "e" / NOTE).read_text())
     assert (note["length"], found.refused) == (length, "")
 
@@ -182,8 +182,7 @@ def test_an_export_that_says_something_else_is_refused_once(tmp_path):
         SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=5),
         _Fickle().eval(),
         Tokenizer.from_captions(CAPTIONS),
-        "cpu",
-        torch.float32,
+        Compute("cpu", "fp32"),
     )
     with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
         exported(loaded, tmp_path / "e")

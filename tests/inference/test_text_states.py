@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import StorageError
 from xmodal_cli.inference import towers
 from xmodal_cli.inference.towers import text_states
 from xmodal_cli.models.token_batches import padded, ragged
 from xmodal_cli.models.tokenizer import Tokenizer, pad
-from xmodal_cli.types import SilentReporter, TextBackbone, TextMeta
+from xmodal_cli.reporter import SILENT
+from xmodal_cli.types import TextBackbone, TextMeta
 
 WORDS = ["a", "dog", "cat", "runs", "sleeps", "on", "the", "green", "grass", "near", "two", "children"]
 DIM = 6
@@ -56,8 +58,8 @@ def backbone(kind: str = "tokens", fingerprint: str = "f" * 64) -> TextBackbone:
     return TextBackbone(network, tokenizer.to_json(), TextMeta("toy/encoder", fingerprint, kind, DIM))
 
 
-def made(encoder: TextBackbone, sentences: list[str], dtype: torch.dtype = torch.float32):
-    return text_states(encoder, sentences, "cpu", dtype, SilentReporter())
+def made(encoder: TextBackbone, sentences: list[str], precision: str = "fp32"):
+    return text_states(encoder, sentences, Compute("cpu", precision), SILENT)
 
 
 def direct(encoder: TextBackbone, sentences: list[str]) -> list[Tensor]:
@@ -120,7 +122,7 @@ def test_what_makes_other_states_is_kept_apart(home, change):
     if change == "tokenizer":
         other = TextBackbone(other.network, Tokenizer.from_captions([*WORDS, "more"]).to_json(), other.meta)
     sentences = {"captions": captions(seed=1), "order": captions()[::-1]}.get(change, captions())
-    made(other, sentences, torch.bfloat16 if change == "number format" else torch.float32)
+    made(other, sentences, "bf16" if change == "number format" else "fp32")
     assert other.network.seen
     assert len(list((home / "cache" / "text").iterdir())) == 2
 

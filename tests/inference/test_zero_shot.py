@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.device import Compute
 from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.inference.models import describe_model
@@ -52,7 +53,7 @@ def reference_texts(network, sentences):
 
 def test_the_vectors_are_those_of_open_clip(tiny_clip, photos):
     name, network = tiny_clip("vectors")
-    matcher = load_matcher(name, "cpu", "fp32")
+    matcher = load_matcher(name, Compute("cpu", "fp32"))
     sentences = ["a dog", "two dogs run over a very long meadow in the last light of a summer day in June", "", "a dog"]
     np.testing.assert_allclose(matcher.embed_texts(sentences), reference_texts(network, sentences), atol=1e-5)
     files = sorted(photos.iterdir())

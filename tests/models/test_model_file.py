@@ -93,6 +93,14 @@ def test_reading_the_header_loads_neither_torch_nor_the_weights(model):
     assert done.stdout.strip() == "[]"
 
 
+def test_weights_of_another_model_than_the_header_read_before_are_refused(model):
+    fingerprint = read_header(model).fingerprint
+    assert set(read_tensors(model, fingerprint)) == set(tensors())
+    write_model(model, HEADER, {**tensors(), "more": torch.zeros(1)})
+    with pytest.raises(BadModel, match="replaced"):
+        read_tensors(model, fingerprint)
+
+
 @pytest.mark.parametrize("read", [read_header, read_tensors])
 def test_a_missing_file(tmp_path, read):
     with pytest.raises(MissingData, match=r"absent\.safetensors"):

@@ -13,7 +13,7 @@ from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.tokenizer import SPECIALS, Tokenizer
 from xmodal_cli.models.word_vectors import start_from_word_vectors
-from xmodal_cli.types import SilentReporter
+from xmodal_cli.reporter import SILENT, SilentReporter
 
 WIDTH = 5
 FROM_SCRATCH = [name for name in catalog.names("text_encoder") if name != "identity"]
@@ -85,7 +85,7 @@ def test_a_words_only_last_vector_and_other_scripts_do_no_harm(tmp_path, tokeniz
         text({"the": [7.0] * 5}).encode() + lines.encode() + b"\xff\xfe 1 2 3 4 5\n" + text(VECTORS).encode()
     )
     matcher = model(tokenizer)
-    start_from_word_vectors(matcher, tokenizer, file, SilentReporter())
+    start_from_word_vectors(matcher, tokenizer, file, SILENT)
     for word in ("the", "dog", "café"):
         np.testing.assert_array_equal(table_of(matcher)[ids(tokenizer)[word]], np.float32(VECTORS[word]))
 
@@ -94,7 +94,7 @@ def test_specials_cannot_be_filled(tmp_path, tokenizer):
     file = tmp_path / "vectors.txt"
     file.write_text(text({word: [5.0] * WIDTH for word in SPECIALS}), encoding="utf-8")
     matcher = model(tokenizer)
-    assert start_from_word_vectors(matcher, tokenizer, file, SilentReporter()) == 0
+    assert start_from_word_vectors(matcher, tokenizer, file, SILENT) == 0
     assert (table_of(matcher)[0] == 0).all()
 
 
@@ -115,7 +115,7 @@ def test_files_that_cannot_be_used_are_told_with_their_line(tmp_path, tokenizer,
     file = tmp_path / "vectors.txt"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(error, match=sentence) as caught:
-        start_from_word_vectors(model(tokenizer), tokenizer, file, SilentReporter())
+        start_from_word_vectors(model(tokenizer), tokenizer, file, SILENT)
     assert str(file) in caught.value.message
     assert caught.value.hint
     if error is ConfigError:
@@ -124,9 +124,9 @@ def test_files_that_cannot_be_used_are_told_with_their_line(tmp_path, tokenizer,
 
 def test_files_that_are_not_there(tmp_path, tokenizer):
     with pytest.raises(MissingData, match="there is no file"):
-        start_from_word_vectors(model(tokenizer), tokenizer, tmp_path / "absent.txt", SilentReporter())
+        start_from_word_vectors(model(tokenizer), tokenizer, tmp_path / "absent.txt", SILENT)
     with pytest.raises(BadData, match="cannot be read"):
-        start_from_word_vectors(model(tokenizer), tokenizer, tmp_path, SilentReporter())
+        start_from_word_vectors(model(tokenizer), tokenizer, tmp_path, SILENT)
 
 
 class Tower(nn.Module):
@@ -148,5 +148,5 @@ def test_a_pretrained_encoders_words_are_not_written_over(tmp_path, tokenizer, n
     before = tower.table.weight.clone()
     matcher = model(tokenizer, name, {"text": [(tower, False)]}, text_dim=8 if name == "identity" else WIDTH)
     with pytest.raises(ConfigError, match="no table of words to fill"):
-        start_from_word_vectors(matcher, tokenizer, file, SilentReporter())
+        start_from_word_vectors(matcher, tokenizer, file, SILENT)
     assert torch.equal(tower.table.weight, before)

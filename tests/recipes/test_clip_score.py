@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.metrics.clip_score import PROMPT, clip_score, ref_clip_score
 from xmodal_cli.recipes.clip_score import score_with_clip
@@ -43,7 +44,7 @@ def test_a_matcher_scores_captions(tiny_clip, pictures):
 
     name, network = tiny_clip("scores")
     candidates = ["a red thing", "green", "the sky"]
-    found = score_with_clip(name, pictures, candidates, ("cpu", "fp32"))
+    found = score_with_clip(name, pictures, candidates, Compute("cpu", "fp32"))
     arch = name.removeprefix("open_clip/").partition("@")[0]
     preprocess = open_clip.image_transform(32, is_train=False)
     with torch.inference_mode():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,15 +17,16 @@ from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data import selection
 from xmodal_cli.data.images import open_image
-from xmodal_cli.device import pick_device, pick_dtype
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, StorageError, UnknownName
 from xmodal_cli.features import cache
-from xmodal_cli.features.cache import Computing, cache_folder, features_for
+from xmodal_cli.features.cache import cache_folder, features_for
 from xmodal_cli.features.store import open_features
 from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.recipes import vectors
 from xmodal_cli.recipes.features import extract_features
-from xmodal_cli.types import Example, FeatureRow, ImageTextDataset, SilentReporter
+from xmodal_cli.reporter import SilentReporter
+from xmodal_cli.types import Example, FeatureRow, ImageTextDataset
 
 READABLE = tuple(f"id{n}" for n in range(12) if n not in (3, 7))
 
@@ -44,7 +46,7 @@ def settings(tiny_backbone, kind="global", crops=1):
 @pytest.mark.parametrize("kind", ["global", "grid"])
 def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
     reporter = Loud()
-    found = features_for(dataset, settings(tiny_backbone, kind), "cpu", "fp32", reporter)
+    found = features_for(dataset, settings(tiny_backbone, kind), Compute("cpu", "fp32"), reporter)
     assert found.ids == READABLE and found.values.dtype == np.float16
     backbone = build_backbone(tiny_backbone, kind)
     assert found.meta.key() == backbone.meta.key()
@@ -56,26 +58,28 @@ def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
 
 
 def test_a_second_run_builds_no_backbone(dataset, tiny_backbone, monkeypatch):
-    first = features_for(dataset, settings(tiny_backbone), "cpu")
+    first = features_for(dataset, settings(tiny_backbone), Compute("cpu"))
 
     def refuse(*args):
         raise AssertionError("nothing is left to extract")
 
     monkeypatch.setattr(cache, "build_backbone", refuse)
-    second = features_for(dataset, settings(tiny_backbone), "cpu")
+    second = features_for(dataset, settings(tiny_backbone), Compute("cpu"))
     assert first.ids == second.ids and first.meta == second.meta
     np.testing.assert_array_equal(first.values, second.values)
-    part = features_for(dataset.select("test"), settings(tiny_backbone), "cpu")  # a split alone shares the store
+    part = features_for(
+        dataset.select("test"), settings(tiny_backbone), Compute("cpu")
+    )  # a split alone shares the store
     assert part.ids == ("id0", "id6", "id9")
 
 
 def test_a_complete_store_is_read_without_torch(dataset, tiny_backbone):
-    features_for(dataset, settings(tiny_backbone), "cpu")
+    features_for(dataset, settings(tiny_backbone), Compute("cpu"))
     code = f"""
 import sys
 from pathlib import Path
 from xmodal_cli.config import FeaturesConfig
-from xmodal_cli.recipes.features import features_for
+from xmodal_cli.features.cache import features_for
 from xmodal_cli.types import Example, ImageTextDataset
 examples = tuple(Example(f"id{{n}}", Path({str(dataset.examples[0].path.parent)!r}) / f"{{n:02d}}.png", (),
                          "test" if n % 3 == 0 else "train") for n in range(12))
@@ -89,17 +93,17 @@ print(len(found.ids), [m for m in ("torch", "timm", "PIL") if m in sys.modules])
 
 def test_touched_weights_are_looked_at_again_and_nothing_is_extracted(dataset, tiny_backbone):
     train = dataset.select("train")
-    assert extract_features(train, settings(tiny_backbone))["extracted"] == 8
+    assert extract_features(train, settings(tiny_backbone)).extracted == 8
     weights = build_backbone(tiny_backbone).weights_file
     weights.touch()
-    assert extract_features(train, settings(tiny_backbone))["extracted"] == 0
+    assert extract_features(train, settings(tiny_backbone)).extracted == 0
 
 
 def test_out_holds_everything_in_one_folder(dataset, tiny_backbone, tmp_path):
-    result = extract_features(dataset, settings(tiny_backbone), tmp_path / "out", Computing("cpu", "fp32", 4))
-    assert result["folders"] == [str(tmp_path / "out")]
-    assert result["images"] == 10 and result["extracted"] == 12 and result["shape"] == [result["shape"][0]]
-    assert [entry["image_id"] for entry in result["skipped"]] == ["id3", "id7"]
+    result = extract_features(dataset, settings(tiny_backbone), tmp_path / "out", Compute("cpu", "fp32"), batch_size=4)
+    assert result.folders == [str(tmp_path / "out")]
+    assert result.images == 10 and result.extracted == 12 and result.shape == [result.shape[0]]
+    assert [entry.image_id for entry in result.skipped] == ["id3", "id7"]
     assert open_features(tmp_path / "out").ids == READABLE
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="is a file"):
@@ -155,10 +159,8 @@ class FakeMatcher:
 
     meta: object
     name: str = "fake"
-    similarity: str = "order"
-    embed_dim: int = 2
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
+    info: object = field(default_factory=lambda: SimpleNamespace(similarity="order", embed_dim=2))
+    compute: Compute = Compute("cpu", "fp32")
     calls: list = field(default_factory=list)
 
     def embed_features(self, values):
@@ -239,21 +241,6 @@ def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch
         assert xmodal("features", *wrong).code == 2
     regions = xmodal("features", "tiny", "--kind", "regions")
     assert regions.code == 1 and "features, not regions" in regions.err and "hint:" in regions.err
-
-
-def test_devices_and_number_formats():
-    assert pick_device("cpu") == "cpu" and pick_device("auto") in ("cpu", "cuda", "mps")
-    for wrong in ("gpu", "cuda:x", "cpu0", ""):
-        with pytest.raises(UnknownName):
-            pick_device(wrong)
-    with pytest.raises(ConfigError):
-        pick_device("cuda:99")
-    assert pick_dtype("fp32", "cpu") is torch.float32 and pick_dtype("bf16", "cpu") is torch.bfloat16
-    assert pick_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
-    with pytest.raises(ConfigError, match="fp16"):
-        pick_dtype("fp16", "cpu")
-    with pytest.raises(UnknownName, match="fp64"):
-        pick_dtype("fp64", "cpu")
 
 
 @pytest.mark.realdata

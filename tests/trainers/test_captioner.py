@@ -11,6 +11,7 @@ import pytest
 from xmodal_cli import catalog
 from xmodal_cli.config import load_config
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.inference.matchers import load_matcher
@@ -181,7 +182,7 @@ def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path
     history = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))["history"]
     first = read_header(tmp_path / "first" / "model.safetensors").metrics
     assert history[0]["cider"] == pytest.approx(first["cider"], abs=0.02)  # the same model, above a trunk in fp16
-    metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, ("cpu", "fp32"))
+    metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32"))
     assert metrics["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
     kept = read_tensors(result.model)
     assert any(name.startswith("tower.blocks.") for name in kept)

@@ -13,14 +13,15 @@ from safetensors.torch import load_file, save_file
 from xmodal_cli.config import load_config
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.losses.infonce import InfoNCE
 from xmodal_cli.models.model_file import read_header, read_tensors
 from xmodal_cli.recipes.train import train_model
+from xmodal_cli.reporter import SILENT
 from xmodal_cli.trainers import matcher
-from xmodal_cli.types import SilentReporter
 
 TINY = (
     "training.epochs=2",
@@ -112,8 +113,8 @@ def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shap
     assert f"image tower  {name}, all of it trained" in shown and f"text tower   {name}, all of it trained" in shown
 
     part = load_dataset(str(shapes)).select("val")
-    loaded = load_matcher("mine", "cpu", "fp32")
-    _, by_eval = embed_images(loaded, part, "fp32", SilentReporter())
+    loaded = load_matcher("mine", Compute("cpu", "fp32"))
+    _, by_eval = embed_images(loaded, part, SILENT)
     files = [e.path for e in part.examples]
     by_index = np.stack([vector for _, vector in image_vectors(loaded)(files)])
     np.testing.assert_allclose(by_index, by_eval, atol=1e-4)
@@ -174,12 +175,15 @@ def test_a_locked_tower_is_run_once_and_stays(xmodal, tiny_clip, shapes, tmp_pat
     assert bool(list((home / "cache").glob("text/*"))) == (locked == "text")
     best = json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]
     assert compute_metrics(xmodal, tmp_path / "run", shapes) == {k: v for k, v in best.items() if k != "epoch"}
-    loaded, start = load_matcher(str(tmp_path / "run"), "cpu", "fp32"), load_matcher(name, "cpu", "fp32")
+    loaded, start = (
+        load_matcher(str(tmp_path / "run"), Compute("cpu", "fp32")),
+        load_matcher(name, Compute("cpu", "fp32")),
+    )
     part = load_dataset(str(shapes)).select("val")
     vectors = {
         side: [embed(matcher) for matcher in (loaded, start)]
         for side, embed in (
-            ("image", lambda m: embed_images(m, part, "fp32", SilentReporter())[1]),
+            ("image", lambda m: embed_images(m, part, SILENT)[1]),
             ("text", lambda m: m.embed_texts(part.captions)),
         )
     }
@@ -189,7 +193,7 @@ def test_a_locked_tower_is_run_once_and_stays(xmodal, tiny_clip, shapes, tmp_pat
     file = Path(name.partition("@")[2])
     save_file({key: value * 2 for key, value in load_file(file).items()}, file)
     with pytest.raises(IncompatibleFeatures, match="other weights"):
-        image_vectors(load_matcher(str(tmp_path / "run"), "cpu", "fp32"))
+        image_vectors(load_matcher(str(tmp_path / "run"), Compute("cpu", "fp32")))
     outcome = xmodal("eval", tmp_path / "run", "--data", shapes, "--split", "val")
     assert outcome.code == 1 and "other weights" in outcome.err
 

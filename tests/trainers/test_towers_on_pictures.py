@@ -12,6 +12,7 @@ import pytest
 
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.device import Compute
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 
@@ -102,7 +103,7 @@ def test_search_ranks_pictures_as_the_models_vectors_say(xmodal, shapes, run):
     scores = {Path(hit["path"]).name: hit["score"] for hit in found.json["hits"]}
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
 
-    vector = load_matcher(str(run), "cpu", "fp32").embed_texts([sentence])[0]
+    vector = load_matcher(str(run), Compute("cpu", "fp32")).embed_texts([sentence])[0]
     out = run.parent / f"{run.name}.npz"
     assert xmodal("features", shapes, "--split", "test", "--model", run, "--out", out, *how).code == 0
     expected = zip((photo.name for photo in photos), np.load(out)["images"] @ vector, strict=True)
@@ -111,7 +112,7 @@ def test_search_ranks_pictures_as_the_models_vectors_say(xmodal, shapes, run):
 
 @both
 def test_sentences_alone_or_together_have_the_same_vectors(run):
-    matcher = load_matcher(str(run), "cpu", "fp32")
+    matcher = load_matcher(str(run), Compute("cpu", "fp32"))
     sentences = ["a red circle", "", "there is a big green square to the left of a small yellow triangle " * 9, "blue"]
     alone = np.concatenate([matcher.embed_texts([sentence]) for sentence in sentences])
     np.testing.assert_allclose(matcher.embed_texts(sentences), alone, atol=1e-5)

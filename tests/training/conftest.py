@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xmodal_cli.device import Compute
 from xmodal_cli.models.token_batches import padded
+from xmodal_cli.reporter import SILENT
 from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
-from xmodal_cli.types import SilentReporter
 
 PACE = LoopConfig(
     epochs=3,
@@ -27,8 +28,7 @@ PACE = LoopConfig(
     lr=0.01,
     lr_factor=lambda step: 1.0,
     seed=0,
-    device="cpu",
-    dtype=torch.float32,
+    compute=Compute("cpu", "fp32"),
     log_every=2,
 )
 
@@ -73,7 +73,7 @@ class Toy:
         rewind_log(self.folder, state.step)
         pace_ = replace(self.pace, **pace)
         with RunLog(self.folder, tensorboard=False) as log:
-            return fit(task, pace_, optimizer, state, self.folder, Loggers(SilentReporter(), log))
+            return fit(task, pace_, optimizer, state, self.folder, Loggers(SILENT, log))
 
     def _task(self) -> Task:
         def loss(batch: Batch) -> Tensor:

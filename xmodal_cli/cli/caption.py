@@ -76,6 +76,7 @@ def command(
       xmodal caption photo.jpg --nearest --model vsepp-f8k
     """
     from xmodal_cli.data.photo_files import find_photos
+    from xmodal_cli.device import Compute
     from xmodal_cli.inference.captions import CaptionRequest
     from xmodal_cli.recipes.caption import caption as run
     from xmodal_cli.recipes.caption import raise_if_all_failed
@@ -89,8 +90,16 @@ def command(
     flags += ["decoding.sample=true"] if sample else []
     words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
     chosen = (*(settings or ()), *flags)
+    compute = Compute(device, precision.value)
     request = CaptionRequest(
-        tuple(model or ()), chosen, words, nearest, attention, write is not None, force, device, precision.value
+        tuple(model or ()),
+        chosen,
+        words,
+        nearest,
+        attention,
+        write is not None,
+        force,
+        compute,
     )
     reporter, photos = output.TerminalReporter(), find_photos(images)
     teller = _CaptionPrinter(reporter, quiet=as_json, alone=len(photos) == 1)

@@ -61,20 +61,22 @@ def command(
 
       xmodal eval results.json --data f8k --split test --json
     """
+    from xmodal_cli.device import Compute
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes.evaluate import evaluate as run
-    from xmodal_cli.recipes.evaluate_captions import about_captions, evaluate_captions
+    from xmodal_cli.recipes.evaluate_captions import about_captions, evaluate_captions, find_models
 
-    if about_captions(what):
+    compute = Compute(device, precision.value)
+    found = find_models(what)
+    if about_captions(found):
         _refuse({"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report})
         decoding = None if beam is None else {"beam": beam}
-        where = (device, precision.value)
-        _show(evaluate_captions(what, data, split, decoding, ensemble, where, output.TerminalReporter()), as_json)
+        _show(evaluate_captions(found, data, split, decoding, ensemble, compute, output.TerminalReporter()), as_json)
         return
     if beam is not None:
         raise ConfigError("--beam is for captioners, and these are matchers", "leave --beam out")
     extras = Extras(ensemble, bootstrap, ndcg, ranks, report)
-    results = run(what, data, split, folds, device, precision.value, output.TerminalReporter(), extras)
+    results = run(found, data, split, folds, compute, output.TerminalReporter(), extras)
     _show(results, as_json)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmodal_cli.cli import output
 from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption
+
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.features import FeaturesReport
 
 _LISTED = 10  # unreadable pictures named on a terminal; --json names all
 
@@ -79,23 +83,28 @@ def command(
     """
     from xmodal_cli.config import FeaturesConfig
     from xmodal_cli.data.selection import open_part
-    from xmodal_cli.features.cache import Computing
+    from xmodal_cli.device import Compute
     from xmodal_cli.recipes.features import extract_features
     from xmodal_cli.recipes.vectors import dataset_vectors, sentence_vectors
 
     _check(data, backbone, model, text)
-    computing = Computing(device, precision.value, batch_size, output.TerminalReporter())
-    if model and text:
-        result = sentence_vectors(model, text, out, computing)
-    elif model:
-        result = dataset_vectors(model, open_part(str(data), split, format), out, computing)
-    else:
+    compute, reporter = Compute(device, precision.value), output.TerminalReporter()
+    if not model:
         settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
-        result = extract_features(open_part(str(data), split, format), settings, out, computing)
+        report = extract_features(open_part(str(data), split, format), settings, out, compute, reporter, batch_size)
+        if json:
+            output.print_json(asdict(report))
+        else:
+            _show(report)
+        return
+    if text:
+        result = sentence_vectors(model, text, out, compute)
+    else:
+        result = dataset_vectors(model, open_part(str(data), split, format), out, compute, reporter)
     if json:
         output.print_json(result)
     else:
-        _show(result)
+        _show_vectors(result)
 
 
 def _check(data: str | None, backbone: str | None, model: str | None, text: Path | None) -> None:
@@ -108,19 +117,20 @@ def _check(data: str | None, backbone: str | None, model: str | None, text: Path
         raise typer.BadParameter("give a dataset, or with --model a file of sentences (--text FILE), and not both")
 
 
-def _show(result: dict[str, Any]) -> None:
-    if "file" in result:
-        counted = ", ".join(f"{result[what]} {what}" for what in ("images", "captions", "sentences") if what in result)
-        output.print_line(f"{counted}, {result['dim']} numbers each: {result['file']}")
-        return
-    shape = " x ".join(str(side) for side in result["shape"])
+def _show_vectors(result: dict[str, Any]) -> None:
+    counted = ", ".join(f"{result[what]} {what}" for what in ("images", "captions", "sentences") if what in result)
+    output.print_line(f"{counted}, {result['dim']} numbers each: {result['file']}")
+
+
+def _show(report: FeaturesReport) -> None:
+    shape = " x ".join(str(side) for side in report.shape)
     output.print_line(
-        f"{result['images']} images, {shape} numbers each, by {result['backbone']} "
-        f"({result['extracted']} extracted in {result['seconds']:.1f} s)"
+        f"{report.images} images, {shape} numbers each, by {report.backbone} "
+        f"({report.extracted} extracted in {report.seconds:.1f} s)"
     )
-    for folder in result["folders"]:
+    for folder in report.folders:
         output.print_line(f"  {folder}")
-    for entry in result["skipped"][:_LISTED]:
-        output.print_line(f"left out: {entry['error']}")
-    if len(result["skipped"]) > _LISTED:
-        output.print_line(f"and {len(result['skipped']) - _LISTED} more; --json lists them all")
+    for entry in report.skipped[:_LISTED]:
+        output.print_line(f"left out: {entry.error}")
+    if len(report.skipped) > _LISTED:
+        output.print_line(f"and {len(report.skipped) - _LISTED} more; --json lists them all")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, TaskID
 
-    from xmodal_cli.types import ProgressTask
+    from xmodal_cli.reporter import ProgressTask
 
 ASCII = str.maketrans({"─": "-", "±": "+-"})
 RULE = "─"

@@ -13,7 +13,7 @@ from typing import IO
 
 from xmodal_cli.errors import DownloadError
 from xmodal_cli.paths import atomic_path
-from xmodal_cli.types import Reporter
+from xmodal_cli.reporter import Reporter
 
 LINK = 0o120000  # file type bits of a symbolic link, in a zip entry's upper attributes
 

@@ -16,7 +16,7 @@ from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import storage_errors
-from xmodal_cli.types import ProgressTask, Reporter
+from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.version import __version__
 
 CHUNK = 2**20  # bytes

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import ImageTextDataset
 
 
-def readable_images(dataset: ImageTextDataset, reporter: Reporter | None = None) -> ImageTextDataset:
+def readable_images(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> ImageTextDataset:
     """The dataset without the images whose files cannot be decoded, which are counted and named. Raises BadData.
 
     For training that opens pictures as it goes: an hour later is too late to hear of the first bad file.
     """
-    reporter = reporter or SilentReporter()
     total = len(dataset.examples)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool, reporter.task("looking", total, "pictures") as task:
         reasons: list[str] = []

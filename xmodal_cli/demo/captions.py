@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmodal_cli.captioning.attention_maps import is_square, square_maps
-from xmodal_cli.config import from_dict
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.scene_truth import caption_is_true
 from xmodal_cli.data.scenes import Scene
@@ -18,7 +17,8 @@ from xmodal_cli.features.image_features import read_image_features
 from xmodal_cli.inference.captioners import caption_features, load_captioner
 from xmodal_cli.inference.captions import Caption
 from xmodal_cli.inference.towers import input_features
-from xmodal_cli.types import Example, ImageTextDataset, Reporter
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import Example, ImageTextDataset
 
 METRICS = ("bleu", "cider")
 
@@ -26,9 +26,8 @@ METRICS = ("bleu", "cider")
 def caption_test(run: Path, data: str, chosen: Sequence[Example], reporter: Reporter) -> CaptionerPart:
     """Caption the test split with the captioner ``run``; ``chosen`` are the examples to show. Raises XmodalError."""
     loaded = load_captioner(str(run))
-    settings = from_dict(loaded.summary.header.training)
     part = captioned(load_dataset(data), "test")
-    seen = read_image_features(part, input_features(settings), "auto", "auto", reporter)
+    seen = read_image_features(part, input_features(loaded.info.config), loaded.compute, reporter)
     assert seen.features is not None  # of cells
     answers = [best for best, *_ in caption_features([loaded], [seen.features], loaded.decoding, attention=True)]
     examples = seen.dataset.examples

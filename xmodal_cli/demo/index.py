@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ from xmodal_cli.inference.models import describe_model
 from xmodal_cli.paths import indexes_dir
 from xmodal_cli.recipes.index import index
 from xmodal_cli.recipes.search import search
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
-from xmodal_cli.types import Reporter
 
 NUM_HITS = 5
 
 
 def make_index(roots: Sequence[Path], name: str, model: str, reporter: Reporter) -> dict[str, Any]:
     """The index ``name`` of ``roots`` by ``model``; what ``xmodal index --json`` prints. Raises as ``index``."""
-    return index(roots, name, model, rebuild=_is_of_another(indexes_dir() / name, model), reporter=reporter)
+    rebuild = _is_of_another(indexes_dir() / name, model)
+    return asdict(index(roots, name, model, rebuild=rebuild, reporter=reporter))
 
 
 def _is_of_another(place: Path, model: str) -> bool:

@@ -18,8 +18,9 @@ from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.inference.captions import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
-from xmodal_cli.types import Reporter, Unreadable
+from xmodal_cli.types import Unreadable
 
 MOST = 300  # photos of a folder that the demo looks at; `xmodal index` takes all
 NUM_CAPTIONS, NUM_OWN_QUERIES = 6, 3

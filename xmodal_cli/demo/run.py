@@ -29,20 +29,20 @@ from xmodal_cli.features.cache import features_for
 from xmodal_cli.paths import numbered_names, write_bytes
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.train import run_folder, train_model
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
-from xmodal_cli.types import Example, ImageTextDataset, Reporter, SilentReporter
+from xmodal_cli.types import Example, ImageTextDataset
 
 DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"
 NUM_QUERIES = 3
 
 
-def demo(folder: Path | None = None, reporter: Reporter | None = None) -> DemoResult:
+def demo(folder: Path | None = None, reporter: Reporter = SILENT) -> DemoResult:
     """Run every step, with ``folder`` also those on the photos below it.
 
     Raises MissingData, before anything is done, where ``folder`` holds no pictures; StorageError when the disk is full;
     KeyboardInterrupt, with all that is finished kept.
     """
-    reporter = reporter or SilentReporter()
     photos = find_own_photos(folder) if folder is not None else None
     steps, num_threads = _Steps(reporter, 7 if photos is None else 9), _idle_threads()
     with steps("the sample set"):

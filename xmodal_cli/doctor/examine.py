@@ -13,7 +13,7 @@ from xmodal_cli.doctor import machine, software
 from xmodal_cli.doctor.finding import Finding, Status
 from xmodal_cli.doctor.probe import DEVICE, Probe, probe
 from xmodal_cli.errors import XmodalError
-from xmodal_cli.types import Reporter, SilentReporter
+from xmodal_cli.reporter import SILENT, Reporter
 
 Check = Callable[[], Iterable[Finding]]
 # module of recipes.checks -> its checks, in the order of the report; imported one by one, as they need more than this
@@ -23,9 +23,9 @@ LATER = {
 }
 
 
-def examine(reporter: Reporter | None = None) -> list[Finding]:
+def examine(reporter: Reporter = SILENT) -> list[Finding]:
     """Every check's findings, in the order in which they are read. Raises nothing; takes a quarter of a minute."""
-    probes = _probe(reporter or SilentReporter())
+    probes = _probe(reporter)
     device = probes.get(DEVICE, Probe(DEVICE))
     checks: list[tuple[str, Check]] = [
         ("versions", software.versions),

@@ -125,12 +125,12 @@ def _answer(module: str, answers: IO[str]) -> None:
 def _device_facts() -> dict[str, Any]:
     import torch
 
-    from xmodal_cli.device import pick_device, pick_dtype
+    from xmodal_cli.device import Compute
 
-    device = pick_device("auto")
+    compute = Compute().resolve()
     return {
-        "device": device,
-        "precision": str(pick_dtype("auto", device)).removeprefix("torch."),
+        "device": compute.device,
+        "precision": str(compute.dtype).removeprefix("torch."),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "built_for": f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from xmodal_cli import paths
 from xmodal_cli.backbones.image_backbones import build_backbone, check_request
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.npy_files import map_features
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.imported import import_store, is_imported
 from xmodal_cli.features.store import FeatureStore, FileStamp
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
     FeatureMeta,
     FeatureRow,
@@ -25,30 +27,17 @@ from xmodal_cli.types import (
     ImageBackbone,
     ImageTextDataset,
     ImageVectors,
-    Reporter,
-    SilentReporter,
     Unreadable,
 )
 
 PRECOMPUTED = "precomputed"
 
 
-@dataclass(frozen=True)
-class Computing:
-    """How to extract; none of it changes what the features are, beyond rounding."""
-
-    device: str = "auto"
-    precision: str = "auto"
-    batch_size: int | None = None
-    reporter: Reporter = SilentReporter()
-
-
 def features_for(
     dataset: ImageTextDataset,
     settings: FeaturesConfig,
-    device: str = "auto",
-    precision: str = "auto",
-    reporter: Reporter | None = None,
+    compute: Compute = Compute(),
+    reporter: Reporter = SILENT,
 ) -> Features:
     """Features of the dataset's readable images, in its order, in memory; extracts what is missing first.
 
@@ -63,9 +52,8 @@ def features_for(
             f"the model reads features that came with its dataset, and {dataset.name} holds pictures",
             "use the dataset it was trained on, or train a model on pictures",
         )
-    computing = Computing(device, precision, None, reporter or SilentReporter())
     stores = [
-        complete_store(part, cache_folder(part, settings), settings, computing)[0]
+        complete_store(part, cache_folder(part, settings), settings, compute, reporter)[0]
         for part in (dataset.select(split) for split in dataset.splits)
     ]
     if not stores:
@@ -83,18 +71,28 @@ def cache_folder(dataset: ImageTextDataset, settings: FeaturesConfig) -> Path:
 
 
 def complete_store(
-    dataset: ImageTextDataset, folder: Path, settings: FeaturesConfig, computing: Computing
+    dataset: ImageTextDataset,
+    folder: Path,
+    settings: FeaturesConfig,
+    compute: Compute,
+    reporter: Reporter,
+    batch_size: int | None = None,
 ) -> tuple[FeatureStore, int]:
-    """The complete store of a dataset's images, and how many were extracted just now."""
+    """The complete store of a dataset's images, and how many were extracted just now.
+
+    ``compute`` and ``batch_size`` do not change the features beyond rounding.
+    """
     check_request(settings.backbone, settings.kind, settings.crops)
     pictures = tuple(ImageToExtract(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
     if is_imported(settings.backbone):
-        store, extracted = import_store(dataset, folder, settings.backbone, pictures, computing.reporter)
+        store, extracted = import_store(dataset, folder, settings.backbone, pictures, reporter)
     else:
-        store, extracted = _find_or_extract(pictures, folder, settings, computing)
+        store, extracted = _find_or_extract(
+            pictures, folder, settings, partial(_encoder, compute, batch_size), reporter
+        )
     if store.summary.skipped:
         first = store.summary.skipped[0]
-        computing.reporter.warn(
+        reporter.warn(
             f"{len(store.summary.skipped)} of {len(pictures)} pictures could not be read and are left out "
             f"({first.error}); {folder / 'features.json'} lists them"
         )
@@ -102,14 +100,22 @@ def complete_store(
 
 
 def _find_or_extract(
-    pictures: tuple[ImageToExtract, ...], folder: Path, settings: FeaturesConfig, computing: Computing
+    pictures: tuple[ImageToExtract, ...],
+    folder: Path,
+    settings: FeaturesConfig,
+    encoder: Callable[[ImageBackbone], ImageVectors],
+    reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
     store = find_complete(folder, pictures, settings.backbone, settings.kind, settings.crops)
-    return (store, 0) if store else _extract(pictures, folder, settings, computing)
+    return (store, 0) if store else _extract(pictures, folder, settings, encoder, reporter)
 
 
 def _extract(
-    pictures: tuple[ImageToExtract, ...], folder: Path, settings: FeaturesConfig, computing: Computing
+    pictures: tuple[ImageToExtract, ...],
+    folder: Path,
+    settings: FeaturesConfig,
+    encoder: Callable[[ImageBackbone], ImageVectors],
+    reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
     if not any(picture.stamp.size for picture in pictures):  # a moved dataset: say so before the weights are loaded
         example = f", for example {pictures[0].stamp.path}" if pictures else ""
@@ -118,25 +124,22 @@ def _extract(
     weights = FileStamp.of(backbone.weights_file) if backbone.weights_file else None
     count = 0
     label = f"features of {len(pictures)} pictures"
-    with computing.reporter.task(label, len(pictures), "pictures") as task, paths.storage_errors(folder):
+    with reporter.task(label, len(pictures), "pictures") as task, paths.storage_errors(folder):
 
         def encode(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
             nonlocal count
             count = len(files)
-            return _encoder(backbone, computing)(files)
+            return encoder(backbone)(files)
 
         store = fill_store(folder, ExtractionPlan(pictures, backbone.meta, weights), encode, task.advance)
     return store, count
 
 
-def _encoder(backbone: ImageBackbone, computing: Computing) -> ImageVectors:
-    from xmodal_cli.device import pick_device, pick_dtype
+def _encoder(compute: Compute, batch_size: int | None, backbone: ImageBackbone) -> ImageVectors:
     from xmodal_cli.features.extraction import encode_files, opener_for
 
-    device = pick_device(computing.device)
-    dtype = pick_dtype(computing.precision, device)
-    opener = opener_for(backbone)
-    return lambda files: encode_files(files, backbone, opener, device, dtype, computing.batch_size)
+    resolved, opener = compute.resolve(), opener_for(backbone)
+    return lambda files: encode_files(files, backbone, opener, resolved, batch_size)
 
 
 def _in_order(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:

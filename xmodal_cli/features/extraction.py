@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
 
@@ -41,20 +42,20 @@ def encode_files(
     paths: Iterable[Path],
     backbone: ImageBackbone,
     opener: ImageOpener,
-    device: str,
-    dtype: torch.dtype,
+    compute: Compute,
     batch_size: int | None = None,
     embed: Embed | None = None,
 ) -> Iterator[Answer]:
     """Yield (path, features) for each of ``paths`` in order, or (path, Unreadable).
 
     Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them; or what
-    ``embed`` makes of them. ``batch_size`` counts pictures; by default it suits the device. ``paths`` are taken as they
-    are needed. In memory are at most three batches of pictures on a GPU, on a CPU one for each core and one of answers.
+    ``embed`` makes of them. ``compute`` is resolved. ``batch_size`` counts pictures; by default it suits the device.
+    ``paths`` are taken as they are needed. In memory are at most three batches of pictures on a GPU, on a CPU one for
+    each core and one of answers.
     """
-    batches = _batches(paths, batch_size or default_batch_size(device, backbone.meta.crops))
-    backbone.to(device, dtype)
-    if device == "cpu":
+    batches = _batches(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
+    backbone.to(compute.device, compute.dtype)
+    if compute.device == "cpu":
         yield from _core_by_core(batches, backbone, opener, embed)
     else:
         yield from _decoded_ahead(batches, backbone, opener, embed)

@@ -12,9 +12,11 @@ from torch import Tensor
 from xmodal_cli.backbones.image_backbones import KINDS, build_backbone
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.readable import readable_images
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.cache import features_for
-from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextDataset, Reporter
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextDataset
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,10 @@ class ImageFeatures:
 
 
 def with_features(
-    dataset: ImageTextDataset, settings: FeaturesConfig, device: str, precision: str, reporter: Reporter
+    dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
 ) -> tuple[ImageTextDataset, Features]:
     """The features, and the dataset without the images that could not be read. Raises BadData if none could."""
-    features = features_for(dataset, settings, device, precision, reporter)
+    features = features_for(dataset, settings, compute, reporter)
     readable = set(features.ids)
     kept = tuple(e for e in dataset.examples if e.image_id in readable)
     if not kept:
@@ -47,7 +49,7 @@ def with_features(
 
 
 def read_image_features(
-    dataset: ImageTextDataset, settings: FeaturesConfig, device: str, precision: str, reporter: Reporter
+    dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
 ) -> ImageFeatures:
     """What ``settings`` asks for, features in memory. Raises what ``features_for`` raises."""
     if settings.kind not in KINDS and any(e.feature is not None for e in dataset.examples):
@@ -58,6 +60,6 @@ def read_image_features(
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
         return ImageFeatures(readable_images(dataset, reporter), backbone.meta, None, backbone)
-    kept, features = with_features(dataset, settings, device, precision, reporter)
+    kept, features = with_features(dataset, settings, compute, reporter)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
     return ImageFeatures(kept, features.meta, torch.from_numpy(values))

@@ -17,7 +17,8 @@ from xmodal_cli.errors import MissingData
 from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
 from xmodal_cli.features.importing import IMPORTED, imported_meta, imported_regions
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
-from xmodal_cli.types import Example, ImageTextDataset, Reporter, Unreadable
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import Example, ImageTextDataset, Unreadable
 
 _LARGE = 1_000_000_000  # bytes; to search as many takes long enough to say so
 

@@ -36,7 +36,7 @@ def load_generator(request: CaptionRequest) -> CaptionGenerator:
     names = request.models or (default_model("captioner"),)
     if any(hf_captioner.supports(name) for name in names):
         return _hugging_face(names, request)
-    loaded = [load_captioner(name, request.device, request.precision) for name in names]
+    loaded = [load_captioner(name, request.compute) for name in names]
     check_ensemble(loaded)
     settings = decoding(loaded[0].decoding, request.settings)
     extractors = _FeatureExtractors(loaded)
@@ -54,7 +54,7 @@ def _hugging_face(names: Sequence[str], request: CaptionRequest) -> CaptionGener
     for option, given in (("--tags", request.tags), ("--attention", request.attention)):
         if given:
             raise ConfigError(f"{option} is not for Hugging Face models", f"leave {option} out, or train a captioner")
-    loaded = hf_captioner.load(names[0], request.device, request.precision)
+    loaded = hf_captioner.load(names[0], request.compute)
     settings = decoding(Decoding(), request.settings)
     return CaptionGenerator(names[0], lambda paths: loaded.caption_files(paths, settings))
 
@@ -77,13 +77,12 @@ class _FeatureExtractors:
         for one in captioners:
             if one.meta.key() not in self._backbones:
                 self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
-        self._device, self._dtype = captioners[0].device, captioners[0].dtype
+        self._compute = captioners[0].compute
 
     def extract(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
         """In order: (path, one array per captioner or Unreadable)."""
         streams = [
-            encode_files(paths, backbone, opener_for(backbone), self._device, self._dtype)
-            for backbone in self._backbones.values()
+            encode_files(paths, backbone, opener_for(backbone), self._compute) for backbone in self._backbones.values()
         ]
         for path, *seen in zip(paths, *streams, strict=True):
             found: dict[tuple[Any, ...], np.ndarray] = {}
@@ -100,7 +99,7 @@ class _FeatureExtractors:
         from PIL import Image
 
         def features(backbone: ImageBackbone) -> np.ndarray:
-            backbone.to(self._device, self._dtype)
+            backbone.to(self._compute.device, self._compute.dtype)
             pixels = backbone.preprocess(Image.new("RGB", (64, 64), "grey"))
             encoded: np.ndarray = backbone.encode(pixels).float().cpu().numpy()
             return encoded.reshape(1, -1, encoded.shape[-1]) if encoded.ndim == 3 else encoded[:1]
@@ -120,7 +119,7 @@ class _Captioners:
     attention: bool = False
 
     def __call__(self, paths: Sequence[Path]) -> Answers:
-        size = default_batch_size(self.loaded[0].device)
+        size = default_batch_size(self.loaded[0].compute.device)
         seen, num_seen = self.extractors.extract(paths), 0
         while chunk := list(islice(seen, size)):
             good = [features for _, features in chunk if not isinstance(features, Unreadable)]

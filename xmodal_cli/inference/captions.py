@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.config import Config, with_settings
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.types import Decoding, Unreadable
 
@@ -34,8 +35,7 @@ class CaptionRequest:
     attention: Path | None = None
     write: bool = False
     force: bool = False
-    device: str = "auto"
-    precision: str = "auto"
+    compute: Compute = Compute()
 
 
 @dataclass(frozen=True)

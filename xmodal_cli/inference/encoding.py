@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.extraction import opener_for
 from xmodal_cli.features.imported import is_imported
-from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, ImageVectors, Reporter, Unreadable
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, ImageVectors, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
     from xmodal_cli.inference.matchers import LoadedMatcher
 
@@ -30,14 +31,13 @@ def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
     """
     backbone = backbone_of(loaded.name, loaded.meta)
 
-    return partial(file_vectors, backbone, loaded.embed_features, loaded.device, loaded.dtype)
+    return partial(file_vectors, backbone, loaded.embed_features, loaded.compute)
 
 
 def file_vectors(
     backbone: ImageBackbone,
     embed: Callable[[np.ndarray], np.ndarray],
-    device: str,
-    dtype: torch.dtype,
+    compute: Compute,
     paths: Iterable[Path],
 ) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
     """Pictures through ``backbone``, then through ``embed``: (images, ...) features -> (images, embed_dim).
@@ -46,23 +46,22 @@ def file_vectors(
     """
     from xmodal_cli.features.extraction import encode_files
 
-    return encode_files(paths, backbone, opener_for(backbone), device, dtype, embed=embed)
+    return encode_files(paths, backbone, opener_for(backbone), compute, embed=embed)
 
 
 def embed_images(
-    loaded: LoadedMatcher, dataset: ImageTextDataset, precision: str, reporter: Reporter
+    loaded: LoadedMatcher, dataset: ImageTextDataset, reporter: Reporter
 ) -> tuple[ImageTextDataset, np.ndarray]:
     """The dataset without the images that cannot be read, and the vectors (images, embed_dim) float32 of the others.
 
     Features are read from the cache, or computed and kept there; a matcher that reads pixels computes its vectors
     each time. Raises IncompatibleFeatures, BadData.
     """
-    pass
     from xmodal_cli.features.image_features import with_features
 
     if loaded.meta.kind == "pixels":
         return _embed_pixels(loaded, dataset, reporter)
-    part, features = with_features(dataset, settings_for(loaded), loaded.device, precision, reporter)
+    part, features = with_features(dataset, settings_for(loaded), loaded.compute, reporter)
     if features.meta.key() != loaded.meta.key():
         raise IncompatibleFeatures(
             f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
@@ -119,7 +118,7 @@ def settings_for(loaded: LoadedMatcher) -> FeaturesConfig:
     """The features that a matcher reads; imported regions from the files its training named, where they still are."""
     name = loaded.meta.backbone
     if is_imported(name):
-        named = str(loaded.summary.header.training.get("features", {}).get("backbone", ""))
+        named = str(loaded.info.header.training.get("features", {}).get("backbone", ""))
         where = named.partition("@")[2]
         if is_imported(named) and where and Path(where).expanduser().exists():
             name = named

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
 from xmodal_cli.captioning.decoding import check
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.types import Decoding, Unreadable
 
@@ -31,13 +32,11 @@ def supports(name: str) -> bool:
     return is_hugging_face_name(name)
 
 
-def load(name: str, device: str = "auto", precision: str = "auto") -> HFCaptioner:
+def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
     """The model called ``name``, ready for use. Raises DownloadError, MissingData, BadModel, ConfigError."""
     from xmodal_cli.backbones.hub import hugging_face_folder, quiet
-    from xmodal_cli.device import pick_device, pick_dtype
 
-    place = pick_device(device)
-    dtype = pick_dtype(precision, place)
+    compute = compute.resolve()
     if name.startswith(PREFIX):
         folder = hugging_face_folder(name.removeprefix(PREFIX), name)
     else:
@@ -45,7 +44,7 @@ def load(name: str, device: str = "auto", precision: str = "auto") -> HFCaptione
     _check_files(name, folder)
     with quiet():
         tokenizer, processor = _readers(folder)
-        model = _network(folder).eval().to(place, dtype)
+        model = _network(folder).eval().to(compute.device, compute.dtype)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = model.generation_config.eos_token_id
     return HFCaptioner(name, model, tokenizer, processor)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from xmodal_cli import starter
-from xmodal_cli.errors import BadModel
+from xmodal_cli.device import Compute
 from xmodal_cli.inference import zero_shot
-from xmodal_cli.inference.models import ModelSummary, describe_model
-from xmodal_cli.models.model_file import read_tensors
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.types import FeatureMeta, Matcher
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import nn
 
     from xmodal_cli.models.token_batches import GatherTokens
     from xmodal_cli.models.tokenizer import Tokenizer
@@ -27,106 +27,80 @@ IMAGE_BATCH = 4096  # vectors projected at once; of pictures that are many cells
 
 @dataclass(frozen=True)
 class LoadedMatcher:
-    """A matcher ready for use, on ``device``, computing in ``dtype``."""
+    """A matcher in evaluation mode, on the device of ``compute``, which is resolved. ``model`` is an nn.Module."""
 
-    summary: ModelSummary
-    model: Any  # an nn.Module that is a types.Matcher
+    info: ModelInfo
+    model: Matcher
     tokenizer: Tokenizer
-    device: str
-    dtype: torch.dtype
+    compute: Compute
 
     @property
     def name(self) -> str:
         """The run's or the file's name."""
-        return self.summary.name
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of the weights."""
-        return self.summary.fingerprint
+        return self.info.name
 
     @property
     def meta(self) -> FeatureMeta:
         """The image features it reads."""
-        return self.summary.meta
-
-    @property
-    def similarity(self) -> str:
-        """``cosine`` or ``order``."""
-        return self.summary.similarity
-
-    @property
-    def embed_dim(self) -> int:
-        """Length of its vectors."""
-        return self.summary.embed_dim
+        return self.info.meta
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in the order given."""
         from xmodal_cli.models.token_batches import token_ids
 
-        return embed_tokens(self.model, *token_ids(sentences, self.tokenizer), self.device, self.dtype)
+        return embed_tokens(self.model, *token_ids(sentences, self.tokenizer), self.compute)
 
     def embed_features(self, values: np.ndarray) -> np.ndarray:
         """(images, dim) or (images, cells, dim) features -> (images, embed_dim) float32."""
-        return embed_features(self.model, values, self.device, self.dtype)
+        return embed_features(self.model, values, self.compute)
 
 
-def embed_tokens(
-    model: Any, gather_tokens: GatherTokens, lengths: torch.Tensor, device: str, dtype: torch.dtype
-) -> np.ndarray:
+def embed_tokens(model: Matcher, gather_tokens: GatherTokens, lengths: torch.Tensor, compute: Compute) -> np.ndarray:
     """Captions and their (captions,) int64 lengths -> (captions, embed_dim) float32; like lengths go together."""
     import numpy as np
     import torch
 
-    from xmodal_cli.device import autocast
-
     vectors = np.zeros((len(lengths), model.embed_dim), dtype=np.float32)
-    with torch.inference_mode(), autocast(device, dtype):
+    with torch.inference_mode(), compute.autocast():
         for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH) if len(lengths) else ():
-            batch = gather_tokens(rows, int(lengths[rows].max())).to(device)
-            vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(device)).float().cpu().numpy()
+            batch = gather_tokens(rows, int(lengths[rows].max())).to(compute.device)
+            vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(compute.device)).float().cpu().numpy()
     return vectors
 
 
-def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dtype) -> np.ndarray:
+def embed_features(model: Matcher, values: np.ndarray, compute: Compute) -> np.ndarray:
     """(images, dim) or (images, cells, dim) -> (images, embed_dim) float32."""
     import numpy as np
     import torch
 
-    from xmodal_cli.device import autocast
-
     parts = [np.zeros((0, model.embed_dim), dtype=np.float32)]
-    with torch.inference_mode(), autocast(device, dtype):
+    with torch.inference_mode(), compute.autocast():
         size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
         for start in range(0, len(values), size):
-            batch = torch.from_numpy(np.array(values[start : start + size])).to(device)
+            batch = torch.from_numpy(np.array(values[start : start + size])).to(compute.device)
             parts.append(model.encode_image(batch).float().cpu().numpy())
     return np.concatenate(parts)
 
 
-def load_matcher(what: str, device: str = "auto", precision: str = "auto") -> LoadedMatcher:
-    """A matcher with its weights, in evaluation mode. Raises MissingData, BadModel, UnknownName, DownloadError."""
-    from xmodal_cli.device import pick_device, pick_dtype
+def load_matcher(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedMatcher:
+    """A matcher with its weights, by name or by what ``describe_model`` gave for it.
 
-    summary = describe_model(what)
-    if summary.kind != "matcher":
-        raise BadModel(f"{what} is a {summary.kind}, not a matcher", "`xmodal models list` shows the matchers")
-    model, tokenizer = zero_shot.build(summary.name) if zero_shot.supports(what) else _from_file(summary)
-    place = pick_device(device)
-    return LoadedMatcher(summary, model.eval().to(place), tokenizer, place, pick_dtype(precision, place))
+    Raises MissingData, BadModel, UnknownName, DownloadError, ConfigError.
+    """
+    info = describe_as("matcher", what, "`xmodal models list` shows the matchers")
+    model, tokenizer = zero_shot.build(info.name) if zero_shot.supports(info.name) else _from_file(info)
+    compute = compute.resolve()
+    return LoadedMatcher(info, cast("Matcher", model.eval().to(compute.device)), tokenizer, compute)
 
 
-def _from_file(summary: ModelSummary) -> tuple[Any, Tokenizer]:
+def _from_file(info: ModelInfo) -> tuple[nn.Module, Tokenizer]:
     from xmodal_cli.inference.towers import load_towers
+    from xmodal_cli.inference.weights import load_weights
     from xmodal_cli.models.assembly import build_matcher
     from xmodal_cli.models.tokenizer import Tokenizer
-    from xmodal_cli.models.towers import load_trainable_state_dict
 
-    starter.check(summary.path)
-    architecture = summary.header.architecture
-    model = build_matcher(architecture, load_towers(summary.name, architecture))
-    try:
-        load_trainable_state_dict(model, read_tensors(summary.path))
-    except RuntimeError as error:
-        raise BadModel(f"{summary.path} does not hold the weights its header promises", str(error)[:200]) from error
-    return model, Tokenizer.from_json(summary.header.tokenizer)
+    starter.check(info.path)
+    architecture = info.header.architecture
+    model = build_matcher(architecture, load_towers(info.name, architecture))
+    load_weights(model, info)
+    return model, Tokenizer.from_json(info.header.tokenizer)

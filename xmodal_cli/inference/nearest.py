@@ -26,7 +26,8 @@ from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.paths import atomic_path, cache_dir
-from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Reporter, Unreadable
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Unreadable
 from xmodal_cli.unit_vectors import unit_vectors
 
 if TYPE_CHECKING:
@@ -44,19 +45,17 @@ def nearest_captions(request: CaptionRequest, reporter: Reporter) -> CaptionGene
     """
     if len(request.models) > 1:
         raise ConfigError("--nearest takes the word of one matcher", "give one --model")
-    loaded = load_matcher(
-        request.models[0] if request.models else default_model("matcher"), request.device, request.precision
-    )
+    loaded = load_matcher(request.models[0] if request.models else default_model("matcher"), request.compute)
     num = decoding(Decoding(), request.settings).num
     train = _training_images(loaded, reporter)
-    kept, vectors = _vectors(loaded, train, request.precision, reporter)
+    kept, vectors = _vectors(loaded, train, reporter)
     name = f"{loaded.name}, from the nearest of {len(kept):,} images of {train.name}"
     return CaptionGenerator(name, _Nearest(loaded, kept, unit_vectors(vectors), image_vectors(loaded), num))
 
 
 def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
     """The captioned images that the matcher was trained on. Raises ConfigError, MissingData."""
-    facts = loaded.summary.header.dataset
+    facts = loaded.info.header.dataset
     name = facts.get("name")
     if not name:
         raise ConfigError(
@@ -75,17 +74,17 @@ def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextData
 
 
 def _vectors(
-    loaded: LoadedMatcher, train: ImageTextDataset, precision: str, reporter: Reporter
+    loaded: LoadedMatcher, train: ImageTextDataset, reporter: Reporter
 ) -> tuple[Sequence[Example], np.ndarray]:
     """The readable images and their vectors (images, embed_dim) float32, from the cache where they are."""
     from safetensors.numpy import save_file
 
-    file = cache_dir() / "nearest" / f"{loaded.fingerprint[:16]}-{fingerprint(train)[:16]}.safetensors"
+    file = cache_dir() / "nearest" / f"{loaded.info.fingerprint[:16]}-{fingerprint(train)[:16]}.safetensors"
     by_id = {example.image_id: example for example in train.examples}
     cached = _cached(file)
     if cached is not None and all(image_id in by_id for image_id in cached[0]):
         return [by_id[image_id] for image_id in cached[0]], cached[1]
-    part, vectors = embed_images(loaded, train, precision, reporter)
+    part, vectors = embed_images(loaded, train, reporter)
     with contextlib.suppress(StorageError), atomic_path(file) as draft:  # it can be made again
         save_file({"images": np.ascontiguousarray(vectors)}, draft, {"ids": json.dumps(part.ids)})
     return part.examples, vectors

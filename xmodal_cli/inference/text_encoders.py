@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable, XmodalError
 from xmodal_cli.inference.exported_text import ExportedText, source_note
-from xmodal_cli.types import Reporter
+from xmodal_cli.reporter import Reporter
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xmodal_cli.inference.matchers import LoadedMatcher
-    from xmodal_cli.retrieval.index import IndexModel
+    from xmodal_cli.inference.models import ModelInfo
 
 
 class SentenceEncoder(Protocol):
@@ -43,32 +43,33 @@ def find(fingerprint: str) -> ExportedText | None:
         return None
 
 
-def ensure(made_by: IndexModel, reporter: Reporter, loaded: LoadedMatcher | None = None) -> None:
-    """Export the text encoder of an index's model unless that was done, or refused, before.
+def ensure(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> None:
+    """Export the text encoder of a matcher unless that was done, or refused, before.
 
     ``loaded`` is that model where it is loaded already and not needed any more. An index is whole without an export:
     whatever is in the way is told by the search that misses it.
     """
-    if find(made_by.fingerprint) is None:
+    if find(info.fingerprint) is None:
         with contextlib.suppress(XmodalError):
-            export(made_by, reporter, loaded)
+            export(info, reporter, loaded)
 
 
-def export(made_by: IndexModel, reporter: Reporter, loaded: LoadedMatcher | None = None) -> ExportedText | None:
-    """Export the text encoder of an index's model; None, and a warning, where that failed.
+def export(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> ExportedText | None:
+    """Export the text encoder of a matcher; None, and a warning, where that failed.
 
     Raises what loading the model raises.
     """
-    from xmodal_cli.inference import matchers, models
+    from xmodal_cli.device import Compute
+    from xmodal_cli.inference import matchers
     from xmodal_cli.inference.text_export import export_text
 
-    loaded = loaded or matchers.load_matcher(made_by.source, "cpu", "fp32")
-    folder = folder_of(loaded.fingerprint)
+    loaded = loaded or matchers.load_matcher(info, Compute("cpu", "fp32"))
+    folder = folder_of(info.fingerprint)
     try:
-        export_text(loaded, source_note(made_by.source, models.describe_model(made_by.source).path), folder)
-        return ExportedText(folder, loaded.fingerprint)
+        export_text(loaded, source_note(info.source, info.path), folder)
+        return ExportedText(folder, info.fingerprint)
     except (Unavailable, MissingData, BadData, StorageError) as error:
-        reporter.warn(f"{error.message}; searching {made_by.name} loads torch, which takes seconds")
+        reporter.warn(f"{error.message}; searching {info.name} loads torch, which takes seconds")
     return None
 
 

@@ -25,6 +25,7 @@ from torch.nn.functional import linear
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.backbones.clip_text import TextTower
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import Unavailable
 from xmodal_cli.inference.exported_text import (
     FORMAT,
@@ -89,14 +90,20 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
 
 
 def _on_cpu(loaded: LoadedMatcher) -> LoadedMatcher:
-    return replace(loaded, model=loaded.model.to("cpu"), device="cpu", dtype=torch.float32)
+    _network(loaded).to("cpu")
+    return replace(loaded, compute=Compute("cpu", "fp32"))
+
+
+def _network(loaded: LoadedMatcher) -> nn.Module:
+    assert isinstance(loaded.model, nn.Module)
+    return loaded.model
 
 
 def _write(loaded: LoadedMatcher, source: dict[str, Any], draft: Path) -> None:
     expected = loaded.embed_texts(SENTENCES)
     (draft / TOKENIZER).write_text(loaded.tokenizer.to_json(), encoding="utf-8")
-    towers = [m for m in loaded.model.modules() if isinstance(m, TextTower)]
-    _for_one_sentence(loaded.model)
+    towers = [m for m in _network(loaded).modules() if isinstance(m, TextTower)]
+    _for_one_sentence(_network(loaded))
     if towers:
         with contextlib.suppress(Exception):  # many do without the padding that they were trained with
             return _write_checked(loaded, source, (0, 0), (expected, CLOSER), draft)
@@ -115,9 +122,9 @@ def _write_checked(
     """``padding``: up to which length, 0 for none, and its id; ``wanted``: vectors, and the least cosine to them."""
     length, pad_id = padding
     inputs = _write_graph(loaded, draft, length or 5)
-    facts = {"length": length, "pad_id": pad_id, "inputs": inputs, "embed_dim": loaded.embed_dim}
+    facts = {"length": length, "pad_id": pad_id, "inputs": inputs, "embed_dim": loaded.info.embed_dim}
     _keep_note(loaded, source, draft, facts)
-    agreement = _agreement(ExportedText(draft, loaded.fingerprint), wanted[0])
+    agreement = _agreement(ExportedText(draft, loaded.info.fingerprint), wanted[0])
     if not agreement > wanted[1]:
         raise ValueError(f"its vectors differ from torch's: cosine {agreement:.6f}")
     _keep_note(loaded, source, draft, facts | {"agreement": agreement})
@@ -126,7 +133,7 @@ def _write_checked(
 def _keep_note(loaded: LoadedMatcher, source: dict[str, Any], draft: Path, facts: dict[str, Any]) -> None:
     (draft / NOTE).unlink(missing_ok=True)
     made_by = {"xmodal": __version__, "onnxruntime": onnxruntime.__version__, "torch": torch.__version__}
-    head = {"format": FORMAT, "fingerprint": loaded.fingerprint, "model": loaded.name, "source": source}
+    head = {"format": FORMAT, "fingerprint": loaded.info.fingerprint, "model": loaded.name, "source": source}
     note = {**head, **facts, "made_by": made_by, "files": file_notes(draft)}
     (draft / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
@@ -240,7 +247,7 @@ def _for_one_sentence(model: nn.Module) -> None:
 
 def _write_graph(loaded: LoadedMatcher, draft: Path, length: int) -> list[str]:
     """Write graph, weights and word vectors; returns the names of the graph's inputs."""
-    graph = _trace(loaded.model, length, loaded.tokenizer.vocab_size)
+    graph = _trace(_network(loaded), length, loaded.tokenizer.vocab_size)
     table = _take_words(graph.graph)
     if table is not None:
         np.save(draft / WORDS, table)

@@ -16,10 +16,12 @@ from xmodal_cli import paths
 from xmodal_cli.backbones.image_backbones import build_network, build_upper
 from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.config import Config, FeaturesConfig
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.models.token_batches import GatherTokens, ragged
 from xmodal_cli.models.tokenizer import Tokenizer, pad
-from xmodal_cli.types import Reporter, TextBackbone
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import TextBackbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,34 +129,33 @@ def load_towers(name: str, architecture: Mapping[str, Any]) -> dict[str, list[tu
 
 
 def text_states(
-    backbone: TextBackbone, captions: Sequence[str], device: str, dtype: torch.dtype, reporter: Reporter
+    backbone: TextBackbone, captions: Sequence[str], compute: Compute, reporter: Reporter
 ) -> tuple[GatherTokens, Tensor]:
     """What a frozen encoder makes of captions: rows of fp16 states, and (captions,) lengths.
 
-    The states are a memory map in the cache, made once for the same captions, encoder and number format.
+    The states are a memory map in the cache, made once for the same captions, encoder and precision.
+    ``compute`` is resolved.
     """
     tokens, lengths = (torch.from_numpy(a) for a in pad(Tokenizer.from_json(backbone.tokenizer).encode(captions)))
     held = torch.ones_like(lengths) if backbone.meta.kind == "sentence" else lengths  # states of each caption
-    file = _cache_file(backbone, captions, dtype)
+    file = _cache_file(backbone, captions, compute.dtype)
     if not file.is_file():
         with paths.atomic_path(file) as draft, open(draft, "wb") as stream:
             header = {"descr": "<f2", "fortran_order": False, "shape": (int(held.sum()), backbone.meta.dim)}
             np.lib.format.write_array_header_1_0(stream, header)
-            for states in _encode(backbone.network, tokens, lengths, (device, dtype), reporter):
+            for states in _encode(backbone.network, tokens, lengths, compute, reporter):
                 stream.write(states.tobytes())
     mapped = np.load(file, mmap_mode="c")
     return ragged(torch.from_numpy(mapped), held), held
 
 
 def _encode(
-    network: nn.Module, tokens: Tensor, lengths: Tensor, where: tuple[str, torch.dtype], reporter: Reporter
+    network: nn.Module, tokens: Tensor, lengths: Tensor, compute: Compute, reporter: Reporter
 ) -> Iterator[np.ndarray]:
     """(tokens of one caption, dim) fp16 after another; captions of like length among a few thousand go together."""
-    from xmodal_cli.device import autocast
-
-    device, dtype = where
+    device = compute.device
     network.eval().to(device)
-    with torch.inference_mode(), autocast(device, dtype), reporter.task("captions", len(tokens), "captions") as bar:
+    with torch.inference_mode(), compute.autocast(), reporter.task("captions", len(tokens), "captions") as bar:
         for pool in torch.split(torch.arange(len(tokens)), 16 * BATCH):
             found: dict[int, np.ndarray] = {}
             for rows in torch.split(pool[lengths[pool].argsort(stable=True)], BATCH):

@@ -67,9 +67,7 @@ def write_model(file: Path, header: ModelHeader, tensors: Mapping[str, Tensor]) 
 def read_header(file: Path) -> ModelHeader:
     """The header alone. Raises MissingData, BadModel."""
     with _opened(file, "np") as opened:
-        text = (opened.metadata() or {}).get(KEY)
-    if text is None:
-        raise BadModel(f"{file} is not a model of xmodal's", "give a model that xmodal trained")
+        text = _header_text(opened, file)
     try:
         fields = json.loads(text)
         if fields.get("format") != FORMAT:
@@ -83,10 +81,22 @@ def read_header(file: Path) -> ModelHeader:
         raise BadModel(f"{file} has a header that cannot be read: {error}", "train or fetch the model again") from error
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """All weights, on the CPU. Raises MissingData, BadModel."""
+def read_tensors(file: Path, fingerprint: str | None = None) -> dict[str, Tensor]:
+    """All weights, on the CPU. Raises MissingData, BadModel.
+
+    ``fingerprint`` is that of a header read before: BadModel where the file was replaced since then.
+    """
     with _opened(file, "pt") as opened:
+        if fingerprint is not None and json.loads(_header_text(opened, file))["fingerprint"] != fingerprint:
+            raise BadModel(f"{file} was replaced by another model just now", "run the command again")
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _header_text(opened: Any, file: Path) -> str:
+    text: str | None = (opened.metadata() or {}).get(KEY)
+    if text is None:
+        raise BadModel(f"{file} is not a model of xmodal's", "give a model that xmodal trained")
+    return text
 
 
 def _opened(file: Path, framework: str) -> Any:

@@ -12,7 +12,7 @@ from torch import nn
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.words import Words
-from xmodal_cli.types import Reporter
+from xmodal_cli.reporter import Reporter
 
 
 def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:

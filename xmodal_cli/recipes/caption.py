@@ -14,7 +14,8 @@ from xmodal_cli.data.caption_sidecars import Sidecars
 from xmodal_cli.data.photo_files import Photo
 from xmodal_cli.errors import BadData, XmodalError
 from xmodal_cli.inference.captions import CaptionRequest
-from xmodal_cli.types import Reporter, SilentReporter, Unreadable
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import Caption, CaptionGenerator
@@ -47,7 +48,7 @@ class CaptionedPhoto:
 def caption(
     photos: Sequence[Photo],
     request: CaptionRequest,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
     each: Callable[[CaptionedPhoto], None] | None = None,
 ) -> list[CaptionedPhoto]:
     """Caption ``photos`` (of ``photo_files.find_photos``), in their order; ``each`` is called as they are done.
@@ -55,7 +56,7 @@ def caption(
     Nothing is loaded where no photo is there. Raises, before anything is computed, MissingData, UnknownName, BadModel
     for models, ConfigError for settings, StorageError for places that cannot be written to.
     """
-    reporter, results = reporter or SilentReporter(), list[CaptionedPhoto]()
+    results = list[CaptionedPhoto]()
     there = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(there, request.force) if request.write else None
     generator = _speaker(request, reporter) if there else None

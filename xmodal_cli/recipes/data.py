@@ -17,7 +17,8 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
 from xmodal_cli.paths import data_dir
-from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter, Unreadable
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import ImageTextDataset, Unreadable
 
 
 def list_datasets() -> list[dict[str, Any]]:
@@ -36,10 +37,10 @@ def list_datasets() -> list[dict[str, Any]]:
     return sorted(entries, key=lambda entry: str(entry["name"]))
 
 
-def dataset_info(what: str, format: str | None = None, reporter: Reporter | None = None) -> dict[str, Any]:
+def dataset_info(what: str, format: str | None = None, reporter: Reporter = SILENT) -> dict[str, Any]:
     """Counts per split, captions per image, sizes, and which images are missing or unreadable. Raises as reading."""
     dataset = registry.load_dataset(what, format)
-    sizes, bad = _look_at_pictures(dataset, reporter or SilentReporter())
+    sizes, bad = _look_at_pictures(dataset, reporter)
     captions = [len(example.captions) for example in dataset.examples]
     words = [len(caption.split()) for caption in dataset.captions]
     return {
@@ -64,12 +65,11 @@ def make_sample(out: Path, seed: int = 0) -> dict[str, Any]:
     return _summary(registry.load_dataset(str(out)))
 
 
-def get_dataset(name: str, out: Path | None = None, reporter: Reporter | None = None) -> dict[str, Any]:
+def get_dataset(name: str, out: Path | None = None, reporter: Reporter = SILENT) -> dict[str, Any]:
     """Fetch, check and unpack a public dataset, and register it. What is there already is not fetched again.
 
     Raises UnknownName, DownloadError (offline, it lists every file and where to place it), StorageError.
     """
-    reporter = reporter or SilentReporter()
     if name not in SOURCES:
         raise UnknownName.of("dataset to fetch", name, SOURCES)
     source, folder = SOURCES[name], (out or data_dir() / name).expanduser().absolute()

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
 from xmodal_cli.evaluation.ensemble import with_ensemble
 from xmodal_cli.evaluation.extras import EvaluatedModel, Extras, add_metrics, check_request
 from xmodal_cli.evaluation.scoring import EmbeddedModel, Embeddings, compute_metrics, rank_folds
-from xmodal_cli.types import ImageTextDataset, Reporter, SilentReporter
+from xmodal_cli.inference.models import ModelInfo, name_of
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import ImageTextDataset
 
 
 def evaluate(
-    what: list[str],
+    what: Sequence[str | ModelInfo],
     data: str | None,
     split: str = "test",
     folds: int = 1,
-    device: str = "auto",
-    precision: str = "auto",
-    reporter: Reporter | None = None,
+    compute: Compute = Compute(),
+    reporter: Reporter = SILENT,
     extras: Extras | None = None,
 ) -> list[dict[str, Any]]:
     """One dictionary per model or embeddings file, in the order given, shaped as ``xmodal eval --json``.
@@ -33,9 +36,9 @@ def evaluate(
     cannot be read, models that make no ensemble.
     """
     extras = extras or Extras()
-    check_request(what, data, extras)
+    check_request([name_of(item) for item in what], data, extras)
     dataset = load_dataset(data) if data is not None else None
-    subjects = (_subject(item, dataset, split, device, precision, reporter or SilentReporter()) for item in what)
+    subjects = (_subject(item, dataset, split, compute, reporter) for item in what)
     results, kept = [], []
     for subject in with_ensemble(subjects) if extras.ensemble else subjects:
         folds_of_it = rank_folds(subject.vectors, folds)
@@ -50,15 +53,15 @@ def evaluate(
 
 
 def _subject(
-    item: str, dataset: ImageTextDataset | None, split: str, device: str, precision: str, reporter: Reporter
+    item: str | ModelInfo, dataset: ImageTextDataset | None, split: str, compute: Compute, reporter: Reporter
 ) -> EmbeddedModel:
     """The vectors of one thing to evaluate, and what they are vectors of."""
-    if is_embeddings(item):
+    if isinstance(item, str) and is_embeddings(item):
         vectors = read_embeddings(Path(item))
         return EmbeddedModel(Path(item).name, vectors, _part_of(item, vectors, dataset, split))
     if dataset is None:
-        raise ConfigError(f"{item} is a model, and a model needs data", "add --data, for example --data f8k")
-    return _embed(item, dataset, split, device, precision, reporter)
+        raise ConfigError(f"{name_of(item)} is a model, and a model needs data", "add --data, for example --data f8k")
+    return _embed(item, dataset, split, compute, reporter)
 
 
 def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> ImageTextDataset | None:
@@ -75,16 +78,16 @@ def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, s
 
 
 def _embed(
-    item: str, dataset: ImageTextDataset, split: str, device: str, precision: str, reporter: Reporter
+    item: str | ModelInfo, dataset: ImageTextDataset, split: str, compute: Compute, reporter: Reporter
 ) -> EmbeddedModel:
     from xmodal_cli.data.selection import captioned
     from xmodal_cli.inference.encoding import embed_images
     from xmodal_cli.inference.matchers import load_matcher
 
-    loaded = load_matcher(item, device, precision)
-    part, images = embed_images(loaded, captioned(dataset, split), precision, reporter)
+    loaded = load_matcher(item, compute)
+    part, images = embed_images(loaded, captioned(dataset, split), reporter)
     texts = loaded.embed_texts(part.captions)
-    return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.similarity), part)
+    return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.info.similarity), part)
 
 
 def write_files(judged: list[EvaluatedModel], extras: Extras) -> None:

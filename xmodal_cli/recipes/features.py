@@ -6,45 +6,66 @@ torch is imported only when something is left to extract.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, StorageError
-from xmodal_cli.features.cache import Computing, cache_folder, complete_store
-from xmodal_cli.types import (
-    ImageTextDataset,
-)
+from xmodal_cli.features.cache import cache_folder, complete_store
+from xmodal_cli.features.store import Skipped
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import ImageTextDataset
+
+
+@dataclass(frozen=True)
+class FeaturesReport:
+    """Features of a dataset; ``asdict`` is the JSON. ``shape`` is that of one image, ``extracted`` the new images."""
+
+    data: str
+    backbone: str
+    fingerprint: str
+    kind: str
+    crops: int
+    shape: list[int]
+    images: int
+    extracted: int
+    seconds: float
+    folders: list[str]
+    skipped: list[Skipped]
 
 
 def extract_features(
-    dataset: ImageTextDataset, settings: FeaturesConfig, out: Path | None = None, computing: Computing | None = None
-) -> dict[str, Any]:
+    dataset: ImageTextDataset,
+    settings: FeaturesConfig,
+    out: Path | None = None,
+    compute: Compute = Compute(),
+    reporter: Reporter = SILENT,
+    batch_size: int | None = None,
+) -> FeaturesReport:
     """Extract a dataset's features, per split into the cache, or all into the folder ``out``."""
-    computing = computing or Computing()
     if any(e.feature is not None for e in dataset.examples):
         raise BadData(f"{dataset.name} carries its own features", "train and eval read them as they are")
     if out is not None and out.exists() and not out.is_dir():
         raise StorageError(f"{out} is a file, and features are a folder", "give --out another name")
     started = time.perf_counter()
     parts = [dataset] if out else [dataset.select(split) for split in dataset.splits]
-    done = [complete_store(p, out or cache_folder(p, settings), settings, computing) for p in parts]
+    done = [complete_store(p, out or cache_folder(p, settings), settings, compute, reporter, batch_size) for p in parts]
     seconds = time.perf_counter() - started
     stores, extracted = [store for store, _ in done], sum(count for _, count in done)
     if not stores:
         raise BadData(f"{dataset.name} has no images", "name a split it has; see `xmodal data info`")
     meta = stores[0].meta
-    return {
-        "data": dataset.name,
-        "backbone": meta.backbone,
-        "fingerprint": meta.fingerprint,
-        "kind": meta.kind,
-        "crops": meta.crops,
-        "shape": list(stores[0].shards[0].shape[1:]),
-        "images": sum(len(store.ids) for store in stores),
-        "extracted": extracted,
-        "seconds": round(seconds, 3),
-        "folders": [str(store.folder) for store in stores],
-        "skipped": [asdict(entry) for store in stores for entry in store.summary.skipped],
-    }
+    return FeaturesReport(
+        data=dataset.name,
+        backbone=meta.backbone,
+        fingerprint=meta.fingerprint,
+        kind=meta.kind,
+        crops=meta.crops,
+        shape=list(stores[0].shards[0].shape[1:]),
+        images=sum(len(store.ids) for store in stores),
+        extracted=extracted,
+        seconds=round(seconds, 3),
+        folders=[str(store.folder) for store in stores],
+        skipped=[entry for store in stores for entry in store.summary.skipped],
+    )

@@ -5,27 +5,55 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xmodal_cli.data.scan import scan
-from xmodal_cli.errors import BadModel, ConfigError, DownloadError, MissingData
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import ConfigError, DownloadError, MissingData
 from xmodal_cli.inference import matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel, check_version, is_index, read_metadata
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
-from xmodal_cli.types import ImageVectors, Reporter, SilentReporter
+from xmodal_cli.types import ImageVectors
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.models import ModelInfo
 
 
 @dataclass(frozen=True)
-class Computing:
-    """Where and in which number format pictures are embedded."""
+class ReadProblem:
+    """A file or folder that could not be read, and why."""
 
-    device: str = "auto"
-    precision: str = "auto"
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """An index after an update, and how many photos were added, updated and so on; ``asdict`` is the JSON.
+
+    ``computed`` photos were embedded; ``heic_passed_over`` were left out because pillow-heif is not installed.
+    """
+
+    index: str
+    folder: str
+    model: str
+    similarity: str
+    kind: str
+    roots: list[str]
+    items: int
+    added: int
+    updated: int
+    moved: int
+    removed: int
+    unchanged: int
+    computed: int
+    unreadable: list[ReadProblem]
+    heic_passed_over: int
+    unread_folders: list[ReadProblem]
 
 
 def index(
@@ -34,19 +62,19 @@ def index(
     model: str | None = None,
     kind: str | None = None,
     rebuild: bool = False,
-    computing: Computing | None = None,
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
-    """Add, update, move and remove until the index matches ``roots``; returns what ``--json`` prints.
+    compute: Compute = Compute(),
+    reporter: Reporter = SILENT,
+) -> IndexReport:
+    """Add, update, move and remove until the index matches ``roots``.
 
     Without ``roots`` those of the index are looked through again; without ``name`` it is the index that covers
     them, or a new one. ``model`` is the index's own where none is given, else the default one. Raises what
     ``update_index`` raises, and UnknownName, MissingData for a model or an index that is not there.
     """
-    computing, reporter = computing or Computing(), reporter or SilentReporter()
     folder, places = _target(roots, name)
     seen = scan(places)
-    card = index_model(folder, model, rebuild)
+    info = _find_model(folder, model, rebuild)
+    card = read_metadata(folder).model if info is None else to_index_model(info)
     loaded: LoadedMatcher | None = None
 
     def embed() -> ImageVectors:
@@ -54,13 +82,14 @@ def index(
         from xmodal_cli.inference.encoding import image_vectors
 
         reporter.info(f"embedding pictures with {card.name}")
-        loaded = matchers.load_matcher(card.source, computing.device, computing.precision)
-        check_version(card, loaded.fingerprint, folder)
+        loaded = matchers.load_matcher(info or card.source, compute)
+        check_version(card, loaded.info.fingerprint, folder)
         return image_vectors(loaded)
 
     changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
     registry.remember(folder)
-    text_encoders.ensure(card, reporter, loaded)
+    if info is not None:
+        text_encoders.ensure(info, reporter, loaded)
     return _report(folder, changes)
 
 
@@ -76,41 +105,46 @@ def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, 
     return folder, tuple(Path(root) for root in read_metadata(folder).roots)
 
 
-def index_model(folder: Path, asked: str | None, rebuild: bool) -> IndexModel:
-    """The model that speaks: the one asked for, else the index's own, else the default."""
-    own = None if rebuild or not is_index(folder) else read_metadata(folder).model
-    if asked is None and own is not None:
+def _find_model(folder: Path, asked: str | None, rebuild: bool) -> ModelInfo | None:
+    """The matcher asked for, else the index's own, else the default; None where the index's own is not there.
+
+    Without its model an index can still be updated if nothing has to be computed; if something has, loading the model
+    says what is missing.
+    """
+    if asked is None and not rebuild and is_index(folder):
         try:
-            return _described(own.source)
+            return _describe(read_metadata(folder).model.source)
         except (MissingData, DownloadError):
-            return own  # nothing may have to be computed; if so, loading it says what is missing
-    return _described(default_model("matcher") if asked is None else asked)
+            return None
+    return _describe(default_model("matcher") if asked is None else asked)
 
 
-def _described(what: str) -> IndexModel:
-    found = models.describe_model(what)
-    if found.kind != "matcher":
-        raise BadModel(f"{what} is a {found.kind}, not a matcher", "an index needs a matcher; see xmodal models list")
-    return IndexModel(found.name, found.source, found.fingerprint, found.similarity, found.embed_dim, found.meta)
+def _describe(what: str) -> ModelInfo:
+    return models.describe_as("matcher", what, "an index needs a matcher; see xmodal models list")
 
 
-def _report(folder: Path, changes: IndexChanges) -> dict[str, Any]:
+def to_index_model(info: ModelInfo) -> IndexModel:
+    """What an index keeps of the matcher that made its vectors."""
+    return IndexModel(info.name, info.source, info.fingerprint, info.similarity, info.embed_dim, info.meta)
+
+
+def _report(folder: Path, changes: IndexChanges) -> IndexReport:
     card = changes.card
-    return {
-        "index": folder.name,
-        "folder": str(folder),
-        "model": card.model.name,
-        "similarity": card.model.similarity,
-        "kind": card.kind,
-        "roots": list(card.roots),
-        "items": card.num_items,
-        "added": changes.added,
-        "updated": changes.updated,
-        "moved": changes.moved,
-        "removed": changes.removed,
-        "unchanged": changes.unchanged,
-        "computed": changes.num_computed,
-        "unreadable": [{"path": u.path, "reason": u.reason} for u in changes.unreadable],
-        "heic_passed_over": changes.num_heic,
-        "unread_folders": [{"path": path, "reason": reason} for path, reason in changes.blind.items()],
-    }
+    return IndexReport(
+        index=folder.name,
+        folder=str(folder),
+        model=card.model.name,
+        similarity=card.model.similarity,
+        kind=card.kind,
+        roots=list(card.roots),
+        items=card.num_items,
+        added=changes.added,
+        updated=changes.updated,
+        moved=changes.moved,
+        removed=changes.removed,
+        unchanged=changes.unchanged,
+        computed=changes.num_computed,
+        unreadable=[ReadProblem(u.path, u.reason) for u in changes.unreadable],
+        heic_passed_over=changes.num_heic,
+        unread_folders=[ReadProblem(path, reason) for path, reason in changes.blind.items()],
+    )

@@ -14,8 +14,6 @@ from xmodal_cli.inference.models import describe_model, model_names
 
 def set_default(what: str) -> tuple[str, str]:
     """Make the model ``what`` the default of its kind; gives (kind, name). Raises as ``describe_model``, BadData."""
-    from xmodal_cli.inference.models import describe_model
-
     found = describe_model(what)
     if found.kind not in starter.NAMES:
         raise UnknownName.of("kind of model", found.kind, list(starter.NAMES))
@@ -48,15 +46,15 @@ def list_models() -> list[dict[str, Any]]:
 
 def model_info(what: str) -> dict[str, Any]:
     """All that the header says, ready for JSON; the tokenizer is given by its size. Raises as ``describe_model``."""
-    summary = describe_model(what)
-    header = summary.header
+    info = describe_model(what)
+    header = info.header
     return {
-        "name": summary.name,
-        "path": str(summary.path),
-        "kind": summary.kind,
-        "similarity": summary.similarity,
-        "embed_dim": summary.embed_dim,
-        "backbone": summary.meta.backbone,
+        "name": info.name,
+        "path": str(info.path),
+        "kind": info.kind,
+        "similarity": info.similarity,
+        "embed_dim": info.embed_dim,
+        "backbone": info.meta.backbone,
         "features": header.backbone,
         "architecture": header.architecture,
         "vocabulary": header.architecture["vocab_size"],
@@ -64,6 +62,6 @@ def model_info(what: str) -> dict[str, Any]:
         "dataset": header.dataset,
         "training": header.training,
         "metrics": header.metrics,
-        "fingerprint": summary.fingerprint,
+        "fingerprint": info.fingerprint,
         "xmodal": header.version,
     }

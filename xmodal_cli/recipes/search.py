@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Self
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.inference import text_encoders
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import Index, open_index, read_metadata
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.types import Reporter, SilentReporter, Unreadable
+from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
 
     from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.models import ModelInfo
     from xmodal_cli.inference.text_encoders import SentenceEncoder
 
 
@@ -50,7 +52,7 @@ class SearchResult:
 
 
 def search(
-    words: Sequence[str], name: str | None = None, num_hits: int = 10, reporter: Reporter | None = None
+    words: Sequence[str], name: str | None = None, num_hits: int = 10, reporter: Reporter = SILENT
 ) -> SearchResult:
     """The best ``num_hits`` pictures of an index for the terms ``words``; see ``retrieval.query`` for their form.
 
@@ -62,10 +64,10 @@ def search(
         return searcher.answer(terms, words, num_hits)
 
 
-def open_searcher(name: str | None = None, reporter: Reporter | None = None) -> Searcher:
+def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
     """An index, the one built last by default, open for many queries. Raises UnknownName, MissingData, BadData."""
     folder = registry.existing(name)
-    return Searcher(open_index(folder), folder, reporter or SilentReporter())
+    return Searcher(open_index(folder), folder, reporter)
 
 
 class Searcher:
@@ -180,7 +182,7 @@ class _TermEmbedder:
         made_by = self._index.card.model
         exported = text_encoders.find(made_by.fingerprint)
         if exported is None or not exported.is_of(made_by.source):
-            path = self._checked_model()
+            path = self._model.path
             if exported is not None:
                 exported.remember(made_by.source, path)
         if exported is None:
@@ -191,19 +193,20 @@ class _TermEmbedder:
         return exported
 
     def _made_again(self) -> SentenceEncoder:
-        made_by = self._index.card.model
-        self._reporter.info(f"exporting the text encoder of {made_by.name} with torch; later searches start at once")
-        return text_encoders.export(made_by, self._reporter) or text_encoders.TorchEncoder(self._matcher)
+        name = self._index.card.model.name
+        self._reporter.info(f"exporting the text encoder of {name} with torch; later searches start at once")
+        return text_encoders.export(self._model, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
     @cached_property
     def _matcher(self) -> LoadedMatcher:
+        from xmodal_cli.device import Compute
         from xmodal_cli.inference import matchers
 
-        self._checked_model()
-        return matchers.load_matcher(self._index.card.model.source, "cpu", "fp32")
+        return matchers.load_matcher(self._model, Compute("cpu", "fp32"))
 
-    def _checked_model(self) -> Path:
-        """The file of the model that made the index. Raises MissingData, IncompatibleFeatures."""
+    @cached_property
+    def _model(self) -> ModelInfo:
+        """The model that made the index. Raises MissingData, IncompatibleFeatures."""
         from xmodal_cli.inference import models
         from xmodal_cli.retrieval.index import check_version
 
@@ -216,7 +219,7 @@ class _TermEmbedder:
                 "put the file back, or index the pictures with another: xmodal index PATH --model M --rebuild",
             ) from error
         check_version(made_by, found.fingerprint, self._folder)
-        return found.path
+        return found
 
 
 def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:

@@ -21,6 +21,7 @@ from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.towers import CaptionerOnTower, load_trainable_state_dict
 from xmodal_cli.models.word_vectors import start_from_word_vectors
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.ranks import keep_num_threads
 from xmodal_cli.trainers.job import Job, build_loop_config
 from xmodal_cli.trainers.preparation import objective, prepare
@@ -29,7 +30,6 @@ from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Interrupted, Loggers, fit
-from xmodal_cli.types import Reporter, SilentReporter
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def train_model(
     out: Path | None = None,
     resume: bool = False,
     init_from: str | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> TrainResult:
     """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
 
@@ -66,7 +66,7 @@ def train_model(
     started = time.perf_counter()
     run = run_folder(config, data, out)
     _claim(run, config, resume)
-    job = prepare(config, data, run, init_from, reporter or SilentReporter())
+    job = prepare(config, data, run, init_from, reporter)
     state, interrupted = _fit(job, init_from)
     return _finish(job, state, interrupted, time.perf_counter() - started)
 
@@ -106,7 +106,7 @@ def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     elif config.text.word_vectors:
         tokenizer = Tokenizer.from_json(job.header.tokenizer)
         start_from_word_vectors(whole.model, tokenizer, Path(config.text.word_vectors), job.reporter)
-    whole.to(job.device)
+    whole.to(job.compute.device)
     optimizer = kind.optimizer_of(config, whole)
     state = LoopState(origin=_origin(job.header))
     task = kind.build_task(job, whole, state)
@@ -117,7 +117,7 @@ def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
     rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
-            pace = build_loop_config(config, len(task.batches), job.device)
+            pace = build_loop_config(config, len(task.batches), job.compute)
             fit(task, pace, optimizer, state, job.run, Loggers(job.reporter, log))
         except Interrupted:
             return state, True

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmodal_cli import paths
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, MissingData
-from xmodal_cli.features.cache import Computing
 from xmodal_cli.inference import zero_shot
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
@@ -25,42 +26,42 @@ SUFFIXES = (".safetensors", ".npz")
 
 
 def dataset_vectors(
-    model: str, dataset: ImageTextDataset, out: Path | None = None, computing: Computing | None = None
+    model: str,
+    dataset: ImageTextDataset,
+    out: Path | None = None,
+    compute: Compute = Compute(),
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
     from xmodal_cli.inference.encoding import embed_images
     from xmodal_cli.inference.matchers import load_matcher
 
     file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
-    computing = computing or Computing()
-    loaded = load_matcher(model, computing.device, computing.precision)
-    part, images = embed_images(loaded, dataset, computing.precision, computing.reporter)
+    loaded = load_matcher(model, compute)
+    part, images = embed_images(loaded, dataset, reporter)
     texts = _embed_texts(loaded, part.captions)
     arrays = {"images": images, "texts": texts, "image_of_caption": part.image_of_caption}
-    _write(file, arrays, loaded.similarity)
+    _write(file, arrays, loaded.info.similarity)
     counts = {"images": len(images), "captions": len(texts)}
     return {"file": str(file), "model": loaded.name, "data": dataset.name, **counts, "dim": arrays["images"].shape[1]}
 
 
-def sentence_vectors(
-    model: str, text: Path, out: Path | None = None, computing: Computing | None = None
-) -> dict[str, Any]:
+def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: Compute = Compute()) -> dict[str, Any]:
     """Write the vectors of a file's sentences, one a line, in its order; empty lines are left out."""
     from xmodal_cli.inference.matchers import load_matcher
 
     file = _target(out, f"{_word(model)}-{text.stem}")
-    computing = computing or Computing()
     sentences = _read_sentences(text)
-    loaded = load_matcher(model, computing.device, computing.precision)
+    loaded = load_matcher(model, compute)
     vectors = loaded.embed_texts(sentences)
-    _write(file, {"texts": vectors}, loaded.similarity)
+    _write(file, {"texts": vectors}, loaded.info.similarity)
     counts = {"sentences": len(sentences), "dim": int(vectors.shape[1])}
     return {"file": str(file), "model": loaded.name, "text": str(text), **counts}
 
 
 def _embed_texts(loaded: LoadedMatcher, captions: list[str]) -> np.ndarray:
     if not captions:
-        return np.zeros((0, loaded.embed_dim), dtype=np.float32)
+        return np.zeros((0, loaded.info.embed_dim), dtype=np.float32)
     return loaded.embed_texts(captions)
 
 

@@ -21,11 +21,12 @@ import numpy as np
 from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.file_identity import size_and_mtime
+from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.retrieval.index import Index, IndexModel
 from xmodal_cli.retrieval.items import Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import Placed
-from xmodal_cli.types import ImageVectors, ProgressTask, Reporter, Unreadable
+from xmodal_cli.types import ImageVectors, Unreadable
 
 AHEAD = 64  # files read before they are embedded: the second reading comes from the system's memory
 FLUSH = 512  # vectors that a power cut may cost

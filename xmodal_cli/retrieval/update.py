@@ -25,6 +25,7 @@ from xmodal_cli.data.images import HEIC_HINT, can_open_heic
 from xmodal_cli.data.scan import FoundFile, Scan, path_key
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import storage_errors
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import (
     CARD,
@@ -42,7 +43,7 @@ from xmodal_cli.retrieval.journal import Journal, journal_path
 from xmodal_cli.retrieval.plan import Placed, UpdatePlan, make_plan
 from xmodal_cli.retrieval.resolve import Resolver, VectorSources
 from xmodal_cli.retrieval.vectors import add_quantized, check_kind, write_vectors
-from xmodal_cli.types import ImageVectors, Reporter, SilentReporter
+from xmodal_cli.types import ImageVectors
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class IndexChanges:
 
 
 def update_index(
-    folder: Path, request: IndexRequest, embed: Callable[[], ImageVectors], reporter: Reporter | None = None
+    folder: Path, request: IndexRequest, embed: Callable[[], ImageVectors], reporter: Reporter = SILENT
 ) -> IndexChanges:
     """Make the index in ``folder`` match ``request``.
 
@@ -93,7 +94,7 @@ def update_index(
             model = request.model
             journal = stack.enter_context(Journal(journal_path(folder), model.fingerprint, model.embed_dim))
             update = _Update(folder, request, old)
-            changes = update.run(VectorSources(old, journal), embed, reporter or SilentReporter())
+            changes = update.run(VectorSources(old, journal), embed, reporter)
             journal.remove()
             return changes
 

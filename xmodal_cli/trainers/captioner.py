@@ -13,7 +13,6 @@ from xmodal_cli import catalog
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.sampling import sample_tokens
 from xmodal_cli.config import Config
-from xmodal_cli.device import autocast, pick_dtype
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.inference.captioners import write_captions
@@ -80,8 +79,7 @@ def optimizer_of(config: Config, learner: nn.Module) -> optim.Adam | optim.AdamW
 
 def build_task(job: Job, learner: TrainableCaptioner, state: LoopState) -> Task:
     """What the loop needs; ``state`` tells the epoch, on which scheduled sampling depends."""
-    training, place = job.config.training, job.device
-    dtype = pick_dtype(training.precision, place)
+    training = job.config.training
     tokenizer = Tokenizer.from_json(job.header.tokenizer)
     average = moving_average(learner, training.ema)
     loss = _loss(job.config)
@@ -95,7 +93,7 @@ def build_task(job: Job, learner: TrainableCaptioner, state: LoopState) -> Task:
 
     def evaluate() -> dict[str, float]:
         settings = replace(job.config.decoding, beam=1, num=1, groups=1, sample=False)
-        sentences = write_captions(kept(), tokenizer, _val_batches(job), settings, (place, dtype))
+        sentences = write_captions(kept(), tokenizer, _val_batches(job), settings, job.compute)
         references = [example.captions for example in job.val.pictures.dataset.examples]
         scores = score_captions(sentences, references, names=("bleu", "cider", "diversity"))
         return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
@@ -124,7 +122,7 @@ def _teacher_forced(job: Job, learner: TrainableCaptioner, loss: CaptionLoss, st
         if share:
             tokens = _with_own_words(learner.model, batch.image_features, owner, tokens, share)
         teaching = learner.model(batch.image_features, owner, tokens)
-        with autocast(job.device, torch.float32):
+        with job.compute.autocast(enabled=False):
             return loss(teaching, targets, held)
 
     return batch_loss
@@ -168,7 +166,7 @@ def _self_critical(job: Job, learner: TrainableCaptioner, loss: SelfCritical, to
         logits = model(features, owner, torch.cat((starts, captions[:, :-1]), dim=1)).logits
         ended = (captions == special_tokens.eos).cumsum(1)
         held = (ended - (captions == special_tokens.eos).long()) == 0  # the first end is a choice too
-        with autocast(job.device, torch.float32):
+        with job.compute.autocast(enabled=False):
             return loss(log_probs_of(logits, captions), held, advantages.flatten())
 
     return batch_loss

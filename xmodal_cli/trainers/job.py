@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xmodal_cli.captioning.tags import with_tags
 from xmodal_cli.config import Config
 from xmodal_cli.data.augmentation import Augmentation
-from xmodal_cli.device import pick_dtype
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.features.pixels import pixel_opener
@@ -23,11 +23,11 @@ from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import GatherTokens, pad_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.regions import REGION_COLUMNS
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 from xmodal_cli.training.loop import EpochBatches, LoopConfig
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
-from xmodal_cli.types import Reporter
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Job:
     val: Split
     header: ModelHeader
     towers: Towers
-    device: str
+    compute: Compute  # resolved
     reporter: Reporter
     language: dict[str, Tensor] | None = None  # weights of a pretrained language model, for a captioner that has one
 
@@ -76,11 +76,11 @@ def build_batches(job: Job) -> EpochBatches:
     plan = BatchPlan(job.train.lengths, owner, training.batch_size, training.seed, training.whole_images)
     plan = replace(plan, one_caption=job.config.captioning.one_caption)
     if pictures.features is not None:
-        return CaptionBatches(pictures.features.to(job.device), job.train.gather_tokens, plan)
+        return CaptionBatches(pictures.features.to(job.compute.device), job.train.gather_tokens, plan)
     assert pictures.backbone is not None
     numbered = CaptionBatches(torch.arange(len(pictures.paths)), job.train.gather_tokens, plan)
     opener = pixel_opener(pictures.paths, pictures.backbone, _augmentation(job.config))
-    return PixelBatches(numbered, opener, training.seed, job.device)
+    return PixelBatches(numbered, opener, training.seed, job.compute.device)
 
 
 def _augmentation(config: Config) -> Augmentation:
@@ -92,7 +92,7 @@ def _augmentation(config: Config) -> Augmentation:
         raise ConfigError(f"the augmentation cannot be done: {error}", "see the [augmentation] settings") from error
 
 
-def build_loop_config(config: Config, steps_per_epoch: int, device: str) -> LoopConfig:
+def build_loop_config(config: Config, steps_per_epoch: int, compute: Compute) -> LoopConfig:
     """How long, how fast, in which number format."""
     training, optimizer = config.training, config.optimizer
     return LoopConfig(
@@ -102,8 +102,7 @@ def build_loop_config(config: Config, steps_per_epoch: int, device: str) -> Loop
         lr=optimizer.lr,
         lr_factor=_lr_factor(config, steps_per_epoch),
         seed=training.seed,
-        device=device,
-        dtype=pick_dtype(training.precision, device),
+        compute=compute,
         log_every=training.log_every,
         keep_start=training.keep_start,
     )

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
 from xmodal_cli.config import Config
-from xmodal_cli.device import autocast, pick_dtype
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.features.image_features import ImageFeatures
@@ -72,8 +71,7 @@ def optimizer_of(config: Config, learner: TrainableMatcher) -> optim.Adam | opti
 
 def build_task(job: Job, learner: TrainableMatcher, state: LoopState) -> Task:
     """What the loop needs. ``state`` tells the epoch, which decides between the first loss and the other."""
-    training, val, place = job.config.training, job.val, job.device
-    dtype = pick_dtype(training.precision, place)
+    training, val, compute = job.config.training, job.val, job.compute
     warm_epochs = job.config.warmup.epochs
     average = moving_average(learner, training.ema)
 
@@ -82,7 +80,7 @@ def build_task(job: Job, learner: TrainableMatcher, state: LoopState) -> Task:
         images = matcher.encode_image(batch.image_features)
         texts = matcher.encode_text(batch.tokens, batch.lengths)
         loss = learner.first if state.epoch < warm_epochs else learner.loss
-        with autocast(place, torch.float32):
+        with compute.autocast(enabled=False):
             return loss(matcher.similarity(images, texts), batch.positives)
 
     def kept() -> Any:
@@ -90,8 +88,8 @@ def build_task(job: Job, learner: TrainableMatcher, state: LoopState) -> Task:
         return learner.model if average is None else average.module.model
 
     def evaluate() -> dict[str, float]:
-        images = _embed_pictures(kept(), val.pictures, place, dtype)
-        texts = embed_tokens(kept(), val.gather_tokens, val.lengths, place, dtype)
+        images = _embed_pictures(kept(), val.pictures, compute)
+        texts = embed_tokens(kept(), val.gather_tokens, val.lengths, compute)
         owner = val.pictures.dataset.image_of_caption
         vectors = Embeddings(images, texts, owner, learner.model.similarity.name)
         return flatten(score_embeddings(vectors))
@@ -102,14 +100,14 @@ def build_task(job: Job, learner: TrainableMatcher, state: LoopState) -> Task:
     return Task(learner, build_batches(job), batch_loss, evaluate, SCORE, save_best, average)
 
 
-def _embed_pictures(matcher: Any, pictures: ImageFeatures, device: str, dtype: torch.dtype) -> np.ndarray:
+def _embed_pictures(matcher: Any, pictures: ImageFeatures, compute: Compute) -> np.ndarray:
     """(images, embed_dim) float32, of the features or of the files."""
     if pictures.features is not None:
-        return embed_features(matcher, pictures.features.numpy(), device, dtype)
+        return embed_features(matcher, pictures.features.numpy(), compute)
     assert pictures.backbone is not None
-    embed = partial(embed_features, matcher, device=device, dtype=dtype)
+    embed = partial(embed_features, matcher, compute=compute)
     rows = []
-    for path, vector in file_vectors(pictures.backbone, embed, device, dtype, pictures.paths):
+    for path, vector in file_vectors(pictures.backbone, embed, compute, pictures.paths):
         if isinstance(vector, Unreadable):
             raise BadData(f"{path} can no longer be read: {vector.reason}", "bring it back and go on with --resume")
         rows.append(vector)

@@ -11,7 +11,7 @@ from xmodal_cli.config import Config, to_dict
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import captioned
-from xmodal_cli.device import pick_device, pick_dtype
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import IncompatibleFeatures, UnknownName
 from xmodal_cli.features.image_features import ImageFeatures, read_image_features
 from xmodal_cli.inference.models import describe_model
@@ -20,24 +20,25 @@ from xmodal_cli.models.assembly import Sizes, describe, describe_captioner
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers import captioner, matcher
 from xmodal_cli.trainers.job import Job, Split, whole_captions
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
-from xmodal_cli.types import FeatureMeta, Reporter
+from xmodal_cli.types import FeatureMeta
 
 KINDS = ("matcher", "captioner")
 
 
 def prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> Job:
     """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError."""
-    device, precision = pick_device(config.training.device), config.training.precision
+    compute = Compute(config.training.device, config.training.precision).resolve()
     objective(config).check_parts(config)
     dataset = load_dataset(data)
     language = language_model(config)
     config = adopt_language_model_sizes(config, language)
     text, image = text_side(config), image_side(config)
     parts = [captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)]
-    pictures = [read_image_features(part, input_features(config), device, precision, reporter) for part in parts]
+    pictures = [read_image_features(part, input_features(config), compute, reporter) for part in parts]
     meta = pictures[0].meta
     encoder = text.backbone if text is not None else language
     pretrained = None if encoder is None else encoder.tokenizer
@@ -54,14 +55,13 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
         training=to_dict(config),
         dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
     )
-    computing = (device, pick_dtype(precision, device))
 
     def split(found: ImageFeatures) -> Split:
         if config.kind == "captioner":
             wanted = config.captioning.tags, config.training.seed
             return Split(found, *whole_captions(found.dataset.captions, tokenizer, *wanted))
         captions = (
-            text_states(text.backbone, found.dataset.captions, *computing, reporter)
+            text_states(text.backbone, found.dataset.captions, compute, reporter)
             if text is not None and text.cached
             else token_ids(found.dataset.captions, tokenizer)
         )
@@ -69,7 +69,7 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
 
     towers = {name: side.stack() for name, side in (("image", image), ("text", text)) if side is not None}
     train, val = (split(part) for part in pictures)
-    return Job(config, run, train, val, header, towers, device, reporter, language.tensors if language else None)
+    return Job(config, run, train, val, header, towers, compute, reporter, language.tensors if language else None)
 
 
 def objective(config: Config) -> Any:
@@ -102,12 +102,12 @@ def _architecture(
 
 def _tokenizer_of(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:
     """The vocabulary of the model to start from, which must read the same features, or what our tower makes."""
-    summary = describe_model(init_from)
-    read = summary.meta
+    info = describe_model(init_from)
+    read = info.meta
     ours = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
     if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != ours:
         raise IncompatibleFeatures(
-            f"{summary.name} reads features of {read.backbone}, this training has {meta.backbone}",
+            f"{info.name} reads features of {read.backbone}, this training has {meta.backbone}",
             "start from a model of the same backbone, or name that backbone with --backbone",
         )
-    return Tokenizer.from_json(summary.header.tokenizer)
+    return Tokenizer.from_json(info.header.tokenizer)

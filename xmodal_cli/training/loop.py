@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
-from xmodal_cli.device import autocast
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData
+from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState, save_state, seed_epoch
 from xmodal_cli.training.log import RunLog
-from xmodal_cli.types import ProgressTask, Reporter
 
 
 class EpochBatches(Protocol):
@@ -53,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How it is trained. ``patience`` and ``grad_clip`` are off at 0; ``dtype`` is that of autocast.
+    """How it is trained. ``patience`` and ``grad_clip`` are off at 0; ``compute`` is resolved.
 
     ``keep_start``: the model before the first step is evaluated as epoch 0, and may prove the best.
     """
@@ -64,8 +64,7 @@ class LoopConfig:
     lr: float
     lr_factor: Callable[[int], float]
     seed: int
-    device: str
-    dtype: torch.dtype
+    compute: Compute
     log_every: int
     keep_start: bool = False
 
@@ -82,7 +81,7 @@ def fit(
     After each epoch: evaluate, keep the best model, write ``folder/last``. Raises Interrupted at Ctrl-C, BadData when
     the loss is no longer finite.
     """
-    scaler = torch.amp.GradScaler(pace.device.split(":")[0], enabled=pace.dtype == torch.float16)
+    scaler = torch.amp.GradScaler(pace.compute.device.split(":")[0], enabled=pace.compute.precision == "fp16")
     if state.scaler:
         scaler.load_state_dict(state.scaler)
     with tools.reporter.task("training", pace.epochs * len(task.batches), "steps") as bar:
@@ -126,7 +125,7 @@ def _run_epoch(
         lr = pace.lr * pace.lr_factor(step)
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("share", 1.0)
-        with autocast(pace.device, pace.dtype):
+        with pace.compute.autocast():
             loss = task.batch_loss(batch)
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

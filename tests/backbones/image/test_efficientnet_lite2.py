@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network, build_upper, check_request
 from xmodal_cli.backbones.network import UpperBlocks
 from xmodal_cli.backbones.text_backbones import build_text_backbone
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.features.extraction import encode_files
 from xmodal_cli.models.tokenizer import Tokenizer, pad
@@ -35,7 +36,7 @@ def features(files, backbone):
     def opener(file):
         return Image.open(file).convert("RGB")
 
-    return np.stack([found for _, found in encode_files(files, backbone, opener, "cpu", torch.float32)])
+    return np.stack([found for _, found in encode_files(files, backbone, opener, Compute("cpu", "fp32"))])
 
 
 @pytest.fixture(scope="module")
