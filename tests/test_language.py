@@ -71,7 +71,6 @@ NOT_YET: tuple[str, ...] = (
     "xmodal_cli/config.py",
     "xmodal_cli/data/*",
     "xmodal_cli/demo/*",
-    "xmodal_cli/device.py",
     "xmodal_cli/doctor/*",
     "xmodal_cli/errors.py",
     "xmodal_cli/evaluation/*",
