@@ -124,6 +124,12 @@ def test_parameters_that_cannot_be_named_are_refused(component):
         build_linear()
 
 
+def test_a_similarity_with_settings_is_refused(monkeypatch):
+    monkeypatch.setattr(catalog.load("similarity", "cosine"), "build", lambda scale=1.0: None)
+    with pytest.raises(TypeError, match="stored by its name alone"):
+        catalog.build("similarity", "cosine", {})
+
+
 @pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, NotImplementedError, RecursionError])
 def test_a_bug_inside_build_passes_through(component, error):
     def build(image_dim: int, depth: int = 1) -> None:

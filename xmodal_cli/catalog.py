@@ -50,6 +50,9 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "caption_metric": ("training",),
 }
 
+# kinds whose ``build`` takes nothing: indexes and files of vectors store the name alone
+NAME_ONLY = ("similarity",)
+
 # annotations of ``build`` that a user's value is checked against
 TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
@@ -114,6 +117,8 @@ def _check_parameters(
     known = GIVEN.get(kind, ())
     place = f"build() of the {kind.replace('_', ' ')} {name!r} in {path(kind, name)}"
     offers = f"{', '.join(known)} are passed to it" if known else "nothing is passed to it"
+    if parameters and kind in NAME_ONLY:
+        raise TypeError(f"{place} takes arguments, and a {kind} is stored by its name alone: write one file for each")
     for parameter in parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"{place} takes {parameter}: its parameters must be named, one by one")
