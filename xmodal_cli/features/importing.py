@@ -16,7 +16,7 @@ from xmodal_cli.types import Example, FeatureMeta, ImageVectors, Unreadable
 
 
 def imported_meta(name: str, source: RegionSource) -> FeatureMeta:
-    """What the store of the backbone ``name`` will say: where the regions came from is in the fingerprint. Raises BadData."""
+    """What the store of the backbone ``name`` will say; the fingerprint is of the files. Raises BadData."""
     facts = {"format": source.format, "regions": NUM_REGIONS}
     return FeatureMeta(name, source.fingerprint, "regions", source.width() + len(REGION_COLUMNS), facts)
 

@@ -13,6 +13,6 @@ A family module imports nothing heavy and has
 - ``FROM_FILES = True``, where ``NAME@PATH`` are regions that a detector elsewhere made, in a format of
   ``data/regions``: ``build`` is called for new images only, and raises IncompatibleFeatures.
 
-What families share is one folder up: ``preprocessing`` (images to pixels), ``weights`` (files), ``network`` (a module as
-a backbone).
+What families share is one folder up: ``preprocessing`` (images to pixels), ``weights`` (files), ``network`` (a module
+as a backbone).
 """

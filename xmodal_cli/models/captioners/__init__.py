@@ -8,8 +8,8 @@ Passed to ``build`` besides the user's arguments, where it takes them:
   raises ValueError for a kind that it cannot use; ``models.sequences.scaled_cells`` brings all three into one form;
 - ``vocab_size`` and ``embed_dim``.
 
-``step`` gives log-probabilities in float32 whatever it computes in. A state is immutable: ``step`` and ``select`` return
-new ones, and the old one can be used again.
+``step`` gives log-probabilities in float32 whatever it computes in. A state is immutable: ``step`` and ``select``
+return new ones, and the old one can be used again.
 
 A module with ``LANGUAGE_MODEL = True`` can start from a pretrained GPT-2 (``captioning.language_model``): its captioner
 has a ``language_model``, a ``models.captioners._gpt2.GPT2`` of width ``embed_dim``, and its ``build`` a setting
