@@ -8,6 +8,8 @@ Passed to ``build`` besides the user's arguments, where it takes them:
   raises ValueError for a kind that it cannot use; ``models.sequences.scaled_cells`` brings all three into one form;
 - ``vocab_size`` and ``embed_dim``.
 
+Features are often float16, as they are stored: cast them before they meet weights.
+
 ``step`` gives log-probabilities in float32 whatever it computes in. A state is immutable: ``step`` and ``select``
 return new ones, and the old one can be used again.
 
