@@ -4,7 +4,7 @@ Passed to ``build`` besides the user's arguments, where it takes them:
 
 - ``image_dim``: the last axis of image features;
 - ``image_kind``: ``global``, features (images, image_dim); ``grid``, (images, cells, image_dim); ``regions``, (images,
-  regions, image_dim) whose last columns are ``types.REGION_COLUMNS`` and whose padding has an area of 0. ``build``
+  regions, image_dim) whose last columns are ``regions.REGION_COLUMNS`` and whose padding has an area of 0. ``build``
   raises ValueError for a kind that it cannot use; ``models.sequences.scaled_cells`` brings all three into one form;
 - ``vocab_size`` and ``embed_dim``.
 
