@@ -59,7 +59,7 @@ def test_an_argument_that_the_recipe_gives_cannot_be_set():
 
 
 def test_what_the_recipe_offers_and_build_does_not_want_is_left_out():
-    assert catalog.build("similarity", "cosine", {}, image_dim=4, embed_dim=5).name == "cosine"
+    assert catalog.build("image_encoder", "identity", {}, image_dim=4, embed_dim=5).out_dim == 4
 
 
 @pytest.mark.parametrize("args", [{"margin": -1}, {"margin": "wide"}, {"ncon": 3, "hardest_negative": True}])
@@ -73,6 +73,79 @@ def test_sizes_that_torch_refuses_are_config_errors():
         catalog.build("text_encoder", "gru", {"word_dim": -3}, vocab_size=9, embed_dim=5)
 
 
-def test_a_missing_argument_is_a_config_error():
-    with pytest.raises(ConfigError, match="image_dim"):
+def test_a_value_of_the_wrong_type_is_a_config_error():
+    for value in ("wide", True, [1]):
+        with pytest.raises(ConfigError, match="margin must be float"):
+            catalog.build("loss", "triplet", {"margin": value})
+    with pytest.raises(ConfigError, match="hardest_negative must be bool"):
+        catalog.build("loss", "triplet", {"hardest_negative": 1})
+
+
+# ---------------------------------------------------------------------------- mistakes of a component's author
+
+
+@pytest.fixture
+def component(monkeypatch):
+    """``component(build)``: the image encoder ``linear`` has that ``build`` for a while."""
+    module = catalog.load("image_encoder", "linear")
+    return lambda build: monkeypatch.setattr(module, "build", build)
+
+
+def build_linear(args=None, **changes):
+    given = {"image_dim": 4, "image_kind": "grid", "embed_dim": 5, **changes}
+    return catalog.build("image_encoder", "linear", args or {}, **given)
+
+
+def test_a_size_that_the_caller_forgot_is_not_the_users_mistake():
+    with pytest.raises(TypeError, match="needs 'image_dim'"):
         catalog.build("image_encoder", "linear", {}, embed_dim=5)
+
+
+def test_a_name_that_is_not_declared_for_the_kind_is_refused():
+    with pytest.raises(TypeError, match="vocab_size is not declared"):
+        build_linear(vocab_size=9)
+
+
+def test_a_parameter_without_value_is_reported_to_the_author(component):
+    component(lambda image_dim, width: None)
+    with pytest.raises(TypeError, match=r"linear.py has a parameter 'width' without a default, and image_dim, image_k"):
+        build_linear()
+
+
+def test_a_misspelt_given_name_does_not_silently_keep_its_default(component):
+    component(lambda image_dim, image_knd="global": None)
+    with pytest.raises(TypeError, match="did you mean 'image_kind'"):
+        build_linear()
+
+
+def test_parameters_that_cannot_be_named_are_refused(component):
+    component(lambda image_dim, **more: None)
+    with pytest.raises(TypeError, match="must be named"):
+        build_linear()
+
+
+def test_a_similarity_with_settings_is_refused(monkeypatch):
+    monkeypatch.setattr(catalog.load("similarity", "cosine"), "build", lambda scale=1.0: None)
+    with pytest.raises(TypeError, match="stored by its name alone"):
+        catalog.build("similarity", "cosine", {})
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, NotImplementedError, RecursionError])
+def test_a_bug_inside_build_passes_through(component, error):
+    def build(image_dim: int, depth: int = 1) -> None:
+        raise error("a bug")
+
+    component(build)
+    with pytest.raises(error, match="a bug"):
+        build_linear({"depth": 2})
+
+
+def test_a_runtime_error_is_the_users_only_with_arguments_of_the_user(component):
+    def build(image_dim: int, depth: int = 1) -> None:
+        raise RuntimeError("negative dimension")
+
+    component(build)
+    with pytest.raises(ConfigError, match="negative dimension"):
+        build_linear({"depth": -2})
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        build_linear()

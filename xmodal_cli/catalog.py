@@ -1,16 +1,17 @@
 """Finds a component by its file name, and lists names without importing anything heavy.
 
 A *kind* is a folder; a component is one file in it; its name is the file's name with dashes for
-underscores. A file that starts with an underscore is its folder's plumbing, not a component.
-Every component module has a ``build(...)`` with flat keyword arguments; what it returns, and what
-the recipe passes besides the user's arguments, is stated in the kind's ``__init__`` docstring.
+underscores. A file that starts with an underscore is shared code of its folder, not a component.
+Every component module has a ``build(...)`` with flat keyword arguments; what it returns is stated in
+the kind's ``__init__`` docstring, and what is passed besides the user's arguments in ``GIVEN``.
 """
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,22 @@ KINDS: dict[str, tuple[str, str]] = {
     "caption_metric": ("metrics/captions", ".py"),
 }
 
+# kind -> what its ``build`` may take besides the user's arguments, by name; a component takes those that it needs
+GIVEN: dict[str, tuple[str, ...]] = {
+    "matcher": ("image_encoder", "text_encoder", "similarity", "embed_dim"),
+    "image_encoder": ("image_dim", "image_kind", "embed_dim"),
+    "text_encoder": ("vocab_size", "text_dim", "embed_dim"),
+    "pooling": ("dim",),
+    "captioner": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
+    "caption_metric": ("training",),
+}
+
+# kinds whose ``build`` takes nothing: indexes and files of vectors store the name alone
+NAME_ONLY = ("similarity",)
+
+# annotations of ``build`` that a user's value is checked against
+TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+
 
 def names(kind: str) -> list[str]:
     """The names of all components of ``kind``, sorted; no component is imported."""
@@ -64,21 +81,68 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def build(kind: str, name: str, args: Mapping[str, Any], **given: Any) -> Any:
-    """Call the component's ``build`` with the user's ``args`` and what the recipe has ``given``.
+    """Call the component's ``build`` with the user's ``args`` and those of ``GIVEN[kind]`` that it takes.
 
-    Raises UnknownName for an argument that ``build`` does not take, ConfigError where one that
-    it needs is missing or has a value it refuses.
+    ``build`` refuses a value by ValueError. Raises UnknownName for an argument that ``build`` does not take,
+    ConfigError for a value of the wrong type or that ``build`` refuses, TypeError for a mistake in the component:
+    a parameter that is neither given nor has a default. Any other error in ``build`` is a bug and passes through.
     """
     function = load(kind, name).build
-    accepted = set(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    _check_parameters(kind, name, parameters, {*given, *args})
+    if unknown := set(given) - set(GIVEN.get(kind, ())):
+        raise TypeError(f"{', '.join(sorted(unknown))} is not declared in catalog.GIVEN[{kind!r}]")
     what = f"{kind.replace('_', ' ')} {name!r}"
-    for key in args:
-        if key not in accepted - set(given):
-            raise UnknownName.of(f"argument of {what}", key, accepted - set(given))
+    settable = set(parameters) - set(given)
+    for key, value in args.items():
+        if key not in settable:
+            raise UnknownName.of(f"argument of {what}", key, settable)
+        _check_type(what, parameters[key], value)
+    bound = inspect.signature(function).bind(**{k: v for k, v in given.items() if k in parameters}, **args)
     try:
-        return function(**{k: v for k, v in given.items() if k in accepted}, **args)
-    except (TypeError, ValueError, RuntimeError) as error:  # torch tells impossible sizes by RuntimeError
+        return function(*bound.args, **bound.kwargs)
+    except ValueError as error:
         raise ConfigError(f"{what} cannot be built: {error}", "see --print-config") from error
+    except RuntimeError as error:
+        if not args or type(error) is not RuntimeError:
+            raise
+        # torch raises a plain RuntimeError for impossible sizes, such as a negative number of units
+        raise ConfigError(f"{what} cannot be built: {error}", "see --print-config") from error
+
+
+def _check_parameters(
+    kind: str, name: str, parameters: Mapping[str, inspect.Parameter], supplied: Collection[str]
+) -> None:
+    """Raise TypeError for a parameter without a value, and for one that misspells a name of ``GIVEN``."""
+    known = GIVEN.get(kind, ())
+    place = f"build() of the {kind.replace('_', ' ')} {name!r} in {path(kind, name)}"
+    offers = f"{', '.join(known)} are passed to it" if known else "nothing is passed to it"
+    if parameters and kind in NAME_ONLY:
+        raise TypeError(f"{place} takes arguments, and a {kind} is stored by its name alone: write one file for each")
+    for parameter in parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(f"{place} takes {parameter}: its parameters must be named, one by one")
+        if parameter.name in known or parameter.name in supplied:
+            if parameter.default is parameter.empty and parameter.name not in supplied:
+                raise TypeError(f"{place} needs {parameter.name!r}, which was not passed by its caller")
+            continue
+        if parameter.default is parameter.empty:
+            raise TypeError(f"{place} has a parameter {parameter.name!r} without a default, and {offers}")
+        unused = [other for other in known if other not in parameters]
+        if near := difflib.get_close_matches(parameter.name, unused, n=1, cutoff=0.85):
+            raise TypeError(f"{place} has a parameter {parameter.name!r}: did you mean {near[0]!r}? {offers}")
+
+
+def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
+    """Raise ConfigError where a number, a string or a flag is annotated and the value is something else."""
+    annotation = parameter.annotation
+    wanted = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    if wanted not in TYPES:
+        return
+    if not isinstance(value, TYPES[wanted]) or (isinstance(value, bool) and wanted != "bool"):
+        raise ConfigError(
+            f"{what} cannot be built: {parameter.name} must be {wanted}, not {value!r}", "see --print-config"
+        )
 
 
 def canonical(name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from xmodal_cli import paths
 from xmodal_cli.data import registry
+from xmodal_cli.data.sources import SOURCES
 from xmodal_cli.errors import BadData, ConfigError, MissingData, StorageError, UnknownName
 
 
@@ -153,7 +154,7 @@ def test_misspelt_names_are_mended(tmp_path: Path) -> None:
     assert caught.value.hint == "known: coco, f30k, f8k, holiday, shapes"
 
 
-@pytest.mark.parametrize("name", registry.DOWNLOADS)
+@pytest.mark.parametrize("name", sorted(SOURCES))
 def test_datasets_that_can_be_fetched_are_not_called_unknown(name: str) -> None:
     with pytest.raises(MissingData, match=f"the dataset {name} is not on this machine") as caught:
         registry.resolve(name)

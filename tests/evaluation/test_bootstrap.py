@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from xmodal_cli import catalog
-from xmodal_cli.evaluation import bootstrap
 from xmodal_cli.evaluation.bootstrap import confidence
 from xmodal_cli.evaluation.scoring import Embeddings, Fold, compute_metrics, rank_folds
 from xmodal_cli.retrieval.ranks import Ranks
@@ -58,7 +57,6 @@ def ends(values):
 
 @pytest.mark.parametrize("num_folds", [1, 3])
 def test_intervals_are_those_of_the_slow_loop(num_folds, monkeypatch):
-    monkeypatch.setattr(bootstrap, "BLOCK_CELLS", 500)  # several blocks of draws
     folds = [synthetic(seed) for seed in range(num_folds)]
     found = confidence(folds, 40, seed=7)
     rng = np.random.default_rng(7)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from xmodal_cli import catalog
 from xmodal_cli.errors import BadData, ConfigError, UnknownName
-from xmodal_cli.evaluation.caption_scores import METRICS, score_captions
+from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.version import __version__
 
 CANDIDATES = ["A dog runs.", "Two men sit on a bench", "a cat"]
@@ -27,7 +28,7 @@ def without_java(monkeypatch, tmp_path):
 def test_the_figures_stand_in_the_papers_order():
     result = score_captions(CANDIDATES, REFERENCES)
     assert list(result) == [*FIGURES, *DIVERSITY, "signature", "unavailable"]
-    assert result == score_captions(CANDIDATES, REFERENCES, names=METRICS[::-1])
+    assert result == score_captions(CANDIDATES, REFERENCES, names=catalog.names("caption_metric")[::-1])
     assert set(result["unavailable"]) == {"meteor", "spice", "seen_in_training"}
     assert result["cider"] == result["cider_d"]  # by the same document frequencies
 

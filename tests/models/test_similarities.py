@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from xmodal_cli import catalog
+from xmodal_cli.models import array_similarity as array_similarity_module
+from xmodal_cli.models import order_gradients
+from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.models.order_kernel import exact_order_scores, order_scores
-from xmodal_cli.models.similarities import order as order_module
 
 SIZES = [(1, 1, 1), (5, 7, 3), (3, 33, 16), (8, 70, 130), (2, 4, 5), (128, 31, 8)]
 
@@ -28,7 +33,7 @@ def draw(num_images: int, num_texts: int, dim: int, dtype: torch.dtype = torch.f
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the compiled and the blocked path
 @pytest.mark.parametrize("cells", [2**24, 40])
 def test_order_scores_and_gradients_are_the_formulas(sizes, dtype, cells, monkeypatch):
-    monkeypatch.setattr(order_module, "CELLS", cells)
+    monkeypatch.setattr(order_gradients, "CELLS", cells)
     images, texts = draw(*sizes, dtype)
     upstream = torch.randn(sizes[:2], dtype=dtype)
     upstream[upstream.abs() < 0.3] = 0  # the kernel passes over pairs without a gradient
@@ -45,7 +50,7 @@ def test_order_scores_and_gradients_are_the_formulas(sizes, dtype, cells, monkey
 
 
 def test_the_gradients_of_the_blocked_path_pass_gradcheck(monkeypatch):
-    monkeypatch.setattr(order_module, "CELLS", 12)
+    monkeypatch.setattr(order_gradients, "CELLS", 12)
     images, texts = draw(4, 3, 5, torch.float64)
     assert torch.autograd.gradcheck(catalog.build("similarity", "order", {}), (images, texts))
 
@@ -105,11 +110,42 @@ def test_every_similarity_keeps_the_contract(name):
 
 
 @pytest.mark.parametrize("name", catalog.names("similarity"))
-def test_ranks_know_every_similarity(name):
-    from xmodal_cli.evaluation.embeddings import SIMILARITIES
-    from xmodal_cli.retrieval.ranks import score_matrix
-
-    assert name in SIMILARITIES
+@pytest.mark.parametrize("generic", [False, True])
+def test_arrays_agree_with_torch(name, generic, monkeypatch):
+    """The module's own arrays, and those made of its torch functions, in blocks."""
     similarity = catalog.build("similarity", name, {})
+    if generic:
+        monkeypatch.setattr(array_similarity_module, "BLOCK_NUMBERS", 20)
+        monkeypatch.delattr(catalog.load("similarity", name), "arrays")
+    arrays = array_similarity.__wrapped__(name)
     images, texts = (similarity.prepare(t.detach()) for t in draw(5, 7, 6))
-    np.testing.assert_allclose(score_matrix(images.numpy(), texts.numpy(), name), similarity(images, texts), rtol=1e-5)
+    expected = similarity(images.double(), texts.double()).numpy()
+    images, texts = images.numpy(), texts.numpy()
+    scores, bound = arrays.score_matrix(images, texts), arrays.error_bound(images, texts)
+    assert scores.dtype == np.float32
+    assert 0 < bound < 1e-4
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=bound)
+    np.testing.assert_allclose(arrays.exact_matrix(images, texts), expected, rtol=1e-12, atol=1e-15)
+    pairs = np.arange(7) % 5, np.arange(7)
+    found = arrays.exact_pairs(images[pairs[0]].astype(np.float64), texts[pairs[1]].astype(np.float64))
+    np.testing.assert_allclose(found, expected[pairs], rtol=1e-12, atol=1e-15)
+    scorer = arrays.query(list(texts[:2]), [2.0, -1.0], [True, True])
+    weighted = (2 * expected[:, 0] - expected[:, 1]) / 3
+    np.testing.assert_allclose(scorer.fine(images), weighted, rtol=1e-6, atol=1e-7)  # terms are normalized again
+    np.testing.assert_allclose(scorer.coarse(images), weighted, rtol=0, atol=scorer.slack(1.0) + 1e-6)
+    assert scorer.fine(images[[2, 2]])[0] == scorer.fine(images[[2, 2]])[1]
+
+
+def test_a_similarity_with_weights_is_refused(monkeypatch):
+    module = catalog.load("similarity", "cosine")
+    monkeypatch.delattr(module, "arrays")
+    monkeypatch.setattr(module, "build", lambda: torch.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="has weights"):
+        array_similarity.__wrapped__("cosine")
+
+
+def test_the_arrays_import_no_torch():
+    code = "import sys; from xmodal_cli.models.array_similarity import array_similarity as a; a('cosine'), a('order');"
+    code += "print([m for m in ('torch', 'numba') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

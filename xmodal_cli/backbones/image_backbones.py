@@ -49,6 +49,11 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
         )
 
 
+def is_from_files(name: str) -> bool:
+    """Whether the features of the backbone called ``name`` are read from files rather than computed by a network."""
+    return any(family.supports(split(name)[0]) for family in _families() if getattr(family, "FROM_FILES", False))
+
+
 def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBackbone:
     """The network called ``name``, on the CPU in float32; ``NAME@FILE`` takes its weights from a local file.
 

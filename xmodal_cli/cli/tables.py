@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xmodal_cli.cli import output
 
 SIDES = ("image_to_text", "text_to_image")
-FIGURES = ("R@1", "R@5", "R@10", "median_rank", "mean_rank")
 FURTHER = ("NDCG@25",)  # only where asked for
-CAPTIONS = {
-    **{f"bleu_{n}": f"BLEU-{n}" for n in range(1, 5)},
-    **{"meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr", "spice": "SPICE"},
-}
-SHORT = {"median_rank": "MedR", "mean_rank": "MeanR"}
 
 
 def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -22,17 +17,16 @@ def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> Non
 
     NDCG has its columns where it was computed; a confidence interval is a row below, as half of its width.
     """
-    names = [
-        *FIGURES,
-        *(name for name in FURTHER if any(name in result[side] for result in results.values() for side in SIDES)),
-    ]
-    columns = ["model"] + [f"{side} {SHORT.get(name, name)}" for side in ("i2t", "t2i") for name in names] + ["rsum"]
+    columns = [*_retrieval_columns(), *(_Column(name, name, "{:.3f}".format) for name in FURTHER)]
+    some = [side for result in results.values() for side in (result[name] for name in SIDES)]
+    columns = [column for column in columns if any(column.name in side for side in some)]
+    heads = [f"{side} {column.label}" for side in ("i2t", "t2i") for column in columns]
     rows = []
     for label, result in results.items():
-        rows.append([label, *_cells(result, names)])
+        rows.append([label, *_cells(result, columns)])
         if "confidence" in result:
-            rows.append(["  95%", *_halves(result["confidence"], names)])
-    output.print_table(title, columns, rows)
+            rows.append(["  95%", *_halves(result["confidence"], columns)])
+    output.print_table(title, ["model", *heads, "rsum"], rows)
 
 
 def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
@@ -40,15 +34,17 @@ def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None
 
     Below stand the signature, where there is one, and for a figure that could not be had the reason.
     """
-    shown = [name for name in CAPTIONS if any(name in result for result in results.values())]
-    rows = [[label, *(_caption_figure(name, result.get(name)) for name in shown)] for label, result in results.items()]
-    output.print_table(title, ["model", *(CAPTIONS[name] for name in shown)], rows)
+    columns = _caption_columns()
+    shown = [column for column in columns if any(column.name in result for result in results.values())]
+    rows = [[label, *(column.cell(result.get(column.name)) for column in shown)] for label, result in results.items()]
+    output.print_table(title, ["model", *(column.label for column in shown)], rows)
     for line in dict.fromkeys(str(result["signature"]) for result in results.values() if "signature" in result):
         output.print_line(line)
     missing = {name: why for result in results.values() for name, why in result.get("unavailable", {}).items()}
+    labels = {column.name: column.label for column in columns}
     for name, why in missing.items():
-        if name in CAPTIONS:
-            output.print_line(f"{CAPTIONS[name]}: {why}")
+        if name in labels:
+            output.print_line(f"{labels[name]}: {why}")
 
 
 def print_val(title: str, name: str, figures: Mapping[str, Any]) -> None:
@@ -56,10 +52,28 @@ def print_val(title: str, name: str, figures: Mapping[str, Any]) -> None:
     (print_captions if "cider" in figures else print_retrieval)(title, {name: figures})
 
 
-def _caption_figure(name: str, value: float | None) -> str | None:
-    if value is None:
-        return None
-    return f"{value:.3f}" if name == "cider" else f"{100 * value:.1f}"
+@dataclass(frozen=True)
+class _Column:
+    """A score's name in the JSON, its head in the table, and how a value is printed."""
+
+    name: str
+    label: str
+    shown: Callable[[float], str]
+
+    def cell(self, value: float | None) -> str | None:
+        return None if value is None else self.shown(value)
+
+
+def _retrieval_columns() -> list[_Column]:
+    from xmodal_cli.metrics.retrieval_scores import retrieval_scores
+
+    return [_Column(score.name, score.label, score.shown) for score in retrieval_scores()]
+
+
+def _caption_columns() -> list[_Column]:
+    from xmodal_cli.metrics.caption_columns import sorted_columns
+
+    return [_Column(name, label, metric.shown) for metric in sorted_columns() for name, label in metric.labels.items()]
 
 
 def nest(flat: Mapping[str, float]) -> dict[str, Any]:
@@ -74,23 +88,14 @@ def nest(flat: Mapping[str, float]) -> dict[str, Any]:
     return nested
 
 
-def _cells(result: Mapping[str, Any], names: Sequence[str]) -> list[str | None]:
-    cells = [_shown(name, result[side].get(name)) for side in SIDES for name in names]
+def _cells(result: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:
+    cells = [column.cell(result[side].get(column.name)) for side in SIDES for column in columns]
     return [*cells, f"{result['rsum']:.1f}"]
 
 
-def _halves(confidence: Mapping[str, Any], names: Sequence[str]) -> list[str | None]:
+def _halves(confidence: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:
     """Half the width of every interval; ``--json`` has its ends."""
-    ends = [confidence[side].get(name) for side in SIDES for name in names]
-    named = zip([*names, *names, "rsum"], [*ends, confidence["rsum"]], strict=True)
-    return [None if pair is None else f"±{_number(name, (pair[1] - pair[0]) / 2)}" for name, pair in named]
-
-
-def _shown(name: str, value: float | None) -> str | None:
-    return None if value is None else _number(name, value)
-
-
-def _number(name: str, value: float) -> str:
-    if name in FURTHER:
-        return f"{value:.3f}"
-    return f"{value:.0f}" if name == "median_rank" and value == int(value) else f"{value:.1f}"
+    pairs = [(column, confidence[side].get(column.name)) for side in SIDES for column in columns]
+    cells = [None if ends is None else f"±{column.shown((ends[1] - ends[0]) / 2)}" for column, ends in pairs]
+    low, high = confidence["rsum"]
+    return [*cells, f"±{(high - low) / 2:.1f}"]

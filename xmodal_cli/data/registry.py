@@ -7,16 +7,16 @@ import os
 import re
 from pathlib import Path
 
+from xmodal_cli import catalog
 from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import LIST_NAME, make_shapes
+from xmodal_cli.data.sources import SOURCES
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
 from xmodal_cli.paths import data_dir, write_text
 from xmodal_cli.types import ImageTextDataset
 
 SHAPES = "shapes"  # generated at first use
 NAME = re.compile(r"\w[\w.+-]*")
-FILES = (".json", ".jsonl", ".tar", ".txt", ".csv", ".token")  # endings of what is a file rather than a name
-DOWNLOADS = ("f8k", "f30k", "coco")  # names that `xmodal data get` knows
 
 
 def load_dataset(what: str, format: str | None = None) -> ImageTextDataset:
@@ -40,12 +40,12 @@ def resolve(what: str) -> Path:
     path = _as_path(what)
     if path is not None:
         return path
-    if what in DOWNLOADS:
+    if what in SOURCES:
         hint = f"fetch it with `xmodal data get {what}`, or say where it is: `xmodal data add {what} PATH`"
         raise MissingData(f"the dataset {what} is not on this machine", hint)
-    if "/" in what or os.sep in what or Path(what).suffix in FILES:
+    if "/" in what or os.sep in what or _is_file_name(what):
         raise MissingData(f"there is no dataset at {what}", "check the path, or see `xmodal data list` for names")
-    raise UnknownName.of("dataset", what, {*entries, SHAPES, *DOWNLOADS})
+    raise UnknownName.of("dataset", what, {*entries, SHAPES, *SOURCES})
 
 
 def known() -> dict[str, Path]:
@@ -55,7 +55,7 @@ def known() -> dict[str, Path]:
 
 def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
     """Register ``path`` under ``name`` after reading it whole. Raises what reading raises, and ConfigError."""
-    if not NAME.fullmatch(name) or Path(name).suffix in FILES:
+    if not NAME.fullmatch(name) or _is_file_name(name):
         raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
     dataset = read_dataset(_as_path(str(path)) or path, format, name)
     entry = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
@@ -70,6 +70,13 @@ def _shapes() -> Path:
     if not (folder / LIST_NAME).is_file():
         make_shapes(folder)
     return folder
+
+
+def _is_file_name(what: str) -> bool:
+    """Whether ``what`` ends as files of some format do."""
+    suffix = Path(what).suffix
+    formats = (catalog.load("format", name) for name in catalog.names("format"))
+    return bool(suffix) and any(suffix in getattr(module, "SUFFIXES", ()) for module in formats)
 
 
 def _as_path(what: str) -> Path | None:

@@ -7,15 +7,15 @@ ranks are those already computed. Efron's percentile interval; folds are drawn o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, Fold, side_of
+from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 
 ENDS = (2.5, 97.5)  # percentiles
-BLOCK_CELLS = 2**22  # weights of queries held at once
 
 Extra = Mapping[str, Mapping[str, np.ndarray]]  # direction -> figure -> (queries,): a value per query, to be averaged
 
@@ -33,7 +33,7 @@ def confidence(folds: list[Fold], num_draws: int, seed: int, extras: Sequence[Ex
         side: {name: np.mean([part[side][name] for part in drawn], axis=0) for name in drawn[0][side]}
         for side in DIRECTIONS
     }
-    rsum = np.sum([means[side][f"R@{k}"] for side in DIRECTIONS for k in RECALLS], axis=0)
+    rsum = np.sum([means[side][name] for side in DIRECTIONS for name in RECALLS], axis=0)
     sides = {side: {name: _interval(values) for name, values in means[side].items()} for side in DIRECTIONS}
     return {**sides, "rsum": _interval(rsum)}
 
@@ -51,12 +51,16 @@ def _drawn(fold: Fold, num_draws: int, random: np.random.Generator, extra: Extra
     drawn = {}
     for side in DIRECTIONS:
         ranks, cluster = side_of(fold.ranks, side), clusters[side]
-        values = {f"R@{k}": 100.0 * (ranks <= k) for k in RECALLS}
-        drawn[side] = {name: _means(times, cluster, of_query) for name, of_query in values.items()}
-        drawn[side]["median_rank"] = _medians(times, cluster, ranks)
-        drawn[side]["mean_rank"] = _means(times, cluster, ranks.astype(np.float64))
+        drawn[side] = {score.name: _score_draws(score, times, cluster, ranks) for score in retrieval_scores()}
         drawn[side] |= {name: _means(times, cluster, of_query) for name, of_query in extra.get(side, {}).items()}
     return drawn
+
+
+def _score_draws(score: RetrievalScore, times: np.ndarray, cluster: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """(draws,) the score of each draw: from the values per query, or of each draw's queries by themselves."""
+    if score.per_query is not None:
+        return _means(times, cluster, score.per_query(ranks))
+    return np.array([score.metric(np.repeat(ranks, draw[cluster])) for draw in times], np.float64)
 
 
 def _means(times: np.ndarray, cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -65,21 +69,3 @@ def _means(times: np.ndarray, cluster: np.ndarray, values: np.ndarray) -> np.nda
     sums = np.bincount(cluster[counts], values[counts], times.shape[1])
     sizes = np.bincount(cluster[counts], minlength=times.shape[1])
     return np.asarray((times @ sums) / np.maximum(times @ sizes, 1))
-
-
-def _medians(times: np.ndarray, cluster: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """(draws,) floor of the median of the drawn queries' ranks from 0, plus 1, as the metric has it."""
-    order = np.argsort(ranks, kind="stable")
-    sorted_ranks, medians = ranks[order], []
-    for part in _blocks(times, len(ranks)):
-        reached = np.cumsum(part[:, cluster[order]], axis=1)  # (draws, queries)
-        total = reached[:, -1:]
-        lower = (reached > (total - 1) // 2).argmax(axis=1)
-        upper = (reached > total // 2).argmax(axis=1)
-        medians.append((sorted_ranks[lower] + sorted_ranks[upper]) // 2)
-    return np.concatenate(medians).astype(np.float64)
-
-
-def _blocks(times: np.ndarray, num_queries: int) -> Iterable[np.ndarray]:
-    height = max(1, BLOCK_CELLS // num_queries)
-    return (times[first : first + height] for first in range(0, len(times), height))

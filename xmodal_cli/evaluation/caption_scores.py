@@ -7,13 +7,11 @@ from typing import Any
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import BadData, ConfigError, Unavailable, UnknownName
+from xmodal_cli.metrics.caption_columns import sorted_columns
 from xmodal_cli.metrics.ptb_tokenizer import ptb_words
 from xmodal_cli.types import MetricScores
 from xmodal_cli.version import __version__
 
-METRICS = ("bleu", "meteor", "rouge-l", "cider", "spice", "cider-d", "diversity")  # the order of the figures
-MAY_LACK = {"meteor": ("meteor",), "spice": ("spice",)}  # figures of metrics that need Java
-COUNTS = ("vocabulary",)  # figures that are whole numbers
 TOKENIZERS: dict[str, Callable[[str], Sequence[str]]] = {"ptb": ptb_words, "spaces": str.split}
 NOT_GIVEN = "the captions of the training set were not given"
 
@@ -21,13 +19,13 @@ NOT_GIVEN = "the captions of the training set were not given"
 def score_captions(
     candidates: Sequence[str],
     references: Sequence[Sequence[str]],
-    names: Sequence[str] = METRICS,
+    names: Sequence[str] | None = None,
     training: Collection[str] | None = None,
     tokenize: str = "ptb",
 ) -> dict[str, Any]:
     """One candidate for each image against all its references: the figures as ``xmodal eval --json`` prints them.
 
-    ``names`` are caption metrics; with ``diversity``, ``training`` captions tell which candidates are copies.
+    ``names`` are caption metrics, by default all; ``training`` captions tell ``diversity`` which candidates are copies.
     ``tokenize`` is ``ptb``, as the COCO evaluation, or ``spaces`` where the sentences are tokens already. A figure that
     cannot be had is None, and ``unavailable`` says why. Raises UnknownName, ConfigError, BadData.
     """
@@ -40,19 +38,22 @@ def score_captions(
     against = [[cut(sentence) for sentence in those] for those in references]
     if not any(reference for those in against for reference in those) or not all(against):
         raise BadData("there are images without references", "see `xmodal data info` for images without captions")
-    seen = None if training is None or "diversity" not in names else {tuple(cut(sentence)) for sentence in training}
+    columns = sorted_columns(None if names is None else list(names))
+    wanted = training is not None and any(column.from_training for column in columns)
+    seen = {tuple(cut(sentence)) for sentence in training or ()} if wanted else None
     metrics: dict[str, Any] = {}
     missing: dict[str, str] = {}
-    for name in sorted(names, key=_place):
+    for column in columns:
         try:
-            scores = catalog.build("caption_metric", name, {}, **({} if seen is None else {"training": seen}))
-            metrics |= _plain(scores(words, against))
+            given = {} if seen is None else {"training": seen}
+            scores = catalog.build("caption_metric", column.metric, {}, **given)(words, against)
+            metrics |= _plain(scores, column.counts)
         except Unavailable as reason:
-            metrics |= dict.fromkeys(MAY_LACK[catalog.canonical(name)])
-            missing |= dict.fromkeys(MAY_LACK[catalog.canonical(name)], f"{reason.message}; {reason.hint}")
-    if "diversity" in names and seen is None:
-        metrics["seen_in_training"] = None
-        missing["seen_in_training"] = NOT_GIVEN
+            metrics |= dict.fromkeys(column.labels)
+            missing |= dict.fromkeys(column.labels, f"{reason.message}; {reason.hint}")
+        if seen is None:
+            metrics |= dict.fromkeys(column.from_training)
+            missing |= dict.fromkeys(column.from_training, NOT_GIVEN)
     return {**metrics, "signature": _signature(metrics, tokenize, against), "unavailable": missing}
 
 
@@ -62,14 +63,8 @@ def _tokenizer(name: str) -> Callable[[str], Sequence[str]]:
     return TOKENIZERS[name]
 
 
-def _place(name: str) -> int:
-    """Where a metric stands among the figures; the last, where it is one of somebody's own."""
-    listed = catalog.canonical(name)
-    return METRICS.index(listed) if listed in METRICS else len(METRICS)
-
-
-def _plain(scores: MetricScores) -> dict[str, float | int]:
-    return {name: int(value) if name in COUNTS else float(value) for name, value in scores.total.items()}
+def _plain(scores: MetricScores, counts: Collection[str]) -> dict[str, float | int]:
+    return {name: int(value) if name in counts else float(value) for name, value in scores.total.items()}
 
 
 def _signature(metrics: dict[str, Any], tokenize: str, references: Sequence[Sequence[Any]]) -> str:

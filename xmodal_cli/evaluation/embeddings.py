@@ -8,12 +8,13 @@ from zipfile import BadZipFile
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from xmodal_cli import catalog
 from xmodal_cli.errors import BadData
 from xmodal_cli.evaluation.scoring import Embeddings
+from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.unit_vectors import unit_vectors
 
 ARRAYS = ("images", "texts", "image_of_caption")
-SIMILARITIES = ("cosine", "order")
 
 
 def is_embeddings(what: str) -> bool:
@@ -31,7 +32,10 @@ def is_embeddings(what: str) -> bool:
 
 
 def read_embeddings(file: Path) -> Embeddings:
-    """The vectors of an embeddings file; for cosine they are scaled to unit length. Raises BadData."""
+    """The vectors of an embeddings file; for cosine they are scaled to unit length, else used as they are.
+
+    Raises BadData.
+    """
     try:
         arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
         images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
@@ -39,9 +43,9 @@ def read_embeddings(file: Path) -> Embeddings:
     except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
         wanted = f"it must hold the arrays {', '.join(ARRAYS)}"
         raise BadData(f"{file} cannot be read as embeddings: {error}", wanted) from error
-    if similarity not in SIMILARITIES:
-        raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(SIMILARITIES)}")
-    if similarity == "cosine":
+    if catalog.canonical(similarity) not in (known := catalog.names("similarity")):
+        raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(known)}")
+    if array_similarity(similarity).inner_product:
         images, texts = unit_vectors(images), unit_vectors(texts)
     return Embeddings(images, texts, owner, similarity)
 

@@ -1,8 +1,8 @@
 """Several models as one: the mean of their similarities, as vectors, so that every figure is computed as for one model.
 
 The inner product of joined vectors is the sum of the members' cosines, and the order penalty of joined vectors is the
-sum of the members' penalties. Ranks by the sum are ranks by the mean; not dividing by the number of members keeps the
-vectors, and so the ranks, free of rounding.
+sum of the members' penalties; a similarity that does not add up has no ensembles. Ranks by the sum are ranks by the
+mean; not dividing by the number of members keeps the vectors, and so the ranks, free of rounding.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.evaluation.scoring import EmbeddedModel, Embeddings
+from xmodal_cli.models.array_similarity import array_similarity
 
 
 def with_ensemble(members: Iterable[EmbeddedModel]) -> Iterator[EmbeddedModel]:
@@ -50,6 +51,11 @@ def _check(first: EmbeddedModel, other: EmbeddedModel) -> None:
         raise IncompatibleFeatures(
             f"{pair} make no ensemble: one compares by {kinds[0]}, the other by {kinds[1]} similarity",
             "join models of one similarity, or leave --ensemble out to see them side by side",
+        )
+    if not array_similarity(kinds[0]).additive:
+        raise IncompatibleFeatures(
+            f"{pair} cannot be an ensemble: the {kinds[0]} similarity of joined vectors is not the sum of theirs",
+            "leave --ensemble out to see them side by side",
         )
     if not _same_pictures(first, other):
         sizes = " and ".join(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.metrics.retrieval.recall import K
+from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 from xmodal_cli.retrieval.ranks import Ranks, check_vectors, compute_ranks
 from xmodal_cli.types import ImageTextDataset
 
 DIRECTIONS = ("image_to_text", "text_to_image")
-RECALLS = (1, 5, 10)
-Metric = Callable[[np.ndarray], float]
+RECALLS = tuple(f"R@{k}" for k in K)  # what rsum is the sum of
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,11 @@ def rank_folds(embeddings: Embeddings, folds: int = 1) -> list[Fold]:
 
 def compute_metrics(embeddings: Embeddings, folds: list[Fold]) -> dict[str, Any]:
     """The table's row: every figure is the mean over the folds."""
-    parts = [_score(fold.ranks) for fold in folds]
+    scores = retrieval_scores()
+    parts = [_score(fold.ranks, scores) for fold in folds]
     means = {
-        direction: {name: _mean(name, [part[direction][name] for part in parts]) for name in parts[0][direction]}
-        for direction in DIRECTIONS
+        side: {score.name: score.mean([part[side][score.name] for part in parts]) for score in scores}
+        for side in DIRECTIONS
     }
     size = _thousands(len(embeddings.images) // len(folds))
     return {
@@ -94,29 +95,14 @@ def flatten(result: dict[str, Any]) -> dict[str, float]:
     return {**flat, "rsum": result["rsum"]}
 
 
-def _mean(name: str, metrics: list[float]) -> float:
-    """The mean; a median rank is an int where it is whole."""
-    mean = float(np.mean(metrics))
-    return int(mean) if name == "median_rank" and mean.is_integer() else mean
-
-
-def _score(ranks: Ranks) -> dict[str, Any]:
-    metrics = _metrics()
-    sides = {side: {name: metric(side_of(ranks, side)) for name, metric in metrics.items()} for side in DIRECTIONS}
-    rsum = sum(sides[side][f"R@{k}"] for side in DIRECTIONS for k in RECALLS)
-    return {**sides, "rsum": rsum}
+def _score(ranks: Ranks, scores: Sequence[RetrievalScore]) -> dict[str, Any]:
+    sides = {side: {score.name: score.metric(side_of(ranks, side)) for score in scores} for side in DIRECTIONS}
+    return {**sides, "rsum": sum(sides[side][name] for side in DIRECTIONS for name in RECALLS)}
 
 
 def side_of(ranks: Ranks, side: str) -> np.ndarray:
     """The ranks of one of ``DIRECTIONS``."""
     return ranks.image_to_text if side == "image_to_text" else ranks.text_to_image
-
-
-def _metrics() -> dict[str, Metric]:
-    recalls: dict[str, Metric] = {f"R@{k}": catalog.build("retrieval_metric", "recall", {"k": k}) for k in RECALLS}
-    middle: Metric = catalog.build("retrieval_metric", "median-rank", {})
-    mean: Metric = catalog.build("retrieval_metric", "mean-rank", {})
-    return {**recalls, "median_rank": middle, "mean_rank": mean}
 
 
 def _fold(whole: Embeddings, first: int, size: int) -> Fold:

@@ -14,13 +14,11 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.regions import NUM_REGIONS, REGION_COLUMNS
 from xmodal_cli.types import Example, FeatureMeta, ImageVectors, Unreadable
 
-IMPORTED = "bottom-up"  # the backbone's name in FeatureMeta
 
-
-def imported_meta(source: RegionSource) -> FeatureMeta:
-    """What the store will say: where the regions came from is in the fingerprint. Raises BadData."""
+def imported_meta(name: str, source: RegionSource) -> FeatureMeta:
+    """What the store of the backbone ``name`` will say; the fingerprint is of the files. Raises BadData."""
     facts = {"format": source.format, "regions": NUM_REGIONS}
-    return FeatureMeta(IMPORTED, source.fingerprint, "regions", source.width() + len(REGION_COLUMNS), facts)
+    return FeatureMeta(name, source.fingerprint, "regions", source.width() + len(REGION_COLUMNS), facts)
 
 
 def imported_regions(examples: Sequence[Example], source: RegionSource, dim: int) -> ImageVectors:

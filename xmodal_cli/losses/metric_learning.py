@@ -104,7 +104,10 @@ def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, ar
     for key in args:
         if key not in accepted:
             raise UnknownName.of(f"argument of {name}", key, accepted)
-    part: nn.Module = factory(distance=_scores_as_distance(), **{**known[name], **args})
+    try:
+        part: nn.Module = factory(distance=_scores_as_distance(), **{**known[name], **args})
+    except TypeError as error:  # a value of the wrong type: the library does not check them
+        raise ValueError(f"these arguments of {name} do not work: {error}") from error
     return part
 
 

@@ -72,4 +72,5 @@ def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = Non
 
 
 def _part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
-    return catalog.build(kind, component["name"], component["args"], **sizes)
+    given = {key: sizes[key] for key in catalog.GIVEN.get(kind, ())}
+    return catalog.build(kind, component["name"], component["args"], **given)

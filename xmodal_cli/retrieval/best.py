@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmodal_cli.retrieval.ranks import TIE, exact_matrix, exact_scores, float32_error_bound, score_matrix
+from xmodal_cli.models.array_similarity import array_similarity
+from xmodal_cli.retrieval.ranks import TIE, exact_matrix, exact_scores, score_matrix
 
 BLOCK = 2**22  # scores held at once
 DENSE = 0.1  # where more of a block than this has to be made again in float64, all of it is
@@ -40,7 +41,7 @@ def best_images(vectors: Vectors, k: int, merit: Relevance) -> np.ndarray:
 def _best(vectors: Vectors, k: int, merit: Relevance, by_text: bool) -> np.ndarray:
     images, texts = (np.ascontiguousarray(v, np.float32) for v in (vectors.images, vectors.texts))
     num_queries, num_items = (len(texts), len(images)) if by_text else (len(images), len(texts))
-    band = float32_error_bound(images, texts)
+    band = array_similarity(vectors.similarity).error_bound(images, texts)
     best = np.zeros((num_queries, min(k, num_items)), np.int64)
     rows = max(1, BLOCK // num_items)
     for start in range(0, num_queries, rows):

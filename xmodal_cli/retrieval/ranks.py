@@ -7,17 +7,17 @@ float32 are made again in float64, so the ranks are those of float64 arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from xmodal_cli import catalog
 from xmodal_cli.errors import BadData, ConfigError
+from xmodal_cli.models.array_similarity import array_similarity
 
 BLOCK_SCORES = 2**24  # float32 scores held at once: 64 MB
 EXACT_TEXTS = 2048  # captions whose scores are made in float64 at once
 TIE = 1e-8  # float64 scores closer than this part of float32's error are the same
-Pairwise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def compute_ranks(images: np.ndarray, texts: np.ndarray, image_of_caption: np.nd
     """Ranks of ``images`` (images, dim) and ``texts`` (captions, dim) against each other.
 
     ``image_of_caption`` (captions,) gives each caption's image; an image without captions is a distractor only.
-    ``similarity``: ``cosine`` compares by inner product (pass unit vectors), ``order`` by the order-violation penalty.
+    ``similarity`` is the name of one: ``cosine`` compares by inner product (pass unit vectors), ``order`` by the
+    order-violation penalty.
     Raises BadData for shapes that disagree and for values that are not finite.
     """
     check_vectors(images, texts, image_of_caption, similarity)
@@ -54,7 +55,7 @@ def _count(
     best, right = bars
     above_caption = np.zeros(len(texts), np.int64)
     above_image = np.zeros(len(images), np.int64)
-    band = float32_error_bound(images, texts)
+    band = array_similarity(similarity).error_bound(images, texts)
     of_image, of_caption = _window(best, band), _window(right, band)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
     for start in range(0, len(images), rows):
@@ -81,20 +82,12 @@ def _window(bars: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarray]:
 
 def score_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
     """(images, dim), (texts, dim) float32 -> (images, texts) float32."""
-    if similarity == "order":
-        from xmodal_cli.models.order_kernel import order_scores
-
-        return order_scores(images, texts)
-    return np.asarray(images @ texts.T)
+    return array_similarity(similarity).score_matrix(images, texts)
 
 
 def exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.ndarray:
     """(images, dim), (texts, dim) -> (images, texts) float64."""
-    if similarity == "order":
-        from xmodal_cli.models.order_kernel import exact_order_scores
-
-        return exact_order_scores(images, texts)
-    return np.asarray(images.astype(np.float64) @ texts.astype(np.float64).T)
+    return array_similarity(similarity).exact_matrix(images, texts)
 
 
 def _resolve(
@@ -135,7 +128,7 @@ def exact_scores(
     images: np.ndarray, texts: np.ndarray, of_image: np.ndarray, of_text: np.ndarray, similarity: str
 ) -> np.ndarray:
     """Float64 scores of the pairs (of_image[n], of_text[n]): (pairs,)."""
-    pairwise = _PAIRWISE[similarity]
+    pairwise = array_similarity(similarity).exact_pairs
     size = max(1, 2**21 // images.shape[1])
     parts = [
         pairwise(images[of_image[n : n + size]].astype(np.float64), texts[of_text[n : n + size]].astype(np.float64))
@@ -144,33 +137,10 @@ def exact_scores(
     return np.concatenate(parts)
 
 
-def _inner_products(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    return np.asarray(np.einsum("nd,nd->n", images, texts))
-
-
-def _order_penalties(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    violation = np.maximum(texts - images, 0.0)
-    return np.asarray(-np.einsum("nd,nd->n", violation, violation))
-
-
-_PAIRWISE: dict[str, Pairwise] = {"cosine": _inner_products, "order": _order_penalties}
-
-
-def float32_error_bound(images: np.ndarray, texts: np.ndarray) -> float:
-    """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
-
-    Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
-    probabilistic rounding error analysis"); the factor leaves room.
-    """
-    largest = float(np.linalg.norm(images, axis=1).max() * np.linalg.norm(texts, axis=1).max())
-    largest = max(largest, float(np.square(texts).sum(1).max()))
-    return float(4 * np.sqrt(images.shape[1]) * np.finfo(np.float32).eps / 2 * largest)
-
-
 def check_vectors(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity: str) -> None:
     """Raise BadData for shapes that disagree and values that are not finite, ConfigError for an unknown similarity."""
-    if similarity not in _PAIRWISE:
-        raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(_PAIRWISE)}")
+    if catalog.canonical(similarity) not in (known := catalog.names("similarity")):
+        raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(known)}")
     hint = "the vectors of images and texts must come from one model and one dataset"
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.shape[1] == 0:
         raise BadData(f"images {images.shape} and texts {texts.shape} are not rows of one length", hint)

@@ -21,6 +21,7 @@ import numpy as np
 from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.file_identity import size_and_mtime
+from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.retrieval.index import Index, IndexModel
 from xmodal_cli.retrieval.items import Item, UnreadableFile
@@ -150,7 +151,9 @@ class Resolver:
         if not np.isfinite(length) or length == 0.0:
             self._reasons[read.digest] = "the model gave no usable vector for it"
             return
-        self._sources.add(read.digest, vector / length if self._model.similarity == "cosine" else vector)
+        self._sources.add(
+            read.digest, vector / length if array_similarity(self._model.similarity).inner_product else vector
+        )
         self.num_computed += 1
 
     def _place(self, seen: Sequence[ReadFile | UnreadableFile]) -> Iterator[Placed]:

@@ -24,6 +24,7 @@ from xmodal_cli.data.image_names import is_heic_name
 from xmodal_cli.data.images import HEIC_HINT, can_open_heic
 from xmodal_cli.data.scan import FoundFile, Scan, path_key
 from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
+from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
@@ -165,7 +166,7 @@ class _Update:
                 _link(self.folder / VECTORS, draft / VECTORS)
             else:
                 write_vectors(draft / VECTORS, card.kind, shape, lambda rows: sources.take(numbers[rows]))
-            if card.kind == "flat" and card.model.similarity == "cosine":
+            if card.kind == "flat" and array_similarity(card.model.similarity).inner_product:
                 add_quantized(draft / VECTORS, shape)
             write_items(draft / ITEMS, (item for item, _ in placed), unreadable)
             (draft / CARD).write_text(card.to_json(), encoding="utf-8")

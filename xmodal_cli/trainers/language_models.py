@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xmodal_cli import catalog
 from xmodal_cli.backbones.language_models import build_language_model
 from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.types import LanguageModel
-
-TAKES_ONE = ("clip-gpt2",)  # captioners with a ``language_model`` inside
 
 
 def language_model(config: Config) -> LanguageModel | None:
@@ -17,10 +16,15 @@ def language_model(config: Config) -> LanguageModel | None:
     name = config.captioning.language_model
     if not name:
         return None
-    if config.kind != "captioner" or config.model.name not in TAKES_ONE:
-        hint = f"use it with {' or '.join(TAKES_ONE)}, or set captioning.language_model to nothing"
+    able = [other for other in catalog.names("captioner") if _has_language_model(other)]
+    if config.kind != "captioner" or catalog.canonical(config.model.name) not in able:
+        hint = f"use it with {' or '.join(able)}, or set captioning.language_model to nothing"
         raise ConfigError(f"{config.model.name} has no language model to be pretrained", hint)
     return build_language_model(name)
+
+
+def _has_language_model(captioner: str) -> bool:
+    return getattr(catalog.load("captioner", captioner), "LANGUAGE_MODEL", False)
 
 
 def adopt_language_model_sizes(config: Config, language: LanguageModel | None) -> Config:

@@ -23,13 +23,15 @@ from xmodal_cli.types import Example, FeatureRow
 
 def test_there_are_at_least_nine_formats_and_each_has_its_small_dataset() -> None:
     assert len(catalog.names("format")) >= 9
-    assert {kind.removesuffix("-bars") for kind in DATASETS} == set(catalog.names("format"))
+    missing = set(catalog.names("format")) - {kind.removesuffix("-bars") for kind in DATASETS}
+    assert not missing, f"write small datasets of {missing} in tests/helpers/small_datasets.py"
 
 
 @pytest.mark.parametrize("name", catalog.names("format"))
 def test_format_modules_keep_the_contract(name: str, tmp_path: Path) -> None:
     module = catalog.load("format", name)
     assert isinstance(module.PRIORITY, int)
+    assert all(suffix.startswith(".") for suffix in getattr(module, "SUFFIXES", ()))
     assert list(inspect.signature(module.matches).parameters) == ["path"]
     assert list(inspect.signature(module.read).parameters) == ["path"]
     for documented in (module, module.matches, module.read):

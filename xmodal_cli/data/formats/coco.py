@@ -11,6 +11,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 15
+SUFFIXES = (".json",)
 PATTERN = "captions_*.json"
 WANTED = "images need id and file_name, annotations need image_id and caption"
 

@@ -14,6 +14,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 20
+SUFFIXES = (".token", ".txt")
 PATTERNS = ("Flickr8k.token.txt", "*.token.txt", "*.token")
 
 

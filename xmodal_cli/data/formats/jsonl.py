@@ -11,6 +11,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 35
+SUFFIXES = (".jsonl",)
 WANTED = 'each line is {"image": "a.jpg", "captions": ["a dog"], "split": "train"}'
 
 

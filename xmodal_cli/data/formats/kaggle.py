@@ -15,6 +15,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 30
+SUFFIXES = (".csv", ".txt")
 HEADERS = {"captions.txt": ("image", ","), "captions.csv": ("image", ","), "results.csv": ("image_name", "|")}
 NUMBER = re.compile(r"\s*\d+\s*\|?")  # a caption's number; one line of Kaggle's Flickr30k lacks the bar after it
 

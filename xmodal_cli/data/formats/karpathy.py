@@ -11,6 +11,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 10
+SUFFIXES = (".json",)
 PATTERN = "dataset[_.]*json"  # not the dataset-metadata.json that Kaggle adds
 
 

@@ -14,6 +14,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 50
+SUFFIXES = (".tar",)
 
 
 def matches(path: Path) -> bool:

@@ -11,6 +11,10 @@ from xmodal_cli.metrics.bleu_scorer import bleu as from_counts
 from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 10
+LABELS = {f"bleu_{n}": f"BLEU-{n}" for n in range(1, ORDERS + 1)}
+PERCENT = True
+
 
 def build() -> CaptionMetric:
     """A metric from 0 to 1, named ``bleu_1`` to ``bleu_4``: the total is the corpus's, no mean of captions'."""

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from xmodal_cli.metrics.captions import cider_d
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 40
+LABELS = {"cider": "CIDEr"}
+
 
 def build() -> CaptionMetric:
     """A metric from 0 to 10, named ``cider``. Of one image alone it is always 0."""

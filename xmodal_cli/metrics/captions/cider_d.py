@@ -13,6 +13,9 @@ from xmodal_cli.metrics.cider_scorer import CiderScorer
 from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 60
+LABELS: dict[str, str] = {}  # the COCO evaluation prints ``cider``
+
 
 def build(documents: Sequence[Sequence[Words]] | None = None, sigma: float = 6.0) -> CaptionMetric:
     """A metric from 0 to 10, named ``cider_d``.

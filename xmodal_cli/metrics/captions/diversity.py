@@ -9,6 +9,11 @@ import numpy as np
 from xmodal_cli.metrics.token_rows import Words
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 70
+LABELS: dict[str, str] = {}
+COUNTS = ("vocabulary",)
+FROM_TRAINING = ("seen_in_training",)
+
 
 def build(training: Collection[Words] | None = None) -> CaptionMetric:
     """``distinct_n``: different n-grams per n-gram of all candidates; ``vocabulary``: how many different words.

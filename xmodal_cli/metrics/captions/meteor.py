@@ -11,6 +11,10 @@ from xmodal_cli.metrics.java import Talk, jar, java, talk
 from xmodal_cli.metrics.token_rows import Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 20
+LABELS = {"meteor": "METEOR"}
+PERCENT = True
+
 BAR = "|||"  # what its lines are divided by
 
 

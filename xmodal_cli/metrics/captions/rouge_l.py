@@ -10,6 +10,10 @@ from xmodal_cli.metrics.rouge_kernel import WordRows, rouge_pairs
 from xmodal_cli.metrics.token_rows import Numbering, Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 30
+LABELS = {"rouge_l": "ROUGE-L"}
+PERCENT = True
+
 NOTHING = ("",)  # COCO's code takes an empty sentence for one empty word, so that it is like another empty sentence
 
 

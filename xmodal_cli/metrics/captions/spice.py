@@ -17,6 +17,10 @@ from xmodal_cli.metrics.java import jar, java
 from xmodal_cli.metrics.token_rows import Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
+ORDER = 50
+LABELS = {"spice": "SPICE"}
+PERCENT = True
+
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 FROM = "stanford-corenlp-full-2015-12-09.zip from nlp.stanford.edu/software"
 # newer Java needs to be told what older Java allowed; Java 8 does not read this variable

@@ -6,7 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+ORDER = 30
+LABELS = {"mean_rank": "MeanR"}
+
 
 def build() -> Callable[[np.ndarray], float]:
     """A metric over 1-based ranks (queries,)."""
     return lambda ranks: float(np.mean(ranks))
+
+
+def per_query(ranks: np.ndarray) -> np.ndarray:
+    """(queries,) the ranks themselves."""
+    return ranks.astype(np.float64)

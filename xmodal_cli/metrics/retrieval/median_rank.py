@@ -6,6 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+ORDER = 20
+LABELS = {"median_rank": "MedR"}
+WHOLE = True
+
 
 def build() -> Callable[[np.ndarray], float]:
     """A metric over 1-based ranks (queries,)."""

@@ -6,9 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+ORDER = 10
+K = (1, 5, 10)  # as the papers print them; rsum is their sum over both directions
+SCORES = {f"R@{k}": {"k": k} for k in K}
+
 
 def build(k: int = 10) -> Callable[[np.ndarray], float]:
     """A metric over 1-based ranks (queries,). Raises ValueError where ``k`` is below 1."""
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     return lambda ranks: 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks)
+
+
+def per_query(ranks: np.ndarray, k: int = 10) -> np.ndarray:
+    """(queries,) 100 where the best right item is among the first ``k``, else 0."""
+    return 100.0 * (ranks <= k)

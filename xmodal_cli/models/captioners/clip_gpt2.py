@@ -18,6 +18,8 @@ from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2, Caches
 from xmodal_cli.models.sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.types import CaptionerOutput
 
+LANGUAGE_MODEL = True
+
 
 @dataclass(frozen=True)
 class PrefixState:

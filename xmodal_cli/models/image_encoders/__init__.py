@@ -1,4 +1,5 @@
-"""Image sides of a matcher.
+"""Image sides of a matcher: one file = one encoder.
 
-``build(image_dim, embed_dim, ...)`` gives a module (images, image_dim) -> (images, embed_dim).
+``build(image_dim, image_kind, embed_dim, ...)`` gives a module features -> (images, embed_dim). Features are (images,
+image_dim), or (images, cells, image_dim) where ``image_kind`` is ``grid`` or ``regions``, not ``global``.
 """

@@ -6,16 +6,15 @@ Vendrov, Kiros, Fidler, Urtasun: Order-Embeddings of Images and Language (arXiv 
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.autograd import Function
-from torch.nn.functional import normalize
+import numpy as np
 
-from xmodal_cli.models.order_kernel import order_gradients, order_scores
+from xmodal_cli.models.query_scorer import Scorer, float32_error_bound
 
-CELLS = 2**24  # differences held at once on devices that have no compiled kernel
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Order:
@@ -25,57 +24,54 @@ class Order:
 
     def prepare(self, vectors: Tensor) -> Tensor:
         """(items, dim) -> (items, dim), non-negative and of unit length."""
+        from torch.nn.functional import normalize
+
         return normalize(vectors, dim=-1).abs()
 
     def __call__(self, images: Tensor, texts: Tensor) -> Tensor:
         """(images, dim), (texts, dim) -> (images, texts), 0 where the order holds, negative where it is violated."""
-        on_cpu = images.device.type == "cpu" and images.dtype == texts.dtype == torch.float32
-        function = _CompiledScores if on_cpu else _BlockedScores
-        return cast(Tensor, function.apply(images, texts))
+        from xmodal_cli.models.order_gradients import order_similarity
+
+        return order_similarity(images, texts)
 
 
-class _CompiledScores(Function):
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, texts: Tensor) -> Tensor:
-        ctx.save_for_backward(images, texts)
-        return torch.from_numpy(order_scores(images.detach().numpy(), texts.detach().numpy()))
+class OrderArrays:
+    """Minus the penalty, compiled by numba: a ``models.array_similarity.ArraySimilarity``."""
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
-        images, texts = (t.detach().contiguous().numpy() for t in ctx.saved_tensors)
-        of_images, of_texts = order_gradients(images, texts, upstream[0].contiguous().numpy())
-        return torch.from_numpy(of_images), torch.from_numpy(of_texts)
+    inner_product = False
+    additive = True
 
+    def score_matrix(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """See ``ArraySimilarity``."""
+        from xmodal_cli.models.order_kernel import order_scores
 
-class _BlockedScores(Function):
-    """The same in whole-array operations, a few images at a time; differences are made again going back."""
+        return order_scores(images, texts)
 
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, texts: Tensor) -> Tensor:
-        ctx.save_for_backward(images, texts)
-        blocks = [-_violations(part, texts).square().sum(-1) for part in torch.split(images, _rows(texts))]
-        return torch.cat(blocks)
+    def exact_matrix(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """See ``ArraySimilarity``."""
+        from xmodal_cli.models.order_kernel import exact_order_scores
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
-        images, texts = ctx.saved_tensors
-        of_images, of_texts = torch.zeros_like(images), torch.zeros_like(texts)
-        for start in range(0, len(images), _rows(texts)):
-            rows = slice(start, start + _rows(texts))
-            weighted = 2 * upstream[0][rows, :, None] * _violations(images[rows], texts)
-            of_images[rows] = weighted.sum(1)
-            of_texts -= weighted.sum(0)
-        return of_images, of_texts
+        return exact_order_scores(images, texts)
 
+    def exact_pairs(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        """See ``ArraySimilarity``."""
+        violation = np.maximum(texts - images, 0.0)
+        return np.asarray(-np.einsum("nd,nd->n", violation, violation))
 
-def _violations(images: Tensor, texts: Tensor) -> Tensor:
-    return (texts[None, :, :] - images[:, None, :]).clamp_(min=0)  # (images, texts, dim)
+    def error_bound(self, images: np.ndarray, texts: np.ndarray) -> float:
+        """See ``ArraySimilarity``."""
+        return float32_error_bound(images, texts)
 
-
-def _rows(texts: Tensor) -> int:
-    return max(1, CELLS // max(1, texts.numel()))
+    def query(self, vectors: Sequence[np.ndarray], weights: Sequence[float], is_text: Sequence[bool]) -> Scorer:
+        """Sentences are scored by the penalty; two images are both specific and are compared by cosine."""
+        return Scorer.of(vectors, weights, is_text)
 
 
 def build() -> Order:
     """No settings."""
     return Order()
+
+
+def arrays() -> OrderArrays:
+    """Without torch."""
+    return OrderArrays()

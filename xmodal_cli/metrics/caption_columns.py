@@ -1,0 +1,45 @@
+"""What the modules of caption metrics say about their scores: order, labels, format. Computes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmodal_cli import catalog
+
+LAST = 1000  # place of a metric without ORDER
+
+
+@dataclass(frozen=True)
+class CaptionColumns:
+    """One metric: ``labels`` score -> column of the table; see ``metrics/captions`` for the rest."""
+
+    metric: str
+    order: int
+    labels: dict[str, str]
+    percent: bool
+    counts: tuple[str, ...]
+    from_training: tuple[str, ...]
+
+    def shown(self, value: float) -> str:
+        """The value as the table prints it."""
+        return f"{100 * value:.1f}" if self.percent else f"{value:.3f}"
+
+
+def caption_columns(metric: str) -> CaptionColumns:
+    """Those of the metric called ``metric``. Raises UnknownName."""
+    module = catalog.load("caption_metric", metric)
+    name = catalog.canonical(metric)
+    return CaptionColumns(
+        metric=name,
+        order=getattr(module, "ORDER", LAST),
+        labels=getattr(module, "LABELS", {name.replace("-", "_"): name}),
+        percent=getattr(module, "PERCENT", False),
+        counts=getattr(module, "COUNTS", ()),
+        from_training=getattr(module, "FROM_TRAINING", ()),
+    )
+
+
+def sorted_columns(metrics: list[str] | None = None) -> list[CaptionColumns]:
+    """Those of ``metrics``, by default of all, in the order of the tables. Raises UnknownName."""
+    names = catalog.names("caption_metric") if metrics is None else metrics
+    return sorted(map(caption_columns, names), key=lambda columns: (columns.order, columns.metric))

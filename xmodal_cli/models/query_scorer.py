@@ -1,0 +1,79 @@
+"""Scores images for a query of inner products and order-violation penalties, in float32 and float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmodal_cli.unit_vectors import unit_vectors
+
+SLACK = 1e-4  # more than float32 can be wrong about a score between unit vectors
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A query brought into one form: ``v @ linear - sum_j weights[j] * ||max(0, texts[j] - v)||^2``."""
+
+    linear: np.ndarray  # (dim,) float64
+    texts: np.ndarray  # (sentences, dim) float64, empty unless scored by order
+    weights: np.ndarray  # (sentences,)
+
+    @classmethod
+    def of(cls, vectors: Sequence[np.ndarray], weights: Sequence[float], by_order: Sequence[bool]) -> Scorer:
+        """``by_order`` terms are scored by the penalty, the others by cosine; weights are scaled to sum to 1."""
+        total = sum(abs(weight) for weight in weights)
+        terms = list(zip(vectors, weights, by_order, strict=True))
+        dim = len(vectors[0])
+        linear = sum(
+            (weight / total * unit_vectors(vector, np.float64) for vector, weight, order in terms if not order),
+            np.zeros(dim),
+        )
+        texts = np.array([vector for vector, _, order in terms if order], np.float64).reshape(-1, dim)
+        return cls(linear, texts, np.array([weight / total for _, weight, order in terms if order]))
+
+    @property
+    def num_comparisons(self) -> int:
+        """The number of sentences that are scored by order."""
+        return len(self.texts)
+
+    def coarse(self, vectors: np.ndarray) -> np.ndarray:
+        """(rows, dim) float32 -> (rows,) float32, fast."""
+        scores: np.ndarray = vectors @ self.linear.astype(np.float32)
+        for text, weight in zip(self.texts.astype(np.float32), self.weights, strict=True):
+            short = text - vectors
+            np.maximum(short, 0.0, out=short)
+            scores -= np.float32(weight) * np.einsum("ij,ij->i", short, short)
+        return scores
+
+    def fine(self, vectors: np.ndarray) -> np.ndarray:
+        """(rows, dim) float32 -> (rows,) float64; equal vectors get equal scores, wherever they stand."""
+        wide = vectors.astype(np.float64)
+        scores: np.ndarray = (wide * self.linear).sum(axis=1)
+        for text, weight in zip(self.texts, self.weights, strict=True):
+            scores -= weight * (np.maximum(text - wide, 0.0) ** 2).sum(axis=1)
+        return scores
+
+    def slack(self, score: float) -> float:
+        """The same for all scores: they are of unit vectors."""
+        return SLACK
+
+    def direction(self) -> np.ndarray | None:
+        """(dim,): images with a large product with it are likely to score high.
+
+        Between unit vectors ``||max(0, t - v)||^2 = 2 - 2 t.v - ||max(0, v - t)||^2``; this leaves out the last part.
+        """
+        direction: np.ndarray = self.linear + 2.0 * (self.weights @ self.texts)
+        return direction
+
+
+def float32_error_bound(images: np.ndarray, texts: np.ndarray) -> float:
+    """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
+
+    Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
+    probabilistic rounding error analysis"); the factor leaves room.
+    """
+    largest = float(np.linalg.norm(images, axis=1).max() * np.linalg.norm(texts, axis=1).max())
+    largest = max(largest, float(np.square(texts).sum(1).max()))
+    return float(4 * np.sqrt(images.shape[1]) * np.finfo(np.float32).eps / 2 * largest)
