@@ -26,15 +26,16 @@ def load(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"build_starter", "judgements", "python_api", "unified"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"build_starter", "judgements", "notebook", "unified"}
 
 
 @pytest.mark.slow
-def test_the_python_api_from_pictures_to_search(
+def test_the_notebook_from_images_to_search(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.mkdtemp", lambda **_: str(tmp_path))
-    load("python_api").main(80)
+    monkeypatch.setenv("NUM_IMAGES", "80")
+    load("notebook")
     out = capsys.readouterr().out
     assert "val rsum" in out and "test R@1" in out
     hits = [line for line in out.splitlines() if line.endswith(".png")]

@@ -1,0 +1,268 @@
+"""The Python API: ``import xmodal_cli as xmodal`` has the names of ``__all__``. See ``docs/python.md``.
+
+Every function calls the recipe of its command, or the loaded model, and returns a dataclass or an array. Heavy packages
+are imported by the call that needs them. Errors are the subclasses of ``XmodalError``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import (
+    BadData,
+    BadModel,
+    ConfigError,
+    DownloadError,
+    IncompatibleFeatures,
+    MissingData,
+    StorageError,
+    Unavailable,
+    UnknownName,
+    XmodalError,
+)
+from xmodal_cli.inference.loaded_models import (
+    CaptionerModel,
+    ImageCaptions,
+    MatcherModel,
+    ScoredCaption,
+    image_captions,
+    load,
+)
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.version import __version__
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.image_inputs import ImageInput
+    from xmodal_cli.recipes.search import Searcher, SearchResult
+    from xmodal_cli.recipes.train import TrainResult
+    from xmodal_cli.types import Features, ImageTextDataset
+
+__all__ = [
+    "BadData",
+    "BadModel",
+    "CaptionerModel",
+    "ConfigError",
+    "DownloadError",
+    "ImageCaptions",
+    "IncompatibleFeatures",
+    "MatcherModel",
+    "MissingData",
+    "PhotoIndex",
+    "Reporter",
+    "ScoredCaption",
+    "StorageError",
+    "Unavailable",
+    "UnknownName",
+    "XmodalError",
+    "__version__",
+    "caption",
+    "evaluate",
+    "extract_features",
+    "index",
+    "load",
+    "load_dataset",
+    "open_index",
+    "search",
+    "train",
+]
+
+PathLike = str | os.PathLike[str]
+
+
+def load_dataset(data: PathLike, split: str | None = None, *, format: str | None = None) -> ImageTextDataset:
+    """A dataset by its registered name (``f8k``) or path, in any known format; all of it, or one split.
+
+    Raises MissingData, BadData, UnknownName.
+    """
+    from xmodal_cli.data.selection import open_part
+
+    return open_part(str(data), split, format)
+
+
+def extract_features(
+    data: PathLike | ImageTextDataset,
+    backbone: str = "efficientnet-lite2",
+    *,
+    kind: str = "global",
+    crops: int = 1,
+    device: str = "auto",
+    precision: str = "auto",
+    reporter: Reporter = SILENT,
+) -> Features:
+    """Features of all readable images of a dataset; extracted once and cached, as by ``xmodal features``.
+
+    ``values`` is (images, dim) for ``kind="global"`` and (images, cells, dim) for ``grid`` and ``regions``, float16;
+    row ``n`` belongs to ``ids[n]``. Raises UnknownName, MissingData, BadData, DownloadError, IncompatibleFeatures.
+    """
+    from xmodal_cli.config import FeaturesConfig
+    from xmodal_cli.features.cache import features_for
+
+    dataset = load_dataset(data) if isinstance(data, str | os.PathLike) else data
+    settings = FeaturesConfig(backbone=backbone, kind=kind, crops=crops)
+    return features_for(dataset, settings, Compute(device, precision), reporter)
+
+
+def train(
+    model: str,
+    data: PathLike,
+    *,
+    out: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    init_from: PathLike | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    reporter: Reporter = SILENT,
+) -> TrainResult:
+    """Train a preset (a name or a TOML file) as ``xmodal train`` does, and keep the best model on val.
+
+    ``settings`` maps names to values: ``{"training.epochs": 10}``. ``out`` is the run's folder; by default
+    ``runs/<preset>-<data>`` in ``XMODAL_HOME``. Raises UnknownName, ConfigError, MissingData, BadData, StorageError.
+    """
+    from xmodal_cli.config import load_config
+    from xmodal_cli.recipes.train import train_model
+
+    chosen = {"training.device": device, "training.precision": precision, **(settings or {})}
+    if precision == "auto":
+        chosen.pop("training.precision")  # the preset's own
+    config = load_config(model, [f"{name}={_toml(value)}" for name, value in chosen.items()])
+    origin = None if init_from is None else str(init_from)
+    return train_model(config, str(data), None if out is None else Path(out), resume, origin, reporter)
+
+
+def evaluate(
+    models: PathLike | Sequence[PathLike],
+    data: PathLike | None = None,
+    *,
+    split: str = "test",
+    folds: int = 1,
+    beam: int | None = None,
+    ensemble: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Metrics of models, embeddings files or results files, shaped as ``xmodal eval --json``.
+
+    One dictionary for one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError,
+    IncompatibleFeatures.
+    """
+    from xmodal_cli.evaluation.extras import Extras
+    from xmodal_cli.recipes import evaluate as matchers
+    from xmodal_cli.recipes import evaluate_captions as captioners
+
+    single = isinstance(models, str | os.PathLike)
+    names = [str(models)] if isinstance(models, str | os.PathLike) else [str(model) for model in models]
+    source, compute = None if data is None else str(data), Compute(device, precision)
+    if captioners.about_captions(names):
+        decoding = None if beam is None else {"beam": beam}
+        results = captioners.evaluate_captions(names, source, split, decoding, ensemble, compute, reporter)
+    else:
+        results = matchers.evaluate(names, source, split, folds, compute, reporter, Extras(ensemble))
+    return results[0] if single else results
+
+
+def index(
+    folders: PathLike | Iterable[PathLike],
+    name: str | None = None,
+    *,
+    model: str | None = None,
+    rebuild: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Make an index match its folders, as ``xmodal index`` does; returns the counts that it reports.
+
+    Raises UnknownName, MissingData, BadData, IncompatibleFeatures, StorageError.
+    """
+    from xmodal_cli.recipes.index import index as run
+
+    roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
+    paths = [Path(root).expanduser() for root in roots]
+    return run(paths, name, model, None, rebuild, Compute(device, precision), reporter)
+
+
+def search(terms: str | Sequence[str], index: str | None = None, *, k: int = 10) -> SearchResult:
+    """The ``k`` best photos of an index for one query; ``open_index`` is faster for many.
+
+    Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
+    """
+    with open_index(index) as opened:
+        return opened.search(terms, k=k)
+
+
+def open_index(name: PathLike | None = None, *, reporter: Reporter = SILENT) -> PhotoIndex:
+    """An index by name or folder, the one built last by default. Raises UnknownName, MissingData, BadData."""
+    from xmodal_cli.recipes.search import open_searcher
+
+    return PhotoIndex(open_searcher(None if name is None else str(name), reporter))
+
+
+class PhotoIndex:
+    """An open index. It shows one snapshot: updates by ``index`` are seen after opening it again."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+        self.name, self.folder, self.model = searcher.index_name, searcher.folder, searcher.model
+
+    def __len__(self) -> int:
+        """The number of photos."""
+        return len(self._searcher)
+
+    def search(self, terms: str | Sequence[str], *, k: int = 10) -> SearchResult:
+        """The ``k`` best photos, best first. ``terms`` are those of ``xmodal search``: one sentence, or several terms.
+
+        A term is a sentence or the path of an image; ``+TERM`` and ``-TERM`` ask for more and less of it,
+        ``TERM^0.5`` gives it half the weight. Raises ConfigError, MissingData, BadData.
+        """
+        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k)
+
+    def close(self) -> None:
+        """Close the files; a context manager does it too."""
+        self._searcher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def caption(
+    images: ImageInput | Sequence[ImageInput],
+    model: str | Sequence[str] | None = None,
+    *,
+    beam: int | None = None,
+    num: int = 1,
+    on_error: str = "raise",
+    device: str = "auto",
+    precision: str = "auto",
+) -> list[ImageCaptions]:
+    """Captions of images, ``num`` each, best first: by a captioner, by the default one if none is given.
+
+    Several models form an ensemble; ``hf/NAME`` is an image-to-text model of the Hugging Face hub. ``load`` and
+    ``CaptionerModel.caption`` are faster for many calls. Raises UnknownName, MissingData, BadModel, ConfigError,
+    and BadData for an unreadable image unless ``on_error="skip"``.
+    """
+    from xmodal_cli.inference.caption_generators import load_generator
+    from xmodal_cli.inference.captions import CaptionRequest
+
+    models = (model,) if isinstance(model, str) else tuple(model or ())
+    settings = (f"decoding.num={num}", *(() if beam is None else (f"decoding.beam={beam}",)))
+    generator = load_generator(CaptionRequest(models, settings, compute=Compute(device, precision)))
+    return image_captions(generator, images, on_error)
+
+
+def _toml(value: Any) -> str:
+    """A value as ``--set`` reads it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(str(value) if isinstance(value, os.PathLike) else value)

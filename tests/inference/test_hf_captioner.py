@@ -103,7 +103,7 @@ def folder(saved, tmp_path):
 def test_captions_of_beams_are_generates_own(kind, saved, photos):
     captioner = hf_captioner.load(str(saved[kind]), Compute("cpu", "fp32"))
     assert captioner.name == str(saved[kind])
-    found = list(captioner.caption_files(photos, Decoding(beam=3, num=2, max_length=6)))
+    found = list(captioner.caption_images(photos, Decoding(beam=3, num=2, max_length=6)))
     assert [path for path, _ in found] == photos
     assert "not a picture" in found[1][1].reason
     good = [found[0], *found[2:]]
@@ -121,8 +121,8 @@ def test_captions_of_beams_are_generates_own(kind, saved, photos):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_score_of_a_greedy_caption_is_its_log_probability(kind, saved, photos):
     captioner = hf_captioner.load(str(saved[kind]), Compute("cpu", "fp32"))
-    (_, [caption]), *_ = captioner.caption_files(photos, Decoding(beam=1, max_length=5, length_penalty=0.0))
-    (_, beams), *_ = captioner.caption_files(photos, Decoding(beam=9, num=9, max_length=5, length_penalty=0.0))
+    (_, [caption]), *_ = captioner.caption_images(photos, Decoding(beam=1, max_length=5, length_penalty=0.0))
+    (_, beams), *_ = captioner.caption_images(photos, Decoding(beam=9, num=9, max_length=5, length_penalty=0.0))
     same = [other.score for other in beams if other.text == caption.text]
     assert any(score == pytest.approx(caption.score, abs=1e-4) for score in same) or beams[-1].score > caption.score
     assert caption.score < 0
@@ -132,7 +132,7 @@ def test_samples_depend_on_the_seed_alone(saved, photos):
     captioner = hf_captioner.load(str(saved["vit-gpt2"]), Compute("cpu", "fp32"))
     before = torch.random.get_rng_state()
     drawn = [
-        texts(captioner.caption_files(photos, Decoding(sample=True, num=3, max_length=8, seed=seed)))
+        texts(captioner.caption_images(photos, Decoding(sample=True, num=3, max_length=8, seed=seed)))
         for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -143,18 +143,18 @@ def test_samples_depend_on_the_seed_alone(saved, photos):
 def test_half_precision(saved, photos):
     captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "bf16"))
     assert captioner.model.dtype == torch.bfloat16
-    assert len(texts(captioner.caption_files(photos, Decoding(beam=2, max_length=4)))) == 4
+    assert len(texts(captioner.caption_images(photos, Decoding(beam=2, max_length=4)))) == 4
 
 
 def test_unreadable_pictures_alone_need_no_model(saved, photos):
     captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "fp32"))
-    assert "not a picture" in next(captioner.caption_files([photos[1]], Decoding()))[1].reason
+    assert "not a picture" in next(captioner.caption_images([photos[1]], Decoding()))[1].reason
 
 
 def test_diverse_beams_are_refused(saved, photos):
     captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "fp32"))
     with pytest.raises(ConfigError, match="diverse"):
-        next(captioner.caption_files(photos, Decoding(beam=4, groups=2)))
+        next(captioner.caption_images(photos, Decoding(beam=4, groups=2)))
 
 
 def test_names(saved, tmp_path):

@@ -73,6 +73,21 @@ def open_image(path: Path, max_side: int | None = None) -> Image.Image:
         raise BadData(f"{path} cannot be opened: {_reason(path, error)}", _HINT) from error
 
 
+def normalize_image(image: Image.Image, path: Path) -> Image.Image:
+    """An image in memory as ``open_image`` returns those in files: upright, RGB, alpha on white, the first frame.
+
+    ``path`` names it in errors. Raises BadData, for example for a file that Pillow opened and cannot decode.
+    """
+    try:
+        _check_size(image, path)
+        image.load()
+        return _upright(image, _to_rgb(image))
+    except BadData:
+        raise
+    except Exception as error:
+        raise BadData(f"{path} cannot be decoded: {_reason(path, error)}", _HINT) from error
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) as displayed, from the header alone. Raises BadData that names the file and the reason."""
     try:

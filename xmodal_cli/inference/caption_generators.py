@@ -22,6 +22,7 @@ from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features, c
 from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import backbone_of
+from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ def load_generator(request: CaptionRequest) -> CaptionGenerator:
     if any(hf_captioner.supports(name) for name in names):
         return _hugging_face(names, request)
     loaded = [load_captioner(name, request.compute) for name in names]
+    return captioner_generator(loaded, FeatureExtractors(loaded), request)
+
+
+def captioner_generator(
+    loaded: Sequence[LoadedCaptioner], extractors: FeatureExtractors, request: CaptionRequest
+) -> CaptionGenerator:
+    """Loaded captioners, several as an ensemble. Raises ConfigError for settings, tags, different vocabularies."""
     check_ensemble(loaded)
     settings = decoding(loaded[0].decoding, request.settings)
-    extractors = _FeatureExtractors(loaded)
     generator = _Captioners(
         loaded, extractors, settings, _prompt(loaded[0], request.tags), request.attention is not None
     )
@@ -56,7 +63,7 @@ def _hugging_face(names: Sequence[str], request: CaptionRequest) -> CaptionGener
             raise ConfigError(f"{option} is not for Hugging Face models", f"leave {option} out, or train a captioner")
     loaded = hf_captioner.load(names[0], request.compute)
     settings = decoding(Decoding(), request.settings)
-    return CaptionGenerator(names[0], lambda paths: loaded.caption_files(paths, settings))
+    return CaptionGenerator(names[0], lambda images: loaded.caption_images(images, settings))
 
 
 def _prompt(loaded: LoadedCaptioner, tags: Sequence[str]) -> tuple[int, ...]:
@@ -68,7 +75,7 @@ def _prompt(loaded: LoadedCaptioner, tags: Sequence[str]) -> tuple[int, ...]:
     return tuple(tag_prompt(loaded.tokenizer, tags))
 
 
-class _FeatureExtractors:
+class FeatureExtractors:
     """The backbones that some captioners read, each once."""
 
     def __init__(self, captioners: Sequence[LoadedCaptioner]) -> None:
@@ -79,12 +86,14 @@ class _FeatureExtractors:
                 self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
         self._compute = captioners[0].compute
 
-    def extract(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
+    def extract(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
         """In order: (path, one array per captioner or Unreadable)."""
-        streams = [
-            encode_files(paths, backbone, opener_for(backbone), self._compute) for backbone in self._backbones.values()
-        ]
-        for path, *seen in zip(paths, *streams, strict=True):
+        streams = []
+        for backbone in self._backbones.values():
+            paths, opener = image_inputs(images, opener_for(backbone))
+            streams.append(encode_files(paths, backbone, opener, self._compute))
+        for seen in zip(*streams, strict=True):
+            path = seen[0][0]
             found: dict[tuple[Any, ...], np.ndarray] = {}
             unreadable: Unreadable | None = None
             for key, (_, features) in zip(self._backbones, seen, strict=True):
@@ -113,14 +122,14 @@ class _Captioners:
     """Paths to captions: what ``extractors`` see goes through the captioners in batches."""
 
     loaded: Sequence[LoadedCaptioner]
-    extractors: _FeatureExtractors
+    extractors: FeatureExtractors
     settings: Decoding
     prompt: Sequence[int] = ()
     attention: bool = False
 
-    def __call__(self, paths: Sequence[Path]) -> Answers:
+    def __call__(self, images: Sequence[ImageInput]) -> Answers:
         size = default_batch_size(self.loaded[0].compute.device)
-        seen, num_seen = self.extractors.extract(paths), 0
+        seen, num_seen = self.extractors.extract(images), 0
         while chunk := list(islice(seen, size)):
             good = [features for _, features in chunk if not isinstance(features, Unreadable)]
             answers = iter(

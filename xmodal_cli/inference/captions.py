@@ -17,6 +17,8 @@ from xmodal_cli.types import Decoding, Unreadable
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xmodal_cli.inference.image_inputs import ImageInput
+
 
 @dataclass(frozen=True)
 class CaptionRequest:
@@ -59,7 +61,7 @@ class CaptionGenerator:
     """
 
     name: str
-    captions: Callable[[Sequence[Path]], Answers]
+    captions: Callable[[Sequence[ImageInput]], Answers]
     views: int = 1
 
 

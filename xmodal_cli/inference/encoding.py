@@ -14,8 +14,9 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.extraction import opener_for
 from xmodal_cli.features.imported import is_imported
+from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, ImageVectors, Unreadable
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
 
 
-def image_vectors(loaded: LoadedMatcher) -> ImageVectors:
+def image_vectors(loaded: LoadedMatcher) -> InputVectors:
     """What turns files into the matcher's vectors, in order: (path, (embed_dim,) float32 or Unreadable).
 
     The backbone is the one the matcher was trained on; it is built here, once. Raises
@@ -38,15 +39,16 @@ def file_vectors(
     backbone: ImageBackbone,
     embed: Callable[[np.ndarray], np.ndarray],
     compute: Compute,
-    paths: Iterable[Path],
+    images: Iterable[ImageInput],
 ) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
-    """Pictures through ``backbone``, then through ``embed``: (images, ...) features -> (images, embed_dim).
+    """Images (paths or PIL) through ``backbone``, then ``embed``: (images, ...) features -> (images, embed_dim).
 
     In order: (path, (embed_dim,) float32 or Unreadable).
     """
     from xmodal_cli.features.extraction import encode_files
 
-    return encode_files(paths, backbone, opener_for(backbone), compute, embed=embed)
+    paths, opener = image_inputs(images, opener_for(backbone))
+    return encode_files(paths, backbone, opener, compute, embed=embed)
 
 
 def embed_images(

@@ -14,7 +14,8 @@ from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_f
 from xmodal_cli.captioning.decoding import check
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
-from xmodal_cli.types import Decoding, Unreadable
+from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
+from xmodal_cli.types import Decoding, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,28 +60,27 @@ class HFCaptioner:
     tokenizer: Any
     processor: Any
 
-    def caption_files(self, paths: Sequence[Path], settings: Decoding) -> Answers:
+    def caption_images(self, images: Sequence[ImageInput], settings: Decoding) -> Answers:
         """In order: (path, ``settings.num`` captions, best first, or Unreadable).
 
         Lengths are in the model's own tokens. Raises ConfigError for what its ``generate`` cannot do.
         """
         arguments = _arguments(settings)
+        inputs, opener = image_inputs(images, self._open)
+        paths = list(inputs)
         for first in range(0, len(paths), BATCH):
             chunk = paths[first : first + BATCH]
-            opened = [self._open(path) for path in chunk]
+            opened = [_try_open(path, opener) for path in chunk]
             pictures = [picture for picture in opened if not isinstance(picture, Unreadable)]
             captions = iter(self._captions(pictures, arguments, settings, settings.seed + first) if pictures else ())
             for path, picture in zip(chunk, opened, strict=True):
                 yield path, picture if isinstance(picture, Unreadable) else next(captions)
 
-    def _open(self, path: Path) -> Image | Unreadable:
+    def _open(self, path: Path) -> Image:
         from xmodal_cli.data.images import open_image
 
         sides = [side for side in dict(self.processor.size).values() if isinstance(side, int)]
-        try:
-            return open_image(path, max_side=2 * max(sides) if sides else None)
-        except BadData as error:
-            return Unreadable(path, error.message)
+        return open_image(path, max_side=2 * max(sides) if sides else None)
 
     def _captions(
         self, pictures: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int
@@ -197,3 +197,11 @@ def _unusable(folder: Path, error: Exception) -> BadModel:
     reason = " ".join(lines[:1])[:200] or type(error).__name__
     hint = "give an image-to-text model of the transformers library: BLIP, GIT, ViT-GPT2"
     return BadModel(f"{folder} cannot be read as a captioner: {reason}", hint)
+
+
+def _try_open(path: Path, opener: ImageOpener) -> Image | Unreadable:
+    try:
+        opened: Image = opener(path)
+        return opened
+    except BadData as error:
+        return Unreadable(path, error.message)

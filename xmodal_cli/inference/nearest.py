@@ -24,10 +24,11 @@ from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownNam
 from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import embed_images, image_vectors
+from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.paths import atomic_path, cache_dir
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import Decoding, Example, ImageTextDataset, ImageVectors, Unreadable
+from xmodal_cli.types import Decoding, Example, ImageTextDataset, Unreadable
 from xmodal_cli.unit_vectors import unit_vectors
 
 if TYPE_CHECKING:
@@ -107,11 +108,11 @@ class _Nearest:
     loaded: LoadedMatcher
     train: Sequence[Example]
     vectors: np.ndarray
-    embed: ImageVectors
+    embed: InputVectors
     num: int
 
-    def __call__(self, paths: Sequence[Path]) -> Answers:
-        answers = self.embed(paths)
+    def __call__(self, images: Sequence[ImageInput]) -> Answers:
+        answers = self.embed(images)
         while chunk := list(islice(answers, _CHUNK)):
             good = [vector for _, vector in chunk if not isinstance(vector, Unreadable)]
             captions = self._captions(np.stack(good)) if good else iter(())

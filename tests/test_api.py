@@ -1,0 +1,163 @@
+"""The Python API: its names, what importing it loads, its arrays, and the examples of ``docs/python.md``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xmodal_cli as xmodal
+from xmodal_cli import api, errors
+from xmodal_cli.data.shapes import make_shapes
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+
+
+def test_the_package_has_the_names_of_the_api() -> None:
+    assert xmodal.__all__ == api.__all__ == sorted(api.__all__)
+    for name in xmodal.__all__:
+        assert getattr(xmodal, name) is getattr(api, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        xmodal.nothing  # noqa: B018
+
+
+def test_every_error_is_exported() -> None:
+    kinds = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    assert kinds <= set(xmodal.__all__)
+
+
+def test_every_name_is_on_the_page() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert {name for name in xmodal.__all__ if name not in text} <= {"__version__"}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, json, xmodal_cli as xmodal; names = dir(xmodal)\n"
+        "heavy = [m for m in ('torch', 'numpy', 'typer', 'PIL', 'xmodal_cli.api') if m in sys.modules]\n"
+        "xmodal.load; later = [m for m in ('torch', 'typer', 'faiss', 'transformers') if m in sys.modules]\n"
+        "print(json.dumps([heavy, later, 'load' in names]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], [], True]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three images, one of which has to be turned."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for number, size in enumerate([(80, 60), (50, 90), (64, 64)]):
+        image = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).resize(size)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 1 else 1
+        image.save(folder / f"{number}.png", exif=exif)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def matcher() -> xmodal.MatcherModel:
+    model = xmodal.load("starter", device="cpu", precision="fp32")
+    assert isinstance(model, xmodal.MatcherModel)
+    return model
+
+
+def test_paths_and_images_in_memory_have_the_same_vectors(matcher: xmodal.MatcherModel, photos: list[Path]) -> None:
+    vectors = matcher.encode_image([str(photos[0]), *photos[1:]])
+    assert vectors.shape == (3, matcher.embed_dim) and vectors.dtype == np.float32
+    for photo, vector in zip(photos, vectors, strict=True):
+        with Image.open(photo) as image:
+            np.testing.assert_allclose(matcher.encode_image(image)[0], vector, atol=1e-5)
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+
+
+def test_similarity_is_that_of_the_model(matcher: xmodal.MatcherModel, photos: list[Path]) -> None:
+    images, texts = matcher.encode_image(photos), matcher.encode_text(["two dogs", "a red car", "snow"])
+    scores = matcher.similarity(images, texts[:2])
+    assert scores.shape == (3, 2)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (images, texts[:2])]
+    np.testing.assert_allclose(scores, unit[0] @ unit[1].T, atol=1e-5)
+    np.testing.assert_allclose(matcher.encode_text("snow"), texts[2:], atol=1e-5)
+
+
+def test_unreadable_images_raise_or_are_left_out(
+    matcher: xmodal.MatcherModel, photos: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"not an image")
+    with pytest.raises(xmodal.BadData, match=r"bad\.jpg"):
+        matcher.encode_image([photos[0], bad])
+    with pytest.warns(UserWarning, match=r"bad\.jpg"):
+        kept = matcher.encode_image([photos[0], bad, photos[2]], on_error="skip")
+    np.testing.assert_array_equal(kept, matcher.encode_image([photos[0], photos[2]]))
+    with pytest.warns(UserWarning, match=r"bad\.jpg"):
+        assert matcher.encode_image([bad], on_error="skip").shape == (0, matcher.embed_dim)
+    assert matcher.encode_image([]).shape == (0, matcher.embed_dim)
+    with pytest.raises(xmodal.ConfigError, match="on_error"):
+        matcher.encode_image(photos, on_error="ignore")
+    with pytest.raises(TypeError, match="paths or PIL images, not int"):
+        matcher.encode_image([3])  # type: ignore[list-item]
+
+
+def test_captions_are_those_of_the_command(photos: list[Path], xmodal_command) -> None:
+    captioner = xmodal.load("starter-captioner", device="cpu", precision="fp32")
+    assert isinstance(captioner, xmodal.CaptionerModel)
+    with Image.open(photos[1]) as image:
+        results = captioner.caption([photos[0], image], beam=3, num=2)
+    assert [result.path for result in results] == [str(photos[0]), "<image 1>"]
+    printed = xmodal_command(
+        "caption", *photos[:2], "--beam", 3, "--num", 2, "--device", "cpu", "--precision", "fp32", "--json"
+    ).json
+    for result, entry in zip(results, printed, strict=True):
+        assert result.text == entry["captions"][0]["text"]
+        assert [c.text for c in result.captions] == [c["text"] for c in entry["captions"]]
+        assert [c.score for c in result.captions] == pytest.approx([c["score"] for c in entry["captions"]], abs=1e-4)
+    assert asdict(results[0]) == {**printed[0], "captions": tuple(asdict(c) for c in results[0].captions)}
+    with pytest.raises(xmodal.ConfigError, match="beam"):
+        captioner.caption(photos[:1], beam=0)
+
+
+@pytest.fixture
+def xmodal_command(request: pytest.FixtureRequest):
+    """The fixture ``xmodal`` of the command line, whose name is the package's here."""
+    return request.getfixturevalue("xmodal")
+
+
+@pytest.mark.parametrize("value", [True, 3, 0.5, "gru", ["train", "restval"], {"word_dim": 24, "dropout": 0.1}])
+def test_settings_are_read_as_they_were_given(value: object) -> None:
+    from xmodal_cli.config import _parse_value
+
+    assert _parse_value(api._toml(value)) == value
+
+
+@pytest.mark.slow
+def test_the_examples_on_the_page_run(tmp_path: Path, photos: list[Path]) -> None:
+    """All Python blocks of the page, in order, in one process, with a small dataset called f8k."""
+    make_shapes(tmp_path / "f8k", 0, 40, 10, 10)
+    (tmp_path / "photos").mkdir()
+    for name, photo in zip(("beach", "dogs"), photos, strict=False):
+        for folder in (tmp_path, tmp_path / "photos"):
+            Image.open(photo).convert("RGB").save(folder / f"{name}.jpg")
+    environment = {**os.environ, "XMODAL_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "ignore::UserWarning"}
+    add = [sys.executable, "-m", "xmodal_cli", "data", "add", "f8k", str(tmp_path / "f8k")]
+    subprocess.run(add, check=True, env=environment, capture_output=True)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+    assert len(blocks) >= 8
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "did you mean 'starter'?" in done.stdout
+    assert "(2, 2) 1024" in done.stdout

@@ -1,0 +1,45 @@
+"""Images given as paths or as PIL images, read through one opener, so that both get the same preprocessing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, Union
+
+from xmodal_cli.data.images import normalize_image
+from xmodal_cli.types import ImageOpener, Unreadable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+ImageInput: TypeAlias = Union[str, os.PathLike[str], "Image"]
+# images -> (path, vector (embed_dim,) float32 or Unreadable), in order
+InputVectors: TypeAlias = Callable[[Iterable[ImageInput]], Iterator[tuple[Path, "np.ndarray | Unreadable"]]]
+
+
+def image_inputs(images: Iterable[ImageInput], opener: ImageOpener) -> tuple[Iterator[Path], ImageOpener]:
+    """One path per image, read as they are needed, and an opener of those paths.
+
+    A PIL image gets a stand-in path such as ``<image 3>``. The opener returns upright RGB images and raises BadData
+    that names the path and the reason. The iterator raises TypeError for what is neither a path nor a PIL image.
+    """
+    in_memory: dict[Path, Image] = {}
+
+    def paths() -> Iterator[Path]:
+        for position, image in enumerate(images):
+            if isinstance(image, str | os.PathLike):
+                yield Path(image).expanduser() if isinstance(image, str) else Path(image)
+            elif hasattr(image, "convert") and hasattr(image, "getexif"):
+                path = Path(f"<image {position}>")
+                in_memory[path] = image
+                yield path
+            else:
+                raise TypeError(f"images must be paths or PIL images, not {type(image).__name__}")
+
+    def open_input(path: Path) -> Image:
+        opened: Image = normalize_image(in_memory[path], path) if path in in_memory else opener(path)
+        return opened
+
+    return paths(), open_input

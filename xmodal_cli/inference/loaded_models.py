@@ -1,0 +1,196 @@
+"""Models for use from Python: ``load("starter")`` gives a ``MatcherModel``, ``load("starter-captioner")`` a captioner.
+
+A model keeps its network and its image backbone loaded between calls. Images are paths or PIL images.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import BadData, ConfigError
+from xmodal_cli.inference.captions import CaptionGenerator, CaptionRequest
+from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
+from xmodal_cli.inference.models import ModelInfo, describe_model
+from xmodal_cli.types import Unreadable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xmodal_cli.inference.caption_generators import FeatureExtractors
+    from xmodal_cli.inference.captioners import LoadedCaptioner
+    from xmodal_cli.inference.matchers import LoadedMatcher
+
+ON_ERROR = ("raise", "skip")
+
+
+def load(
+    name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
+) -> MatcherModel | CaptionerModel:
+    """A matcher or a captioner: a bundled or trained model's name, a run, a file, or ``open_clip/ARCH/TAG``.
+
+    Raises UnknownName with the nearest name, MissingData, BadModel, DownloadError, ConfigError.
+    """
+    info, compute = describe_model(str(name)), Compute(device, precision)
+    if info.kind == "captioner":
+        from xmodal_cli.inference.captioners import load_captioner
+
+        return CaptionerModel(load_captioner(info, compute))
+    from xmodal_cli.inference.matchers import load_matcher
+
+    return MatcherModel(load_matcher(info, compute))
+
+
+class MatcherModel:
+    """An image-text matcher: images and sentences become vectors of one space."""
+
+    def __init__(self, loaded: LoadedMatcher) -> None:
+        self._loaded = loaded
+
+    @property
+    def name(self) -> str:
+        """The name of the run or of the file."""
+        return self._loaded.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model file says: architecture, backbone, training settings, metrics."""
+        return self._loaded.info
+
+    @property
+    def embed_dim(self) -> int:
+        """The length of its vectors."""
+        return self._loaded.info.embed_dim
+
+    def encode_text(self, sentences: str | Sequence[str]) -> np.ndarray:
+        """(sentences, embed_dim) float32. One string counts as one sentence."""
+        return self._loaded.embed_texts([sentences] if isinstance(sentences, str) else list(sentences))
+
+    def encode_image(self, images: ImageInput | Iterable[ImageInput], *, on_error: str = "raise") -> np.ndarray:
+        """(images, embed_dim) float32 of paths or PIL images, in their order.
+
+        ``on_error="skip"`` leaves unreadable images out, so that there are fewer rows, with a warning for each;
+        ``"raise"`` raises BadData. Raises IncompatibleFeatures where the backbone that the model was trained with is
+        not available, ConfigError for another ``on_error``.
+        """
+        import numpy as np
+
+        rows = [vector for _, vector in _readable(self._vectors(_listed(images)), on_error)]
+        return np.stack(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
+
+    def similarity(self, image_vectors: np.ndarray, text_vectors: np.ndarray) -> np.ndarray:
+        """(images, embed_dim), (texts, embed_dim) -> (images, texts) float32; higher is more similar."""
+        from xmodal_cli.retrieval.ranks import score_matrix
+
+        return score_matrix(image_vectors, text_vectors, self._loaded.info.similarity)
+
+    @cached_property
+    def _vectors(self) -> InputVectors:
+        from xmodal_cli.inference.encoding import image_vectors
+
+        return image_vectors(self._loaded)
+
+
+@dataclass(frozen=True)
+class ScoredCaption:
+    """A caption and its score: the log-probability divided by a power of the length. Higher is better."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ImageCaptions:
+    """The captions of an image, best first; ``path`` is ``<image N>`` for a PIL image at position N."""
+
+    path: str
+    captions: tuple[ScoredCaption, ...]
+
+    @property
+    def text(self) -> str:
+        """The best caption."""
+        return self.captions[0].text
+
+
+class CaptionerModel:
+    """An image captioner."""
+
+    def __init__(self, loaded: LoadedCaptioner) -> None:
+        self._loaded = loaded
+
+    @property
+    def name(self) -> str:
+        """The name of the run or of the file."""
+        return self._loaded.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the model file says: architecture, backbone, training settings, metrics."""
+        return self._loaded.info
+
+    def caption(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        beam: int | None = None,
+        num: int = 1,
+        sample: bool = False,
+        tags: Sequence[str] = (),
+        decoding: Mapping[str, Any] | None = None,
+        on_error: str = "raise",
+    ) -> list[ImageCaptions]:
+        """Captions of paths or PIL images, in their order: ``num`` each, best first.
+
+        ``beam`` is the beam size, 1 for greedy, by default the one that the model was trained with; ``decoding`` sets
+        other fields, such as ``{"length_penalty": 0.7}``. ``on_error="skip"`` leaves unreadable images out with a
+        warning for each. Raises BadData for an unreadable image, ConfigError for impossible settings.
+        """
+        from xmodal_cli.inference.caption_generators import captioner_generator
+
+        chosen = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
+        settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in chosen.items())
+        generator = captioner_generator(
+            [self._loaded], self._extractors, CaptionRequest(settings=settings, tags=tuple(tags))
+        )
+        return image_captions(generator, images, on_error)
+
+    @cached_property
+    def _extractors(self) -> FeatureExtractors:
+        from xmodal_cli.inference.caption_generators import FeatureExtractors
+
+        return FeatureExtractors([self._loaded])
+
+
+def image_captions(
+    generator: CaptionGenerator, images: ImageInput | Iterable[ImageInput], on_error: str
+) -> list[ImageCaptions]:
+    """The captions of all readable images. Raises BadData for others, or warns; ConfigError for ``on_error``."""
+    return [
+        ImageCaptions(str(path), tuple(ScoredCaption(c.text, c.score) for c in captions))
+        for path, captions in _readable(generator.captions(_listed(images)), on_error)
+    ]
+
+
+def _listed(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+    single = isinstance(images, str | os.PathLike) or hasattr(images, "getexif")
+    return [images] if single else list(images)  # type: ignore[list-item, arg-type]
+
+
+def _readable(results: Iterable[tuple[Path, Any]], on_error: str) -> Iterator[tuple[Path, Any]]:
+    """The results of readable images. Raises BadData for others, or warns; ConfigError for another ``on_error``."""
+    if on_error not in ON_ERROR:
+        raise ConfigError(f"on_error must be 'raise' or 'skip', not {on_error!r}", "use on_error='skip'")
+    for path, result in results:
+        if not isinstance(result, Unreadable):
+            yield path, result
+            continue
+        problem = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
+        if on_error == "raise":
+            raise BadData(problem, "use on_error='skip' to leave it out")
+        warnings.warn(f"left out: {problem}", stacklevel=3)
