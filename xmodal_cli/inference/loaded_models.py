@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError
-from xmodal_cli.inference.captions import CaptionGenerator, CaptionRequest
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_model
 from xmodal_cli.types import Unreadable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from xmodal_cli.inference.caption_generators import FeatureExtractors
     from xmodal_cli.inference.captioners import LoadedCaptioner
+    from xmodal_cli.inference.captions import CaptionGenerator
     from xmodal_cli.inference.matchers import LoadedMatcher
 
 ON_ERROR = ("raise", "skip")
@@ -152,6 +152,7 @@ class CaptionerModel:
         warning for each. Raises BadData for an unreadable image, ConfigError for impossible settings.
         """
         from xmodal_cli.inference.caption_generators import captioner_generator
+        from xmodal_cli.inference.captions import CaptionRequest
 
         chosen = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
         settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in chosen.items())
