@@ -38,6 +38,7 @@ from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.image_inputs import ImageInput
+    from xmodal_cli.recipes.index import IndexReport
     from xmodal_cli.recipes.search import Searcher, SearchResult
     from xmodal_cli.recipes.train import TrainResult
     from xmodal_cli.types import Features, ImageTextDataset
@@ -176,8 +177,8 @@ def index(
     device: str = "auto",
     precision: str = "auto",
     reporter: Reporter = SILENT,
-) -> dict[str, Any]:
-    """Make an index match its folders, as ``xmodal index`` does; returns the counts that it reports.
+) -> IndexReport:
+    """Make an index match its folders, as ``xmodal index`` does; the report counts what was added, updated and so on.
 
     Raises UnknownName, MissingData, BadData, IncompatibleFeatures, StorageError.
     """
