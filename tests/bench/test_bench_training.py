@@ -13,7 +13,7 @@ from helpers.bench_device import DEVICE, synchronize
 from helpers.bench_peer import CaptionRows, Peer, PeerTraining
 
 from xmodal_cli import catalog
-from xmodal_cli.config import load_config
+from xmodal_cli.config import TrainingConfig, load_config
 from xmodal_cli.device import autocast, pick_dtype
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.token_batches import padded
@@ -21,8 +21,10 @@ from xmodal_cli.models.tokenizer import pad
 from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.log import RunLog
-from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
+from xmodal_cli.training.loop import fit
 from xmodal_cli.training.optimizer import build_optimizer
+from xmodal_cli.training.step import TrainStep
+from xmodal_cli.training.task import Task
 from xmodal_cli.types import SilentReporter
 
 NUM_IMAGES, IMAGE_DIM, VOCAB, WORD_DIM, EMBED_DIM, BATCH = 6000, 1280, 7400, 300, 1024, 128
@@ -88,10 +90,11 @@ class Ours:
 
     def round(self) -> float:
         """Captions per second of one round."""
-        pace = LoopConfig(self.state.epoch + 1, 0, 2.0, 2e-4, lambda step: 1.0, 0, DEVICE, self.dtype, 20)
+        config = TrainingConfig(epochs=self.state.epoch + 1)
         task = Task(self.model, self.batches, self._batch_loss, lambda: {"score": 0.0}, "score", lambda metrics: None)
+        train_step = TrainStep(task, self.optimizer, lambda step: 1.0, 2.0, DEVICE, self.dtype)
         with RunLog(self.folder, tensorboard=False) as log:
-            fit(task, pace, self.optimizer, self.state, self.folder, Loggers(SilentReporter(), log))
+            fit(train_step, config, self.state, self.folder, SilentReporter(), log)
         return self.batches.captions / self.batches.seconds
 
     def _batch_loss(self, batch: Batch) -> torch.Tensor:

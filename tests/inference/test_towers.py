@@ -24,7 +24,7 @@ from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 from xmodal_cli.models.towers import EncoderOnTower, load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.recipes import train as recipe
 from xmodal_cli.recipes.train import train_model
-from xmodal_cli.trainers import matcher
+from xmodal_cli.trainers.matcher import MatcherObjective
 from xmodal_cli.types import SilentReporter
 
 LR, STEPS, IMAGE_SHARE, TEXT_SHARE = 0.002, 4, 0.1, 0.05  # two epochs of two batches
@@ -71,19 +71,19 @@ def train(shapes, run, *settings, preset="best-offline", **how):
 
 @pytest.fixture(scope="module")
 def finished(shapes, shared, tmp_path_factory):
-    """A finished run of best-offline, and each parameter's share of the learning rate. Read it, do not write to it."""
+    """A finished run of best-offline, and each parameter's learning-rate multiplier. Read it, do not write to it."""
     run, shares = tmp_path_factory.mktemp("runs") / "tuned", {}
 
-    def watched(config, whole):
-        optimizer = made(config, whole)
-        of = {id(p): group["share"] for group in optimizer.param_groups for p in group["params"]}
-        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in whole.named_parameters()})
+    def watched(self, config, model):
+        optimizer = build_optimizer(self, config, model)
+        of = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in model.named_parameters()})
         return optimizer
 
-    made = matcher.optimizer_of
+    build_optimizer = MatcherObjective.build_optimizer
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(shared))
-        patch.setattr(matcher, "optimizer_of", watched)
+        patch.setattr(MatcherObjective, "build_optimizer", watched)
         train(shapes, run)
     return run, shares
 

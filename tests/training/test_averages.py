@@ -135,15 +135,15 @@ class Parts(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.0))
 
 
-def share_of(name: str) -> float:
+def lr_scale(name: str) -> float:
     return 0.1 if name.startswith("tower") else 1.0
 
 
 def grouped() -> tuple[Parts, dict[str, tuple[float, float]], list[dict]]:
     """The model, and for each parameter its share and its decay."""
     model = Parts()
-    groups = group_parameters(model, share_of, 0.5)
-    found = {id(p): (group["share"], group["weight_decay"]) for group in groups for p in group["params"]}
+    groups = group_parameters(model, lr_scale, 0.5)
+    found = {id(p): (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]}
     return model, {name: found[id(p)] for name, p in model.named_parameters() if id(p) in found}, groups
 
 
@@ -182,17 +182,17 @@ def test_decay_moves_matrices_alone():
 
 def test_shares_reach_the_rate_of_every_step(toy):
     factor = build_schedule("cosine", 7, 3, 4, 15, 0.1)
-    run = toy(shares=lambda name: 0.25 if name.startswith("layers.0") else 1.0)
+    run = toy(lr_scale=lambda name: 0.25 if name.startswith("layers.0") else 1.0)
     run.train(lr_factor=factor)
-    shares = [group["share"] for group in run.groups]
+    shares = [group["lr_scale"] for group in run.groups]
     assert sorted(set(shares)) == [0.25, 1.0]
     assert len(run.steps) > 7
     for step, (_, rates) in enumerate(run.steps):
         assert rates == pytest.approx([0.01 * factor(step) * share for share in shares])
 
 
-def test_a_share_of_nothing_keeps_weights_where_they_are(toy):
-    run = toy(shares=lambda name: 0.0 if name.startswith("layers.0") else 1.0)
+def test_a_lr_scale_nothing_keeps_weights_where_they_are(toy):
+    run = toy(lr_scale=lambda name: 0.0 if name.startswith("layers.0") else 1.0)
     run.train()
     (first, *_), _ = run.steps[0]
     assert torch.equal(run.model.layers[0].weight, first)
@@ -200,7 +200,7 @@ def test_a_share_of_nothing_keeps_weights_where_they_are(toy):
 
 
 def test_a_resumed_run_keeps_its_groups(toy):
-    settings = {"optimizer": "adamw", "shares": lambda name: 0.25 if name.startswith("layers.0") else 1.0}
+    settings = {"optimizer": "adamw", "lr_scale": lambda name: 0.25 if name.startswith("layers.0") else 1.0}
     whole = toy("whole", **settings)
     whole.train()
     with pytest.raises(Interrupted):
@@ -208,4 +208,4 @@ def test_a_resumed_run_keeps_its_groups(toy):
     resumed = toy("died", **settings)
     resumed.train()
     assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
-    assert resumed.made.state_dict()["param_groups"] == whole.made.state_dict()["param_groups"]
+    assert resumed.optimizer_used.state_dict()["param_groups"] == whole.optimizer_used.state_dict()["param_groups"]

@@ -88,7 +88,7 @@ def embed_tokens(
     return vectors
 
 
-def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dtype) -> np.ndarray:
+def embed_features(model: Any, values: np.ndarray | torch.Tensor, device: str, dtype: torch.dtype) -> np.ndarray:
     """(images, dim) or (images, cells, dim) -> (images, embed_dim) float32."""
     import numpy as np
     import torch
@@ -99,8 +99,9 @@ def embed_features(model: Any, values: np.ndarray, device: str, dtype: torch.dty
     with torch.inference_mode(), autocast(device, dtype):
         size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
         for start in range(0, len(values), size):
-            batch = torch.from_numpy(np.array(values[start : start + size])).to(device)
-            parts.append(model.encode_image(batch).float().cpu().numpy())
+            part = values[start : start + size]
+            batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))  # no memory map
+            parts.append(model.encode_image(batch.to(device)).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from xmodal_cli.config import Config, from_dict, to_toml
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.inference.models import find_model
-from xmodal_cli.models.model_file import ModelHeader, read_tensors
-from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.models.towers import CaptionerOnTower, load_trainable_state_dict
-from xmodal_cli.models.word_vectors import start_from_word_vectors
+from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
 from xmodal_cli.retrieval.ranks import keep_num_threads
-from xmodal_cli.trainers.job import Job, build_loop_config
-from xmodal_cli.trainers.preparation import objective, prepare
+from xmodal_cli.trainers.job import Job, build_train_step
+from xmodal_cli.trainers.objective import find_objective
+from xmodal_cli.trainers.preparation import prepare
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
-from xmodal_cli.training.loop import Interrupted, Loggers, fit
+from xmodal_cli.training.loop import Interrupted, fit
 from xmodal_cli.types import Reporter, SilentReporter
 
 
@@ -67,7 +63,7 @@ def train_model(
     run = run_folder(config, data, out)
     _claim(run, config, resume)
     job = prepare(config, data, run, init_from, reporter or SilentReporter())
-    state, interrupted = _fit(job, init_from)
+    state, interrupted = _fit(job)
     return _finish(job, state, interrupted, time.perf_counter() - started)
 
 
@@ -94,31 +90,24 @@ def _fixed_settings(config: Config) -> Config:
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
-def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
-    """Run the loop from its saved state, if there is one; returns the last state and whether it was interrupted."""
+def _fit(job: Job) -> tuple[LoopState, bool]:
+    """Run the loop from its checkpoint, if there is one; returns the last state and whether it was interrupted."""
     config = job.config
     keep_num_threads()
     torch.manual_seed(config.training.seed)
-    kind = objective(config)
-    whole = kind.build_learner(job)
-    if init_from is not None:
-        _start_from(whole.model, init_from)
-    elif config.text.word_vectors:
-        tokenizer = Tokenizer.from_json(job.header.tokenizer)
-        start_from_word_vectors(whole.model, tokenizer, Path(config.text.word_vectors), job.reporter)
-    whole.to(job.device)
-    optimizer = kind.optimizer_of(config, whole)
+    objective = find_objective(config)
     state = LoopState(origin=_origin(job.header))
-    task = kind.build_task(job, whole, state)
+    task = objective.build_task(job, state)
+    optimizer = objective.build_optimizer(config, task.model)
     if (job.run / "last" / STATE_FILE).exists():
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.info(f"resuming {job.run} after epoch {state.epoch}")
-    write_text(job.run / "config.toml", to_toml(config))  # now that nothing can be refused any more
+    train_step = build_train_step(config, task, optimizer, job.device)
+    write_text(job.run / "config.toml", to_toml(config))  # the first file of the run, after all checks
     rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
-            pace = build_loop_config(config, len(task.batches), job.device)
-            fit(task, pace, optimizer, state, job.run, Loggers(job.reporter, log))
+            fit(train_step, config.training, state, job.run, job.reporter, log)
         except Interrupted:
             return state, True
     return state, False
@@ -130,21 +119,10 @@ def _origin(header: ModelHeader) -> str:
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
-def _start_from(model: nn.Module, name: str) -> None:
-    tensors = read_tensors(find_model(name))
-    if isinstance(model, CaptionerOnTower) and not any(key.startswith("captioner.") for key in tensors):
-        model = model.captioner  # the second stage: what read features goes on behind the tower that makes them
-    try:
-        load_trainable_state_dict(model, tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
-
-
 def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
     """Write ``metrics.json`` and ``curves.png``; figures only, so that equal runs give equal files."""
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
-    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.pictures.dataset.name}
+    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
     record |= {"best": best, "history": state.history}
     write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")
