@@ -269,7 +269,7 @@ def test_the_whole_network_from_pixels(xmodal, tmp_path):
         ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
-        ("best-offline", "augmentation.min_area=0", "augmentation cannot be done", "augmentation"),
+        ("best-offline", "augmentation.min_area=0", "invalid augmentation", "augmentation"),
         ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower to 0"),
         ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower to 0"),
     ],

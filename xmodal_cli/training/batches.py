@@ -106,7 +106,7 @@ class CaptionBatches:
     """The batches of a plan, with features and tokens."""
 
     def __init__(self, image_features: Tensor, gather_tokens: GatherTokens, plan: BatchPlan) -> None:
-        """``image_features`` (images, ...), on the device of the batches; ``gather_tokens``: ``padded`` or ``ragged``."""
+        """``image_features`` (images, ...), on the device of the batches."""
         self._features, self._gather_tokens, self._plan = image_features, gather_tokens, plan
 
     def __len__(self) -> int:

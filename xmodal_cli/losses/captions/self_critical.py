@@ -3,8 +3,8 @@
 Rennie et al., arXiv 1612.00563. The reward of a caption is its CIDEr-D (and ``bleu_weight`` times its BLEU-4), less a
 baseline: ``greedy``, the reward of the greedy caption, as in the paper; or ``mean``, the mean of the image's other
 captions (Luo, arXiv 2003.09971), which needs no extra decoding. Captions are ``drawn`` word by word, as in the paper,
-or the ``beam``'s (Cornia et al., arXiv 1912.08226): a model of few captions draws an odd word in most sentences, and
-learns from drawn ones to be short and safe before it learns to be right.
+or the ``beam``'s (Cornia et al., arXiv 1912.08226): a model trained on few captions samples
+an unlikely word in most sentences, and learns from sampled captions to be short and generic first.
 """
 
 from __future__ import annotations
