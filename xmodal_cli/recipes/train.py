@@ -1,4 +1,4 @@
-"""Train a matcher or a captioner: data, features, vocabulary and parts come together here; the loop does the rest."""
+"""Train a matcher or a captioner: prepare the run, run the training loop, write the metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from xmodal_cli.types import Reporter, SilentReporter
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished (or interrupted) run: its folder, the best val figures and the epoch they are of."""
+    """A finished (or interrupted) run: its folder, the best val metrics and their epoch."""
 
     run: Path
     model: Path
@@ -42,7 +42,7 @@ class TrainResult:
 
 
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
-    """Where the run goes: ``out``, or ``runs/<preset>-<data>`` at home."""
+    """The folder of the run: ``out``, or ``runs/<preset>-<data>`` in ``XMODAL_HOME``."""
     return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
@@ -56,7 +56,7 @@ def train_model(
 ) -> TrainResult:
     """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
 
-    Raises XmodalError kinds: unknown data or names, a run that is already there (without ``resume``), settings that
+    Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
     differ from those of the run that is resumed, a split without captions, a full disk.
     """
     started = time.perf_counter()
@@ -68,7 +68,7 @@ def train_model(
 
 
 def _claim(run: Path, config: Config, resume: bool) -> None:
-    """Refuse to write over another training."""
+    """Raise ConfigError if ``run`` already holds a training that is not resumed, or one with other settings."""
     existing = run / "config.toml"
     if not existing.exists():
         return
@@ -84,7 +84,7 @@ def _claim(run: Path, config: Config, resume: bool) -> None:
 
 
 def _fixed_settings(config: Config) -> Config:
-    """The settings that a resumed run must share with its beginning."""
+    """The settings that must not change when a run is resumed."""
     shape = config.schedule.name in ("cosine", "linear")  # their curve depends on the number of epochs
     epochs = config.training.epochs if shape else 0
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
@@ -114,13 +114,13 @@ def _fit(job: Job) -> tuple[LoopState, bool]:
 
 
 def _origin(header: ModelHeader) -> str:
-    """What a resumed run must share with its beginning besides the settings: data, features, vocabulary."""
+    """A hash of data, features, architecture and vocabulary, which must not change when a run is resumed."""
     shared = (header.dataset, header.backbone, header.architecture, header.tokenizer)
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
 def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
-    """Write ``metrics.json`` and ``curves.png``; figures only, so that equal runs give equal files."""
+    """Write ``metrics.json`` and ``curves.png``; without times, so that equal runs give equal files."""
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
     record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
