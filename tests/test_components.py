@@ -11,7 +11,7 @@ from xmodal_cli import catalog
 from xmodal_cli.config import Config, load_config
 from xmodal_cli.models.assembly import Sizes, build_captioner, build_matcher, describe, describe_captioner
 from xmodal_cli.regions import REGION_COLUMNS
-from xmodal_cli.trainers import captioner, matcher
+from xmodal_cli.trainers.objective import find_objective
 
 KINDS = ("image_encoder", "text_encoder", "pooling", "similarity", "loss", "retrieval_metric", "matcher")
 KINDS += ("captioner", "language_model", "caption_loss", "caption_metric")
@@ -87,7 +87,7 @@ def test_every_captioner_preset_builds_a_model_end_to_end(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_all_parts_of_every_preset_can_be_built_as_it_has_them(name):
     config = load_config(name)
-    (captioner if config.kind == "captioner" else matcher).check_parts(config)
+    find_objective(config).check(config)
     if config.text.backbone:
         from xmodal_cli.backbones import text_backbones
 

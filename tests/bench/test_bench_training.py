@@ -13,7 +13,7 @@ from helpers.bench_device import DEVICE, synchronize
 from helpers.bench_peer import CaptionRows, Peer, PeerTraining
 
 from xmodal_cli import catalog
-from xmodal_cli.config import load_config
+from xmodal_cli.config import TrainingConfig, load_config
 from xmodal_cli.device import Compute
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.token_batches import padded
@@ -22,8 +22,10 @@ from xmodal_cli.reporter import SILENT
 from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.log import RunLog
-from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
+from xmodal_cli.training.loop import fit
 from xmodal_cli.training.optimizer import build_optimizer
+from xmodal_cli.training.step import TrainStep
+from xmodal_cli.training.task import Task
 
 NUM_IMAGES, IMAGE_DIM, VOCAB, WORD_DIM, EMBED_DIM, BATCH = 6000, 1280, 7400, 300, 1024, 128
 ROUNDS = 3
@@ -88,10 +90,11 @@ class Ours:
 
     def round(self) -> float:
         """Captions per second of one round."""
-        pace = LoopConfig(self.state.epoch + 1, 0, 2.0, 2e-4, lambda step: 1.0, 0, self.compute, 20)
+        config = TrainingConfig(epochs=self.state.epoch + 1)
         task = Task(self.model, self.batches, self._batch_loss, lambda: {"score": 0.0}, "score", lambda metrics: None)
+        train_step = TrainStep(task, self.optimizer, lambda step: 1.0, 2.0, self.compute)
         with RunLog(self.folder, tensorboard=False) as log:
-            fit(task, pace, self.optimizer, self.state, self.folder, Loggers(SILENT, log))
+            fit(train_step, config, self.state, self.folder, SILENT, log)
         return self.batches.captions / self.batches.seconds
 
     def _batch_loss(self, batch: Batch) -> torch.Tensor:
@@ -139,7 +142,7 @@ def test_training_is_quicker_than_the_published_loop(preset, data, report, secon
     hardest = preset == "vsepp"
     peer.steps(2, hardest)
     speeds: dict[str, list[float]] = {"ours": [], "fp32": [], "peer": []}
-    floors: dict[torch.dtype, list[float]] = {ours.compute.dtype: [], torch.float32: []}
+    floors: dict[torch.dtype, list[float]] = {ours.dtype: [], torch.float32: []}
     for _ in range(ROUNDS):
         speeds["ours"].append(ours.round())
         speeds["peer"].append(STEPS * BATCH / seconds(lambda: peer.steps(STEPS, hardest)))
@@ -151,7 +154,7 @@ def test_training_is_quicker_than_the_published_loop(preset, data, report, secon
     assert np.isfinite(peer.losses).all()
     speed = {name: float(np.median(values)) for name, values in speeds.items()}
     padding = 100 * (1 - ours.batches.tokens / ours.batches.cells)
-    name = str(ours.compute.dtype).removeprefix("torch.")
+    name = str(ours.dtype).removeprefix("torch.")
     report(f"training, {preset}, the published loop", f"{speed['peer']:.0f} captions/s")
     report(f"training, {preset}, fp32", f"{speed['fp32']:.0f} captions/s: {speed['fp32'] / speed['peer']:.2f} times")
     report(
@@ -159,7 +162,7 @@ def test_training_is_quicker_than_the_published_loop(preset, data, report, secon
         f"{speed['ours']:.0f} captions/s: {speed['ours'] / speed['peer']:.2f} times; {padding:.0f} % of it padding",
     )
     for dtype, values in floors.items():
-        most, kind = float(np.median(values)), "ours" if dtype == ours.compute.dtype else "fp32"
+        most, kind = float(np.median(values)), "ours" if dtype == ours.dtype else "fp32"
         report(
             f"floor, {str(dtype).removeprefix('torch.')}: its matrix products alone",
             f"{most:.0f} captions/s; training reaches {100 * speed[kind] / most:.0f} %",

@@ -16,7 +16,6 @@ from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.config import load_config
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.shapes import make_shapes
-from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures
 from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.matchers import load_matcher
@@ -26,7 +25,7 @@ from xmodal_cli.models.towers import EncoderOnTower, load_trainable_state_dict, 
 from xmodal_cli.recipes import train as recipe
 from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SILENT
-from xmodal_cli.trainers import matcher
+from xmodal_cli.trainers.matcher import MatcherObjective
 
 LR, STEPS, IMAGE_SHARE, TEXT_SHARE = 0.002, 4, 0.1, 0.05  # two epochs of two batches
 TINY = (
@@ -72,19 +71,19 @@ def train(shapes, run, *settings, preset="best-offline", **how):
 
 @pytest.fixture(scope="module")
 def finished(shapes, shared, tmp_path_factory):
-    """A finished run of best-offline, and each parameter's share of the learning rate. Read it, do not write to it."""
+    """A finished run of best-offline, and each parameter's learning-rate multiplier. Read it, do not write to it."""
     run, shares = tmp_path_factory.mktemp("runs") / "tuned", {}
 
-    def watched(config, whole):
-        optimizer = made(config, whole)
-        of = {id(p): group["share"] for group in optimizer.param_groups for p in group["params"]}
-        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in whole.named_parameters()})
+    def watched(self, config, model):
+        optimizer = build_optimizer(self, config, model)
+        of = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in model.named_parameters()})
         return optimizer
 
-    made = matcher.optimizer_of
+    build_optimizer = MatcherObjective.build_optimizer
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(shared))
-        patch.setattr(matcher, "optimizer_of", watched)
+        patch.setattr(MatcherObjective, "build_optimizer", watched)
         train(shapes, run)
     return run, shares
 
@@ -186,8 +185,8 @@ def test_index_and_search(xmodal, shapes, tuned, tmp_path):
     found = xmodal("search", "a red circle", "--index", "tuned", "--json")
     assert found.code == 0, found.err
     scores = {Path(hit["path"]).name: hit["score"] for hit in found.json["hits"]}
-    loaded = load_matcher(str(tuned), Compute("cpu", "fp32"))
-    _, images = embed_images(loaded, part, SILENT)
+    loaded = load_matcher(str(tuned), "cpu", "fp32")
+    _, images = embed_images(loaded, part, "fp32", SILENT)
     expected = images @ loaded.embed_texts(["a red circle"])[0]
     np.testing.assert_allclose([scores[e.path.name] for e in part.examples], expected, atol=0.05)  # indexed in bf16
     exact = np.stack([vector for _, vector in image_vectors(loaded)([e.path for e in part.examples])])
@@ -236,7 +235,7 @@ def test_other_pretrained_weights_are_noticed(tuned, tmp_path, side):
     header.architecture["towers"][side]["fingerprint"] = "f" * 64
     write_model(tmp_path / "m.safetensors", header, read_tensors(tuned / "model.safetensors"))
     with pytest.raises(IncompatibleFeatures, match="has other weights here than when m was trained") as caught:
-        load_matcher(str(tmp_path / "m.safetensors"), Compute("cpu"))
+        load_matcher(str(tmp_path / "m.safetensors"), "cpu")
     assert "ffffffffffffffff" in caught.value.hint
 
 
@@ -245,7 +244,7 @@ def test_a_file_without_its_tower_is_told(tuned, tmp_path):
     kept = {name: value for name, value in tensors.items() if not name.startswith(TEXT_TOWER)}
     write_model(tmp_path / "m.safetensors", read_header(tuned / "model.safetensors"), kept)
     with pytest.raises(BadModel, match="does not hold the weights its header promises"):
-        load_matcher(str(tmp_path / "m.safetensors"), Compute("cpu"))
+        load_matcher(str(tmp_path / "m.safetensors"), "cpu")
 
 
 def test_the_whole_network_from_pixels(xmodal, tmp_path):
@@ -270,7 +269,7 @@ def test_the_whole_network_from_pixels(xmodal, tmp_path):
         ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
-        ("best-offline", "augmentation.min_area=0", "augmentation cannot be done", "augmentation"),
+        ("best-offline", "augmentation.min_area=0", "invalid augmentation", "augmentation"),
         ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower to 0"),
         ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower to 0"),
     ],

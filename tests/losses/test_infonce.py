@@ -21,8 +21,8 @@ def infonce(**args):
 def naive(scores, positives, scale, smoothing=0.0):
     """Each pair and direction: cross entropy over the pair and its negatives, of a target that may be smoothed."""
     costs = []
-    for own, rivals in terms(scores, positives):
-        candidates = [own, *rivals]
+    for own, negatives in terms(scores, positives):
+        candidates = [own, *negatives]
         total = math.log(sum(math.exp(scale * s) for s in candidates))
         target = [smoothing / len(candidates)] * len(candidates)
         target[0] += 1 - smoothing
@@ -30,12 +30,12 @@ def naive(scores, positives, scale, smoothing=0.0):
     return sum(costs) / len(costs)
 
 
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
-def test_the_loss_is_that_of_the_loop(owner, seed, smoothing, temperature):
-    scores, positives = batch(owner, seed)
+def test_the_loss_is_that_of_the_loop(image_of_caption, seed, smoothing, temperature):
+    scores, positives = batch(image_of_caption, seed)
     value = infonce(temperature=temperature, label_smoothing=smoothing)(scores, positives)
     assert value.shape == ()
     assert value.item() == pytest.approx(naive(scores, positives, 1 / temperature, smoothing), rel=1e-10, abs=1e-12)
@@ -66,18 +66,18 @@ def test_two_captions_of_one_image_do_not_see_each_other():
 
 
 @pytest.mark.parametrize("args", [{}, {"label_smoothing": 0.1}])
-@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
-def test_gradients(args, owner):
-    scores, positives = batch(owner)
+@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+def test_gradients(args, image_of_caption):
+    scores, positives = batch(image_of_caption)
     fixed, learned = infonce(**args), infonce(learnable=True, **args).double()
     assert torch.autograd.gradcheck(lambda s: fixed(s, positives), (scores,))
     assert torch.autograd.gradcheck(lambda s, _: learned(s, positives), (scores, learned.log_scale))
 
 
-@pytest.mark.parametrize("owner", [BATCHES["one image"], BATCHES["one pair"]])
+@pytest.mark.parametrize("image_of_caption", [BATCHES["one image"], BATCHES["one pair"]])
 @pytest.mark.parametrize("args", [{}, {"label_smoothing": 0.1}])
-def test_a_batch_without_negatives_costs_nothing_and_asks_for_nothing(owner, args):
-    scores, positives = batch(owner)
+def test_a_batch_without_negatives_has_zero_loss_and_zero_gradient(image_of_caption, args):
+    scores, positives = batch(image_of_caption)
     value = infonce(**args)(scores, positives)
     value.backward()
     assert value.item() == 0
@@ -135,7 +135,7 @@ def test_a_learned_scale_never_passes_its_maximum_and_can_come_back():
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
@@ -143,6 +143,6 @@ def test_a_learned_scale_never_passes_its_maximum_and_can_come_back():
         ({"temperature": 0.005, "learnable": True}, "above max_scale 100"),
     ],
 )
-def test_bad_arguments_are_refused(args, told):
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_arguments_are_errors(args, message):
+    with pytest.raises(ConfigError, match=message):
         infonce(**args)

@@ -28,10 +28,10 @@ def test_it_is_documented(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("spread", [0.3, 1e3])
-def test_value_and_gradients_are_finite_in_float32(name, owner, spread):
-    scores, positives = batch(owner, spread=spread)
+def test_value_and_gradients_are_finite_in_float32(name, image_of_caption, spread):
+    scores, positives = batch(image_of_caption, spread=spread)
     scores = scores.detach().float().requires_grad_()
     loss = catalog.build("loss", name, {})
     value = loss(scores, positives)
@@ -44,18 +44,18 @@ def test_value_and_gradients_are_finite_in_float32(name, owner, spread):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
-def test_the_gradient_is_that_of_finite_differences(name, owner):
-    scores, positives = batch(owner)
+@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+def test_the_gradient_is_that_of_finite_differences(name, image_of_caption):
+    scores, positives = batch(image_of_caption)
     loss = build(name)
     assert torch.autograd.gradcheck(lambda s: loss(s, positives), (scores,))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
 @pytest.mark.parametrize("seed", range(2))
-def test_a_step_downhill_draws_pairs_together_and_others_apart(name, owner, seed):
-    scores, positives = batch(owner, seed, spread=0.6)
+def test_a_gradient_step_raises_positives_above_negatives(name, image_of_caption, seed):
+    scores, positives = batch(image_of_caption, seed, spread=0.6)
     value = build(name)(scores, positives)
     assert value.item() > 0
     (gradient,) = torch.autograd.grad(value, scores)

@@ -44,20 +44,22 @@ def metric_learning(**args):
     return catalog.build("loss", "metric-learning", args)
 
 
-def vectors(owner, seed=0):
+def vectors(image_of_caption, seed=0):
     """Image and caption vectors that ask for gradients, a caption somewhat like its image."""
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(max(owner) + 1, DIM, generator=generator, dtype=torch.float64)
-    captions = 0.7 * images[owner] + torch.randn(len(owner), DIM, generator=generator, dtype=torch.float64)
+    images = torch.randn(max(image_of_caption) + 1, DIM, generator=generator, dtype=torch.float64)
+    captions = 0.7 * images[image_of_caption] + torch.randn(
+        len(image_of_caption), DIM, generator=generator, dtype=torch.float64
+    )
     return images.requires_grad_(), captions.requires_grad_()
 
 
-def theirs(owner, images, captions, loss, loss_args, miner, miner_args):
+def theirs(image_of_caption, images, captions, loss, loss_args, miner, miner_args):
     """The library on the vectors themselves: the mean of both directions."""
     criterion = getattr(losses, loss)(distance=CosineSimilarity(), **{**LOSSES[loss], **loss_args})
     miner_args = {**MINERS.get(miner, {}), **miner_args}
     mine = getattr(miners, miner)(distance=CosineSimilarity(), **miner_args) if miner else None
-    of_images, of_captions = torch.arange(len(images)), torch.tensor(owner)
+    of_images, of_captions = torch.arange(len(images)), torch.tensor(image_of_caption)
     total = 0.0
     for sides in ((images, of_images, captions, of_captions), (captions, of_captions, images, of_images)):
         vectors, labels, others, other_labels = sides
@@ -66,12 +68,12 @@ def theirs(owner, images, captions, loss, loss_args, miner, miner_args):
     return total
 
 
-def compare(owner, seed, loss, loss_args, miner="", miner_args=None):
+def compare(image_of_caption, seed, loss, loss_args, miner="", miner_args=None):
     """Ours on the scores, theirs on the vectors: the same value and the same gradients; returns the value."""
-    images, captions = vectors(owner, seed)
-    positives = torch.tensor(owner)[None, :] == torch.arange(len(images))[:, None]
+    images, captions = vectors(image_of_caption, seed)
+    positives = torch.tensor(image_of_caption)[None, :] == torch.arange(len(images))[:, None]
     torch.manual_seed(seed)
-    expected = theirs(owner, images, captions, loss, loss_args, miner, miner_args or {})
+    expected = theirs(image_of_caption, images, captions, loss, loss_args, miner, miner_args or {})
     wanted = torch.autograd.grad(expected, (images, captions))
     torch.manual_seed(seed)
     adapter = metric_learning(loss=loss, loss_args=loss_args, miner=miner, miner_args=miner_args)
@@ -90,10 +92,10 @@ def test_everything_that_is_offered_is_tested():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
 @pytest.mark.parametrize("given", [False, True], ids=["defaults", "arguments"])
-def test_a_loss_is_that_of_the_library(loss, owner, given):
-    values = [compare(owner, seed, loss, ARGS[loss] if given else {}) for seed in range(2)]
+def test_a_loss_is_that_of_the_library(loss, image_of_caption, given):
+    values = [compare(image_of_caption, seed, loss, ARGS[loss] if given else {}) for seed in range(2)]
     assert min(values) > 0
 
 
@@ -101,8 +103,8 @@ def test_a_loss_is_that_of_the_library(loss, owner, given):
 @pytest.mark.parametrize("loss", ["NTXentLoss", "TripletMarginLoss", "ContrastiveLoss", "MultiSimilarityLoss"])
 def test_a_miner_is_that_of_the_library(miner, loss):
     values = [
-        compare(owner, seed, loss, {}, miner, args)
-        for owner in MANY.values()
+        compare(image_of_caption, seed, loss, {}, miner, args)
+        for image_of_caption in MANY.values()
         for seed in range(2)
         for args in ({}, MINER_ARGS.get(miner, {}))
     ]
@@ -111,9 +113,9 @@ def test_a_miner_is_that_of_the_library(miner, loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("miner", ["", "BatchHardMiner", "MultiSimilarityMiner", "TripletMarginMiner"])
-@pytest.mark.parametrize("owner", [BATCHES["one image"], BATCHES["one pair"]])
-def test_a_batch_without_negatives_stays_finite(loss, miner, owner):
-    scores, positives = batch(owner)
+@pytest.mark.parametrize("image_of_caption", [BATCHES["one image"], BATCHES["one pair"]])
+def test_a_batch_without_negatives_stays_finite(loss, miner, image_of_caption):
+    scores, positives = batch(image_of_caption)
     value = metric_learning(loss=loss, miner=miner)(scores, positives)
     assert value.shape == () and value.isfinite()
     value.backward()
@@ -139,7 +141,7 @@ def test_the_default_is_our_own_infonce():
 def test_all_triplets_are_the_violations_of_the_margin():
     """The library takes the mean of the costs that are not 0, over each direction."""
     scores, positives = batch(BATCHES["images that come twice"])
-    costs = [[0.2 - own + n for n in rivals if 0.2 - own + n > 0] for own, rivals in terms(scores, positives)]
+    costs = [[0.2 - own + n for n in negatives if 0.2 - own + n > 0] for own, negatives in terms(scores, positives)]
     of_images, of_captions = (list(chain.from_iterable(costs[way::2])) for way in (0, 1))
     expected = (sum(of_images) / len(of_images) + sum(of_captions) / len(of_captions)) / 2
     loss = metric_learning(loss="TripletMarginLoss", loss_args={"margin": 0.2})
@@ -166,7 +168,7 @@ def test_what_a_loss_learns_is_among_the_parameters():
 def test_what_cannot_do_with_scores_is_refused_with_what_works(args, name):
     with pytest.raises(ConfigError) as caught:
         metric_learning(**args)
-    assert name in caught.value.message and "asks for more than the scores of a batch" in caught.value.message
+    assert name in caught.value.message and "needs more than the scores of a batch" in caught.value.message
     assert caught.value.hint == f"these work on scores: {', '.join(MINERS if 'miner' in args else LOSSES)}"
 
 
@@ -191,7 +193,7 @@ def test_a_misspelt_name_is_told_the_right_one(args, hint):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ({"loss_args": {"temperature": "warm"}}, "these arguments do not work"),
         ({"loss_args": {"temperature": 0.0}}, "not a finite number"),
@@ -201,12 +203,12 @@ def test_a_misspelt_name_is_told_the_right_one(args, hint):
         ({"miner": "BatchHardMiner", "miner_args": {"neg_strategy": "easy"}}, "neg_strategy"),
     ],
 )
-def test_bad_arguments_are_refused(args, told):
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_arguments_are_errors(args, message):
+    with pytest.raises(ConfigError, match=message):
         metric_learning(**args)
 
 
-def test_building_draws_no_random_numbers():
+def test_building_uses_no_random_numbers():
     """A run's random numbers are its seed's, whatever its loss."""
     before = torch.get_rng_state()
     metric_learning(loss="MarginLoss", miner="UniformHistogramMiner", miner_args={"num_bins": 3})

@@ -25,11 +25,11 @@ def naive(scores, positives, scale, bias):
     return total / positives.shape[1]
 
 
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("start", [{}, {"scale": 4.0, "bias": 1.5}])
-def test_the_loss_is_that_of_the_loop(owner, seed, start):
-    scores, positives = batch(owner, seed)
+def test_the_loss_is_that_of_the_loop(image_of_caption, seed, start):
+    scores, positives = batch(image_of_caption, seed)
     loss = sigmoid(**start)
     value = loss(scores, positives)
     assert value.shape == ()

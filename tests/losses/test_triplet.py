@@ -15,19 +15,19 @@ MARGIN = 0.2
 def naive(scores, positives, reduce=sum):
     """Every positive pair, both directions; ``reduce`` takes the costs of one pair and direction."""
     return sum(
-        reduce([max(0.0, MARGIN - own + n) for n in rivals] or [0.0]) for own, rivals in terms(scores, positives)
+        reduce([max(0.0, MARGIN - own + n) for n in negatives] or [0.0]) for own, negatives in terms(scores, positives)
     )
 
 
 def naive_semi_hard(scores, positives):
     """FaceNet's band (below the pair, within the margin), its best; beyond it nothing; none below: the worst."""
     total = 0.0
-    for own, rivals in terms(scores, positives):
-        band = [n for n in rivals if own - MARGIN < n < own]
+    for own, negatives in terms(scores, positives):
+        band = [n for n in negatives if own - MARGIN < n < own]
         if band:
             total += MARGIN - own + max(band)
-        elif rivals and min(rivals) >= own:
-            total += MARGIN - own + min(rivals)
+        elif negatives and min(negatives) >= own:
+            total += MARGIN - own + min(negatives)
     return total
 
 
@@ -35,29 +35,29 @@ def triplet(**args):
     return catalog.build("loss", "triplet", {"margin": MARGIN, **args})
 
 
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("hardest", "reduce"), [(False, sum), (True, max)], ids=["sum", "hardest"])
-def test_the_loss_is_that_of_the_loop(owner, seed, hardest, reduce):
-    scores, positives = batch(owner, seed)
+def test_the_loss_is_that_of_the_loop(image_of_caption, seed, hardest, reduce):
+    scores, positives = batch(image_of_caption, seed)
     loss = triplet(hardest_negative=hardest)(scores, positives)
     assert loss.shape == ()
     assert loss.item() == pytest.approx(naive(scores, positives, reduce), rel=1e-12)
 
 
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_semi_hard_loss_is_that_of_the_loop(owner, seed):
-    scores, positives = batch(owner, seed)
+def test_the_semi_hard_loss_is_that_of_the_loop(image_of_caption, seed):
+    scores, positives = batch(image_of_caption, seed)
     loss = triplet(semi_hard=True)(scores, positives)
     assert loss.item() == pytest.approx(naive_semi_hard(scores, positives), rel=1e-12)
 
 
-def semi_hard_cost(own, *rivals):
+def semi_hard_cost(own, *negatives):
     """The cost of the image of a batch whose other pairs are beyond every margin."""
-    others = torch.full((len(rivals), 1 + len(rivals)), -9.0)
+    others = torch.full((len(negatives), 1 + len(negatives)), -9.0)
     others[:, 1:].fill_diagonal_(9.0)
-    scores = torch.cat([torch.tensor([[own, *rivals]]), others])
+    scores = torch.cat([torch.tensor([[own, *negatives]]), others])
     return triplet(semi_hard=True)(scores, torch.eye(len(scores), dtype=torch.bool)).item()
 
 
@@ -78,9 +78,9 @@ def test_captions_of_one_image_are_never_each_others_negatives():
 
 
 @pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"semi_hard": True}])
-@pytest.mark.parametrize("owner", MANY.values(), ids=MANY)
-def test_gradients(args, owner):
-    scores, positives = batch(owner)
+@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+def test_gradients(args, image_of_caption):
+    scores, positives = batch(image_of_caption)
     loss = triplet(**args)
     assert torch.autograd.gradcheck(lambda s: loss(s, positives), (scores,))
 
@@ -98,17 +98,17 @@ def test_all_negatives_that_violate_are_pushed_and_only_the_hardest_if_asked():
     assert scores.grad[0, 0] == -1
 
 
-@pytest.mark.parametrize("owner", BATCHES.values(), ids=BATCHES)
-def test_one_sampled_negative_lies_between_the_easiest_and_the_hardest(owner):
-    scores, positives = batch(owner)
+@pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
+def test_one_sampled_negative_lies_between_the_easiest_and_the_hardest(image_of_caption):
+    scores, positives = batch(image_of_caption)
     loss = triplet(ncon=1)
     drawn = {round(loss(scores, positives).item(), 9) for _ in range(40)}
     assert min(drawn) >= naive(scores, positives, min) - 1e-9
     assert max(drawn) <= naive(scores, positives, max) + 1e-9
-    assert len(drawn) > 1 or len(set(owner)) < 3
+    assert len(drawn) > 1 or len(set(image_of_caption)) < 3
 
 
-def test_each_negative_is_drawn_and_nothing_else():
+def test_each_negative_is_sampled_and_nothing_else():
     """Two images, of which the second has three captions: one pair's cost tells which of them was drawn."""
     positives = torch.tensor([[True, False, False, False], [False, True, True, True]])
     scores = torch.tensor([[0.0, 0.1, 0.2, 0.3], [-9.0, 9.0, 9.0, 9.0]])  # only the pair (0, 0) costs anything
@@ -144,7 +144,7 @@ def test_a_batch_without_negatives_costs_nothing(args):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ({"margin": 0.0}, "margin must be above 0"),
         ({"margin": -1.0}, "margin must be above 0"),
@@ -154,6 +154,6 @@ def test_a_batch_without_negatives_costs_nothing(args):
         ({"semi_hard": True, "ncon": 1}, "ncon and semi_hard exclude each other"),
     ],
 )
-def test_bad_arguments_are_refused(args, told):
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_arguments_are_errors(args, message):
+    with pytest.raises(ConfigError, match=message):
         catalog.build("loss", "triplet", args)

@@ -1,4 +1,4 @@
-"""Captioners are trained from the settings to the file: on pictures whose two things every caption names."""
+"""Captioners are trained from the settings to the file: on images of two things that every caption names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def planted(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def no_pictures_of_curves_and_no_java(monkeypatch):
+def no_curves_and_no_java(monkeypatch):
     monkeypatch.setattr(recipe, "draw_curves", lambda run: None)
     monkeypatch.setenv("PATH", "")  # METEOR takes seconds, and has tests of its own
 
@@ -88,13 +88,13 @@ def test_every_captioner_learns_to_name_what_is_there(planted, tmp_path, preset)
     metrics = evaluate_captioner([str(run)], str(planted), "test")
     assert metrics["images"] == 20
     assert metrics["beam"] == load_config(preset).decoding.beam
-    assert metrics["cider"] > 1  # at most 10; captions of another picture have about 0.5
+    assert metrics["cider"] > 1  # at most 10; captions of another image have about 0.5
     assert metrics["bleu_4"] > 0.3
     assert metrics["meteor"] is None
     assert "Java" in metrics["unavailable"]["meteor"]
 
 
-def test_a_run_and_its_figures(planted, finished):
+def test_the_metrics_of_a_run(planted, finished):
     metrics = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["best"]["cider"] == max(h["cider"] for h in metrics["history"])
     assert metrics["history"][0]["cider"] < metrics["best"]["cider"]
@@ -115,7 +115,7 @@ def test_scheduled_sampling_one_caption_and_tags_train_too(planted, tmp_path):
     assert result.metrics["cider"] > 1
 
 
-def test_self_critical_training_ends_at_its_start_or_above(planted, tmp_path):
+def test_self_critical_training_improves_on_its_initial_model(planted, tmp_path):
     start = train(planted, tmp_path / "start", "training.epochs=2")
     more = ("loss.name=self-critical", "training.keep_start=true", "optimizer.lr=0.001", "training.epochs=3")
     result = train(planted, tmp_path / "sc", *more, init_from=str(tmp_path / "start"))
@@ -139,13 +139,13 @@ def test_several_captioners_are_an_ensemble(planted, finished, tmp_path):
     assert both["cider"] > 2
 
 
-def test_captioners_of_other_words_make_no_ensemble(planted, finished, tmp_path):
+def test_captioners_of_different_vocabularies_cannot_be_an_ensemble(planted, finished, tmp_path):
     train(planted, tmp_path / "other", "training.epochs=1", "data.min_word_count=100")
     with pytest.raises(ConfigError, match="different vocabularies"):
         evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
 
 
-def test_a_captioner_is_no_matcher_and_a_matcher_no_captioner(finished):
+def test_a_captioner_cannot_be_loaded_as_a_matcher(finished):
     with pytest.raises(Exception, match="is a captioner, not a matcher"):
         load_matcher(str(finished))
 
@@ -161,7 +161,7 @@ def test_a_captioner_is_no_matcher_and_a_matcher_no_captioner(finished):
         ("optimizer.image_tower=0.1", "cached trunk"),
     ],
 )
-def test_what_cannot_be_trained_is_told_before_anything_is_written(planted, tmp_path, setting, message):
+def test_invalid_settings_are_errors_before_anything_is_written(planted, tmp_path, setting, message):
     with pytest.raises((ConfigError, UnknownName), match=message):
         train(planted, tmp_path / "run", setting)
     assert not (tmp_path / "run").exists()

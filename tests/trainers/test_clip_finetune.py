@@ -77,11 +77,11 @@ def own(run, name):
     }
 
 
-def test_it_never_ends_below_its_zero_shot_start(xmodal, tiny_clip, shapes, tmp_path, monkeypatch):
+def test_it_is_never_worse_than_its_zero_shot_model(xmodal, tiny_clip, shapes, tmp_path, monkeypatch):
     name, _ = tiny_clip("worse")
     seen = []
 
-    def later_is_worse(result):  # on so few pictures of noise, chance could have it otherwise
+    def later_is_worse(result):  # on so few random images, training could improve by chance
         seen.append(flatten(result))
         return seen[0] if len(seen) == 1 else {**seen[-1], "rsum": seen[-1]["rsum"] / 1e3}
 
@@ -128,8 +128,8 @@ def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shap
     hits = {Path(h["path"]): h["score"] for h in xmodal("search", part.captions[0], "-k", "22", "--json").json["hits"]}
     expected = by_eval @ loaded.embed_texts(part.captions[:1])[0]
     np.testing.assert_allclose([hits[file] for file in files], expected, atol=0.02)  # indexed in bf16 where it can be
-    by_picture = xmodal("search", files[0], "-k", "1", "--json").json["hits"]
-    assert Path(by_picture[0]["path"]) == files[0] and by_picture[0]["score"] == pytest.approx(1, abs=1e-3)
+    by_image = xmodal("search", files[0], "-k", "1", "--json").json["hits"]
+    assert Path(by_image[0]["path"]) == files[0] and by_image[0]["score"] == pytest.approx(1, abs=1e-3)
 
     train(shapes, tmp_path / "more", name, "optimizer.lr=0", "training.epochs=1", init_from="mine")
     start, after = history(tmp_path / "more")
@@ -137,7 +137,7 @@ def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shap
     assert {**after, "epoch": 0} == start
 
 
-def test_a_resumed_run_ends_with_the_same_figures(tiny_clip, shapes, tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_metrics(tiny_clip, shapes, tmp_path, monkeypatch):
     name, _ = tiny_clip("resumed")
     settings = ("optimizer.lr=0.001", "loss.args.temperature=0.05")
     whole, part = tmp_path / "whole", tmp_path / "part"

@@ -1,4 +1,4 @@
-"""``xmodal train`` with the parts beyond the first presets: averages, learnt losses, starts, word vectors, towers."""
+"""``xmodal train`` with averages, learned losses, initial weights, word vectors and towers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def interrupted_at(step, monkeypatch):
 
 
 @pytest.mark.parametrize("step", [STEPS // 2, STEPS + 4])
-def test_averages_and_learnt_scales_survive_an_interruption_byte_for_byte(
+def test_averages_and_learned_scales_survive_an_interruption_byte_for_byte(
     xmodal, planted, small_settings, tmp_path, monkeypatch, step
 ):
     settings = [*LEARNT, *AVERAGED, "--set", "training.epochs=2", "--json"]
@@ -74,24 +74,24 @@ def test_averages_and_learnt_scales_survive_an_interruption_byte_for_byte(
         assert (tmp_path / "died" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_a_learnt_scale_moves_and_the_kept_model_is_the_average(xmodal, planted, small_settings, tmp_path):
+def test_a_learned_scale_changes_and_the_kept_model_is_the_average(xmodal, planted, small_settings, tmp_path):
     run = tmp_path / "run"
     result(
         xmodal(*train_args(planted, run, small_settings, *LEARNT, *AVERAGED, "--set", "training.epochs=2", "--json"))
     )
-    held = state(run)
-    assert abs(held["model.loss.log_scale"].item() - math.log(10)) > 0.001
-    assert {name.partition(".")[0] for name in held} == {"model", "average", "optimizer"}
+    tensors = state(run)
+    assert abs(tensors["model.loss.log_scale"].item() - math.log(10)) > 0.001
+    assert {name.partition(".")[0] for name in tensors} == {"model", "average", "optimizer"}
     weights = "model.image_encoder.project.weight"
     kept = read_tensors(run / "model.safetensors")
     if history(run)[-1]["rsum"] == max(entry["rsum"] for entry in history(run)):
-        assert torch.equal(kept["image_encoder.project.weight"], held[f"average.module.{weights}"])
-    assert not torch.equal(kept["image_encoder.project.weight"], held[f"model.{weights}"])
+        assert torch.equal(kept["image_encoder.project.weight"], tensors[f"average.module.{weights}"])
+    assert not torch.equal(kept["image_encoder.project.weight"], tensors[f"model.{weights}"])
     assert not any("log_scale" in name for name in kept)  # a loss is no part of a matcher
     assert result(xmodal("eval", run, "--data", planted, "--json"))["rsum"] > 2 * CHANCE
 
 
-def test_a_training_that_only_spoils_ends_with_its_start(xmodal, planted, small_settings, trained, tmp_path):
+def test_a_training_without_improvement_keeps_the_initial_model(xmodal, planted, small_settings, trained, tmp_path):
     run = tmp_path / "run"
     spoiling = ["--init-from", trained, "--set", "training.keep_start=true", "--set", "optimizer.lr=50", *LEARNT]
     done = result(xmodal(*train_args(planted, run, small_settings, *spoiling, "--set", "training.epochs=2", "--json")))
@@ -148,15 +148,15 @@ def test_words_start_from_a_file_of_vectors(xmodal, planted, small_settings, tmp
     assert done.code == 0, done.err
     assert "12 of 22 words start from vectors.txt" in done.err
     table = read_tensors(tmp_path / "run" / "model.safetensors")["text_encoder.words.table.weight"]
-    held = [row.tolist() for row in table]
-    assert all(rows[word] in held for word in THINGS)
-    assert rows["unheard"] not in held
+    rows_in_file = [row.tolist() for row in table]
+    assert all(rows[word] in rows_in_file for word in THINGS)
+    assert rows["unheard"] not in rows_in_file
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["--set", "text.word_vectors=absent.txt"], "there is no file absent.txt"),
+        (["--set", "text.word_vectors=absent.txt"], "absent.txt does not exist"),
         (["--set", "text.backbone=minilmm"], "there is no sentence encoder called 'minilmm'"),
         (["--set", "model.text_encoder=identity"], "set text.backbone"),
         (["--set", "model.image_encoder.args.pooling=mean"], "no argument of image encoder 'linear' called 'pooling'"),
@@ -166,16 +166,16 @@ def test_words_start_from_a_file_of_vectors(xmodal, planted, small_settings, tmp
         (["--init-from", "TRAINED", "--set", "model.embed_dim=16"], "does not fit this preset"),
     ],
 )
-def test_what_cannot_be_trained_is_told_and_leaves_no_run(
+def test_invalid_settings_are_errors_and_leave_no_run(
     xmodal, planted, small_settings, trained, tmp_path, settings, sentence
 ):
     settings = [str(trained) if part == "TRAINED" else part for part in settings]
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *settings))
     assert (done.code, done.out) == (1, "")
-    told = done.err.splitlines()
-    (error,) = [n for n, line in enumerate(told) if line.startswith("error: ")]
-    assert sentence in told[error] or sentence in told[error + 1]
-    assert told[error + 1].startswith("hint: ")
+    message = done.err.splitlines()
+    (error,) = [n for n, line in enumerate(message) if line.startswith("error: ")]
+    assert sentence in message[error] or sentence in message[error + 1]
+    assert message[error + 1].startswith("hint: ")
     assert not (tmp_path / "run").exists()
 
 
@@ -225,23 +225,23 @@ def test_tern_learns(xmodal, planted, small_settings, tiny_bert, tmp_path):
     assert result(xmodal(*args))["val"]["rsum"] > 1.5 * CHANCE
 
 
-@pytest.mark.parametrize(("share", "layers"), [(0.0, 0), (0.1, 0), (0.1, 1)])
+@pytest.mark.parametrize(("lr_scale", "layers"), [(0.0, 0), (0.1, 0), (0.1, 1)])
 def test_an_encoder_from_a_folder_is_used_as_it_is_or_tuned(
-    xmodal, planted, small_settings, tiny_bert, tmp_path, share, layers
+    xmodal, planted, small_settings, tiny_bert, tmp_path, lr_scale, layers
 ):
     run = tmp_path / "run"
-    settings = {"text.backbone": tiny_bert, "optimizer.text_tower": share, "text.tuned_layers": layers}
+    settings = {"text.backbone": tiny_bert, "optimizer.text_tower": lr_scale, "text.tuned_layers": layers}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     words = ["--set", "model.text_encoder.args={dropout=0.1}", "--set", "training.epochs=3", *LEARNT, "--json"]
     done = result(xmodal(*train_args(planted, run, small_settings, *sets, *words)))
     assert done["val"]["rsum"] > 2 * CHANCE
     tensors = read_tensors(run / "model.safetensors")
     towers = [name for name in tensors if ".tower." in name]
-    assert bool(towers) == bool(share)
+    assert bool(towers) == bool(lr_scale)
     assert not any("embeddings" in name for name in towers)
     assert {name.split("layers.")[1][0] for name in towers if "layers." in name} == ({"0"} if layers else set())
     facts = read_header(run / "model.safetensors").architecture["towers"]["text"]
-    assert (facts["backbone"], facts["tuned"], facts["layers"]) == (str(tiny_bert), bool(share), layers)
+    assert (facts["backbone"], facts["tuned"], facts["layers"]) == (str(tiny_bert), bool(lr_scale), layers)
     val = result(xmodal("eval", run, "--data", planted, "--split", "val", "--precision", "fp32", "--json"))
     assert val["rsum"] == pytest.approx(done["val"]["rsum"], abs=6)  # states are kept in 16 bits where they can be
 

@@ -1,4 +1,4 @@
-"""A toy to train: a few hundred captions whose images can be learned, and the parts of a loop around them."""
+"""A toy task: a few hundred captions whose images can be learned, and the parts of the training loop."""
 
 from __future__ import annotations
 
@@ -12,29 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from xmodal_cli.config import TrainingConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.models.token_batches import padded
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
-from xmodal_cli.training.loop import Loggers, LoopConfig, Task, fit
+from xmodal_cli.training.loop import fit
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
+from xmodal_cli.training.step import TrainStep
+from xmodal_cli.training.task import Task
 
-PACE = LoopConfig(
-    epochs=3,
-    patience=0,
-    grad_clip=2.0,
-    lr=0.01,
-    lr_factor=lambda step: 1.0,
-    seed=0,
-    compute=Compute("cpu", "fp32"),
-    log_every=2,
-)
+CONFIG = TrainingConfig(epochs=3, log_every=2)
 
 
 class Regression(nn.Module):
-    """Guesses a caption's first token from its image; dropout makes it draw random numbers."""
+    """Predicts a caption's first token from its image; dropout makes it use random numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,41 +40,45 @@ class Regression(nn.Module):
 
 @dataclass
 class Toy:
-    """One run in ``folder``. ``losses`` and ``scores`` stand in for the true ones where given; ``saved`` keeps the
+    """One run in ``folder``. ``batch_loss`` and ``scores`` replace the true ones where given; ``saved`` holds the
     metrics of every best model."""
 
     folder: Path
     optimizer: str = "adam"
-    pace: LoopConfig = PACE
     batch_loss: Callable[[Batch, Tensor], Tensor] | None = None
     scores: list[float] = field(default_factory=list)
     ema: float = 0.0
-    shares: Callable[[str], float] | None = None
-    steps: list[tuple[list[Tensor], list[float]]] = field(default_factory=list)  # weights and rates before each step
+    lr_scale: Callable[[str], float] | None = None
+    steps: list[tuple[list[Tensor], list[float]]] = field(
+        default_factory=list
+    )  # weights and learning rates before each step
     saved: list[dict[str, float]] = field(default_factory=list)
 
-    def train(self, **pace: object) -> LoopState:
-        """Train, or go on where ``folder`` says."""
+    def train(
+        self, lr_factor: Callable[[int], float] = lambda step: 1.0, grad_clip: float = 2.0, **training: object
+    ) -> LoopState:
+        """Train, or resume from the checkpoint in ``folder``; ``training`` overrides ``CONFIG``."""
         torch.manual_seed(7)
         self.model = Regression()
         follow = get_ema_multi_avg_fn(self.ema)
         self.average = AveragedModel(self.model, multi_avg_fn=follow) if self.ema else None
-        self.groups = group_parameters(self.model, self.shares or (lambda name: 1.0), 0.01)
-        self.made = optimizer = build_optimizer(self.groups, self.optimizer, 0.01, 0.01)
+        self.groups = group_parameters(self.model, self.lr_scale or (lambda name: 1.0), 0.01)
+        self.optimizer_used = optimizer = build_optimizer(self.groups, self.optimizer, 0.01, 0.01)
         state, task = LoopState(), self._task()
         if (self.folder / "last" / FILE).exists():
             state = load_state(self.folder / "last", task.models, optimizer)
         rewind_log(self.folder, state.step)
-        pace_ = replace(self.pace, **pace)
+        train_step = TrainStep(task, optimizer, lr_factor, grad_clip, Compute("cpu", "fp32"))
+        config = replace(CONFIG, **training)
         with RunLog(self.folder, tensorboard=False) as log:
-            return fit(task, pace_, optimizer, state, self.folder, Loggers(SILENT, log))
+            return fit(train_step, config, state, self.folder, SILENT, log)
 
     def _task(self) -> Task:
         def loss(batch: Batch) -> Tensor:
             weights = [value.detach().clone() for value in self.model.parameters()]
-            self.steps.append((weights, [group["lr"] for group in self.made.param_groups]))
-            guess = self.model(batch.image_features)
-            value = (guess[batch.positives.int().argmax(0)] - batch.tokens[:, 0]).square().mean()
+            self.steps.append((weights, [group["lr"] for group in self.optimizer_used.param_groups]))
+            prediction = self.model(batch.image_features)
+            value = (prediction[batch.positives.int().argmax(0)] - batch.tokens[:, 0]).square().mean()
             return value if self.batch_loss is None else self.batch_loss(batch, value)
 
         return Task(self.model, make_batches(), loss, self._evaluate, "score", self.saved.append, self.average)
@@ -89,25 +87,27 @@ class Toy:
         if self.scores:
             return {"score": self.scores.pop(0)}
         with torch.inference_mode():
-            judged = self.model if self.average is None else self.average
-            return {"score": -judged(torch.eye(6)).square().sum().item()}
+            evaluated = self.model if self.average is None else self.average
+            return {"score": -evaluated(torch.eye(6)).square().sum().item()}
 
 
 def make_batches(batch_size: int = 8, seed: int = 0, num_images: int = 20) -> CaptionBatches:
-    """Captions of 1 to 9 tokens, 1 to 4 per image, the image's number in each."""
+    """Captions of 1 to 9 tokens, 1 to 4 per image, each token the image's position plus 1."""
     rng = np.random.default_rng(0)
-    owner = np.repeat(np.arange(num_images), rng.integers(1, 5, num_images))
-    lengths = torch.from_numpy(rng.integers(1, 10, len(owner)))
-    tokens = torch.zeros(len(owner), 9, dtype=torch.int64)
+    image_of_caption = np.repeat(np.arange(num_images), rng.integers(1, 5, num_images))
+    lengths = torch.from_numpy(rng.integers(1, 10, len(image_of_caption)))
+    tokens = torch.zeros(len(image_of_caption), 9, dtype=torch.int64)
     for row, length in enumerate(lengths.tolist()):
-        tokens[row, :length] = int(owner[row]) + 1
+        tokens[row, :length] = int(image_of_caption[row]) + 1
     features = torch.from_numpy(rng.normal(size=(num_images, 6))).float()
-    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, torch.from_numpy(owner), batch_size, seed))
+    return CaptionBatches(
+        features, padded(tokens), BatchPlan(lengths, torch.from_numpy(image_of_caption), batch_size, seed)
+    )
 
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Callable[..., Toy]:
-    """Makes runs: ``toy("name", optimizer="adamw")``."""
+    """Creates runs: ``toy("name", optimizer="adamw")``."""
     return lambda name="run", **settings: Toy(tmp_path / name, **settings)
 
 

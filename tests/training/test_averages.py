@@ -1,4 +1,4 @@
-"""Moving averages of the weights, the start as a candidate for the best, and shares of the learning rate."""
+"""Moving averages of the weights, evaluation of the initial model, and learning-rate multipliers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_average_is_that_of_a_loop_over_the_steps(toy, decay):
     run = toy(ema=decay)
     run.train()
     after = [weights for weights, _ in run.steps[1:]] + [[p.detach() for p in run.model.parameters()]]
-    expected = [value.double() for value in after[0]]  # it starts where the first step leads
+    expected = [value.double() for value in after[0]]  # it starts at the weights after the first step
     for weights in after[1:]:
         expected = [decay * mean + (1 - decay) * new.double() for mean, new in zip(expected, weights, strict=True)]
     found = list(run.average.module.parameters())
@@ -44,7 +44,7 @@ def test_the_average_is_that_of_a_loop_over_the_steps(toy, decay):
     assert int(run.average.n_averaged) == len(after)
 
 
-def test_the_average_is_what_is_judged_and_never_trains(toy):
+def test_the_average_is_evaluated_and_not_trained(toy):
     run = toy(ema=0.9)
     state = run.train()
     with torch.inference_mode():
@@ -54,7 +54,7 @@ def test_the_average_is_what_is_judged_and_never_trains(toy):
     assert state.history[-1]["score"] != pytest.approx(other)
 
 
-def test_an_average_changes_nothing_of_the_training(toy):
+def test_an_average_does_not_change_training(toy):
     plain, averaged = toy("plain"), toy("averaged", ema=0.9)
     plain.train()
     averaged.train()
@@ -75,10 +75,10 @@ def test_a_resumed_run_has_the_average_of_an_uninterrupted_one(toy, step):
     assert (whole.folder / "last" / FILE).read_bytes() == (resumed.folder / "last" / FILE).read_bytes()
 
 
-# ---------------------------------------------------------------------------- the start
+# ---------------------------------------------------------------------------- the initial model
 
 
-def test_the_start_is_judged_first_and_kept_where_nothing_is_better(toy):
+def test_the_initial_model_is_evaluated_first_and_kept_if_nothing_is_better(toy):
     run = toy(scores=[5.0, 1.0, 4.0, 5.0])
     state = run.train(keep_start=True)
     assert [entry["epoch"] for entry in state.history] == [0, 1, 2, 3]
@@ -86,42 +86,42 @@ def test_the_start_is_judged_first_and_kept_where_nothing_is_better(toy):
     assert run.saved == [{"score": 5.0}]
 
 
-def test_the_start_gives_way_to_what_is_better(toy):
+def test_a_better_epoch_replaces_the_initial_model(toy):
     run = toy(scores=[5.0, 6.0, 4.0, 7.0])
     assert run.train(keep_start=True).best_epoch == 3
     assert run.saved == [{"score": 5.0}, {"score": 6.0}, {"score": 7.0}]
 
 
-def test_without_being_asked_the_start_is_not_judged(toy):
+def test_by_default_the_initial_model_is_not_evaluated(toy):
     assert [entry["epoch"] for entry in toy().train().history] == [1, 2, 3]
 
 
-def test_judging_the_start_changes_nothing_of_the_training(toy):
+def test_evaluating_the_initial_model_does_not_change_training(toy):
     plain, watched = toy("plain"), toy("watched")
     plain.train()
     watched.train(keep_start=True)
     assert all(torch.equal(v, watched.model.state_dict()[k]) for k, v in plain.model.state_dict().items())
 
 
-def test_patience_counts_from_the_start(toy):
+def test_patience_counts_from_the_initial_model(toy):
     run = toy(scores=[5.0, 1.0, 1.0, 9.0])
     state = run.train(keep_start=True, patience=2)
     assert (state.epoch, state.best_epoch) == (2, 0)
 
 
 @pytest.mark.parametrize("step", [1, 3, 9])
-def test_interrupted_and_resumed_the_start_is_judged_once(toy, step):
+def test_an_interrupted_and_resumed_run_evaluates_the_initial_model_once(toy, step):
     whole = toy("whole")
     expected = whole.train(keep_start=True)
     died = toy("died", batch_loss=failing_at(step))
     with pytest.raises(Interrupted):
         died.train(keep_start=True)
-    assert len(died.saved) >= 1  # the start at least
+    assert len(died.saved) >= 1  # the initial model at least
     assert died.saved[0] == whole.saved[0]
     assert toy("died").train(keep_start=True) == expected
 
 
-# ---------------------------------------------------------------------------- shares of the learning rate
+# ---------------------------------------------------------------------------- learning-rate multipliers
 
 
 class Parts(nn.Module):
@@ -135,19 +135,19 @@ class Parts(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.0))
 
 
-def share_of(name: str) -> float:
+def lr_scale(name: str) -> float:
     return 0.1 if name.startswith("tower") else 1.0
 
 
 def grouped() -> tuple[Parts, dict[str, tuple[float, float]], list[dict]]:
-    """The model, and for each parameter its share and its decay."""
+    """The model, and the lr_scale and weight decay of each parameter."""
     model = Parts()
-    groups = group_parameters(model, share_of, 0.5)
-    found = {id(p): (group["share"], group["weight_decay"]) for group in groups for p in group["params"]}
+    groups = group_parameters(model, lr_scale, 0.5)
+    found = {id(p): (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]}
     return model, {name: found[id(p)] for name, p in model.named_parameters() if id(p) in found}, groups
 
 
-def test_parameters_go_by_share_and_only_matrices_decay():
+def test_parameters_are_grouped_by_lr_scale_and_only_matrices_decay():
     _, found, groups = grouped()
     assert found == {
         "tower.0.weight": (0.1, 0.5),
@@ -161,14 +161,14 @@ def test_parameters_go_by_share_and_only_matrices_decay():
     assert len(groups) == 4
 
 
-def test_what_is_frozen_is_left_out():
+def test_frozen_parameters_are_left_out():
     model, found, groups = grouped()
-    held = {id(p) for group in groups for p in group["params"]}
-    assert not held & {id(p) for p in model.tower[2].parameters()}
+    optimized = {id(p) for group in groups for p in group["params"]}
+    assert not optimized & {id(p) for p in model.tower[2].parameters()}
     assert not any(name.startswith("tower.2") for name in found)
 
 
-def test_decay_moves_matrices_alone():
+def test_weight_decay_changes_only_matrices():
     model, _, groups = grouped()
     optimizer = build_optimizer(groups, "adamw", lr=0.1, weight_decay=0.5)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -180,19 +180,19 @@ def test_decay_moves_matrices_alone():
         torch.testing.assert_close(value.detach(), factor * before[name])
 
 
-def test_shares_reach_the_rate_of_every_step(toy):
+def test_lr_scale_applies_at_every_step(toy):
     factor = build_schedule("cosine", 7, 3, 4, 15, 0.1)
-    run = toy(shares=lambda name: 0.25 if name.startswith("layers.0") else 1.0)
+    run = toy(lr_scale=lambda name: 0.25 if name.startswith("layers.0") else 1.0)
     run.train(lr_factor=factor)
-    shares = [group["share"] for group in run.groups]
-    assert sorted(set(shares)) == [0.25, 1.0]
+    scales = [group["lr_scale"] for group in run.groups]
+    assert sorted(set(scales)) == [0.25, 1.0]
     assert len(run.steps) > 7
     for step, (_, rates) in enumerate(run.steps):
-        assert rates == pytest.approx([0.01 * factor(step) * share for share in shares])
+        assert rates == pytest.approx([0.01 * factor(step) * scale for scale in scales])
 
 
-def test_a_share_of_nothing_keeps_weights_where_they_are(toy):
-    run = toy(shares=lambda name: 0.0 if name.startswith("layers.0") else 1.0)
+def test_a_lr_scale_nothing_keeps_weights_where_they_are(toy):
+    run = toy(lr_scale=lambda name: 0.0 if name.startswith("layers.0") else 1.0)
     run.train()
     (first, *_), _ = run.steps[0]
     assert torch.equal(run.model.layers[0].weight, first)
@@ -200,7 +200,7 @@ def test_a_share_of_nothing_keeps_weights_where_they_are(toy):
 
 
 def test_a_resumed_run_keeps_its_groups(toy):
-    settings = {"optimizer": "adamw", "shares": lambda name: 0.25 if name.startswith("layers.0") else 1.0}
+    settings = {"optimizer": "adamw", "lr_scale": lambda name: 0.25 if name.startswith("layers.0") else 1.0}
     whole = toy("whole", **settings)
     whole.train()
     with pytest.raises(Interrupted):
@@ -208,4 +208,4 @@ def test_a_resumed_run_keeps_its_groups(toy):
     resumed = toy("died", **settings)
     resumed.train()
     assert all(torch.equal(v, resumed.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
-    assert resumed.made.state_dict()["param_groups"] == whole.made.state_dict()["param_groups"]
+    assert resumed.optimizer_used.state_dict()["param_groups"] == whole.optimizer_used.state_dict()["param_groups"]

@@ -10,14 +10,14 @@ from xmodal_cli.models.token_batches import padded
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
 
-def numbered(lengths, owner, batch_size, seed=0):
-    """Captions whose first token is their own number."""
-    lengths, owner = torch.tensor(lengths), torch.tensor(owner)
+def numbered(lengths, image_of_caption, batch_size, seed=0):
+    """Captions whose first token is their own position."""
+    lengths, image_of_caption = torch.tensor(lengths), torch.tensor(image_of_caption)
     tokens = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
     tokens = tokens.long() * 1000
     tokens[:, 0] = torch.arange(len(lengths))
-    features = torch.arange(int(owner.max()) + 1)[:, None].float()  # an image's feature is its number
-    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, owner, batch_size, seed))
+    features = torch.arange(int(image_of_caption.max()) + 1)[:, None].float()  # an image's feature is its position
+    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, image_of_caption, batch_size, seed))
 
 
 @pytest.mark.parametrize(("num", "batch_size"), [(1, 4), (4, 4), (103, 8), (1000, 7), (5, 100)])
@@ -31,7 +31,7 @@ def test_every_caption_comes_once_an_epoch(num, batch_size):
     assert sum(len(batch.tokens) < batch_size for batch in drawn) == (num % batch_size > 0)
 
 
-def test_an_epochs_plan_depends_on_seed_and_number_alone(make_batches):
+def test_the_order_of_an_epoch_depends_only_on_seed_and_number(make_batches):
     def plan(seed, epoch):
         return [batch.tokens.tolist() for batch in make_batches(seed=seed).epoch(epoch)]
 
@@ -39,7 +39,7 @@ def test_an_epochs_plan_depends_on_seed_and_number_alone(make_batches):
     first = plan(0, 5)
     torch.manual_seed(2)
     batches = make_batches(seed=0)
-    list(batches.epoch(1))  # what was drawn before makes no difference
+    list(batches.epoch(1))  # earlier epochs make no difference
     assert first == [batch.tokens.tolist() for batch in batches.epoch(5)]
     assert first != plan(0, 6)
     assert first != plan(1, 5)
@@ -52,19 +52,19 @@ def test_planning_leaves_the_global_generator_alone(make_batches):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_positives_say_which_image_a_caption_is_of():
-    owner = [4, 4, 0, 2, 2, 2, 4, 1]
-    batches = numbered([3] * 8, owner, 5)
+def test_positives_are_the_captions_of_each_image():
+    image_of_caption = [4, 4, 0, 2, 2, 2, 4, 1]
+    batches = numbered([3] * 8, image_of_caption, 5)
     repeated = 0
     for epoch in range(5):
         for batch in batches.epoch(epoch):
             images = batch.image_features[:, 0].int().tolist()
             captions = batch.tokens[:, 0].tolist()
             assert len(set(images)) == len(images)
-            assert set(images) == {owner[c] for c in captions}
+            assert set(images) == {image_of_caption[c] for c in captions}
             assert batch.positives.shape == (len(images), len(captions))
             for row, image in enumerate(images):
-                assert batch.positives[row].tolist() == [owner[c] == image for c in captions]
+                assert batch.positives[row].tolist() == [image_of_caption[c] == image for c in captions]
             repeated += len(images) < len(captions)
     assert repeated
 

@@ -17,8 +17,8 @@ from xmodal_cli.training.loop import Interrupted
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 
 
-def figures(log):
-    """A log without its speeds."""
+def metrics(log):
+    """A log without its throughput."""
     return [{k: v for k, v in record.items() if k != "captions_per_s"} for record in log]
 
 
@@ -42,7 +42,7 @@ def weights(run):
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 @pytest.mark.parametrize("steps_before", [3, 9, 17])  # in the first, the second and the third epoch
-def test_a_run_that_died_in_mid_epoch_resumes_to_the_same_weights_and_figures(toy, optimizer, steps_before):
+def test_a_run_killed_in_mid_epoch_resumes_to_the_same_weights_and_metrics(toy, optimizer, steps_before):
     whole = toy("whole", optimizer=optimizer)
     expected = whole.train()
     died = toy("died", optimizer=optimizer, batch_loss=breaking_at(steps_before, ZeroDivisionError))
@@ -53,11 +53,11 @@ def test_a_run_that_died_in_mid_epoch_resumes_to_the_same_weights_and_figures(to
     assert found == expected
     for name, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[name]), name
-    assert figures(read_log(resumed.folder)) == figures(read_log(whole.folder))
+    assert metrics(read_log(resumed.folder)) == metrics(read_log(whole.folder))
     assert len(expected.history) == 3
 
 
-def test_resuming_with_a_schedule_takes_up_its_curve(toy):
+def test_resuming_continues_the_schedule(toy):
     def settings(steps):
         return {"lr_factor": build_schedule("cosine", steps, 4, 3, 15, 0.1), "epochs": 4}
 
@@ -75,7 +75,7 @@ def test_resuming_with_a_schedule_takes_up_its_curve(toy):
         assert [r["lr"] for r in steps] == [0.01 * factor(r["step"] - 1) for r in steps]
 
 
-def test_a_longer_training_goes_on_where_a_shorter_one_ended(toy):
+def test_a_longer_training_resumes_where_a_shorter_one_ended(toy):
     long = toy("long")
     expected = long.train(epochs=5)
     short = toy("short")
@@ -137,7 +137,7 @@ def test_ctrl_c_later_keeps_the_best_model(toy):
     assert run.saved == [{"score": 3.0}]
 
 
-def test_ctrl_c_while_evaluating_resumes_to_the_same_figures(toy):
+def test_ctrl_c_while_evaluating_resumes_to_the_same_metrics(toy):
     run = toy()
     evaluate = run._evaluate
     calls = []
@@ -155,7 +155,7 @@ def test_ctrl_c_while_evaluating_resumes_to_the_same_figures(toy):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_a_sentence(toy, bad):
+def test_a_loss_that_is_not_finite_is_an_error(toy, bad):
     run = toy(batch_loss=lambda batch, value: value * bad)
     with pytest.raises(BadData, match="not finite at step 2") as caught:
         run.train()
@@ -214,7 +214,7 @@ def parts(name: str = "adam"):
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_a_checkpoint_brings_back_model_optimiser_and_counters(tmp_path, name):
+def test_a_checkpoint_restores_model_optimizer_and_loop_state(tmp_path, name):
     model, optimizer = parts(name)
     state = LoopState("origin", 3, 42, 7.5, 2, [{"epoch": 1, "score": 0.1 + 0.2}], {"scale": 65536.0})
     save_state(tmp_path, state, {"model": model}, optimizer)
@@ -232,7 +232,7 @@ def test_a_checkpoint_brings_back_model_optimiser_and_counters(tmp_path, name):
     assert os.listdir(tmp_path) == [FILE]
 
 
-def test_a_checkpoint_of_another_origin_is_refused_before_anything_is_loaded(tmp_path):
+def test_a_checkpoint_of_another_origin_is_an_error_before_anything_is_loaded(tmp_path):
     trained, its = parts()
     save_state(tmp_path / "last", LoopState("these data"), {"model": trained}, its)
     model, optimizer = torch.nn.Linear(9, 9), parts()[1]
@@ -258,7 +258,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path, damage):
     assert caught.value.hint
 
 
-def test_the_log_forgets_what_comes_after_a_step_and_a_line_cut_short(tmp_path):
+def test_rewinding_the_log_drops_later_steps_and_an_incomplete_line(tmp_path):
     with RunLog(tmp_path, tensorboard=False) as log:
         for step in range(1, 5):
             log.write("step", step, 0, {"loss": step / 3})
@@ -290,15 +290,15 @@ def test_the_same_numbers_go_to_tensorboard(tmp_path):
 
 
 @pytest.mark.parametrize("filled", [True, False])
-def test_the_curves_are_a_picture(tmp_path, filled):
+def test_the_curves_are_a_png_image(tmp_path, filled):
     from PIL import Image
 
     with RunLog(tmp_path, tensorboard=False) as log:
         for step in range(1, 20) if filled else ():
             log.write("step", step, 0, {"loss": 10.0 / step})
             log.write("eval", step, step, {"text_to_image R@1": 3.0 * step, "rsum": 9.0})
-    with Image.open(draw_curves(tmp_path)) as picture:
-        assert picture.format == "PNG"
-        assert picture.size == (1000, 400)
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(10**6)}
-    assert ((31, 119, 180) in colours) == filled  # matplotlib's first line colour
+    with Image.open(draw_curves(tmp_path)) as image:
+        assert image.format == "PNG"
+        assert image.size == (1000, 400)
+        colors = {color for _, color in image.convert("RGB").getcolors(10**6)}
+    assert ((31, 119, 180) in colors) == filled  # matplotlib's first line color

@@ -1,4 +1,4 @@
-"""Optimisers against a step done by hand, and the shapes of the schedules."""
+"""Optimizers against a step done by hand, and the shapes of the schedules."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_optimizer_takes_the_steps_of_the_plain_one(name):
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
 
-def test_misspelt_names_are_told():
+def test_misspelled_names_are_reported():
     with pytest.raises(UnknownName) as caught:
         build_optimizer([torch.nn.Parameter(torch.zeros(1))], "adm", 0.1, 0.0)
     assert "adam" in caught.value.hint

@@ -29,14 +29,14 @@ class Numbered:
 
 
 def noisy(number, random):
-    """A picture that says who it is, and what was drawn for it."""
-    picture = torch.full((3, 2, 2), number, dtype=torch.uint8)
-    picture[2] = random.randrange(256)
-    picture[1] = random.randrange(256)
-    return picture
+    """An image whose pixels are its position and two random numbers."""
+    image = torch.full((3, 2, 2), number, dtype=torch.uint8)
+    image[2] = random.randrange(256)
+    image[1] = random.randrange(256)
+    return image
 
 
-def pictures(batches, epoch):
+def load_all(batches, epoch):
     """Image number -> its pixels."""
     return {int(n): p for b in batches.epoch(epoch) for n, p in zip(b.tokens[:, 0], b.image_features, strict=True)}
 
@@ -56,13 +56,13 @@ def test_every_image_comes_with_its_own_pixels_in_the_order_of_the_plan():
             assert torch.equal(getattr(batch, name), getattr(plan, name))
 
 
-def test_chance_depends_on_seed_epoch_and_image_alone():
-    first = pictures(PixelBatches(Numbered(), noisy, seed=0, num_threads=1), 5)
+def test_augmentation_depends_only_on_seed_epoch_and_image():
+    first = load_all(PixelBatches(Numbered(), noisy, seed=0, num_threads=1), 5)
     again = PixelBatches(Numbered(), noisy, seed=0, num_threads=7)
-    pictures(again, 1)  # what was drawn before makes no difference, and so a resumed run sees the same
-    assert same(first, pictures(again, 5)) and same(first, pictures(again, 5))
-    assert not same(first, pictures(again, 6))
-    assert not same(first, pictures(PixelBatches(Numbered(), noisy, seed=1), 5))
+    load_all(again, 1)  # earlier epochs make no difference, so a resumed run gets the same
+    assert same(first, load_all(again, 5)) and same(first, load_all(again, 5))
+    assert not same(first, load_all(again, 6))
+    assert not same(first, load_all(PixelBatches(Numbered(), noisy, seed=1), 5))
     assert len({tuple(p[1:, 0, 0].tolist()) for p in first.values()}) > NUM_IMAGES // 2  # images differ
 
 
@@ -71,7 +71,7 @@ def test_the_global_generators_are_left_alone():
 
     random.seed(0)
     before, torch_before = random.getstate(), torch.get_rng_state()
-    pictures(PixelBatches(Numbered(), noisy, seed=0), 0)
+    load_all(PixelBatches(Numbered(), noisy, seed=0), 0)
     assert random.getstate() == before and torch.equal(torch_before, torch.get_rng_state())
 
 
@@ -91,7 +91,7 @@ def test_an_error_reaches_the_loop_at_its_batch_and_ends_the_threads(threads):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pixels")]
 
 
-def test_no_more_is_opened_ahead_than_said():
+def test_prefetching_is_bounded():
     opened: list[int] = []
 
     def opener(number, random):
@@ -109,13 +109,13 @@ def test_over_the_batches_of_captions():
     from xmodal_cli.models.token_batches import padded
     from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
-    owner = torch.tensor([0, 0, 1, 2, 2, 2, 3])
-    plan = BatchPlan(torch.ones(7, dtype=torch.int64), owner, 3, 0, whole_images=True)
+    image_of_caption = torch.tensor([0, 0, 1, 2, 2, 2, 3])
+    plan = BatchPlan(torch.ones(7, dtype=torch.int64), image_of_caption, 3, 0, whole_images=True)
     numbered = CaptionBatches(torch.arange(4), padded(torch.arange(7)[:, None]), plan)
     found = []
     for batch in PixelBatches(numbered, noisy, seed=0).epoch(1):
         images = batch.image_features[:, 0, 0, 0]
         captions = batch.tokens[:, 0]
-        assert torch.equal(batch.positives, images[:, None] == owner[captions][None, :])
+        assert torch.equal(batch.positives, images[:, None] == image_of_caption[captions][None, :])
         found += captions.tolist()
     assert sorted(found) == list(range(7))

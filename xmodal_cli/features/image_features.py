@@ -21,8 +21,8 @@ from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextData
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """The readable images of a split: their ``features`` (images, ...) fp16, or, for models that read pixels, none
-    but a ``backbone`` whose eyes they are opened with.
+    """The readable images of a split: their ``features`` (images, ...) fp16 or, for models that read pixels, None and
+    the ``backbone`` whose preprocessing they need.
     """
 
     dataset: ImageTextDataset
@@ -32,7 +32,7 @@ class ImageFeatures:
 
     @property
     def paths(self) -> list[Path]:
-        """The files, image by image."""
+        """The image files, in the order of ``features``."""
         return [e.path for e in self.dataset.examples if e.path is not None]
 
 

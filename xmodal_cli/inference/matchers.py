@@ -68,7 +68,7 @@ def embed_tokens(model: Matcher, gather_tokens: GatherTokens, lengths: torch.Ten
     return vectors
 
 
-def embed_features(model: Matcher, values: np.ndarray, compute: Compute) -> np.ndarray:
+def embed_features(model: Matcher, values: np.ndarray | torch.Tensor, compute: Compute) -> np.ndarray:
     """(images, dim) or (images, cells, dim) -> (images, embed_dim) float32."""
     import numpy as np
     import torch
@@ -77,8 +77,9 @@ def embed_features(model: Matcher, values: np.ndarray, compute: Compute) -> np.n
     with torch.inference_mode(), compute.autocast():
         size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
         for start in range(0, len(values), size):
-            batch = torch.from_numpy(np.array(values[start : start + size])).to(compute.device)
-            parts.append(model.encode_image(batch).float().cpu().numpy())
+            part = values[start : start + size]
+            batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))  # no memory map
+            parts.append(model.encode_image(batch.to(compute.device)).float().cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -1,1 +1,1 @@
-"""Training objectives: one file = one loss; ``build(...)`` gives a ``types.Loss``, an ``nn.Module`` if it learns."""
+"""Losses, one per file; ``build(...)`` gives a ``types.Loss``, an ``nn.Module`` if it has parameters."""

@@ -8,7 +8,7 @@ and likewise for the caption against other images; the loss is the mean over P a
 term of its own, the sum over positives outside the logarithm, as in supervised contrastive learning (SupCon,
 arXiv 2004.11362, its L_out); unlike there, the *other* positives are left out of the denominator, where they would
 count as negatives of each other and two captions of one image would push each other away. The sum inside the
-logarithm (MIL-NCE, arXiv 1912.06430) does not do that either, but is content with one good caption per image.
+logarithm (MIL-NCE, arXiv 1912.06430) does not do that either, but needs only one good caption per image.
 With one caption per image all of them are the same, and equal to CLIP's.
 """
 
@@ -48,7 +48,7 @@ class InfoNCE(nn.Module):
         return self.log_scale.exp()
 
     def _costs(self, of_pair: Tensor, logits: Tensor, positives: Tensor, anchor: Tensor) -> Tensor:
-        """(pairs,) logits of the pairs, (anchors, rivals) logits and positives, each pair's anchor -> (pairs,)."""
+        """(pairs,) logits of the pairs, (anchors, candidates) logits and positives, each pair's anchor -> (pairs,)."""
         negatives = logits.masked_fill(positives, torch.finfo(logits.dtype).min)
         cost = -logsigmoid(of_pair - negatives.logsumexp(1)[anchor])
         if self.label_smoothing:
@@ -61,8 +61,8 @@ class InfoNCE(nn.Module):
 def build(
     temperature: float = 0.05, learnable: bool = False, max_scale: float = 100.0, label_smoothing: float = 0.0
 ) -> InfoNCE:
-    """``learnable`` trains the scale from 1 / ``temperature`` on, and never lets it above ``max_scale``;
-    ``label_smoothing`` is the share of the target that is spread over a pair and its negatives alike.
+    """``learnable`` trains the scale starting from 1 / ``temperature`` and at most ``max_scale``;
+    ``label_smoothing`` is the part of the target that is spread evenly over a pair and its negatives.
 
     Raises ValueError for a temperature that is not positive, a smoothing outside [0, 1), or a learnable scale that
     would start above its maximum.

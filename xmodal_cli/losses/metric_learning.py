@@ -1,9 +1,9 @@
-"""The losses and miners of pytorch-metric-learning that can do with scores, by their own names.
+"""The losses and miners of pytorch-metric-learning that work on scores, by their own names.
 
     --set loss.name=metric_learning --set loss.args.loss=MultiSimilarityLoss --set loss.args.miner=BatchHardMiner
 
 That library takes vectors and a distance between them. Here a "vector" is an item's row of scores and the distance
-hands that row back, so that its losses see exactly the scores of the model's own similarity, which they take for
+returns that row, so its losses get exactly the scores of the model's own similarity, and treat them as
 cosines. Images are the anchors once and captions once; the loss is the mean of both. Labels are images, so captions
 of one image are all positives, to each loss in its own published way (SupConLoss keeps them in its denominator).
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from xmodal_cli.errors import ConfigError, UnknownName
 
-# name -> defaults that suit cosines where the library's own are meant for distances
+# name -> defaults for cosines where the library's own are for distances
 LOSSES: dict[str, dict[str, Any]] = {
     "CircleLoss": {},
     "ContrastiveLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
@@ -41,7 +41,7 @@ MINERS: dict[str, dict[str, Any]] = {
     "TripletMarginMiner": {},
     "UniformHistogramMiner": {},
 }
-# arguments that are objects of the library, need labels that last beyond a batch, or compare captions with captions
+# arguments that are objects of the library, need labels across batches, or compare captions with captions
 WITHHELD = {"self", "distance", "reducer", "embedding_regularizer", "embedding_reg_weight", "collect_stats"}
 WITHHELD |= {"mat_based_loss", "num_classes", "swap"}
 
@@ -73,8 +73,8 @@ def build(
 ) -> MetricLearning:
     """``loss`` and ``miner`` (none by default) are class names of the library, the others are their arguments.
 
-    Raises UnknownName for a name it does not know, ConfigError for a loss or miner that needs more than scores,
-    ValueError for arguments it cannot work with.
+    Raises UnknownName for an unknown name, ConfigError for a loss or miner that needs more than scores, ValueError for
+    invalid arguments.
     """
     from pytorch_metric_learning import losses, miners
 
@@ -94,7 +94,7 @@ def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, ar
     """The loss or miner ``name``, computing on scores."""
     if name not in known and inspect.isclass(getattr(module, name, None)):
         raise ConfigError(
-            f"the {kind} {name} of pytorch-metric-learning asks for more than the scores of a batch",
+            f"the {kind} {name} of pytorch-metric-learning needs more than the scores of a batch",
             f"these work on scores: {', '.join(known)}",
         )
     if name not in known:
@@ -120,7 +120,7 @@ def _arguments(base: type) -> set[str]:
 
 
 def _scores_as_distance() -> nn.Module:
-    """The library's cosine, but for rows of scores that it is given in place of vectors."""
+    """The library's cosine distance, for rows of scores in place of vectors."""
     from pytorch_metric_learning.distances import CosineSimilarity
 
     class Scores(CosineSimilarity):  # type: ignore[misc]
@@ -134,7 +134,7 @@ def _scores_as_distance() -> nn.Module:
 
 
 def _try_out(module: MetricLearning) -> None:
-    """Raise ValueError where the arguments do not work: the library looks at most of them only when it computes."""
+    """Raise ValueError for invalid arguments: the library checks most of them only when it computes."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         positives = torch.eye(3, dtype=torch.bool)
         try:

@@ -1,11 +1,11 @@
-"""The pairwise sigmoid loss of SigLIP (arXiv 2303.15343): every image and caption of a batch, right or wrong, alone.
+"""The pairwise sigmoid loss of SigLIP (arXiv 2303.15343): each pair of a batch is a binary classification.
 
 With z = 1 for a caption of the image and -1 for another's, and n the number of captions (pairs, in the paper)::
 
     loss = -1/n  sum over images i, captions c of  log sigmoid(z(i,c) (t s(i,c) + b))
 
 The scale ``t = exp(log_scale)`` and the bias ``b`` are learned; the bias starts low because nearly all pairs are
-wrong. No pair is compared with another, so two captions of one image are both simply right.
+negatives. Pairs are independent, so two captions of one image are both positives.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Sigmoid(nn.Module):
 
     def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
         logits = self.log_scale.exp() * scores + self.bias
-        right = logsigmoid(torch.where(positives, logits, -logits))
-        return -right.sum() / positives.shape[1]
+        log_probs = logsigmoid(torch.where(positives, logits, -logits))
+        return -log_probs.sum() / positives.shape[1]
 
 
 def build(scale: float = 10.0, bias: float = -10.0) -> Sigmoid:
-    """Where the learned ``scale`` and ``bias`` start: the paper's values. Raises ValueError where ``scale`` <= 0."""
+    """``scale`` and ``bias`` are initial values, by default the paper's. Raises ValueError where ``scale`` <= 0."""
     if scale <= 0:
         raise ValueError(f"scale must be above 0, not {scale}")
     return Sigmoid(scale, bias)

@@ -2,7 +2,7 @@
 
 For every positive pair (i, c): ``max(0, margin - s(i, c) + s(i, c'))`` over captions c' of other images, and the
 same over other images i' for caption c. All negatives summed: Kiros et al. (arXiv 1411.2539) and Vendrov et al.
-(arXiv 1511.06361); the hardest one only: VSE++ (arXiv 1707.05612); ``ncon`` drawn at random: Kiros' code; one
+(arXiv 1511.06361); the hardest one only: VSE++ (arXiv 1707.05612); ``ncon`` sampled at random: Kiros' code; one
 semi-hard negative: FaceNet (arXiv 1503.03832).
 """
 
@@ -25,39 +25,39 @@ class Triplet:
         images = self._reduce(of_pair, scores.T[caption], ~positives.T[caption])
         return captions + images
 
-    def _reduce(self, of_pair: Tensor, rivals: Tensor, negative: Tensor) -> Tensor:
-        """(pairs, 1) scores of the pairs, (pairs, rivals) scores, and which rivals are negatives -> scalar."""
-        costs = (self.margin - of_pair + rivals).clamp(min=0) * negative
+    def _reduce(self, of_pair: Tensor, scores: Tensor, negative: Tensor) -> Tensor:
+        """(pairs, 1) scores of the pairs, (pairs, candidates) scores, and which are negatives -> scalar."""
+        costs = (self.margin - of_pair + scores).clamp(min=0) * negative
         if self.hardest_negative:
             return costs.amax(1).sum()
         if self.semi_hard:
-            return costs.gather(1, _semi_hard(of_pair, rivals, negative)).sum()
+            return costs.gather(1, _semi_hard(of_pair, scores, negative)).sum()
         if self.ncon:
-            return costs.gather(1, _draw(negative, self.ncon)).sum()
+            return costs.gather(1, _sample(negative, self.ncon)).sum()
         return costs.sum()
 
 
-def _semi_hard(of_pair: Tensor, rivals: Tensor, negative: Tensor) -> Tensor:
+def _semi_hard(of_pair: Tensor, scores: Tensor, negative: Tensor) -> Tensor:
     """(pairs, 1): position of the best negative that scores below the pair, else that of the worst negative.
 
     The cost of a choice beyond the margin is 0 anyway. Where every negative scores as high as the pair or higher,
     FaceNet leaves the choice open; the worst-scoring one is that of TensorFlow's ``triplet_semihard_loss``.
     """
-    below = negative & (rivals < of_pair)
-    best_below = rivals.masked_fill(~below, float("-inf")).argmax(1, keepdim=True)
-    worst = rivals.masked_fill(~negative, float("inf")).argmin(1, keepdim=True)
+    below = negative & (scores < of_pair)
+    best_below = scores.masked_fill(~below, float("-inf")).argmax(1, keepdim=True)
+    worst = scores.masked_fill(~negative, float("inf")).argmin(1, keepdim=True)
     return torch.where(below.any(1, keepdim=True), best_below, worst)
 
 
-def _draw(negative: Tensor, count: int) -> Tensor:
-    """(pairs, count): positions of negatives drawn with replacement; a pair without any draws zero costs."""
+def _sample(negative: Tensor, count: int) -> Tensor:
+    """(pairs, count): positions of negatives sampled with replacement; a pair without any samples zero costs."""
     weights = negative.float() + 1e-12 * (~negative.any(1, keepdim=True))
     return torch.multinomial(weights, count, replacement=True)
 
 
 def build(margin: float = 0.2, hardest_negative: bool = False, ncon: int = 0, semi_hard: bool = False) -> Triplet:
-    """All negatives, unless one kind of selection is asked for: ``hardest_negative`` takes one negative per pair and
-    direction, ``semi_hard`` the best one that scores below the pair, ``ncon`` that many drawn at random.
+    """All negatives, unless one kind of selection is set: ``hardest_negative`` takes one negative per pair and
+    direction, ``semi_hard`` the best one that scores below the pair, ``ncon`` that many sampled at random.
 
     Raises ValueError for a margin that is not positive, a negative ``ncon``, or more than one kind of selection.
     """

@@ -1,4 +1,4 @@
-"""Train a matcher or a captioner: data, features, vocabulary and parts come together here; the loop does the rest."""
+"""Train a matcher or a captioner: prepare the run, run the training loop, write the metrics."""
 
 from __future__ import annotations
 
@@ -11,30 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from xmodal_cli.config import Config, from_dict, to_toml
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.inference.models import find_model
-from xmodal_cli.models.model_file import ModelHeader, read_tensors
-from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.models.towers import CaptionerOnTower, load_trainable_state_dict
-from xmodal_cli.models.word_vectors import start_from_word_vectors
+from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.ranks import keep_num_threads
-from xmodal_cli.trainers.job import Job, build_loop_config
-from xmodal_cli.trainers.preparation import objective, prepare
+from xmodal_cli.trainers.job import Job, build_train_step
+from xmodal_cli.trainers.objective import find_objective
+from xmodal_cli.trainers.preparation import prepare
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
-from xmodal_cli.training.loop import Interrupted, Loggers, fit
+from xmodal_cli.training.loop import Interrupted, fit
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished (or interrupted) run: its folder, the best val figures and the epoch they are of."""
+    """A finished (or interrupted) run: its folder, the best val metrics and their epoch."""
 
     run: Path
     model: Path
@@ -46,7 +42,7 @@ class TrainResult:
 
 
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
-    """Where the run goes: ``out``, or ``runs/<preset>-<data>`` at home."""
+    """The folder of the run: ``out``, or ``runs/<preset>-<data>`` in ``XMODAL_HOME``."""
     return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
@@ -60,19 +56,19 @@ def train_model(
 ) -> TrainResult:
     """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
 
-    Raises XmodalError kinds: unknown data or names, a run that is already there (without ``resume``), settings that
+    Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
     differ from those of the run that is resumed, a split without captions, a full disk.
     """
     started = time.perf_counter()
     run = run_folder(config, data, out)
     _claim(run, config, resume)
     job = prepare(config, data, run, init_from, reporter)
-    state, interrupted = _fit(job, init_from)
+    state, interrupted = _fit(job)
     return _finish(job, state, interrupted, time.perf_counter() - started)
 
 
 def _claim(run: Path, config: Config, resume: bool) -> None:
-    """Refuse to write over another training."""
+    """Raise ConfigError if ``run`` already holds a training that is not resumed, or one with other settings."""
     existing = run / "config.toml"
     if not existing.exists():
         return
@@ -88,63 +84,45 @@ def _claim(run: Path, config: Config, resume: bool) -> None:
 
 
 def _fixed_settings(config: Config) -> Config:
-    """The settings that a resumed run must share with its beginning."""
+    """The settings that must not change when a run is resumed."""
     shape = config.schedule.name in ("cosine", "linear")  # their curve depends on the number of epochs
     epochs = config.training.epochs if shape else 0
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
-def _fit(job: Job, init_from: str | None) -> tuple[LoopState, bool]:
-    """Run the loop from its saved state, if there is one; returns the last state and whether it was interrupted."""
+def _fit(job: Job) -> tuple[LoopState, bool]:
+    """Run the loop from its checkpoint, if there is one; returns the last state and whether it was interrupted."""
     config = job.config
     keep_num_threads()
     torch.manual_seed(config.training.seed)
-    kind = objective(config)
-    whole = kind.build_learner(job)
-    if init_from is not None:
-        _start_from(whole.model, init_from)
-    elif config.text.word_vectors:
-        tokenizer = Tokenizer.from_json(job.header.tokenizer)
-        start_from_word_vectors(whole.model, tokenizer, Path(config.text.word_vectors), job.reporter)
-    whole.to(job.compute.device)
-    optimizer = kind.optimizer_of(config, whole)
+    objective = find_objective(config)
     state = LoopState(origin=_origin(job.header))
-    task = kind.build_task(job, whole, state)
+    task = objective.build_task(job, state)
+    optimizer = objective.build_optimizer(config, task.model)
     if (job.run / "last" / STATE_FILE).exists():
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.info(f"resuming {job.run} after epoch {state.epoch}")
-    write_text(job.run / "config.toml", to_toml(config))  # now that nothing can be refused any more
+    train_step = build_train_step(config, task, optimizer, job.compute)
+    write_text(job.run / "config.toml", to_toml(config))  # the first file of the run, after all checks
     rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
-            pace = build_loop_config(config, len(task.batches), job.compute)
-            fit(task, pace, optimizer, state, job.run, Loggers(job.reporter, log))
+            fit(train_step, config.training, state, job.run, job.reporter, log)
         except Interrupted:
             return state, True
     return state, False
 
 
 def _origin(header: ModelHeader) -> str:
-    """What a resumed run must share with its beginning besides the settings: data, features, vocabulary."""
+    """A hash of data, features, architecture and vocabulary, which must not change when a run is resumed."""
     shared = (header.dataset, header.backbone, header.architecture, header.tokenizer)
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
-def _start_from(model: nn.Module, name: str) -> None:
-    tensors = read_tensors(find_model(name))
-    if isinstance(model, CaptionerOnTower) and not any(key.startswith("captioner.") for key in tensors):
-        model = model.captioner  # the second stage: what read features goes on behind the tower that makes them
-    try:
-        load_trainable_state_dict(model, tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(f"{name} does not fit this preset: {reason}", "use the preset it was trained with") from error
-
-
 def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
-    """Write ``metrics.json`` and ``curves.png``; figures only, so that equal runs give equal files."""
+    """Write ``metrics.json`` and ``curves.png``; without times, so that equal runs give equal files."""
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
-    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.pictures.dataset.name}
+    record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
     record |= {"best": best, "history": state.history}
     write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")

@@ -1,1 +1,1 @@
-"""What a training run optimises: the matcher's and the captioner's objective, and the preparation both share."""
+"""Objectives of training, the matcher's and the captioner's, and the preparation of a run."""

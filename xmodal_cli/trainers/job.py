@@ -1,14 +1,13 @@
-"""What both objectives share: the ``Job``, its splits, batches, moving average and loop settings."""
+"""A prepared training run, the ``Job``, and what all objectives build from it: batches, average, training step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xmodal_cli.captioning.tags import with_tags
@@ -24,112 +23,115 @@ from xmodal_cli.models.token_batches import GatherTokens, pad_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.training.batches import BatchPlan, CaptionBatches
-from xmodal_cli.training.loop import EpochBatches, LoopConfig
+from xmodal_cli.training.batches import BatchPlan, CaptionBatches, EpochBatches
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
+from xmodal_cli.training.step import TrainStep
+from xmodal_cli.training.task import Task
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a split, and their captions as tokens or text states.
+
+    ``gather_tokens`` gives rows of captions, ``lengths`` is (captions,) int64. ``prompt_lengths`` (captions,) int64:
+    the number of tokens after BOS that are given to a captioner as a prompt and not learned.
+    """
+
+    images: ImageFeatures
+    gather_tokens: GatherTokens
+    lengths: Tensor
+    prompt_lengths: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is ready to start: settings, data, and what the model's file will say of it."""
+    """A training run that is ready to start: settings, data, and the header of the model file."""
 
     config: Config
     run: Path
     train: Split
     val: Split
     header: ModelHeader
+    tokenizer: Tokenizer
     towers: Towers
     compute: Compute  # resolved
     reporter: Reporter
-    language: dict[str, Tensor] | None = None  # weights of a pretrained language model, for a captioner that has one
+    init_from: str | None = None  # name of the model whose weights training starts from
+    language_model: dict[str, Tensor] | None = None  # pretrained weights of a captioner's language model
 
 
-def small_sizes(config: Config, width: int) -> Sizes:
-    """Sizes to try an architecture with before the data are known."""
+def trial_sizes(config: Config, width: int) -> Sizes:
+    """Small sizes to build an architecture with before the data are known."""
     image_dim = width + (len(REGION_COLUMNS) if config.features.kind == "regions" else 0)
     return Sizes(image_dim, config.features.kind, 8, width if config.text.backbone else 0)
 
 
-def check_pace(config: Config) -> None:
-    """Try what every training has: optimiser, schedule, average, augmentation. Raises ConfigError, UnknownName."""
+def check_training(config: Config) -> None:
+    """Check optimizer, schedule, moving average and augmentation. Raises ConfigError, UnknownName."""
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
-    _lr_factor(config, 1)
+    _build_lr_factor(config, 1)
     if config.training.ema >= 1:
         raise ConfigError(f"training.ema must be below 1, not {config.training.ema}", "0.99 is a usual value")
     if config.optimizer.image_tower:
-        _augmentation(config)
+        _build_augmentation(config)
 
 
-def moving_average(learner: nn.Module, decay: float) -> AveragedModel | None:
-    """The exponential moving average of all weights, where there is to be one."""
+def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
+    """The exponential moving average of all weights, None for a decay of 0."""
     if not decay:
         return None
-    return AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 def build_batches(job: Job) -> EpochBatches:
-    """Batches of the training split, as the settings want them."""
-    training, pictures = job.config.training, job.train.pictures
-    owner = torch.from_numpy(pictures.dataset.image_of_caption)
-    plan = BatchPlan(job.train.lengths, owner, training.batch_size, training.seed, training.whole_images)
-    plan = replace(plan, one_caption=job.config.captioning.one_caption)
-    if pictures.features is not None:
-        return CaptionBatches(pictures.features.to(job.compute.device), job.train.gather_tokens, plan)
-    assert pictures.backbone is not None
-    numbered = CaptionBatches(torch.arange(len(pictures.paths)), job.train.gather_tokens, plan)
-    opener = pixel_opener(pictures.paths, pictures.backbone, _augmentation(job.config))
-    return PixelBatches(numbered, opener, training.seed, job.compute.device)
+    """The batches of the training split, from features in memory or from image files."""
+    config, images = job.config, job.train.images
+    plan = BatchPlan(
+        lengths=job.train.lengths,
+        image_of_caption=torch.from_numpy(images.dataset.image_of_caption),
+        batch_size=config.training.batch_size,
+        seed=config.training.seed,
+        whole_images=config.training.whole_images,
+        one_caption=config.captioning.one_caption,
+    )
+    if images.features is not None:
+        return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan)
+    assert images.backbone is not None
+    numbered = CaptionBatches(torch.arange(len(images.paths)), job.train.gather_tokens, plan)
+    opener = pixel_opener(images.paths, images.backbone, _build_augmentation(config))
+    return PixelBatches(numbered, opener, config.training.seed, job.compute.device)
 
 
-def _augmentation(config: Config) -> Augmentation:
-    """What is done to pictures that are opened for training. Raises ConfigError."""
-    wanted = config.augmentation
-    try:
-        return Augmentation(scale=(wanted.min_area, 1.0), flip=wanted.flip, jitter=wanted.jitter)
-    except ValueError as error:
-        raise ConfigError(f"the augmentation cannot be done: {error}", "see the [augmentation] settings") from error
+def build_train_step(config: Config, task: Task, optimizer: optim.Optimizer, compute: Compute) -> TrainStep:
+    """The training step with the schedule and gradient clipping of the settings; ``compute`` is resolved."""
+    lr_factor = _build_lr_factor(config, len(task.batches))
+    return TrainStep(task, optimizer, lr_factor, config.optimizer.grad_clip, compute)
 
 
-def build_loop_config(config: Config, steps_per_epoch: int, compute: Compute) -> LoopConfig:
-    """How long, how fast, in which number format."""
-    training, optimizer = config.training, config.optimizer
-    return LoopConfig(
-        epochs=training.epochs,
-        patience=training.patience,
-        grad_clip=optimizer.grad_clip,
-        lr=optimizer.lr,
-        lr_factor=_lr_factor(config, steps_per_epoch),
-        seed=training.seed,
-        compute=compute,
-        log_every=training.log_every,
-        keep_start=training.keep_start,
+def _build_lr_factor(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
+    schedule, epochs = config.schedule, config.training.epochs
+    return build_schedule(
+        schedule.name, steps_per_epoch, epochs, schedule.warmup_steps, schedule.step_epochs, schedule.gamma
     )
 
 
-def _lr_factor(config: Config, steps_per_epoch: int) -> Any:
-    plan = config.schedule
-    epochs = config.training.epochs
-    return build_schedule(plan.name, steps_per_epoch, epochs, plan.warmup_steps, plan.step_epochs, plan.gamma)
+def _build_augmentation(config: Config) -> Augmentation:
+    """The augmentation of images that are trained on from pixels. Raises ConfigError."""
+    settings = config.augmentation
+    try:
+        return Augmentation(scale=(settings.min_area, 1.0), flip=settings.flip, jitter=settings.jitter)
+    except ValueError as error:
+        raise ConfigError(f"invalid augmentation: {error}", "see the [augmentation] settings") from error
 
 
-@dataclass(frozen=True)
-class Split:
-    """Pictures and captions: ``gather_tokens`` gives rows of captions, ``lengths`` is (captions,) int64.
-
-    ``prompts`` (captions,) int64: how many of a caption's tokens are given to a captioner, after the start mark.
-    """
-
-    pictures: ImageFeatures
-    gather_tokens: GatherTokens
-    lengths: Tensor
-    prompts: Tensor | None = None
-
-
-def whole_captions(
-    captions: Sequence[str], tokenizer: Tokenizer, tags: float, seed: int
+def tokenize_with_tags(
+    captions: Sequence[str], tokenizer: Tokenizer, tag_prob: float, seed: int
 ) -> tuple[GatherTokens, Tensor, Tensor]:
-    """Captions as a captioner learns them, from start to end mark, a share with ``tags``; lengths, and the tags'."""
-    encoded, prompts = with_tags(tokenizer, tokenizer.encode_captions(captions), tags, seed)
-    return (*pad_tokens(encoded), torch.tensor(prompts))
+    """Captions for a captioner, from BOS to EOS, each with tags before it with probability ``tag_prob``.
+
+    -> the gather function, (captions,) int64 lengths, and (captions,) int64 lengths of the tags.
+    """
+    encoded, prompt_lengths = with_tags(tokenizer, tokenizer.encode_captions(captions), tag_prob, seed)
+    return (*pad_tokens(encoded), torch.tensor(prompt_lengths))

@@ -1,11 +1,11 @@
-"""What a training optimises, made of its settings: matcher and losses, batches, evaluation, optimiser, pace."""
+"""The objective of a matcher: a loss over in-batch scores, validated by rsum."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 from torch import Tensor, nn, optim
@@ -22,106 +22,119 @@ from xmodal_cli.models.assembly import build_matcher, describe
 from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
-from xmodal_cli.trainers.job import Job, build_batches, check_pace, moving_average, small_sizes
+from xmodal_cli.trainers.initialization import initialize
+from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
-from xmodal_cli.training.loop import Task
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
-from xmodal_cli.types import Loss, Unreadable
+from xmodal_cli.training.task import BatchLoss, Task
+from xmodal_cli.types import Loss, Matcher, Unreadable
 
 SCORE = "rsum"
 
 
 class TrainableMatcher(nn.Module):
-    """All that the optimiser may move: the matcher, and losses that have weights of their own."""
+    """Everything that is trained: the matcher, and losses that have weights of their own."""
 
-    def __init__(self, matcher: nn.Module, first: Loss, loss: Loss) -> None:
+    def __init__(self, matcher: nn.Module, warmup_loss: Loss, loss: Loss) -> None:
         super().__init__()
-        self.model: Any = matcher
-        self.first, self.loss = first, loss
+        self.model = matcher
+        self.first, self.loss = warmup_loss, loss
+
+    @property
+    def matcher(self) -> Matcher:
+        """The matcher without the losses."""
+        return cast(Matcher, self.model)
 
 
-def check_parts(config: Config) -> None:
-    """Build everything once, small, so that a misspelt name is told before the features are extracted."""
-    width = config.model.embed_dim or 16
-    sizes = small_sizes(config, width)
-    build_matcher(describe(replace(config.model, embed_dim=width), sizes))
-    _losses(config)
-    check_pace(config)
-    check_word_vectors(config)
+class MatcherObjective:
+    """See ``trainers.objective.Objective``."""
+
+    def check(self, config: Config) -> None:
+        """Build all parts with small sizes. Raises ConfigError, UnknownName, MissingData."""
+        width = config.model.embed_dim or 16
+        build_matcher(describe(replace(config.model, embed_dim=width), trial_sizes(config, width)))
+        _build_losses(config)
+        check_training(config)
+        _check_word_vectors(config)
+
+    def build_model(self, job: Job) -> TrainableMatcher:
+        """The matcher on its towers, and the losses."""
+        return TrainableMatcher(build_matcher(job.header.architecture, job.towers), *_build_losses(job.config))
+
+    def build_optimizer(self, config: Config, model: nn.Module) -> optim.Adam | optim.AdamW:
+        """The optimizer over everything that is not frozen; each tower has its own learning-rate multiplier."""
+        settings = config.optimizer
+        tower_scales = {"image_encoder": settings.image_tower, "text_encoder": settings.text_tower}
+
+        def lr_scale(name: str) -> float:
+            _, encoder, *inner = name.split(".")
+            return tower_scales[encoder] if "tower" in inner else 1.0
+
+        groups = group_parameters(model, lr_scale, settings.weight_decay)
+        return build_optimizer(groups, settings.name, settings.lr, settings.weight_decay)
+
+    def build_task(self, job: Job, state: LoopState) -> Task:
+        """The first ``warmup.epochs`` epochs, as counted by ``state``, use the warm-up loss."""
+        model = self.build_model(job)
+        initialize(model.model, job)
+        model.to(job.compute.device)
+        average = build_average(model, job.config.training.ema)
+        evaluated = model if average is None else cast(TrainableMatcher, average.module)
+
+        def evaluate() -> dict[str, float]:
+            return _evaluate(evaluated.matcher, job)
+
+        def save_best(metrics: dict[str, float]) -> None:
+            header = replace(job.header, metrics=metrics)
+            write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
+
+        batch_loss = _build_batch_loss(model, job, state)
+        return Task(model, build_batches(job), batch_loss, evaluate, SCORE, save_best, average)
 
 
-def build_learner(job: Job) -> TrainableMatcher:
-    """The matcher with fresh weights but for its towers, and the losses."""
-    return TrainableMatcher(build_matcher(job.header.architecture, job.towers), *_losses(job.config))
-
-
-def optimizer_of(config: Config, learner: TrainableMatcher) -> optim.Adam | optim.AdamW:
-    """The optimiser over everything that is not frozen, the towers at their share of the learning rate."""
-    settings = config.optimizer
-    shares = {"image_encoder": settings.image_tower, "text_encoder": settings.text_tower}
-
-    def share(name: str) -> float:
-        _, encoder, *inner = name.split(".")
-        return shares[encoder] if "tower" in inner else 1.0
-
-    groups = group_parameters(learner, share, settings.weight_decay)
-    return build_optimizer(groups, settings.name, settings.lr, settings.weight_decay)
-
-
-def build_task(job: Job, learner: TrainableMatcher, state: LoopState) -> Task:
-    """What the loop needs. ``state`` tells the epoch, which decides between the first loss and the other."""
-    training, val, compute = job.config.training, job.val, job.compute
-    warm_epochs = job.config.warmup.epochs
-    average = moving_average(learner, training.ema)
+def _build_batch_loss(model: TrainableMatcher, job: Job, state: LoopState) -> BatchLoss:
+    warmup_epochs, matcher = job.config.warmup.epochs, model.matcher
 
     def batch_loss(batch: Batch) -> Tensor:
-        matcher = learner.model
         images = matcher.encode_image(batch.image_features)
         texts = matcher.encode_text(batch.tokens, batch.lengths)
-        loss = learner.first if state.epoch < warm_epochs else learner.loss
-        with compute.autocast(enabled=False):
+        loss = model.first if state.epoch < warmup_epochs else model.loss
+        with job.compute.autocast(enabled=False):
             return loss(matcher.similarity(images, texts), batch.positives)
 
-    def kept() -> Any:
-        """The matcher that is evaluated and written: the average where there is one."""
-        return learner.model if average is None else average.module.model
-
-    def evaluate() -> dict[str, float]:
-        images = _embed_pictures(kept(), val.pictures, compute)
-        texts = embed_tokens(kept(), val.gather_tokens, val.lengths, compute)
-        owner = val.pictures.dataset.image_of_caption
-        vectors = Embeddings(images, texts, owner, learner.model.similarity.name)
-        return flatten(score_embeddings(vectors))
-
-    def save_best(metrics: dict[str, float]) -> None:
-        write_model(job.run / MODEL_FILE, replace(job.header, metrics=metrics), trainable_state_dict(kept()))
-
-    return Task(learner, build_batches(job), batch_loss, evaluate, SCORE, save_best, average)
+    return batch_loss
 
 
-def _embed_pictures(matcher: Any, pictures: ImageFeatures, compute: Compute) -> np.ndarray:
-    """(images, embed_dim) float32, of the features or of the files."""
-    if pictures.features is not None:
-        return embed_features(matcher, pictures.features.numpy(), compute)
-    assert pictures.backbone is not None
+def _evaluate(matcher: Matcher, job: Job) -> dict[str, float]:
+    """The retrieval metrics of the val split, by flat names."""
+    images = _embed_images(matcher, job.val.images, job.compute)
+    texts = embed_tokens(matcher, job.val.gather_tokens, job.val.lengths, job.compute)
+    image_of_caption = job.val.images.dataset.image_of_caption
+    return flatten(score_embeddings(Embeddings(images, texts, image_of_caption, matcher.similarity.name)))
+
+
+def _embed_images(matcher: Matcher, images: ImageFeatures, compute: Compute) -> np.ndarray:
+    """(images, embed_dim) float32, from the features or from the files."""
+    if images.features is not None:
+        return embed_features(matcher, images.features, compute)
+    assert images.backbone is not None
     embed = partial(embed_features, matcher, compute=compute)
     rows = []
-    for path, vector in file_vectors(pictures.backbone, embed, compute, pictures.paths):
+    for path, vector in file_vectors(images.backbone, embed, compute, images.paths):
         if isinstance(vector, Unreadable):
-            raise BadData(f"{path} can no longer be read: {vector.reason}", "bring it back and go on with --resume")
+            raise BadData(f"{path} can no longer be read: {vector.reason}", "restore the file and resume with --resume")
         rows.append(vector)
     return np.stack(rows)
 
 
-def _losses(config: Config) -> tuple[Loss, Loss]:
+def _build_losses(config: Config) -> tuple[Loss, Loss]:
     """The loss of the first ``warmup.epochs`` epochs, and that of the others."""
-    first, loss = (catalog.build("loss", part.name, part.args) for part in (config.warmup.loss, config.loss))
-    return first, loss
+    warmup_loss, loss = (catalog.build("loss", part.name, part.args) for part in (config.warmup.loss, config.loss))
+    return warmup_loss, loss
 
 
-def check_word_vectors(config: Config) -> None:
-    """Tell before anything is computed what can be told. Raises ConfigError, MissingData."""
+def _check_word_vectors(config: Config) -> None:
     if not config.text.word_vectors:
         return
     if config.text.backbone:
@@ -129,4 +142,4 @@ def check_word_vectors(config: Config) -> None:
             "a pretrained sentence encoder has its own words", "leave out text.word_vectors or text.backbone"
         )
     if not Path(config.text.word_vectors).is_file():
-        raise MissingData(f"there is no file {config.text.word_vectors}", "give a GloVe or word2vec text file")
+        raise MissingData(f"{config.text.word_vectors} does not exist", "give a GloVe or word2vec text file")

@@ -1,9 +1,9 @@
-"""Prepare a training run: dataset, features, vocabulary and components become a ``Job``."""
+"""Prepare a training run: dataset, features, vocabulary and architecture become a ``Job``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import captioned
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import IncompatibleFeatures, UnknownName
+from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.features.image_features import ImageFeatures, read_image_features
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.inference.towers import ImageSide, TextSide, image_side, input_features, text_side, text_states
@@ -21,34 +21,109 @@ from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.trainers import captioner, matcher
-from xmodal_cli.trainers.job import Job, Split, whole_captions
+from xmodal_cli.trainers.job import Job, Split, tokenize_with_tags
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.trainers.objective import find_objective
+from xmodal_cli.types import FeatureMeta, ImageTextDataset, LanguageModel
 
-KINDS = ("matcher", "captioner")
+
+@dataclass(frozen=True)
+class _Pretrained:
+    """The pretrained networks inside the model, each None where it has none."""
+
+    image: ImageSide | None
+    text: TextSide | None
+    language_model: LanguageModel | None
+
+    @property
+    def sides(self) -> dict[str, ImageSide | TextSide]:
+        """The towers, by side."""
+        sides: dict[str, ImageSide | TextSide | None] = {"image": self.image, "text": self.text}
+        return {name: side for name, side in sides.items() if side is not None}
 
 
 def prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> Job:
     """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError."""
     compute = Compute(config.training.device, config.training.precision).resolve()
-    objective(config).check_parts(config)
+    find_objective(config).check(config)
     dataset = load_dataset(data)
-    language = language_model(config)
-    config = adopt_language_model_sizes(config, language)
-    text, image = text_side(config), image_side(config)
-    parts = [captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)]
-    pictures = [read_image_features(part, input_features(config), compute, reporter) for part in parts]
-    meta = pictures[0].meta
-    encoder = text.backbone if text is not None else language
-    pretrained = None if encoder is None else encoder.tokenizer
+    config, pretrained = _load_pretrained(config)
+    train_images, val_images = _read_images(config, dataset, compute, reporter)
+    tokenizer = _build_tokenizer(config, train_images, pretrained, init_from)
+    header = _build_header(config, dataset, train_images.meta, tokenizer, pretrained)
+    train, val = (
+        _build_split(config, images, tokenizer, pretrained.text, compute, reporter)
+        for images in (train_images, val_images)
+    )
+    return Job(
+        config=config,
+        run=run,
+        train=train,
+        val=val,
+        header=header,
+        tokenizer=tokenizer,
+        towers={name: side.stack() for name, side in pretrained.sides.items()},
+        compute=compute,
+        reporter=reporter,
+        init_from=init_from,
+        language_model=pretrained.language_model.tensors if pretrained.language_model else None,
+    )
+
+
+def _load_pretrained(config: Config) -> tuple[Config, _Pretrained]:
+    """The pretrained networks that the settings name; the settings take over the sizes of a language model."""
+    loaded = language_model(config)
+    config = adopt_language_model_sizes(config, loaded)
+    text = text_side(config)
+    return config, _Pretrained(image_side(config), text, loaded)
+
+
+def _read_images(
+    config: Config, dataset: ImageTextDataset, compute: Compute, reporter: Reporter
+) -> tuple[ImageFeatures, ImageFeatures]:
+    """The image features of the train splits and of the val split; missing ones are extracted."""
+    splits = captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)
+    settings = input_features(config)
+    train, val = (read_image_features(split, settings, compute, reporter) for split in splits)
+    return train, val
+
+
+def _build_tokenizer(
+    config: Config, images: ImageFeatures, pretrained: _Pretrained, init_from: str | None
+) -> Tokenizer:
+    """The tokenizer of the model to initialize from, of the pretrained text network, or of the training captions."""
     if init_from is not None:
-        tokenizer = _tokenizer_of(init_from, meta, image)
-    else:
-        tokenizer = _tokenizer(config, pictures[0].dataset.captions, pretrained)
-    header = ModelHeader(
+        return _read_tokenizer(init_from, images.meta, pretrained.image)
+    if pretrained.text is not None:
+        return Tokenizer.from_json(pretrained.text.backbone.tokenizer)
+    if pretrained.language_model is not None:
+        return Tokenizer.from_json(pretrained.language_model.tokenizer)
+    return Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count)
+
+
+def _read_tokenizer(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:
+    """The tokenizer of the model to initialize from.
+
+    Raises IncompatibleFeatures unless that model reads the same features, or those that the image tower computes.
+    """
+    info = describe_model(init_from)
+    read = info.meta
+    tower = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
+    if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != tower:
+        raise IncompatibleFeatures(
+            f"{info.name} reads features of {read.backbone}, this training has {meta.backbone}",
+            "initialize from a model of the same backbone, or name that backbone with --backbone",
+        )
+    return Tokenizer.from_json(info.header.tokenizer)
+
+
+def _build_header(
+    config: Config, dataset: ImageTextDataset, meta: FeatureMeta, tokenizer: Tokenizer, pretrained: _Pretrained
+) -> ModelHeader:
+    """The header of the model file, without metrics."""
+    return ModelHeader(
         kind=config.kind,
-        architecture=_architecture(config, meta, tokenizer, (image, text)),
+        architecture=_describe_architecture(config, meta, tokenizer, pretrained),
         tokenizer=tokenizer.to_json(),
         backbone=asdict(meta),
         similarity=config.model.similarity.name if config.kind == "matcher" else "",
@@ -56,58 +131,30 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
         dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
     )
 
-    def split(found: ImageFeatures) -> Split:
-        if config.kind == "captioner":
-            wanted = config.captioning.tags, config.training.seed
-            return Split(found, *whole_captions(found.dataset.captions, tokenizer, *wanted))
-        captions = (
-            text_states(text.backbone, found.dataset.captions, compute, reporter)
-            if text is not None and text.cached
-            else token_ids(found.dataset.captions, tokenizer)
-        )
-        return Split(found, *captions)
 
-    towers = {name: side.stack() for name, side in (("image", image), ("text", text)) if side is not None}
-    train, val = (split(part) for part in pictures)
-    return Job(config, run, train, val, header, towers, compute, reporter, language.tensors if language else None)
-
-
-def objective(config: Config) -> Any:
-    """What a training of this kind optimises: ``recipes.learner`` or ``recipes.caption_learner``."""
-    if config.kind not in KINDS:
-        raise UnknownName.of("kind of model", config.kind, KINDS)
-    if config.kind == "matcher":
-        return matcher
-
-    return captioner
-
-
-def _tokenizer(config: Config, captions: Sequence[str], pretrained: str | None) -> Tokenizer:
-    """The vocabulary: of the pretrained encoder, or of the training captions."""
-    if pretrained:
-        return Tokenizer.from_json(pretrained)
-    return Tokenizer.from_captions(captions, config.data.min_word_count)
-
-
-def _architecture(
-    config: Config, meta: FeatureMeta, tokenizer: Tokenizer, sides: tuple[ImageSide | None, TextSide | None]
+def _describe_architecture(
+    config: Config, meta: FeatureMeta, tokenizer: Tokenizer, pretrained: _Pretrained
 ) -> dict[str, Any]:
-    image, text = sides
+    image, text = pretrained.image, pretrained.text
     image_dim, image_kind = (meta.dim, meta.kind) if image is None else (image.dim, image.kind)
     sizes = Sizes(image_dim, image_kind, tokenizer.vocab_size, text.backbone.meta.dim if text is not None else 0)
     model = replace(config.model, embed_dim=config.model.embed_dim or image_dim)
-    tell = describe_captioner if config.kind == "captioner" else describe
-    return tell(model, sizes, {k: s.facts() for k, s in (("image", image), ("text", text)) if s is not None})
+    describe_fn = describe_captioner if config.kind == "captioner" else describe
+    return describe_fn(model, sizes, {name: side.facts() for name, side in pretrained.sides.items()})
 
 
-def _tokenizer_of(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:
-    """The vocabulary of the model to start from, which must read the same features, or what our tower makes."""
-    info = describe_model(init_from)
-    read = info.meta
-    ours = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
-    if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != ours:
-        raise IncompatibleFeatures(
-            f"{info.name} reads features of {read.backbone}, this training has {meta.backbone}",
-            "start from a model of the same backbone, or name that backbone with --backbone",
-        )
-    return Tokenizer.from_json(info.header.tokenizer)
+def _build_split(
+    config: Config,
+    images: ImageFeatures,
+    tokenizer: Tokenizer,
+    text: TextSide | None,
+    compute: Compute,
+    reporter: Reporter,
+) -> Split:
+    """The images with their captions: tokens, or the states of a sentence encoder whose lower layers are frozen."""
+    captions: Sequence[str] = images.dataset.captions
+    if config.kind == "captioner":
+        return Split(images, *tokenize_with_tags(captions, tokenizer, config.captioning.tags, config.training.seed))
+    if text is not None and text.cached:
+        return Split(images, *text_states(text.backbone, captions, compute, reporter))
+    return Split(images, *token_ids(captions, tokenizer))

@@ -1,1 +1,1 @@
-"""The training loop and what it needs: batches, optimiser, checkpoint, log."""
+"""The training loop and its parts: batches, optimizer, training step, checkpoint, log."""

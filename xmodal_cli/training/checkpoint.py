@@ -1,7 +1,7 @@
-"""What a run needs to go on exactly where it stopped: one safetensors file, written in one step.
+"""The checkpoint that a run resumes from: one safetensors file, written atomically.
 
-Tensors of the model and of the optimiser, and the counters of the loop as JSON in the header. Random numbers need
-no keeping: every epoch seeds its own.
+It holds the tensors of the models and the optimizer, and the loop state as JSON in the header. It holds no state of
+random number generators: every epoch seeds them.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FILE = "state.safetensors"
 
 @dataclass
 class LoopState:
-    """Where the loop is: epochs that are complete, steps taken, and the best score so far.
+    """Progress of the loop: completed epochs, steps taken, and the best score so far.
 
-    ``origin`` names what is trained on; a run goes on with the same only.
+    ``origin`` identifies data, features and vocabulary; a run resumes only with the same.
     """
 
     origin: str = ""
@@ -41,45 +41,43 @@ class LoopState:
 
 
 def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], optimizer: optim.Optimizer) -> None:
-    """Write ``folder/state.safetensors``; ``models`` by a name of their own. Raises StorageError."""
+    """Write ``folder/state.safetensors``; ``models`` by name. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
     for part, model in models.items():
         tensors |= {f"{part}.{name}": value.contiguous() for name, value in trainable_state_dict(model).items()}
     for number, entry in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in entry.items()}
-    with atomic_path(folder / FILE) as draft:
-        save_file(tensors, draft, metadata={"loop": json.dumps(asdict(state))})
+    with atomic_path(folder / FILE) as partial_file:
+        save_file(tensors, partial_file, metadata={"loop": json.dumps(asdict(state))})
 
 
 def load_state(
     folder: Path, models: Mapping[str, nn.Module], optimizer: optim.Optimizer, origin: str = ""
 ) -> LoopState:
-    """Put models and optimiser back as they were saved, and return the counters.
+    """Restore models and optimizer, and return the loop state.
 
-    Raises BadModel for a file that cannot be used, ConfigError for one of another ``origin``.
+    Raises BadModel for an invalid file, ConfigError for another ``origin``.
     """
     file = folder / FILE
     try:
         with safe_open(file, framework="pt") as opened:
             state = LoopState(**json.loads(opened.metadata()["loop"]))
             if state.origin != origin:
-                hint = "resume with the data and features it was started with, or train elsewhere with --out"
+                hint = "resume with the same data and features, or train in another folder with --out"
                 raise ConfigError(f"{folder.parent} was trained on other data", hint)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         for part, model in models.items():
-            head = f"{part}."
-            load_trainable_state_dict(
-                model, {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
-            )
+            prefix = f"{part}."
+            own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            load_trainable_state_dict(model, own)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadModel(f"{file} cannot be resumed from: {error}", "delete the run's folder and train again") from error
-    saved = optimizer.state_dict()
-    saved["state"] = _by_parameter(tensors)
-    optimizer.load_state_dict(saved)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
     return state
 
 
-def _by_parameter(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """Parameter number -> its optimizer tensors by name."""
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
@@ -89,5 +87,5 @@ def _by_parameter(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed every generator that an epoch may draw from."""
+    """Seed the global generators of torch before an epoch."""
     torch.manual_seed((seed + 1) * 1_000_003 + epoch)

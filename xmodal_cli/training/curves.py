@@ -1,4 +1,4 @@
-"""The curves of a run as a picture: loss over steps, val recalls over epochs."""
+"""The training curves of a run as an image: loss over steps, val recalls over epochs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ FILE = "curves.png"
 
 
 def draw_curves(folder: Path) -> Path:
-    """Draw ``folder/curves.png`` from the run's log; returns its path. Raises StorageError."""
+    """Plot the run's log to ``folder/curves.png``; returns its path. Raises StorageError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     records = read_log(folder)
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _loss(left, [r for r in records if r["event"] == "step"])
-    _recalls(right, [r for r in records if r["event"] == "eval"])
-    with atomic_path(folder / FILE) as draft:
-        FigureCanvasAgg(figure).print_png(str(draft))
+    _plot_loss(left, [r for r in records if r["event"] == "step"])
+    _plot_recalls(right, [r for r in records if r["event"] == "eval"])
+    with atomic_path(folder / FILE) as partial_file:
+        FigureCanvasAgg(figure).print_png(str(partial_file))
     return folder / FILE
 
 
-def _loss(axes: Any, steps: list[dict[str, Any]]) -> None:
+def _plot_loss(axes: Any, steps: list[dict[str, Any]]) -> None:
     axes.plot([r["step"] for r in steps], [r["loss"] for r in steps], linewidth=1)
     axes.set(title="training loss", xlabel="step")
     if steps and all(r["loss"] > 0 for r in steps):
@@ -34,7 +34,7 @@ def _loss(axes: Any, steps: list[dict[str, Any]]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _recalls(axes: Any, evals: list[dict[str, Any]]) -> None:
+def _plot_recalls(axes: Any, evals: list[dict[str, Any]]) -> None:
     epochs = [r["epoch"] for r in evals]
     names = [n for n in (evals[0] if evals else {}) if "R@" in n]
     for name in names:

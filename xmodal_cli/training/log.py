@@ -1,4 +1,4 @@
-"""The record of a run: ``log.jsonl`` with a line per step or evaluation, and the same numbers for TensorBoard."""
+"""The log of a run: ``log.jsonl`` with one line per logged step or evaluation, and the same metrics for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FILE = "log.jsonl"
 
 
 class RunLog:
-    """Appends records; each is ``{"event": "step" | "eval", "step": int, "epoch": int, ...numbers}``."""
+    """Appends records; each is ``{"event": "step" | "eval", "step": int, "epoch": int, ...metrics}``."""
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
         self._path = folder / FILE
         with storage_errors(self._path):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-            self._board = _Board(folder / "tensorboard") if tensorboard else None
+            self._tensorboard = _TensorBoard(folder / "tensorboard") if tensorboard else None
 
-    def write(self, event: str, step: int, epoch: int, numbers: dict[str, float]) -> None:
-        """One record; it is on disk when this returns. Raises StorageError."""
-        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}  # as JSON has it
+    def write(self, event: str, step: int, epoch: int, metrics: dict[str, float]) -> None:
+        """Append one record and flush it. Values that are not finite become null. Raises StorageError."""
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         record: dict[str, Any] = {"event": event, "step": step, "epoch": epoch, **finite}
         with storage_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-            if self._board is not None:
-                self._board.write(event, step, numbers)
+            if self._tensorboard is not None:
+                self._tensorboard.write(event, step, metrics)
 
     def __enter__(self) -> Self:
         return self
@@ -41,14 +41,14 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with storage_errors(self._path), contextlib.ExitStack() as stack:  # both are closed, whatever happens
+        with storage_errors(self._path), contextlib.ExitStack() as stack:  # both are closed, also after an error
             stack.callback(self._file.close)
-            if self._board is not None:
-                stack.callback(self._board.close)
+            if self._tensorboard is not None:
+                stack.callback(self._tensorboard.close)
 
 
-class _Board:
-    """The numbers for TensorBoard, written in this thread: on a full disk tensorboardX's own would die unheard."""
+class _TensorBoard:
+    """Writes TensorBoard events in this thread: tensorboardX's own thread does not report a full disk."""
 
     def __init__(self, folder: Path) -> None:
         from tensorboardX.record_writer import RecordWriter
@@ -57,10 +57,10 @@ class _Board:
         self._records = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}"))
         self._add(file_version="brain.Event:2")
 
-    def write(self, event: str, step: int, numbers: dict[str, float]) -> None:
+    def write(self, event: str, step: int, metrics: dict[str, float]) -> None:
         from tensorboardX.proto.summary_pb2 import Summary
 
-        values = [Summary.Value(tag=f"{event}/{name}", simple_value=value) for name, value in numbers.items()]
+        values = [Summary.Value(tag=f"{event}/{name}", simple_value=value) for name, value in metrics.items()]
         self._add(step=step, summary=Summary(value=values))
         if event == "eval":
             self._records.flush()
@@ -75,7 +75,7 @@ class _Board:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records so far; a last line cut short by a kill is left out."""
+    """The records so far; lines that are not valid JSON, such as an incomplete last one, are skipped."""
     file = folder / FILE
     records = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
@@ -87,6 +87,6 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def rewind_log(folder: Path, step: int) -> None:
-    """Drop what was logged after ``step``: those steps are about to be taken again."""
+    """Drop the records after ``step``, whose steps are repeated when the run resumes."""
     kept = [json.dumps(record) + "\n" for record in read_log(folder) if record["step"] <= step]
     write_text(folder / FILE, "".join(kept))

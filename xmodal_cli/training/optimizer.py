@@ -1,4 +1,4 @@
-"""The optimiser and the learning rate over time. Flat arguments in, torch objects out."""
+"""Optimizers, parameter groups and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ SCHEDULES = ("constant", "step", "cosine", "linear")
 def build_optimizer(
     parameters: Iterable[Parameter] | Iterable[dict[str, Any]], name: str, lr: float, weight_decay: float
 ) -> optim.Adam | optim.AdamW:
-    """``adam`` or ``adamw``, with the update fused into one pass over the weights."""
+    """``adam`` or ``adamw``, in the fused implementation. Raises UnknownName."""
     if name not in OPTIMIZERS:
         raise UnknownName.of("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name](parameters, lr=lr, weight_decay=weight_decay, fused=True)
 
 
-def group_parameters(model: nn.Module, share_of: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups by their ``share`` of the learning rate; biases, norms and scales are not decayed.
+def group_parameters(model: nn.Module, lr_scale: Callable[[str], float], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups by learning-rate multiplier and weight decay, with the keys ``params lr_scale weight_decay``.
 
-    ``share_of`` tells it by a parameter's name. Frozen ones are left out.
+    ``lr_scale`` maps a parameter's name to its multiplier. Biases, norms and scales have no weight decay; frozen
+    parameters are left out.
     """
     groups: dict[tuple[float, float], list[Parameter]] = {}
     for name, value in model.named_parameters():
         if value.requires_grad:
             decay = weight_decay if value.ndim > 1 else 0.0
-            groups.setdefault((share_of(name), decay), []).append(value)
-    return [{"params": values, "share": share, "weight_decay": decay} for (share, decay), values in groups.items()]
+            groups.setdefault((lr_scale(name), decay), []).append(value)
+    return [{"params": values, "lr_scale": scale, "weight_decay": decay} for (scale, decay), values in groups.items()]
 
 
 def build_schedule(
     name: str, steps_per_epoch: int, epochs: int, warmup_steps: int, step_epochs: int, gamma: float
 ) -> Callable[[int], float]:
-    """A function from the step (0-based) to the factor on the learning rate, in [0, 1]."""
+    """A function from the step (0-based) to the factor on the learning rate, in [0, 1]. Raises UnknownName."""
     if name not in SCHEDULES:
         raise UnknownName.of("schedule", name, SCHEDULES)
     total = max(1, steps_per_epoch * epochs - warmup_steps)

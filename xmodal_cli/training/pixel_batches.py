@@ -1,7 +1,7 @@
-"""Batches whose images are opened while training goes on, in threads beside it. Knows no files: it is given what opens.
+"""Batches of images that are loaded from pixels in background threads during training.
 
-The plan is that of the batches it is built on, so it depends on seed and epoch alone; so does what an image looks
-like, which is drawn from (seed, epoch, image). How many threads there are makes no difference to what comes out.
+The order is that of the batches it wraps, so it depends only on seed and epoch; the augmentation of an image depends
+only on (seed, epoch, image). The number of threads does not change the result.
 """
 
 from __future__ import annotations
@@ -12,30 +12,28 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from xmodal_cli.training.batches import Batch
+from xmodal_cli.training.batches import Batch, EpochBatches
 
-if TYPE_CHECKING:
-    from xmodal_cli.training.loop import EpochBatches
-
-AHEAD = 3  # batches of pictures in memory, the one in use not counted
-Opener = Callable[[int, Random], Tensor]  # image number -> (3, height, width) uint8; may draw from its generator
+AHEAD = 3  # batches prefetched, the one in use not counted
+Opener = Callable[
+    [int, Random], Tensor
+]  # image position -> (3, height, width) uint8; the generator is for augmentation
 
 
 @dataclass(frozen=True)
-class _Waiting:
-    """A batch without its pictures, and the pictures to come."""
+class _Pending:
+    """A batch without its images, and the images that are being loaded."""
 
     batch: Batch
-    pictures: list[Future[Tensor]]
+    images: list[Future[Tensor]]
 
 
 class PixelBatches:
-    """The batches of ``numbered``, their ``image_features`` (images, 3, height, width) uint8 instead of numbers."""
+    """The batches of ``numbered``, their ``image_features`` (images, 3, height, width) uint8 instead of positions."""
 
     def __init__(
         self,
@@ -45,22 +43,22 @@ class PixelBatches:
         device: str = "cpu",
         num_threads: int | None = None,
     ) -> None:
-        """``numbered``: batches on the CPU whose ``image_features`` are the numbers that ``opener`` takes.
+        """``numbered``: batches on the CPU whose ``image_features`` are the image positions that ``opener`` takes.
 
-        ``CaptionBatches(torch.arange(num_images), ...)`` gives such. Batches arrive on ``device``.
+        For example ``CaptionBatches(torch.arange(num_images), ...)``. Batches are moved to ``device``.
         """
         self._numbered, self._open = numbered, opener
         self._seed, self._device = seed, device
         self._num_threads = num_threads or min(os.cpu_count() or 1, 16)
 
     def __len__(self) -> int:
-        """Number of batches in an epoch."""
+        """Number of batches per epoch."""
         return len(self._numbered)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch ``number``, the same at each call. Raises what ``opener`` raises, at its batch."""
+        """The batches of epoch ``number``, the same at each call. Raises what ``opener`` raises."""
         with ThreadPoolExecutor(self._num_threads, thread_name_prefix="pixels") as pool:
-            queue: deque[_Waiting] = deque()
+            queue: deque[_Pending] = deque()
             try:
                 for batch in self._numbered.epoch(number):
                     queue.append(self._submit(pool, batch, number))
@@ -69,25 +67,25 @@ class PixelBatches:
                 while queue:
                     yield self._finish(queue.popleft())
             finally:
-                for waiting in queue:
-                    for picture in waiting.pictures:
-                        picture.cancel()
+                for pending in queue:
+                    for image in pending.images:
+                        image.cancel()
 
-    def _submit(self, pool: ThreadPoolExecutor, batch: Batch, epoch: int) -> _Waiting:
-        numbers = batch.image_features.tolist()
-        return _Waiting(batch, [pool.submit(self._picture, image, epoch) for image in numbers])
+    def _submit(self, pool: ThreadPoolExecutor, batch: Batch, epoch: int) -> _Pending:
+        positions = batch.image_features.tolist()
+        return _Pending(batch, [pool.submit(self._open_image, image, epoch) for image in positions])
 
-    def _picture(self, image: int, epoch: int) -> Tensor:
+    def _open_image(self, image: int, epoch: int) -> Tensor:
         return self._open(image, Random(f"{self._seed}/{epoch}/{image}"))
 
-    def _finish(self, waiting: _Waiting) -> Batch:
+    def _finish(self, pending: _Pending) -> Batch:
         try:
-            pixels = torch.stack([picture.result() for picture in waiting.pictures])
+            pixels = torch.stack([image.result() for image in pending.images])
         except BaseException:
-            for picture in waiting.pictures:
-                picture.cancel()
+            for image in pending.images:
+                image.cancel()
             raise
-        batch = waiting.batch
+        batch = pending.batch
         moved = {name: getattr(batch, name).to(self._device) for name in ("tokens", "lengths", "positives")}
         return replace(batch, image_features=self._move(pixels), **moved)
 

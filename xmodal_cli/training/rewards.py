@@ -1,6 +1,6 @@
-"""What a drawn caption is worth in self-critical training: CIDEr-D against the training references, and BLEU-4.
+"""The reward of a sampled caption in self-critical training: CIDEr-D against the training references, and BLEU-4.
 
-Both count the tokens of the captioner's own vocabulary. Document frequencies are those of the training images.
+Both count tokens of the captioner's vocabulary. Document frequencies are those of the training images.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from xmodal_cli.metrics.cider_scorer import CiderScorer
 
 
 class Rewards:
-    """``references``: for each training image its captions as tokens from the start mark to the end mark."""
+    """``references``: for each training image its captions as tokens from BOS to EOS."""
 
     def __init__(
-        self, references: Sequence[Sequence[Sequence[int]]], end: int, count_end: bool, bleu_weight: float
+        self, references: Sequence[Sequence[Sequence[int]]], eos: int, count_end: bool, bleu_weight: float
     ) -> None:
         last = None if count_end else -1
         self._references = [[list(tokens[1:last]) for tokens in captions] for captions in references]
         self._scorer = CiderScorer(self._references)
-        self._end, self._count_end, self._bleu_weight = end, count_end, bleu_weight
+        self._eos, self._count_end, self._bleu_weight = eos, count_end, bleu_weight
         self._bleu = catalog.build("caption_metric", "bleu", {}) if bleu_weight else None
 
     def __call__(self, images: Tensor, captions: Tensor) -> Tensor:
-        """(images,) image numbers, (images, num, longest) tokens padded with the end mark -> (images, num) float32."""
+        """(images,) image positions, (images, num, longest) tokens padded with EOS -> (images, num) float32."""
         rows = captions.flatten(0, 1).cpu().numpy()
-        owner = np.repeat(images.numpy(), captions.shape[1])
-        words = (rows != self._end).cumprod(axis=1).sum(axis=1)  # up to the first end
+        image_of_caption = np.repeat(images.numpy(), captions.shape[1])
+        words = (rows != self._eos).cumprod(axis=1).sum(axis=1)  # up to the first EOS
         lengths = np.minimum(words + self._count_end, rows.shape[1])
-        rewards = self._scorer.scores(owner, rows, lengths)
+        rewards = self._scorer.scores(image_of_caption, rows, lengths)
         if self._bleu is not None:
-            rewards = rewards + self._bleu_weight * self._bleu_4(owner, rows, lengths)
+            rewards = rewards + self._bleu_weight * self._bleu_4(image_of_caption, rows, lengths)
         return torch.from_numpy(rewards).float().view(captions.shape[:2])
 
-    def _bleu_4(self, owner: np.ndarray, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _bleu_4(self, image_of_caption: np.ndarray, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         assert self._bleu is not None
         candidates = [[str(t) for t in row[:length]] for row, length in zip(rows, lengths, strict=True)]
-        references = [[[str(t) for t in tokens] for tokens in self._references[image]] for image in owner]
+        references = [[[str(t) for t in tokens] for tokens in self._references[image]] for image in image_of_caption]
         return np.asarray(self._bleu(candidates, references).each["bleu_4"])

@@ -9,7 +9,7 @@ import torch
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.losses.captions.self_critical import log_probs_of
+from xmodal_cli.losses.captions.self_critical import gather_log_probs
 from xmodal_cli.training.rewards import Rewards
 from xmodal_cli.types import CaptionerOutput
 
@@ -91,7 +91,7 @@ def test_self_critical_refuses_what_cannot_be(args):
 def test_log_probabilities_of_words():
     logits, targets, _ = batch()
     wanted = logits.float().log_softmax(-1)
-    given = log_probs_of(logits, targets)
+    given = gather_log_probs(logits, targets)
     assert all(given[c, p] == wanted[c, p, targets[c, p]] for c in range(3) for p in range(4))
 
 

@@ -1,7 +1,7 @@
 """Cross-entropy of the next word, with label smoothing and the doubly stochastic term of Show, Attend and Tell.
 
-The second (Xu et al., arXiv 1502.03044, section 4.2.1): the attention that a cell gets over a caption should add up to
-one, so that the words look at the whole picture; ``doubly_stochastic`` times the mean of the squared differences.
+The second (Xu et al., arXiv 1502.03044, section 4.2.1): the attention on a cell, summed over a caption, should be
+one, so that the caption attends to the whole image; ``doubly_stochastic`` times the mean of the squared differences.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def build(
         logits = output.logits[mask].float()
         total = functional.cross_entropy(logits, targets[mask], label_smoothing=label_smoothing)
         if doubly_stochastic and output.attention is not None:
-            looked = (output.attention.float() * mask[..., None]).sum(1)
-            total = total + doubly_stochastic * (1 - looked).square().mean()
+            attended = (output.attention.float() * mask[..., None]).sum(1)
+            total = total + doubly_stochastic * (1 - attended).square().mean()
         return total
 
     return loss

@@ -1,10 +1,10 @@
-"""Self-critical training: captions that score better than the model's own usual ones become likelier.
+"""Self-critical training: captions with a higher reward than a baseline become more likely.
 
 Rennie et al., arXiv 1612.00563. The reward of a caption is its CIDEr-D (and ``bleu_weight`` times its BLEU-4), less a
 baseline: ``greedy``, the reward of the greedy caption, as in the paper; or ``mean``, the mean of the image's other
 captions (Luo, arXiv 2003.09971), which needs no extra decoding. Captions are ``drawn`` word by word, as in the paper,
-or the ``beam``'s (Cornia et al., arXiv 1912.08226): a model of few captions draws an odd word in most sentences, and
-learns from drawn ones to be short and safe before it learns to be right.
+or the ``beam``'s (Cornia et al., arXiv 1912.08226): a model trained on few captions samples
+an unlikely word in most sentences, and learns from sampled captions to be short and generic first.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class SelfCritical:
     count_end: bool
 
     def __call__(self, log_probs: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
-        """(captions, longest) of the drawn words, bool which are words, (captions,) advantages -> scalar."""
-        weighed = log_probs.float() * mask * advantages[:, None]
-        return -weighed.sum() / mask.sum()
+        """(captions, longest) of the sampled tokens, bool mask, (captions,) advantages -> scalar."""
+        weighted = log_probs.float() * mask * advantages[:, None]
+        return -weighted.sum() / mask.sum()
 
     def advantages(self, rewards: Tensor, greedy: Tensor | None = None) -> Tensor:
         """(images, num_samples) rewards, (images,) those of greedy captions -> (images, num_samples)."""
@@ -58,6 +58,6 @@ def build(
     return SelfCritical(num_samples, source, baseline, bleu_weight, count_end)
 
 
-def log_probs_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """(captions, longest, vocab) logits, (captions, longest) words -> (captions, longest) log-probabilities."""
+def gather_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """(captions, longest, vocab) logits, (captions, longest) int64 -> (captions, longest) log-probabilities."""
     return torch.log_softmax(logits.float(), dim=-1).gather(-1, targets[..., None]).squeeze(-1)

@@ -1,4 +1,4 @@
-"""The presets on a pretrained sentence encoder, tiny, from pictures to search: ``two-heads`` and ``tern``."""
+"""The presets on a pretrained sentence encoder, tiny, from images to search: ``two-heads`` and ``tern``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ both = pytest.mark.parametrize("run", PRESETS, indirect=True)
 
 
 @both
-def test_training_stays_what_it_was_when_it_is_read_again(xmodal, shapes, run):
+def test_eval_of_a_run_gives_its_training_metrics(xmodal, shapes, run):
     args = ["--data", shapes, "--device", "cpu", "--precision", "fp32", "--json"]
     kept = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["best"]
     done = xmodal("eval", run, "--split", "val", *args)
@@ -90,7 +90,7 @@ def test_the_file_holds_the_heads_and_names_the_encoder(run):
 
 
 @both
-def test_search_ranks_pictures_as_the_models_vectors_say(xmodal, shapes, run):
+def test_search_ranks_images_by_the_models_vectors(xmodal, shapes, run):
     photos = [example.path for example in load_dataset(str(shapes)).select("test").examples]
     how = ["--device", "cpu", "--precision", "fp32"]
     done = xmodal("index", *photos, "--model", run, "--index", run.name, *how, "--json")
@@ -119,7 +119,7 @@ def test_sentences_alone_or_together_have_the_same_vectors(run):
 
 
 @pytest.mark.parametrize("run", ["two-heads"], indirect=True)
-def test_another_encoder_than_in_training_is_refused(xmodal, shapes, run, tmp_path):
+def test_an_encoder_with_other_weights_than_in_training_is_an_error(xmodal, shapes, run, tmp_path):
     header, tensors = read_header(run / "model.safetensors"), read_tensors(run / "model.safetensors")
     tower = {**header.architecture["towers"]["text"], "fingerprint": "0" * 64}
     other = replace(header, architecture={**header.architecture, "towers": {"text": tower}})
@@ -130,7 +130,7 @@ def test_another_encoder_than_in_training_is_refused(xmodal, shapes, run, tmp_pa
 
 
 @pytest.mark.parametrize("run", ["tern"], indirect=True)
-def test_info_tells_of_the_tower(xmodal, run):
+def test_models_info_lists_the_tower(xmodal, run):
     done = xmodal("models", "info", run)
     assert done.code == 0, done.err
     assert re.search(r"text tower +minilm", done.out)
