@@ -1,10 +1,10 @@
-"""How far caption metrics agree with people: Kendall's tau-c against the 17,000 expert ratings of Flickr8k.
+"""Agreement of caption metrics with human judgments: Kendall's tau-c with the 17,000 expert ratings of Flickr8k.
 
 python examples/judgements.py FOLDER [METRIC...]
 
-FOLDER holds ExpertAnnotations.txt and dataset_flickr8k.json. The protocol is that of the papers: three experts rate a
-caption of some image for another image from 1 to 4; each rating is a pair with the metric's score of the caption
-against the image's own five; captions that are among those five are left out.
+FOLDER contains ExpertAnnotations.txt and dataset_flickr8k.json. The protocol is that of the papers: three experts
+rate, from 1 to 4, how well a caption of one image describes another image. Each rating is paired with the metric's
+score of the caption against the five captions of the rated image. Captions that are among those five are excluded.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def main(folder: str, *names: str) -> dict[str, float]:
     taus = {}
     for name in names or METRICS:
         scores = catalog.build("caption_metric", name, {})(candidates, references)
-        for figure, each in scores.each.items():
-            taus[figure] = 100 * kendall_tau_c(np.repeat(each, ratings.shape[1]), ratings.ravel())
-            print(f"{figure:<8} {taus[figure]:.1f}")
+        for metric, each in scores.each.items():
+            taus[metric] = 100 * kendall_tau_c(np.repeat(each, ratings.shape[1]), ratings.ravel())
+            print(f"{metric:<8} {taus[metric]:.1f}")
     return taus
 
 
 def read(folder: Path) -> tuple[list[Sequence[str]], list[list[Sequence[str]]], np.ndarray]:
-    """The rated captions, the references of the images they were rated for, and (captions, 3) ratings."""
+    """The rated captions, the references of the images they are rated for, and the ratings, (captions, 3)."""
     content = json.loads((folder / "dataset_flickr8k.json").read_text(encoding="utf-8"))
     captions = {i["filename"]: [ptb_words(s["raw"]) for s in i["sentences"]] for i in content["images"]}
     candidates, references, ratings = [], [], []
@@ -51,9 +51,9 @@ def read(folder: Path) -> tuple[list[Sequence[str]], list[list[Sequence[str]]], 
 
 
 def kendall_tau_c(scores: np.ndarray, grades: np.ndarray) -> float:
-    """Stuart's tau-c of (items,) numbers and (items,) whole grades, of which there are few.
+    """Stuart's tau-c of (items,) scores and (items,) integer grades with few distinct values.
 
-    ``2 m (concordant - discordant) / (n^2 (m - 1))``, m being the smaller number of different values.
+    ``2 m (concordant - discordant) / (n^2 (m - 1))``, where m is the smaller number of distinct values.
     """
     values = np.unique(grades)
     groups = [np.sort(scores[grades == value]) for value in values]

@@ -1,16 +1,16 @@
 #!/bin/sh
-# One executable file that holds xmodal, its models, every library and Python itself, for Linux machines that get a
-# file rather than an installation. docs/install.md says why it is made so, and what it measures.
+# Build one executable file with xmodal, its models, all libraries and Python, for Linux machines where copying a file is
+# easier than installing packages. docs/install.md explains the design and has measurements.
 #
-#   examples/single_file.sh                               dist/xmodal, with the torch that uv installs here
-#   examples/single_file.sh FILE                          the same elsewhere
-#   examples/single_file.sh FILE ARGUMENT...              more arguments for `uv pip install`: extras, other versions
+#   examples/single_file.sh                               build dist/xmodal with the torch that uv installs here
+#   examples/single_file.sh FILE                          build FILE instead
+#   examples/single_file.sh FILE ARGUMENT...              with more arguments for `uv pip install`: extras, versions
 #   UV_TORCH_BACKEND=cpu examples/single_file.sh FILE     with the CPU build of torch
-#   PYTHON=3.12 examples/single_file.sh FILE              with another Python; one that `uv python install` brought is
-#                                                         best, since it needs nothing of the machine but its C library
+#   PYTHON=3.12 examples/single_file.sh FILE              with another Python; prefer one from `uv python install`,
+#                                                         which depends on no system library except the C library
 #
-# The file runs on the builder's kind of processor with a C library that is not older. Building needs uv, and in
-# $TMPDIR the room of everything unpacked and of the file: about 10 GB with CUDA.
+# The file runs on the same CPU architecture with the same or a newer C library. Building needs uv, and disk space in
+# $TMPDIR for the unpacked files and the result: about 10 GB with CUDA.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,12 +20,12 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/xmodal-file.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# Python: the interpreter, its shared library and its standard library without the parts that nothing here imports.
+# Python: the interpreter, its shared library, and the standard library without the parts that are never imported.
 uv venv --quiet --python "${PYTHON:-3.11}" "$work/base"
-places='import sys, sysconfig as s; print(sys.version_info[1], s.get_path("stdlib"), s.get_config_var("LIBDIR"))'
+query='import sys, sysconfig as s; print(sys.version_info[1], s.get_path("stdlib"), s.get_config_var("LIBDIR"))'
 set -- "$@" --python "$work/python/bin/python3"
 read -r minor stdlib libdir <<EOF
-$("$work/base/bin/python" -c "$places")
+$("$work/base/bin/python" -c "$query")
 EOF
 mkdir -p "$work/python/bin" "$work/python/lib/python3.$minor"
 cp -L "$work/base/bin/python" "$work/python/bin/python3"
@@ -36,33 +36,33 @@ tar -C "$stdlib" -cf - --exclude=./site-packages --exclude=./dist-packages --exc
 mkdir "$work/python/lib/python3.$minor/site-packages"
 export LD_LIBRARY_PATH="$work/python/lib"
 
-# xmodal, installed as anyone installs it: uv's settings choose the registry and the build of torch. Compiled here, so
-# that the first start need not.
+# An ordinary installation of xmodal: uv's settings choose the registry and the build of torch. Bytecode is compiled now
+# instead of at the first start.
 uv build --quiet --wheel --out-dir "$work" "$root"
 uv pip install --quiet --compile-bytecode "$work"/xmodal-*.whl "$@"
 
-# gzip, which every machine has, at level 3: level 6 takes two and a half times as long for a tenth less.
+# gzip is available everywhere. Level 3, because level 6 takes two and a half times as long and saves only a tenth.
 find "$work/python/bin" -type f ! -name python3 -delete
 tar -C "$work" --owner=0 --group=0 -cf - python | "$(command -v pigz || echo gzip)" -3 > "$work/payload"
 rm -rf "$work/python"
 id=$(sha256sum "$work/payload" | cut -c1-16)
 
-# The first start unpacks beside its final place and renames, so that two starts at once, or one that is interrupted,
-# leave nothing half done. -I: neither the folder nor the machine's Python settings can put other code in the way.
+# The first start unpacks to a temporary folder and renames it, so that concurrent and interrupted starts are safe.
+# -I: neither the current folder nor the user's Python settings can add other code.
 cat > "$work/stub" <<'EOF'
 #!/bin/sh
 set -eu
-place="${XDG_CACHE_HOME:-$HOME/.cache}/xmodal-file"
-here="$place/@ID@"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/xmodal-file"
+here="$cache/@ID@"
 if [ ! -d "$here" ]; then
-    echo "xmodal: unpacking into $here, this once" >&2
-    mkdir -p "$place"
-    part=$(mktemp -d "$place/part.XXXXXX")
+    echo "xmodal: unpacking to $here (first start only)" >&2
+    mkdir -p "$cache"
+    part=$(mktemp -d "$cache/part.XXXXXX")
     trap 'rm -rf "$part"' EXIT
     trap 'exit 130' INT TERM
     tail -n +@LINE@ "$0" | tar -xzf - -C "$part" || {
-        echo "error: could not unpack into $place" >&2
-        echo "hint: is the disk full? another folder: XDG_CACHE_HOME=FOLDER $0" >&2
+        echo "error: could not unpack to $cache" >&2
+        echo "hint: check the free disk space, or use another folder: XDG_CACHE_HOME=FOLDER $0" >&2
         exit 1
     }
     mv -T "$part" "$here" 2>/dev/null || [ -d "$here" ]

@@ -1,7 +1,7 @@
-"""A loss of your own: write this file as ``xmodal_cli/losses/unified.py`` and train with ``--set loss.name=unified``.
+"""A custom loss: save this file as ``xmodal_cli/losses/unified.py`` and train with ``--set loss.name=unified``.
 
-The unified loss of pair similarity (arXiv 2209.13869): a triplet loss whose hardest negative is a soft maximum. A
-large ``scale`` makes it VSE++'s, a margin of 0 makes it InfoNCE.
+The unified loss of pair similarity (arXiv 2209.13869): a triplet loss with a soft maximum over the negatives. A large
+``scale`` approaches the loss of VSE++; a margin of 0 gives InfoNCE.
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ ALLOWED = (
     Allowed("whole_images", r"upgrade|RENAMED|whole_images\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("keep_start", r"upgrade|RENAMED|keep_start\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("judgement", r"judgements\.py", "the name of an example"),
+    Allowed("tell", r"show[-_]attend[-_]tell|Show, Attend and Tell", "the name of a paper and of its preset"),
     Allowed("aside", r"aside from", "an English phrase"),
     Allowed("Silent", r"-silent|silent=", "an option of other programs"),
     Allowed("misspelt", r"\"misspelt\"", "a name in a test that has to be wrong", "tests/*"),
