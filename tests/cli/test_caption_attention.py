@@ -118,7 +118,7 @@ def test_a_page_that_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photo
     xmodal("caption", "a", "--attention", "maps")
     outcome = xmodal("caption", "b", "--attention", "maps")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "maps/index.html is there already" in outcome.err
+    assert "maps/index.html already exists" in outcome.err
     assert xmodal("caption", "b", "--attention", "maps", "--force").code == 0
     assert len(Images(photos / "maps" / "index.html").sources) == 2
 

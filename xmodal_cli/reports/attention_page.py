@@ -1,15 +1,14 @@
-"""What a captioner looked at, word by word: a PNG for each photo, and a page with all of them.
+"""Attention maps of a captioner: one PNG per photo with a tile per word, and a page with all of them.
 
-Captioners see a photo squashed to a square, so that a square map of weights stretches over all of the photo.
+Captioners resize a photo to a square, without keeping its aspect ratio; the square map is resized back to the photo.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,7 +21,7 @@ from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import atomic_path, storage_errors, write_bytes
 from xmodal_cli.reports.contact_sheet import GAP, INK, LINE, PAPER, fitting, plain_font
-from xmodal_cli.reports.retrieval_page import STYLE
+from xmodal_cli.reports.pages import render
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.captions import Caption
@@ -30,72 +29,83 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 TILE, COLUMNS = 192, 5  # pixels of a tile's longer side
-_DARK, _WARM = 0.25, (255, 110, 20)  # brightness where nobody looks; the tint where somebody does
+_DARK, _WARM = 0.25, (255, 110, 20)  # brightness at weight 0; the tint at weight 1
 _TINT = 0.25
 
 
 @dataclass(frozen=True)
-class _Drawn:
-    photo: Path
+class AttentionSheet:
+    """The PNG of a photo; ``source`` is its relative URL."""
+
+    photo: str
     caption: str
-    image: str  # its file's name
+    source: str
+
+
+@dataclass(frozen=True)
+class AttentionSheets:
+    """Everything that the template ``attention.html.jinja`` shows."""
+
+    model: str
+    sheets: Sequence[AttentionSheet]
 
 
 class AttentionPage:
-    """Draws maps into ``folder`` as captions come, and at last ``index.html`` with all of them."""
+    """Writes the maps into ``folder`` as captions are generated, and at the end ``index.html`` with all of them."""
 
     def __init__(self, folder: Path, model: str, views: int = 1, force: bool = False) -> None:
-        """Raises StorageError, before the work, where the folder cannot be made or written to, or where it holds a page
-        already and ``force`` is not given.
+        """Raises StorageError, before any caption is generated, if the folder cannot be created or is not writable, or
+        if it has a page and ``force`` is not given.
         """
         if not force and os.path.lexists(folder / PAGE):
             raise StorageError(
-                f"{folder / PAGE} is there already", "choose another folder for --attention, or add --force"
+                f"{folder / PAGE} already exists", "choose another folder for --attention, or add --force"
             )
         self._folder, self._model, self._views, self._force = folder, model, views, force
-        self._drawn: list[_Drawn] = []
+        self._sheets: dict[str, AttentionSheet] = {}  # by file name
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise StorageError(f"{folder} cannot be written to", "choose another folder for --attention")
+            raise StorageError(f"{folder} is not writable", "choose another folder for --attention")
 
     def add(self, photo: Path, caption: Caption) -> str:
-        """Draw the map of a caption; gives the reason if that could not be done, else "". Raises StorageError."""
+        """Write the PNG of a caption; returns the reason if that is not possible, else "". Raises StorageError."""
         if caption.attention is None or not caption.words:
-            return f"{photo}: the caption came without attention, so there is no map of it"
+            return f"{photo}: no attention map, because the caption has no attention weights"
         try:
-            picture = open_image(photo, 2 * TILE)
-        except BadData as error:  # gone since it was captioned
+            image = open_image(photo, 2 * TILE)
+        except BadData as error:  # deleted or changed after it was captioned
             return error.message
-        sheet = draw_maps(picture, caption.words, square_maps(caption.attention, self._views))
+        sheet = draw_maps(image, caption.words, square_maps(caption.attention, self._views))
         name = self._free_name(photo)
         with atomic_path(self._folder / name) as draft:
             sheet.save(draft, format="PNG")
-        self._drawn.append(_Drawn(photo, caption.text, name))
+        self._sheets[name] = AttentionSheet(str(photo), caption.text, quote(os.fsencode(name)))
         return ""
 
     def finish(self) -> Path | None:
-        """Write the page of all that was drawn, if anything was; gives its file. Raises StorageError."""
-        if not self._drawn:
+        """Write the page and return its path; None if there is no map. Raises StorageError."""
+        if not self._sheets:
             return None
         file = self._folder / PAGE
-        write_bytes(file, _page(self._model, self._drawn).encode("utf-8", "backslashreplace"))
+        page = AttentionSheets(self._model, list(self._sheets.values()))
+        write_bytes(file, render("attention", {"page": page}).encode("utf-8"))
         return file
 
     def _free_name(self, photo: Path) -> str:
-        """``photo-attention.png``, numbered where another photo of this run, or without ``force`` a file, has it."""
-        used, number = {drawn.image for drawn in self._drawn}, 1
+        """``PHOTO-attention.png``, with a number if another photo of this run, or without ``force`` a file, has it."""
+        number = 1
         while True:
             name = f"{photo.stem}-attention{f'-{number}' if number > 1 else ''}.png"
-            if name not in used and (self._force or not os.path.lexists(self._folder / name)):
+            if name not in self._sheets and (self._force or not os.path.lexists(self._folder / name)):
                 return name
             number += 1
 
 
-def draw_maps(picture: Image.Image, words: list[str], maps: np.ndarray) -> Image.Image:
-    """The photo, then once for each word with its map (words, side, side) over it: light and warm where it looked."""
-    photo = _tile(picture)
-    tiles = [("", photo), *zip(words, draw_tiles(picture, maps), strict=False)]
+def draw_maps(image: Image.Image, words: list[str], maps: np.ndarray) -> Image.Image:
+    """The photo, then the photo per word under its map of (words, side, side): bright where the weight is high."""
+    photo = _tile(image)
+    tiles = [("", photo), *zip(words, draw_tiles(image, maps), strict=False)]
     columns, rows = min(COLUMNS, len(tiles)), math.ceil(len(tiles) / COLUMNS)
     width, height = max(photo.width, TILE // 2), photo.height + LINE
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), PAPER)
@@ -108,41 +118,21 @@ def draw_maps(picture: Image.Image, words: list[str], maps: np.ndarray) -> Image
     return sheet
 
 
-def draw_tiles(picture: Image.Image, maps: np.ndarray) -> Iterator[Image.Image]:
-    """The photo, small, once under each map of (words, side, side)."""
-    photo = _tile(picture)
+def draw_tiles(image: Image.Image, maps: np.ndarray) -> Iterator[Image.Image]:
+    """A thumbnail of the photo under each map of (words, side, side)."""
+    photo = _tile(image)
     return (_warmed(photo, weights) for weights in maps)
 
 
-def _tile(picture: Image.Image) -> Image.Image:
-    scale = TILE / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+def _tile(image: Image.Image) -> Image.Image:
+    scale = TILE / max(image.size)
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 def _warmed(photo: Image.Image, weights: np.ndarray) -> Image.Image:
-    """``photo`` under a map (side, side) of weights from 0 to 1."""
+    """``photo`` under a map (side, side) of weights in [0, 1]."""
     smooth = Image.fromarray(weights.astype(np.float32)).resize(photo.size, Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(smooth), 0, 1)[..., None]  # (height, width, 1)
     lit = np.asarray(photo, np.float32) * (_DARK + (1 - _DARK) * weight)
     tinted = lit + _TINT * weight * (np.array(_WARM, np.float32) - lit)
     return Image.fromarray(tinted.round().astype(np.uint8))
-
-
-def _page(model: str, drawn: list[_Drawn]) -> str:
-    title = escape(f"What {model} looked at")
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{STYLE}img {{ max-width: 100%; border-radius: 4px }}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f'<p class="dim">Light and warm where the model looked when it chose the word.</p>\n'
-        + "\n".join(_section(entry) for entry in drawn)
-        + "\n</body>\n</html>\n"
-    )
-
-
-def _section(entry: _Drawn) -> str:
-    source = quote(os.fsencode(entry.image))
-    caption = escape(entry.caption)
-    return (
-        f'<h3>{caption} <span class="dim">{escape(str(entry.photo))}</span></h3>\n<img src="{source}" alt="{caption}">'
-    )

@@ -1,12 +1,12 @@
-"""A page with pictures of what a model finds: a sample of queries, its worst failures, its best answers.
+"""A report on the retrieval results of a model: random queries, the queries with the worst ranks, and rank-1 queries.
 
-Writes ``index.html``, which holds its thumbnails and needs nothing else, and ``grid.png`` with the sample's queries.
+Writes ``index.html``, which contains its thumbnails and needs no other file, and ``grid.png`` with the random queries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +15,35 @@ from xmodal_cli.evaluation.extras import EvaluatedModel, captions_of
 from xmodal_cli.evaluation.rank_file import Answers, image_to_text, text_to_image
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
-from xmodal_cli.reports.retrieval_page import Answer, Case, Section, page
+from xmodal_cli.reports.inline_images import InlineImage, inline_image
+from xmodal_cli.reports.retrieval_page import Case, RetrievedItem, Section, draw_retrieval_page
 from xmodal_cli.retrieval.ranks import exact_scores
 from xmodal_cli.types import Example
 
 CASES = 8  # queries per section
 TOP_IMAGES, TOP_TEXTS, GRID_COLUMNS = 10, 5, 5
+THUMBNAIL = 160  # pixels of the longer side
 
 
 @dataclass(frozen=True)
 class _RankedSplit:
-    """The split in rows: what the answers' numbers mean."""
+    """The images and captions of the split by row; ``owner`` (captions,) is the row of each caption's image."""
 
     examples: Sequence[Example]
     captions: list[str]
     owner: np.ndarray
+    thumbnails: dict[int, InlineImage] = field(default_factory=dict)
+
+    def thumbnail(self, image: int) -> InlineImage:
+        """The thumbnail of a row, read once."""
+        if image not in self.thumbnails:
+            example = self.examples[image]
+            self.thumbnails[image] = inline_image(example.path, example.image_id, THUMBNAIL)
+        return self.thumbnails[image]
 
 
 def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Path]:
-    """Write the page and the grid into ``folder``; other files there are left alone. Raises StorageError."""
+    """Write the page and the grid into ``folder``; other files there are not changed. Raises StorageError."""
     captions = captions_of(judged.subject)
     examples = judged.subject.part.examples if judged.subject.part else ()
     split = _RankedSplit(examples, captions, judged.subject.vectors.image_of_caption)
@@ -43,19 +53,21 @@ def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Pa
     sample = _drawn(by_text, split.owner, random)
     grid = draw_contact_sheet([_grid_row(by_text, query, split) for query in sample], folder / "grid.png")
     sections = [
-        Section("A sample of captions", "Drawn at random; the pictures found for each, best first.",
+        Section("Text to image: random captions", f"A random sample of captions with the top {TOP_IMAGES} images.",
                 [_text_case(by_text, q, split) for q in sample]),
-        Section("Captions whose picture ranks worst", "One of a picture; the pictures that beat it, and the right one.",
+        Section("Text to image: worst ranks", "The captions whose image has the worst rank, at most one per image, "
+                f"with the top {TOP_IMAGES} images and the correct image last.",
                 [_text_case(by_text, q, split) for q in _worst(by_text, split.owner)]),
-        Section("Pictures whose captions rank worst", "The captions that beat theirs, and the best of their own.",
+        Section("Image to text: worst ranks", "The images whose captions have the worst rank, with the top "
+                f"{TOP_TEXTS} captions and the best of the correct captions last.",
                 [_image_case(by_image, q, split, judged) for q in _worst(by_image, None)]),
-        Section("Captions that find their picture first", "Drawn at random among those of rank 1.",
+        Section("Text to image: rank 1", "A random sample of the captions whose image has rank 1.",
                 [_text_case(by_text, q, split) for q in _drawn(by_text, split.owner, random, rank=1)]),
-        Section("Pictures that find a caption of theirs first", "Drawn at random among those of rank 1.",
+        Section("Image to text: rank 1", "A random sample of the images with a correct caption at rank 1.",
                 [_image_case(by_image, q, split, judged) for q in _drawn(by_image, None, random, rank=1)]),
     ]  # fmt: skip
     index = folder / "index.html"
-    write_bytes(index, page(judged.result, sections).encode("utf-8", "backslashreplace"))
+    write_bytes(index, draw_retrieval_page(judged.result, sections))
     return [index, grid]
 
 
@@ -66,18 +78,18 @@ def _joined(parts: list[Answers]) -> Answers:
 def _drawn(
     answers: Answers, owner: np.ndarray | None, random: np.random.Generator, rank: int | None = None
 ) -> list[int]:
-    """Positions of some queries drawn at random, of that rank only where one is given, no two of one picture."""
+    """Positions of randomly sampled queries, if ``rank`` is given only those of that rank, at most one per image."""
     among = np.arange(len(answers.ranks)) if rank is None else np.flatnonzero(answers.ranks == rank)
-    return _of_different_pictures(random.permutation(among), answers, owner)
+    return _of_different_images(random.permutation(among), answers, owner)
 
 
 def _worst(answers: Answers, owner: np.ndarray | None) -> list[int]:
-    """Positions of the queries whose right answer ranks worst; what was found first is no failure."""
+    """Positions of the queries with the worst rank, without those of rank 1, at most one per image."""
     falling = np.argsort(-answers.ranks, kind="stable")
-    return _of_different_pictures(falling[answers.ranks[falling] > 1], answers, owner)
+    return _of_different_images(falling[answers.ranks[falling] > 1], answers, owner)
 
 
-def _of_different_pictures(positions: np.ndarray, answers: Answers, owner: np.ndarray | None) -> list[int]:
+def _of_different_images(positions: np.ndarray, answers: Answers, owner: np.ndarray | None) -> list[int]:
     kept: dict[int, int] = {}
     for position in positions.tolist():
         query = int(answers.queries[position])
@@ -92,8 +104,8 @@ def _text_case(answers: Answers, position: int, split: _RankedSplit) -> Case:
     right = int(split.owner[query])
     found = list(enumerate(answers.best[position].tolist(), 1))
     found += [] if right in dict(found).values() else [(rank, right)]
-    shown = [Answer(place, image == right, split.examples[image]) for place, image in found]
-    return Case(split.captions[query], None, rank, shown)
+    items = [RetrievedItem(place, image == right, split.thumbnail(image)) for place, image in found]
+    return Case(split.captions[query], None, rank, items)
 
 
 def _image_case(answers: Answers, position: int, split: _RankedSplit, judged: EvaluatedModel) -> Case:
@@ -101,8 +113,8 @@ def _image_case(answers: Answers, position: int, split: _RankedSplit, judged: Ev
     found = list(enumerate(answers.best[position].tolist(), 1))
     if rank > len(found):
         found.append((rank, _best_own(image, judged)))
-    shown = [Answer(place, int(split.owner[text]) == image, None, split.captions[text]) for place, text in found]
-    return Case(None, split.examples[image], rank, shown)
+    items = [RetrievedItem(place, int(split.owner[text]) == image, None, split.captions[text]) for place, text in found]
+    return Case("", split.thumbnail(image), rank, items)
 
 
 def _best_own(image: int, judged: EvaluatedModel) -> int:

@@ -1,0 +1,65 @@
+"""Render the Jinja2 templates in ``templates/`` to HTML pages.
+
+Every value is escaped: HTML by Jinja2, characters that cannot be displayed by ``printable``. A variable that a template
+uses and the context does not have raises ``jinja2.UndefinedError``. Jinja2 is imported by the first ``render``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+from xmodal_cli.version import __version__
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_KEPT = "\n\t\u200c\u200d"  # line breaks, and the joiners of Persian and Indic words and of emoji
+
+
+def render(name: str, context: Mapping[str, object]) -> str:
+    """The page of the template ``NAME.html.jinja``; the result can be encoded as UTF-8.
+
+    Raises jinja2.TemplateNotFound, jinja2.UndefinedError.
+    """
+    return environment().get_template(f"{name}.html.jinja").render(context)
+
+
+@cache
+def environment() -> Environment:
+    """The environment of all templates: autoescape, and an error for each undefined variable."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("xmodal_cli.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["thousands"] = _thousands
+    made.globals["version"] = __version__
+    return made
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters, direction marks and stray bytes as backslash escapes; spaces are kept."""
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or character in _KEPT or (character.isspace() and ord(character) > 0x9F)
+
+
+def _finalize(value: object) -> object:
+    """What a ``{{ }}`` of a template outputs for ``value``; markup of a macro was made printable before."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}"
