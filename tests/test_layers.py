@@ -29,7 +29,19 @@ LAYERS = {
     "__init__": 10,  # re-exports the API
 }
 NOT_CODE = ("presets",)
-HEAVY = ("torch", "numpy", "faiss", "PIL", "transformers", "open_clip", "torchvision", "timm", "numba", "matplotlib")
+HEAVY = (
+    "torch",
+    "numpy",
+    "faiss",
+    "PIL",
+    "transformers",
+    "open_clip",
+    "torchvision",
+    "timm",
+    "numba",
+    "matplotlib",
+    "jinja2",
+)
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

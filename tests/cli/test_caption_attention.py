@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
+from helpers.html_pages import read_page
 from helpers.toy_captioner import Toy, install, paint
 from PIL import Image
 
@@ -50,6 +51,7 @@ def test_a_png_for_each_photo_and_a_page(xmodal: Run, toy: Toy, photos: Path) ->
     outcome = xmodal("caption", "a", "b", "--attention", "maps")
     assert outcome.code == 0
     assert "attention maps: maps/index.html" in outcome.err
+    read_page((photos / "maps" / "index.html").read_bytes())
     page = Images(photos / "maps" / "index.html")
     assert [unquote(source) for source in page.sources] == [
         "x-attention.png",

@@ -13,6 +13,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+from helpers.html_pages import read_page
 from PIL import Image
 
 from xmodal_cli.evaluation.embeddings import read_embeddings
@@ -169,14 +170,14 @@ def test_the_report(xmodal, eval_set, tmp_path):
     done = xmodal("eval", eval_set.files[0], "--data", eval_set.data, "--report", folder)
     assert done.code == 0, done.err
     assert sorted(p.name for p in folder.iterdir()) == ["grid.png", "index.html", "mine.txt"]
+    read_page((folder / "index.html").read_bytes())
     page = (folder / "index.html").read_text(encoding="utf-8")
-    assert "<b>bold" not in page  # captions are text, whatever they hold
+    assert "<b>bold" not in page  # captions are escaped
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import|<script", page)
-    assert page.count("<h2>") == 5
-    assert "prefers-color-scheme: dark" in page
-    assert {picture.size for picture in pictures_in(page)} == {(160, 120)}
-    assert '<div class="blank" title="images/13.png">images/13.png</div>' in page  # this picture is not there
+    assert page.count("<h2>") == 1 + 5
+    assert {picture.size for picture in pictures_in(page)} == {(40, 30)}
+    assert '<div class="blank" title="images/13.png">images/13.png</div>' in page  # this image is missing
     with Image.open(folder / "grid.png") as grid:
         assert grid.size == (10 + 5 * 154, 10 + 8 * 180)
         colours = {colour for _, colour in grid.convert("RGB").getcolors(10**6)}
@@ -193,22 +194,25 @@ def test_the_reports_ranks_and_frames_are_right(eval_set, tmp_path):
     given = read_embeddings(eval_set.files[0])
     (fold,) = rank_folds(given)
     scores = given.images.astype(float) @ given.texts.astype(float).T
-    worst_part = page.split("<h2>")[2]
-    assert worst_part.startswith("Captions whose picture ranks worst")
-    cases = re.findall(r"<h3>(.*?) <span class=\"dim\">rank (\d+)</span></h3>\n<ol[^>]*>(.*?)</ol>", worst_part)
+    worst_part = page.split("<h2>")[3]
+    assert worst_part.startswith("Text to image: worst ranks")
+    case = r"<h3[^>]*><bdi>(.*?)</bdi> <span class=\"dim\">rank (\d+)</span></h3>\n<ol[^>]*>(.*?)</ol>"
+    cases = re.findall(case, worst_part, flags=re.S)
+    assert cases
     ranks = [int(rank) for _, rank, _ in cases]
     assert ranks == sorted(ranks, reverse=True)
     assert ranks[0] == fold.ranks.text_to_image.max()
     for caption, rank, strip in cases:
-        items = re.findall(r"<li class=\"(right|wrong)\">.*?title=\"(.*?)\".*?</li>", strip)
+        items = re.findall(r"<li class=\"(right|wrong)\">.*?title=\"(.*?)\".*?</li>", strip, flags=re.S)
         texts = [c for c, text in enumerate(eval_set.captions) if text == unescape(caption)]
         query = next(c for c in texts if fold.ranks.text_to_image[c] == int(rank))
         order = [eval_set.ids[i] for i in np.argsort(-scores[:, query])]
         own = eval_set.ids[eval_set.owner[query]]
         expected = order[:10] + ([] if own in order[:10] else [own])
         assert items == [("right" if name == own else "wrong", name) for name in expected]
-    worst_images = page.split("<h2>")[3]
-    first = re.findall(r"<span class=\"dim\">rank (\d+)</span></figure><ol>(.*?)</ol>", worst_images)[0]
+    worst_images = page.split("<h2>")[4]
+    pair = r"<figcaption class=\"dim\">rank (\d+)</figcaption></figure>\n<ol[^>]*>(.*?)</ol>"
+    first = re.findall(pair, worst_images, flags=re.S)[0]
     assert int(first[0]) == fold.ranks.image_to_text.max()
     assert first[1].count('class="right"') >= 1
 
@@ -246,15 +250,15 @@ def test_a_plain_evaluation_loads_none_of_the_extras(eval_set):
         "from xmodal_cli.__main__ import main\n"
         f"assert main(['eval', {str(eval_set.files[0])!r}, '--json']) == 0\n"
         "ours = [m for m in sys.modules if m.startswith('xmodal_cli.')]\n"
-        "print(*[m for m in (*ours, 'PIL', 'matplotlib', 'torch') if m in sys.modules], file=sys.stderr)\n"
+        "print(*[m for m in (*ours, 'PIL', 'matplotlib', 'torch', 'jinja2') if m in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stderr.split()
     assert "xmodal_cli.evaluation.scoring" in loaded
     names = (
         *(f"evaluation.{name}" for name in ("rouge_ndcg", "bootstrap", "rank_file")),
-        *(f"reports.{name}" for name in ("retrieval_report", "retrieval_page", "contact_sheet")),
+        *(f"reports.{name}" for name in ("retrieval_report", "retrieval_page", "contact_sheet", "pages")),
         "metrics.rouge_kernel",
     )
-    for extra in (*(f"xmodal_cli.{name}" for name in names), "matplotlib", "torch"):
+    for extra in (*(f"xmodal_cli.{name}" for name in names), "matplotlib", "torch", "jinja2"):
         assert extra not in loaded
