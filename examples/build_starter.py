@@ -56,7 +56,7 @@ def train_captioner(data: str, matcher: str) -> str:
     )
     more = [
         part
-        for setting in (*settings, "schedule.warmup_steps=20", "training.keep_start=true")
+        for setting in (*settings, "schedule.warmup_steps=20", "training.eval_initial=true")
         for part in ("--set", setting)
     ]
     more += ["--backbone", backbone, "--init-from", "starter-cross-entropy"]
@@ -85,7 +85,7 @@ def ship_captioner(source: Path, target: Path) -> None:
     matcher = target.with_name(f"{MATCHER}.safetensors")
     backbone = {**header.backbone, "backbone": f"{BACKBONE}@{MATCHER}", "fingerprint": sha256_of(matcher)}
     features = {**header.training["features"], "backbone": backbone["backbone"]}
-    decoding = {**header.training["decoding"], "no_repeat": 2}
+    decoding = {**header.training["decoding"], "no_repeat_ngram_size": 2}
     training = {**header.training, "features": features, "decoding": decoding}
     header = replace(header, backbone=backbone, training=training)
     write_model(target, header, halved(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from xmodal_cli import catalog
 from xmodal_cli.config import Config, load_config
+from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.assembly import Sizes, build_captioner, build_matcher, describe, describe_captioner
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.trainers.objective import find_objective
@@ -124,3 +126,32 @@ def test_tern_has_its_papers_shape():
     assert tern.model.args["shared_layers"] >= 1
     assert tern.model.image_encoder.name == "transformer"
     assert tern.text.backbone
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "argument", "value"),
+    [
+        *(("image_encoder", name, "dropout", 1.0) for name in ("linear", "pooled", "transformer")),
+        *(("image_encoder", name, "cell_dropout", -0.1) for name in ("pooled", "transformer")),
+        *(("text_encoder", name, "dropout", 1.0) for name in catalog.names("text_encoder")),
+        *(("text_encoder", name, "word_dropout", math.nan) for name in catalog.names("text_encoder")),
+        *(("captioner", name, "dropout", 1.5) for name in catalog.names("captioner")),
+        *(("captioner", name, "num_layers", 0) for name in ("transformer", "standardized-transformer", "clip-gpt2")),
+        ("captioner", "transformer", "image_layers", -1),
+        ("captioner", "transformer", "max_length", 0),
+        ("captioner", "show-attend-tell", "attention_dim", 0),
+        ("text_encoder", "gru", "word_dim", 0),
+        ("text_encoder", "transformer", "num_layers", 0),
+        ("image_encoder", "pooled", "hidden_dim", -1),
+    ],
+)
+def test_an_argument_outside_its_bounds_is_refused(kind: str, name: str, argument: str, value: float) -> None:
+    sizes: dict[str, object] = {"embed_dim": 16}
+    if kind != "text_encoder":
+        sizes |= {"image_dim": 16, "image_kind": "global"}
+    if kind != "image_encoder":
+        sizes |= {"vocab_size": 8}
+    if name == "identity":
+        sizes |= {"text_dim": 16}
+    with pytest.raises(ConfigError, match=rf"{argument} (must be|at least)"):
+        catalog.build(kind, name, {argument: value}, **sizes)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
+from dataclasses import replace
 
 import pytest
 
 from xmodal_cli import catalog
-from xmodal_cli.config import Component, Config, from_dict, load_config, to_dict, to_toml
+from xmodal_cli.config import Component, Config, first_names, from_dict, load_config, to_dict, to_toml, upgrade
+from xmodal_cli.config.renames import RENAMED, RENAMED_COMPONENTS
+from xmodal_cli.config.sections import MODEL_KINDS, OPTIMIZERS, SCHEDULES, OptimizerConfig
+from xmodal_cli.config.toml_text import walk
 from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.settings import check_settings, info_of
+from xmodal_cli.trainers.objective import OBJECTIVES
+from xmodal_cli.training import optimizer
+from xmodal_cli.types import Decoding
 
 
 def test_defaults_then_preset_then_set_and_the_last_set_wins():
@@ -90,13 +99,124 @@ def test_a_value_of_the_wrong_kind_is_named_with_what_it_must_be(setting, must_b
         "training.patience=-1",
         "schedule.step_epochs=0",
         "model.embed_dim=-1",
-        "optimizer.lr=-0.1",
-        "optimizer.lr=nan",
     ],
 )
-def test_numbers_that_cannot_be_are_refused(setting):
+def test_whole_numbers_have_a_minimum(setting):
     with pytest.raises(ConfigError, match="must be at least"):
         load_config("vse", [setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "bound"),
+    [
+        ("optimizer.lr=-0.1", "above 0"),
+        ("optimizer.lr=-1", "above 0"),
+        ("optimizer.lr=0", "above 0"),
+        ("optimizer.lr=nan", "above 0"),
+        ("optimizer.lr=inf", "above 0"),
+        ("optimizer.grad_clip=-1", "at least 0"),
+        ("optimizer.image_tower_lr_scale=-1", "at least 0"),
+        ("schedule.gamma=0", "above 0 and at most 1"),
+        ("schedule.gamma=2", "above 0 and at most 1"),
+        ("training.ema=1", "at least 0 and below 1"),
+        ("training.seed=4294967296", "at least 0 and at most 4294967295"),
+        ("features.crops=3", "1, 2 or 10"),
+        ("augmentation.min_area=0", "above 0 and at most 1"),
+        ("augmentation.flip=1.5", "at least 0 and at most 1"),
+        ("augmentation.jitter=1", "at least 0 and below 1"),
+        ("captioning.tag_prob=2", "at least 0 and at most 1"),
+        ("captioning.scheduled_sampling=-0.5", "at least 0 and at most 1"),
+        ("decoding.top_p=0", "above 0 and at most 1"),
+        ("decoding.temperature=0", "above 0"),
+        ("decoding.beam=0", "at least 1"),
+    ],
+)
+def test_a_number_outside_its_bounds_is_refused(setting, bound):
+    key, _, value = setting.partition("=")
+    with pytest.raises(ConfigError) as caught:
+        load_config("vse", [setting])
+    assert caught.value.message.startswith(f"{key} must be {bound}, not ")
+    assert float(value) == pytest.approx(float(caught.value.message.rpartition(" ")[2]), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("kind=captoner", "did you mean 'captioner'?"),
+        ("optimizer.name=adamm", "did you mean 'adam'?"),
+        ("schedule.name=cosin", "did you mean 'cosine'?"),
+        ("training.precision=int4", "the default is 'auto'"),
+    ],
+)
+def test_a_name_that_is_not_a_choice_is_refused(setting, hint):
+    with pytest.raises(UnknownName) as caught:
+        load_config("vse", [setting])
+    assert caught.value.message.startswith(f"{setting.partition('=')[0]} must be ")
+    assert caught.value.hint == hint
+
+
+def test_choices_are_what_the_code_knows():
+    assert set(MODEL_KINDS) == set(OBJECTIVES)
+    assert set(OPTIMIZERS) == set(optimizer.OPTIMIZERS)
+    assert set(SCHEDULES) == set(optimizer.SCHEDULES)
+
+
+def test_every_setting_has_a_help_text():
+    missing = [path for path, field, value in walk(Config()) if not info_of(field).help]
+    assert {path.rpartition(".")[2] for path in missing} == {"name", "args"}  # of components
+    assert "loss.name" in missing
+    assert "optimizer.name" not in missing
+
+
+def test_settings_from_python_have_the_same_bounds():
+    with pytest.raises(ConfigError, match=r"^optimizer\.grad_clip must be at least 0, not -1$"):
+        check_settings(Config(optimizer=OptimizerConfig(grad_clip=-1)))
+    with pytest.raises(ConfigError, match=r"^decoding\.top_k must be at least 0, not -2$"):
+        check_settings(Decoding(top_k=-2), "decoding.")
+    check_settings(Config())
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_upgraded_in_a_file_and_refused_from_the_command_line(old):
+    section, _, key = old.rpartition(".")
+    new = f"{section}.{RENAMED[old]}"
+    tables: dict = {}
+    table = tables
+    for part in section.split("."):
+        table = table.setdefault(part, {})
+    table |= {key: 1, "other": 2}
+    before = copy.deepcopy(tables)
+    upgraded = upgrade(tables)
+    assert str(upgraded) == str(before).replace(f"'{key}'", f"'{RENAMED[old]}'")
+    assert (tables, first_names(upgraded), upgrade(upgraded)) == (before, before, upgraded)
+    table[RENAMED[old]] = 3
+    assert RENAMED[old] in str(upgrade(tables))
+    assert f"'{key}'" not in str(upgrade(tables))
+    with pytest.raises(UnknownName) as caught:
+        load_config("demo", [f"{old}=1"])
+    assert (old in caught.value.message, caught.value.hint) == (True, f"it is called {new!r} now")
+
+
+@pytest.mark.parametrize("name", ["quick-transformer", "quick_transformer"])
+def test_an_old_component_name_is_upgraded_in_a_file_and_refused_from_the_command_line(name, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(f'kind = "captioner"\n[model]\nname = "{name}"\n', encoding="utf-8")
+    assert load_config(str(file)).model.name == "standardized-transformer"
+    with pytest.raises(UnknownName) as caught:
+        load_config("transformer", [f"model.name={name}"])
+    assert caught.value.hint == "it is called 'standardized-transformer' now"
+
+
+def test_new_names_are_settings():
+    tables = to_dict(Config())
+    for path, new in RENAMED.items():
+        section, _, old = path.rpartition(".")
+        if not section.endswith(".args"):
+            assert new in tables[section]
+            assert old not in tables[section]
+    for path, names in RENAMED_COMPONENTS.items():
+        assert path == "model.name"
+        assert set(names.values()) <= set(catalog.names("captioner"))
 
 
 @pytest.mark.parametrize(
@@ -144,10 +264,11 @@ def test_a_toml_file_is_a_preset_and_lends_its_name(tmp_path):
 @pytest.mark.parametrize("name", catalog.names("preset"))
 def test_a_configuration_survives_toml_and_is_a_preset_itself(name, tmp_path):
     config = load_config(name, ["training.epochs=3"])
-    assert from_dict(tomllib.loads(to_toml(config))) == config
-    file = tmp_path / "config.toml"
-    file.write_text(to_toml(config), encoding="utf-8")
-    assert load_config(str(file)) == config
+    for text in (to_toml(config), to_toml(config, comments=True)):
+        assert from_dict(tomllib.loads(text)) == config
+        file = tmp_path / "config.toml"
+        file.write_text(text, encoding="utf-8")
+        assert load_config(str(file)) == config
     assert to_dict(config)["preset"] == name
 
 
@@ -156,6 +277,18 @@ def test_print_config_prints_toml_and_trains_nothing(xmodal, home):
     assert done.code == 0
     assert from_dict(tomllib.loads(done.out)) == load_config("order-emb")
     assert not list(home.iterdir())
+    lines = done.out.splitlines()
+    assert lines[lines.index("lr = 0.001") - 1] == "# learning rate (above 0)"
+    assert lines[lines.index("[training]") - 1] == "# training loop"
+
+
+def test_comments_do_not_depend_on_the_values():
+    args = {"# lr": "[optimizer]\n# epochs = 3", "lr": [{"lr = 1": ["[training]"]}], 'a "b" = c': {"epochs": 1}}
+    config = replace(Config(), loss=Component("triplet", args), preset="[training]\nepochs = 2")
+    text = to_toml(config, comments=True)
+    assert from_dict(tomllib.loads(text)) == config
+    without = [line for line in text.splitlines() if not line.startswith("# ")]
+    assert "\n".join(without) == to_toml(config).rstrip("\n")
 
 
 def test_files_that_are_no_settings(tmp_path):

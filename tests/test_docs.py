@@ -24,6 +24,12 @@ def test_the_command_reference_is_current() -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == reference()
 
 
+def test_the_table_of_settings_is_current() -> None:
+    from xmodal_cli.config.reference import settings_page
+
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
 def test_every_command_shows_worked_examples_and_has_few_options() -> None:
     from xmodal_cli.cli.reference import reference
 

@@ -16,8 +16,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "xmodal_cli"
 LAYERS = {
     **dict.fromkeys(("errors", "version"), 0),
-    **dict.fromkeys(("types", "reporter", "config", "catalog", "paths", "starter", "device", "atomic_folder"), 1),
-    **dict.fromkeys(("file_identity", "length_mask", "numba_kernel", "regions", "unit_vectors"), 1),
+    **dict.fromkeys(
+        ("types", "reporter", "settings", "config", "catalog", "paths", "starter", "device", "atomic_folder"), 1
+    ),
+    **dict.fromkeys(
+        ("atomic_folder", "device", "file_identity", "length_mask", "numba_kernel", "regions", "unit_vectors"), 1
+    ),
     **dict.fromkeys(("data", "backbones", "models", "losses", "metrics"), 2),
     **dict.fromkeys(("features", "retrieval", "captioning", "training"), 3),
     **dict.fromkeys(("inference", "evaluation"), 4),

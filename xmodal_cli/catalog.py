@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -134,7 +135,7 @@ def _check_parameters(
 
 
 def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
-    """Raise ConfigError where a number, a string or a flag is annotated and the value is something else."""
+    """Raise ConfigError where a number, a string or a flag is annotated and the value is not one, or not finite."""
     annotation = parameter.annotation
     wanted = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     if wanted not in TYPES:
@@ -142,6 +143,10 @@ def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
     if not isinstance(value, TYPES[wanted]) or (isinstance(value, bool) and wanted != "bool"):
         raise ConfigError(
             f"{what} cannot be built: {parameter.name} must be {wanted}, not {value!r}", "see --print-config"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(
+            f"{what} cannot be built: {parameter.name} must be a finite number, not {value}", "see --print-config"
         )
 
 

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from xmodal_cli.settings import MAX_SEED, setting
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -281,27 +283,26 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How captions are written. ``max_length`` and ``min_length`` count words, the end not among them.
+    """How captions are decoded: beam search, diverse beam search (Vijayakumar et al., arXiv 1610.02424) or sampling.
 
-    ``beam`` 1 is greedy; ``length_penalty`` a divides a caption's log-probability by its length, the end included, to
-    the power of a; ``no_repeat`` n forbids that n words in a row come twice, 0 allows it. ``groups`` above 1 makes
-    diverse beams (Vijayakumar et al., arXiv 1610.02424), each pushed from the others by ``diversity``. ``sample``
-    draws words at ``temperature`` from the ``top_k`` likeliest (0: all) and the fewest that hold ``top_p``.
+    Lengths count words, without EOS; ``num_beam_groups`` divides ``beam``.
     """
 
-    beam: int = 5
-    num: int = 1
-    max_length: int = 20
-    min_length: int = 1
-    length_penalty: float = 1.0
-    no_repeat: int = 0
-    groups: int = 1
-    diversity: float = 0.5
-    sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
+    beam: int = setting(5, "beam size; 1: greedy search", min=1)
+    num: int = setting(1, "captions per image, at most the beam size; of samples, any number", min=1)
+    max_length: int = setting(20, "longest caption, in words", min=1)
+    min_length: int = setting(1, "shortest caption, in words", min=0)
+    length_penalty: float = setting(1.0, "score = log-probability / length to this power, EOS counted", min=0)
+    no_repeat_ngram_size: int = setting(0, "no n-gram of this size occurs twice in a caption; 0: no limit", min=0)
+    num_beam_groups: int = setting(1, "groups of diverse beam search, a divisor of the beam size; 1: plain", min=1)
+    diversity_penalty: float = setting(0.5, "penalty on words that earlier groups chose at the same step", min=0)
+    sample: bool = setting(False, "sample words instead of beam search")
+    temperature: float = setting(1.0, "sampling: temperature", above=0)
+    top_k: int = setting(0, "sampling: only the k most probable words; 0: all", min=0)
+    top_p: float = setting(
+        1.0, "sampling: only the most probable words that together have this probability", above=0, max=1
+    )
+    seed: int = setting(0, "sampling: seed", min=0, max=MAX_SEED)
 
 
 @dataclass(frozen=True)

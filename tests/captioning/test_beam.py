@@ -25,10 +25,10 @@ def same(ours, slow) -> None:
 
 
 @pytest.mark.parametrize("max_length", [1, 3, 12])
-@pytest.mark.parametrize("no_repeat", [0, 1, 2])
-def test_a_beam_of_one_is_greedy(max_length, no_repeat):
+@pytest.mark.parametrize("no_repeat_ngram_size", [0, 1, 2])
+def test_a_beam_of_one_is_greedy(max_length, no_repeat_ngram_size):
     model = TableCaptioner(end_bonus=-1.0)
-    settings = Decoding(beam=1, max_length=max_length, no_repeat=no_repeat, length_penalty=0.7)
+    settings = Decoding(beam=1, max_length=max_length, no_repeat_ngram_size=no_repeat_ngram_size, length_penalty=0.7)
     found = decode(model, numbers(*IMAGES), MARKS, settings)
     for image, captions in zip(IMAGES, found, strict=True):
         same(captions, [slow_decoding.greedy(model, image, settings)])
@@ -44,23 +44,23 @@ def test_a_wide_beam_finds_the_best_of_all_captions(length_penalty, vocab_size, 
         same(captions, slow_decoding.every_caption(model, image, settings)[:4])
 
 
-@pytest.mark.parametrize("no_repeat", [1, 2, 3])
-def test_a_wide_beam_finds_the_best_without_repeats(no_repeat):
+@pytest.mark.parametrize("no_repeat_ngram_size", [1, 2, 3])
+def test_a_wide_beam_finds_the_best_without_repeats(no_repeat_ngram_size):
     model = TableCaptioner(vocab_size=5, end_bonus=-2.0)
-    settings = Decoding(60, 5, 5, 4, 0.5, no_repeat)
+    settings = Decoding(60, 5, 5, 4, 0.5, no_repeat_ngram_size)
     found = decode(model, numbers(*IMAGES), MARKS, settings)
     for image, captions in zip(IMAGES, found, strict=True):
         same(captions, slow_decoding.every_caption(model, image, settings)[:5])
-        assert not any(slow_decoding.repeats(caption.tokens, no_repeat) for caption in captions)
+        assert not any(slow_decoding.repeats(caption.tokens, no_repeat_ngram_size) for caption in captions)
 
 
 @pytest.mark.parametrize("beam", [2, 5])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 1.7])
 @pytest.mark.parametrize("end_bonus", [-2.0, 1.0])
 def test_stopping_early_changes_nothing(beam, length_penalty, end_bonus):
-    for num, no_repeat in itertools.product((1, beam), (0, 2)):
+    for num, no_repeat_ngram_size in itertools.product((1, beam), (0, 2)):
         model = TableCaptioner(vocab_size=8, end_bonus=end_bonus)
-        settings = Decoding(beam, num, 8, 2, length_penalty, no_repeat)
+        settings = Decoding(beam, num, 8, 2, length_penalty, no_repeat_ngram_size)
         found = decode(model, numbers(*IMAGES), MARKS, settings)
         for image, captions in zip(IMAGES, found, strict=True):
             same(captions, slow_decoding.beam(model, image, settings))
@@ -77,7 +77,7 @@ def test_it_does_stop_early():
 def test_diverse_beams_are_those_of_the_slow_search(beam, groups, diversity):
     for num in (1, groups, beam):
         model = TableCaptioner(vocab_size=8, end_bonus=1.0)
-        settings = Decoding(beam, num, 6, groups=groups, diversity=diversity)
+        settings = Decoding(beam, num, 6, num_beam_groups=groups, diversity_penalty=diversity)
         found = decode(model, numbers(*IMAGES), MARKS, settings)
         for image, captions in zip(IMAGES, found, strict=True):
             same(captions, slow_decoding.beam(model, image, settings))
@@ -90,7 +90,9 @@ def test_diversity_makes_captions_begin_with_more_words():
         found = decode(model, numbers(*range(20)), MARKS, settings)
         return sum(len({caption.tokens[0] for caption in captions}) for captions in found)
 
-    assert first_words(Decoding(4, 4, 6)) < first_words(Decoding(4, 4, 6, groups=4, diversity=20.0)) == 80
+    assert (
+        first_words(Decoding(4, 4, 6)) < first_words(Decoding(4, 4, 6, num_beam_groups=4, diversity_penalty=20.0)) == 80
+    )
 
 
 def test_the_n_best_are_different_and_in_order():
@@ -120,7 +122,7 @@ def test_a_model_that_never_ends_is_cut(settings):
 
 @pytest.mark.parametrize("settings", [Decoding(beam=1), Decoding(beam=3), Decoding(sample=True)])
 def test_where_no_word_is_left_the_caption_ends(settings):
-    settings = Decoding(settings.beam, 1, 20, 6, no_repeat=1, sample=settings.sample)
+    settings = Decoding(settings.beam, 1, 20, 6, no_repeat_ngram_size=1, sample=settings.sample)
     for model in (TableCaptioner(vocab_size=6), EndlessCaptioner(vocab_size=6)):
         for (caption,) in decode(model, numbers(*IMAGES), MARKS, settings):
             assert sorted(caption.tokens) == [3, 4, 5]
@@ -129,7 +131,13 @@ def test_where_no_word_is_left_the_caption_ends(settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [Decoding(1), Decoding(5, 5), Decoding(3, 2, no_repeat=2), Decoding(6, 3, groups=3), Decoding(num=4, sample=True)],
+    [
+        Decoding(1),
+        Decoding(5, 5),
+        Decoding(3, 2, no_repeat_ngram_size=2),
+        Decoding(6, 3, num_beam_groups=3),
+        Decoding(num=4, sample=True),
+    ],
 )
 def test_the_batch_does_not_change_a_caption(settings):
     model = TableCaptioner(end_bonus=1.0)
@@ -142,7 +150,8 @@ def test_the_batch_does_not_change_a_caption(settings):
 
 
 @pytest.mark.parametrize(
-    "settings", [Decoding(1), Decoding(4, 4), Decoding(6, 6, groups=3, diversity=2), Decoding(num=3, sample=True)]
+    "settings",
+    [Decoding(1), Decoding(4, 4), Decoding(6, 6, num_beam_groups=3, diversity_penalty=2), Decoding(num=3, sample=True)],
 )
 def test_attention_and_chances_are_those_of_the_captions_own_words(settings):
     model = TableCaptioner(end_bonus=-0.5)
@@ -193,16 +202,16 @@ def test_a_model_of_nans_is_told():
     ("settings", "told"),
     [
         (Decoding(beam=2, num=3), r"decoding\.num is 3"),
-        (Decoding(beam=0), r"decoding\.beam is 0"),
+        (Decoding(beam=0), r"decoding\.beam must be at least 1, not 0"),
         (Decoding(min_length=9, max_length=8), r"decoding\.min_length is 9"),
-        (Decoding(length_penalty=-1.0), r"decoding\.length_penalty is -1"),
-        (Decoding(beam=5, groups=2), r"decoding\.groups is 2"),
-        (Decoding(sample=True, groups=5), r"decoding\.groups is 5"),
-        (Decoding(sample=True, temperature=0.0), r"decoding\.temperature is 0"),
-        (Decoding(sample=True, top_p=0.0), r"decoding\.top_p is 0"),
+        (Decoding(length_penalty=-1.0), r"decoding\.length_penalty must be at least 0, not -1"),
+        (Decoding(beam=5, num_beam_groups=2), r"decoding\.num_beam_groups is 2"),
+        (Decoding(sample=True, num_beam_groups=5), r"decoding\.num_beam_groups is 5"),
+        (Decoding(sample=True, temperature=0.0), r"decoding\.temperature must be above 0, not 0"),
+        (Decoding(sample=True, top_p=0.0), r"decoding\.top_p must be above 0 and at most 1, not 0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_told(settings, told):
     with pytest.raises(ConfigError, match=told) as caught:
         decode(TableCaptioner(), numbers(0), MARKS, settings)
-    assert caught.value.hint.startswith("it must be ")
+    assert caught.value.hint.startswith(("it must be ", "the default is "))

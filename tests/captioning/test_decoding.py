@@ -16,7 +16,7 @@ from xmodal_cli.types import Decoding
 SEARCHES = [
     Decoding(beam=1),
     Decoding(beam=4, num=4),
-    Decoding(beam=4, num=2, groups=2),
+    Decoding(beam=4, num=2, num_beam_groups=2),
     Decoding(num=3, sample=True, top_p=0.9),
 ]
 

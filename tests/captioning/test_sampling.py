@@ -38,7 +38,7 @@ def test_what_has_no_chance_is_never_drawn():
 
 
 def test_forbidden_words_are_never_drawn():
-    settings = Decoding(num=200, sample=True, min_length=3, max_length=6, no_repeat=1, temperature=3.0)
+    settings = Decoding(num=200, sample=True, min_length=3, max_length=6, no_repeat_ngram_size=1, temperature=3.0)
     for captions in decode(TableCaptioner(vocab_size=12, end_bonus=2.0), numbers(*range(5)), MARKS, settings):
         for caption in captions:
             assert 3 <= len(caption.tokens) <= 6

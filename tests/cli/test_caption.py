@@ -218,20 +218,22 @@ def test_names_do_not_steer_the_terminal(xmodal: Run, toy: Toy, photos: Path) ->
 
 
 def test_decoding_flags_win_over_set_and_set_over_the_models_own(xmodal: Run, toy: Toy, photos: Path) -> None:
-    toy.decoding = Decoding(beam=3, length_penalty=0.7, no_repeat=3)
+    toy.decoding = Decoding(beam=3, length_penalty=0.7, no_repeat_ngram_size=3)
     xmodal("caption", "photos/a.jpg")
-    assert toy.calls[-1] == (1, Decoding(beam=3, length_penalty=0.7, no_repeat=3), (), False)
-    xmodal("caption", "photos/a.jpg", "--beam", 4, "--set", "decoding.beam=2", "--set", "decoding.no_repeat=0")
-    assert toy.calls[-1][1] == Decoding(beam=4, length_penalty=0.7, no_repeat=0)
+    assert toy.calls[-1] == (1, Decoding(beam=3, length_penalty=0.7, no_repeat_ngram_size=3), (), False)
+    xmodal(
+        "caption", "photos/a.jpg", "--beam", 4, "--set", "decoding.beam=2", "--set", "decoding.no_repeat_ngram_size=0"
+    )
+    assert toy.calls[-1][1] == Decoding(beam=4, length_penalty=0.7, no_repeat_ngram_size=0)
     xmodal("caption", "photos/a.jpg", "--sample", "--num", 2, "--set", "decoding.seed=5")
-    assert toy.calls[-1][1] == Decoding(beam=3, num=2, length_penalty=0.7, no_repeat=3, sample=True, seed=5)
+    assert toy.calls[-1][1] == Decoding(beam=3, num=2, length_penalty=0.7, no_repeat_ngram_size=3, sample=True, seed=5)
 
 
 def test_a_beam_that_nobody_asked_for_is_wide_enough(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert xmodal("caption", "photos/a.jpg", "--num", 7).code == 0
     assert toy.calls[-1][1] == Decoding(beam=7, num=7)
-    assert xmodal("caption", "photos/a.jpg", "--num", 7, "--set", "decoding.groups=4").code == 0
-    assert toy.calls[-1][1] == Decoding(beam=8, num=7, groups=4)
+    assert xmodal("caption", "photos/a.jpg", "--num", 7, "--set", "decoding.num_beam_groups=4").code == 0
+    assert toy.calls[-1][1] == Decoding(beam=8, num=7, num_beam_groups=4)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def next_words(model: TableCaptioner, image: int, words: tuple[int, ...], settin
     for token in range(model.vocab_size):
         if token in NEVER or (token == END and len(words) < settings.min_length):
             continue
-        if token != END and settings.no_repeat and repeats((*words, token), settings.no_repeat):
+        if token != END and settings.no_repeat_ngram_size and repeats((*words, token), settings.no_repeat_ngram_size):
             continue
         allowed[token] = float(log_probs[token])
     return allowed or {END: float(log_probs[END])}
@@ -70,15 +70,15 @@ def greedy(model: TableCaptioner, image: int, settings: Decoding) -> Written:
 
 def beam(model: TableCaptioner, image: int, settings: Decoding) -> list[Written]:
     """Beam search in groups that never stops before ``max_length``."""
-    width = settings.beam // settings.groups
-    live: list[list[tuple[tuple[int, ...], float]]] = [[((), 0.0)] for _ in range(settings.groups)]
-    done: list[list[Written]] = [[] for _ in range(settings.groups)]
+    width = settings.beam // settings.num_beam_groups
+    live: list[list[tuple[tuple[int, ...], float]]] = [[((), 0.0)] for _ in range(settings.num_beam_groups)]
+    done: list[list[Written]] = [[] for _ in range(settings.num_beam_groups)]
     for length in range(settings.max_length + 1):
         chosen: list[int] = []
-        for group in range(settings.groups):
+        for group in range(settings.num_beam_groups):
             pushes = chosen if length < settings.max_length else []
             options = [
-                (total + gained - (settings.diversity * pushes.count(token)), total + gained, words, token)
+                (total + gained - (settings.diversity_penalty * pushes.count(token)), total + gained, words, token)
                 for words, total in live[group]
                 for token, gained in next_words(model, image, words, settings).items()
             ]

@@ -154,7 +154,7 @@ def test_unreadable_pictures_alone_need_no_model(saved, photos):
 def test_diverse_beams_are_refused(saved, photos):
     captioner = hf_captioner.load(str(saved["git"]), Compute("cpu", "fp32"))
     with pytest.raises(ConfigError, match="diverse"):
-        next(captioner.caption_images(photos, Decoding(beam=4, groups=2)))
+        next(captioner.caption_images(photos, Decoding(beam=4, num_beam_groups=2)))
 
 
 def test_names(saved, tmp_path):

@@ -33,8 +33,8 @@ TINY = (
     "features.tuned_blocks=1",
     "text.tuned_layers=1",
     f"optimizer.lr={LR}",
-    f"optimizer.image_tower={IMAGE_SHARE}",
-    f"optimizer.text_tower={TEXT_SHARE}",
+    f"optimizer.image_tower_lr_scale={IMAGE_SHARE}",
+    f"optimizer.text_tower_lr_scale={TEXT_SHARE}",
     "optimizer.weight_decay=0",
     "schedule.name=constant",
     "schedule.warmup_steps=0",
@@ -213,7 +213,7 @@ def test_training_goes_on_from_a_run(shapes, tuned, tmp_path):
 
 def test_it_does_not_go_on_with_other_layers(shapes, tuned, tmp_path):
     with pytest.raises(ConfigError, match="does not fit this preset"):
-        train(shapes, tmp_path / "run", "optimizer.text_tower=0", init_from=str(tuned))
+        train(shapes, tmp_path / "run", "optimizer.text_tower_lr_scale=0", init_from=str(tuned))
 
 
 def test_tuned_weights_do_not_become_a_frozen_towers():
@@ -249,7 +249,7 @@ def test_a_file_without_its_tower_is_told(tuned, tmp_path):
 
 def test_the_whole_network_from_pixels(xmodal, tmp_path):
     shapes = make_shapes(tmp_path / "set", num_train=3, num_val=2, num_test=0)  # slow on a CPU
-    settings = ("features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower=0", "training.ema=0")
+    settings = ("features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower_lr_scale=0", "training.ema=0")
     made = train(shapes, tmp_path / "run", *settings, "training.epochs=1", preset="two-heads")
     assert made.epochs == 1 and flat(evaluate(xmodal, tmp_path / "run", shapes)) == best(tmp_path / "run")
     header = read_header(tmp_path / "run" / "model.safetensors")
@@ -269,9 +269,14 @@ def test_the_whole_network_from_pixels(xmodal, tmp_path):
         ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
-        ("best-offline", "augmentation.min_area=0", "invalid augmentation", "augmentation"),
-        ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower to 0"),
-        ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower to 0"),
+        (
+            "best-offline",
+            "augmentation.min_area=0",
+            "augmentation.min_area must be above 0 and at most 1",
+            "default is 0.6",
+        ),
+        ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower_lr_scale to 0"),
+        ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower_lr_scale to 0"),
     ],
 )
 def test_what_cannot_be_trained_is_told_and_leaves_no_run(shapes, tmp_path, preset, change, sentence, hint):
@@ -282,7 +287,11 @@ def test_what_cannot_be_trained_is_told_and_leaves_no_run(shapes, tmp_path, pres
         for split in ("train", "dev", "test"):
             np.save(data / f"toy_{split}_ims.npy", np.ones((2, 3), np.float32))
             (data / f"toy_{split}_caps.txt").write_text("a dog\n" * 10)
-    more = ["features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower=0"] if preset == "two-heads" else []
+    more = (
+        ["features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower_lr_scale=0"]
+        if preset == "two-heads"
+        else []
+    )
     with pytest.raises((ConfigError, IncompatibleFeatures), match=sentence) as caught:
         train(data, tmp_path / "run", *more, change, preset=preset)
     assert hint in caught.value.hint

@@ -283,7 +283,7 @@ def test_nothing_is_left_out_at_a_rate_of_nothing_and_all_but_the_first_at_one()
 @pytest.mark.parametrize("kind", ["grid", "regions"])
 def test_cells_are_left_out_in_training_only_and_nothing_else_comes_in(name, kind):
     whole = encoder(name, kind)
-    dropping = encoder(name, kind, drop_cells=0.5)
+    dropping = encoder(name, kind, cell_dropout=0.5)
     features = images(kind)[:, :4]
     assert torch.equal(encode(dropping, features), encode(whole, features))
     if kind == "grid":  # as regions in the places of the cells, so that some can be taken away

@@ -151,7 +151,7 @@ def test_generalised_poolings_weights_of_a_length_do_not_depend_on_the_others():
 
 
 @pytest.mark.parametrize(
-    ("args", "word"), [({"place_dim": 5}, "even"), ({"place_dim": 0}, "even"), ({"temperature": 0.0}, "above 0")]
+    ("args", "word"), [({"position_dim": 5}, "even"), ({"position_dim": 0}, "even"), ({"temperature": 0.0}, "above 0")]
 )
 def test_settings_of_generalised_pooling_that_cannot_be(args, word):
     with pytest.raises(ConfigError, match=word):

@@ -103,7 +103,7 @@ def test_dropout_acts_in_training_only(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_words_are_left_out_in_training_only(name, kind):
-    whole, dropping = encoder(name, kind, dropout=0.0), encoder(name, kind, dropout=0.0, drop_words=0.5)
+    whole, dropping = encoder(name, kind, dropout=0.0), encoder(name, kind, dropout=0.0, word_dropout=0.5)
     assert (encode(dropping, SENTENCES, kind) == encode(whole, SENTENCES, kind)).all()
     drawn = [encode(dropping.train(), SENTENCES, kind) for _ in range(5)]
     assert not all((vectors == drawn[0]).all() for vectors in drawn)

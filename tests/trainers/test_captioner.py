@@ -110,14 +110,14 @@ def test_the_same_seed_gives_the_same_and_resuming_too(planted, tmp_path):
 
 
 def test_scheduled_sampling_one_caption_and_tags_train_too(planted, tmp_path):
-    options = ("captioning.scheduled_sampling=0.5", "captioning.one_caption=true", "captioning.tags=0.5")
+    options = ("captioning.scheduled_sampling=0.5", "captioning.one_caption_per_image=true", "captioning.tag_prob=0.5")
     result = train(planted, tmp_path / "run", *options, "training.epochs=12", "training.batch_size=8")
     assert result.metrics["cider"] > 1
 
 
 def test_self_critical_training_improves_on_its_initial_model(planted, tmp_path):
     start = train(planted, tmp_path / "start", "training.epochs=2")
-    more = ("loss.name=self-critical", "training.keep_start=true", "optimizer.lr=0.001", "training.epochs=3")
+    more = ("loss.name=self-critical", "training.eval_initial=true", "optimizer.lr=0.001", "training.epochs=3")
     result = train(planted, tmp_path / "sc", *more, init_from=str(tmp_path / "start"))
     history = json.loads((tmp_path / "sc" / "metrics.json").read_text(encoding="utf-8"))["history"]
     assert history[0]["cider"] == pytest.approx(start.metrics["cider"])
@@ -125,9 +125,9 @@ def test_self_critical_training_improves_on_its_initial_model(planted, tmp_path)
 
 
 def test_the_greedy_baseline_and_bleu_train_too(planted, finished, tmp_path):
-    args = "{source='drawn', baseline='greedy', bleu_weight=0.5, count_end=false}"
+    args = "{source='drawn', baseline='greedy', bleu_weight=0.5, count_eos=false}"
     more = ("loss.name=self-critical", f"loss.args={args}")
-    steps = ("training.keep_start=true", "training.epochs=1", "optimizer.lr=0.0001")
+    steps = ("training.eval_initial=true", "training.epochs=1", "optimizer.lr=0.0001")
     result = train(planted, tmp_path / "sc", *more, *steps, init_from=str(finished))
     assert result.metrics["cider"] > 1
 
@@ -153,12 +153,12 @@ def test_a_captioner_cannot_be_loaded_as_a_matcher(finished):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("kind=poet", "kind of model"),
+        ("kind=poet", "kind must be matcher or captioner"),
         ("model.name=vse", "captioner"),
         ("loss.name=triplet", "caption loss"),
         ("captioning.language_model=gpt2", "no language model"),
         ("warmup.epochs=2", "warm-up"),
-        ("optimizer.image_tower=0.1", "cached trunk"),
+        ("optimizer.image_tower_lr_scale=0.1", "cached trunk"),
     ],
 )
 def test_invalid_settings_are_errors_before_anything_is_written(planted, tmp_path, setting, message):
@@ -177,7 +177,7 @@ def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path
     shapes = make_shapes(tmp_path_factory.mktemp("shapes") / "set", num_train=8, num_val=4, num_test=0)
     grid = ("features.backbone=efficientnet-lite2", "features.kind=grid", "training.epochs=1")
     train(shapes, tmp_path / "first", *grid)
-    tuned = ("features.tuned_blocks=1", "optimizer.image_tower=0.1", "training.keep_start=true")
+    tuned = ("features.tuned_blocks=1", "optimizer.image_tower_lr_scale=0.1", "training.eval_initial=true")
     result = train(shapes, tmp_path / "second", *grid, *tuned, init_from=str(tmp_path / "first"))
     history = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))["history"]
     first = read_header(tmp_path / "first" / "model.safetensors").metrics
@@ -187,5 +187,5 @@ def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path
     kept = read_tensors(result.model)
     assert any(name.startswith("tower.blocks.") for name in kept)
     with pytest.raises(IncompatibleFeatures):
-        other = ("features.tuned_blocks=2", "optimizer.image_tower=0.1")
+        other = ("features.tuned_blocks=2", "optimizer.image_tower_lr_scale=0.1")
         train(shapes, tmp_path / "third", *grid, *other, init_from=str(tmp_path / "second"))

@@ -102,7 +102,7 @@ def test_it_is_never_worse_than_its_zero_shot_model(xmodal, tiny_clip, shapes, t
 def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shapes, tmp_path, home):
     name, _ = tiny_clip("learns")
     run = home / "runs" / "mine"
-    result = train(shapes, run, name, "optimizer.lr=0.002", "training.keep_start=false")
+    result = train(shapes, run, name, "optimizer.lr=0.002", "training.eval_initial=false")
     assert history(run)[0]["epoch"] == 1 and result.epochs == 2
     header = read_header(run / "model.safetensors")
     assert (header.meta.kind, header.meta.backbone, header.architecture["embed_dim"]) == ("pixels", name, 24)
@@ -164,7 +164,12 @@ def test_a_resumed_run_ends_with_the_same_metrics(tiny_clip, shapes, tmp_path, m
 def test_a_locked_tower_is_run_once_and_stays(xmodal, tiny_clip, shapes, tmp_path, home, locked):
     name, _ = tiny_clip(f"locked-{locked}")
     train(
-        shapes, tmp_path / "run", name, f"optimizer.{locked}_tower=0", "optimizer.lr=0.01", "training.keep_start=false"
+        shapes,
+        tmp_path / "run",
+        name,
+        f"optimizer.{locked}_tower_lr_scale=0",
+        "optimizer.lr=0.01",
+        "training.eval_initial=false",
     )
     held = own(tmp_path / "run", name)
     other = "text" if locked == "image" else "image"

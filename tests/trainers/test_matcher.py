@@ -93,7 +93,7 @@ def test_a_learned_scale_changes_and_the_kept_model_is_the_average(xmodal, plant
 
 def test_a_training_without_improvement_keeps_the_initial_model(xmodal, planted, small_settings, trained, tmp_path):
     run = tmp_path / "run"
-    spoiling = ["--init-from", trained, "--set", "training.keep_start=true", "--set", "optimizer.lr=50", *LEARNT]
+    spoiling = ["--init-from", trained, "--set", "training.eval_initial=true", "--set", "optimizer.lr=50", *LEARNT]
     done = result(xmodal(*train_args(planted, run, small_settings, *spoiling, "--set", "training.epochs=2", "--json")))
     assert done["best_epoch"] == 0
     assert done["val"]["rsum"] == max(entry["rsum"] for entry in history(trained))
@@ -114,7 +114,7 @@ def test_whole_images_are_trained_on_in_as_many_batches_as_they_need(
         return forward(self, scores, positives)
 
     monkeypatch.setattr(InfoNCE, "forward", watched)
-    settings = [*LEARNT, "--set", "training.whole_images=true", "--set", "training.epochs=1", "--json"]
+    settings = [*LEARNT, "--set", "training.group_captions_by_image=true", "--set", "training.epochs=1", "--json"]
     assert (
         result(xmodal(*train_args(planted, tmp_path / "run", small_settings, *settings)))["val"]["rsum"] > 1.5 * CHANCE
     )
@@ -162,7 +162,7 @@ def test_words_start_from_a_file_of_vectors(xmodal, planted, small_settings, tmp
         (["--set", "model.image_encoder.args.pooling=mean"], "no argument of image encoder 'linear' called 'pooling'"),
         (["--set", "model.text_encoder.args.pooling=medium"], "there is no pooling called 'medium'"),
         (["--set", "model.name=tern"], "tern needs an encoder with states"),
-        (["--set", "training.ema=1"], "training.ema must be below 1"),
+        (["--set", "training.ema=1"], "training.ema must be at least 0 and below 1, not 1"),
         (["--init-from", "TRAINED", "--set", "model.embed_dim=16"], "does not fit this preset"),
     ],
 )
@@ -230,7 +230,7 @@ def test_an_encoder_from_a_folder_is_used_as_it_is_or_tuned(
     xmodal, planted, small_settings, tiny_bert, tmp_path, lr_scale, layers
 ):
     run = tmp_path / "run"
-    settings = {"text.backbone": tiny_bert, "optimizer.text_tower": lr_scale, "text.tuned_layers": layers}
+    settings = {"text.backbone": tiny_bert, "optimizer.text_tower_lr_scale": lr_scale, "text.tuned_layers": layers}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     words = ["--set", "model.text_encoder.args={dropout=0.1}", "--set", "training.epochs=3", *LEARNT, "--json"]
     done = result(xmodal(*train_args(planted, run, small_settings, *sets, *words)))

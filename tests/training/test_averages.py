@@ -80,7 +80,7 @@ def test_a_resumed_run_has_the_average_of_an_uninterrupted_one(toy, step):
 
 def test_the_initial_model_is_evaluated_first_and_kept_if_nothing_is_better(toy):
     run = toy(scores=[5.0, 1.0, 4.0, 5.0])
-    state = run.train(keep_start=True)
+    state = run.train(eval_initial=True)
     assert [entry["epoch"] for entry in state.history] == [0, 1, 2, 3]
     assert (state.best_epoch, state.best_score) == (0, 5.0)
     assert run.saved == [{"score": 5.0}]
@@ -88,7 +88,7 @@ def test_the_initial_model_is_evaluated_first_and_kept_if_nothing_is_better(toy)
 
 def test_a_better_epoch_replaces_the_initial_model(toy):
     run = toy(scores=[5.0, 6.0, 4.0, 7.0])
-    assert run.train(keep_start=True).best_epoch == 3
+    assert run.train(eval_initial=True).best_epoch == 3
     assert run.saved == [{"score": 5.0}, {"score": 6.0}, {"score": 7.0}]
 
 
@@ -99,26 +99,26 @@ def test_by_default_the_initial_model_is_not_evaluated(toy):
 def test_evaluating_the_initial_model_does_not_change_training(toy):
     plain, watched = toy("plain"), toy("watched")
     plain.train()
-    watched.train(keep_start=True)
+    watched.train(eval_initial=True)
     assert all(torch.equal(v, watched.model.state_dict()[k]) for k, v in plain.model.state_dict().items())
 
 
 def test_patience_counts_from_the_initial_model(toy):
     run = toy(scores=[5.0, 1.0, 1.0, 9.0])
-    state = run.train(keep_start=True, patience=2)
+    state = run.train(eval_initial=True, patience=2)
     assert (state.epoch, state.best_epoch) == (2, 0)
 
 
 @pytest.mark.parametrize("step", [1, 3, 9])
 def test_an_interrupted_and_resumed_run_evaluates_the_initial_model_once(toy, step):
     whole = toy("whole")
-    expected = whole.train(keep_start=True)
+    expected = whole.train(eval_initial=True)
     died = toy("died", batch_loss=failing_at(step))
     with pytest.raises(Interrupted):
-        died.train(keep_start=True)
+        died.train(eval_initial=True)
     assert len(died.saved) >= 1  # the initial model at least
     assert died.saved[0] == whole.saved[0]
-    assert toy("died").train(keep_start=True) == expected
+    assert toy("died").train(eval_initial=True) == expected
 
 
 # ---------------------------------------------------------------------------- learning-rate multipliers

@@ -110,7 +110,7 @@ def test_over_the_batches_of_captions():
     from xmodal_cli.training.batches import BatchPlan, CaptionBatches
 
     image_of_caption = torch.tensor([0, 0, 1, 2, 2, 2, 3])
-    plan = BatchPlan(torch.ones(7, dtype=torch.int64), image_of_caption, 3, 0, whole_images=True)
+    plan = BatchPlan(torch.ones(7, dtype=torch.int64), image_of_caption, 3, 0, group_captions_by_image=True)
     numbered = CaptionBatches(torch.arange(4), padded(torch.arange(7)[:, None]), plan)
     found = []
     for batch in PixelBatches(numbered, noisy, seed=0).epoch(1):

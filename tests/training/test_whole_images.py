@@ -26,7 +26,7 @@ def images_of_captions(counts: list[int], shuffled: bool = True) -> torch.Tensor
 
 def plan(image_of_caption: torch.Tensor, batch_size: int = 8, seed: int = 0) -> BatchPlan:
     lengths = torch.from_numpy(np.random.default_rng(2).integers(1, 12, len(image_of_caption)))
-    return BatchPlan(lengths, image_of_caption, batch_size, seed, whole_images=True)
+    return BatchPlan(lengths, image_of_caption, batch_size, seed, group_captions_by_image=True)
 
 
 @pytest.mark.parametrize("shuffled", [True, False])

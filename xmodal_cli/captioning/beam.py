@@ -8,8 +8,8 @@ search for an image stops when nothing that is still written can reach its ``num
 the result.
 
 Diverse beams (Vijayakumar et al., arXiv 1610.02424): groups of rows choose one after another. A word loses
-``diversity`` for every row of the groups before that chose it at the same step. That decides what is chosen and is no
-part of the scores.
+``diversity_penalty`` for every row of the groups before that chose it at the same step. That decides what is chosen
+and is no part of the scores.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class BeamSearch:
         self.settings = settings
         self._rules = LogitsProcessor(special_tokens, settings, log_probs.device)
         self._lineage = BeamHistory(len(log_probs), log_probs.device)
-        self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.groups)]
+        self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.num_beam_groups)]
         self._totals = log_probs.new_zeros(len(log_probs), 1)
 
     def grow(self, log_probs: Tensor) -> Expansion:
@@ -104,12 +104,12 @@ class BeamSearch:
     def _diversity_penalty(self, grown: list[Expansion], vocab_size: int) -> Tensor:
         """What words lose for being chosen by the groups before, (images, 1, vocab)."""
         words, totals = (torch.cat(parts, dim=1) for parts in list(zip(*grown, strict=True))[1:])
-        strength = (totals > -torch.inf).to(totals) * self.settings.diversity
+        strength = (totals > -torch.inf).to(totals) * self.settings.diversity_penalty
         return totals.new_zeros(len(totals), vocab_size).scatter_add_(1, words, strength)[:, None]
 
     def _shares(self, log_probs: Tensor) -> Iterator[tuple[BeamGroup, int, Tensor]]:
         """Each group with its first row and the scores of its candidates, (images, rows, vocab)."""
-        words = self._lineage.words() if self.settings.no_repeat else None
+        words = self._lineage.words() if self.settings.no_repeat_ngram_size else None
         scores = self._rules.allowed(log_probs, len(self._lineage), words).add_(self._totals[..., None])
         rows = scores.shape[1] // len(self._groups)
         for number, group in enumerate(self._groups):
@@ -121,7 +121,7 @@ class BeamGroup:
     """The rows that choose together, of every image; without diversity all rows are one group."""
 
     def __init__(self, end: int, settings: Decoding) -> None:
-        self.end, self.width = end, settings.beam // settings.groups
+        self.end, self.width = end, settings.beam // settings.num_beam_groups
         self.finished = Finished(settings)
 
     def grow(self, scores: Tensor, ranked: Tensor, first: int, length: int) -> Expansion:

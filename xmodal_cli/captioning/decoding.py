@@ -15,6 +15,7 @@ from xmodal_cli.captioning.beam import beam_search
 from xmodal_cli.captioning.prefill import prefill
 from xmodal_cli.captioning.sampling import sample
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.settings import check_settings
 from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
@@ -31,9 +32,9 @@ def decode(
     """For each image ``settings.num`` captions, best first; fewer where the search came upon fewer, never none.
 
     ``image_features`` is what ``captioner.start`` takes, (images, [cells,] dim). ``prompt`` is fed after the start
-    token and is no part of the captions, of their lengths or of ``no_repeat``. ``attention`` keeps what each word
-    looked at. ``first`` is the place of the batch's first image in the whole job: with the seed it decides an image's
-    random numbers.
+    token and is no part of the captions, of their lengths or of ``no_repeat_ngram_size``. ``attention`` keeps what each
+    word looked at. ``first`` is the place of the batch's first image in the whole job: with the seed it decides an
+    image's random numbers.
     Raises ConfigError for settings that contradict each other, BadModel for a model of NaNs.
     """
     check(settings)
@@ -45,25 +46,24 @@ def decode(
     return beam_search(captioner, prefilled, special_tokens, settings, attention)
 
 
-LEAST = {
-    **dict.fromkeys(("beam", "num", "max_length", "groups"), 1),
-    **dict.fromkeys(("min_length", "length_penalty", "no_repeat", "diversity", "top_k", "seed"), 0),
-}
-
-
 def check(settings: Decoding) -> None:
-    """Raises ConfigError, with a hint, for settings that no search can follow."""
-    for name, least in LEAST.items():
-        _must(getattr(settings, name) >= least, f"decoding.{name} is {getattr(settings, name)}", f"at least {least}")
+    """Raises ConfigError, with a hint, for values outside their bounds and for settings that contradict each other."""
+    check_settings(settings, "decoding.")
     s = settings
     _must(s.min_length <= s.max_length, f"decoding.min_length is {s.min_length}", f"at most max_length, {s.max_length}")
     if s.sample:
-        _must(s.temperature > 0, f"decoding.temperature is {s.temperature}", "above 0; a beam of 1 is greedy")
-        _must(0 < s.top_p <= 1, f"decoding.top_p is {s.top_p}", "above 0 and at most 1")
-        _must(s.groups == 1, f"decoding.groups is {s.groups}, and samples are drawn", "1: samples need no groups")
+        _must(
+            s.num_beam_groups == 1,
+            f"decoding.num_beam_groups is {s.num_beam_groups}, and samples are drawn",
+            "1: samples need no groups",
+        )
     else:
         _must(s.num <= s.beam, f"decoding.num is {s.num}", f"at most the beam, {s.beam}; or take a wider beam")
-        _must(s.beam % s.groups == 0, f"decoding.groups is {s.groups}", f"a divisor of the beam, {s.beam}")
+        _must(
+            s.beam % s.num_beam_groups == 0,
+            f"decoding.num_beam_groups is {s.num_beam_groups}",
+            f"a divisor of the beam, {s.beam}",
+        )
 
 
 def _must(holds: bool, what: str, hint: str) -> None:

@@ -22,13 +22,17 @@ class LogitsProcessor:
     """
 
     def __init__(self, special_tokens: SpecialTokens, settings: Decoding, device: torch.device) -> None:
-        self.eos, self.min_length, self.no_repeat = special_tokens.eos, settings.min_length, settings.no_repeat
+        self.eos, self.min_length, self.no_repeat = (
+            special_tokens.eos,
+            settings.min_length,
+            settings.no_repeat_ngram_size,
+        )
         self.banned = banned_ids(special_tokens, device)
 
     def allowed(self, log_probs: Tensor, length: int, words: Tensor | None = None) -> Tensor:
         """(images, rows, vocab) after ``length`` words -> a copy with -inf for what may not come next.
 
-        ``words``, the (images, rows, length) written so far, are needed where ``no_repeat`` is above 0.
+        ``words``, the (images, rows, length) written so far, are needed where ``no_repeat_ngram_size`` is above 0.
         """
         left = log_probs.index_fill(-1, self.banned, -torch.inf)
         if length < self.min_length:

@@ -59,7 +59,7 @@ def command(
 
     In a pipe, a line is PATH, a tab, CAPTION. Sentences are decoded as the model was evaluated in its training, unless
     --set decoding.KEY=VALUE says otherwise; KEY is beam, num, sample, length_penalty, min_length, max_length,
-    no_repeat, groups, diversity, temperature, top_k, top_p or seed.
+    no_repeat_ngram_size, num_beam_groups, diversity_penalty, temperature, top_k, top_p or seed.
 
     Examples:
 

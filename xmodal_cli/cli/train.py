@@ -46,7 +46,7 @@ def command(
     flags += [f"training.seed={seed}"] if seed is not None else []
     config = load_config(model, [*(settings or []), *_given(flags)])
     if print_config:
-        output.print_line(to_toml(config).rstrip())
+        output.print_line(to_toml(config, comments=True).rstrip())
         return
     from xmodal_cli.recipes.train import train_model
 

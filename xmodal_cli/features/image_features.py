@@ -55,7 +55,7 @@ def read_image_features(
     if settings.kind not in KINDS and any(e.feature is not None for e in dataset.examples):
         raise IncompatibleFeatures(
             f"{dataset.name} carries its own features, and this training needs its pictures",
-            "set optimizer.image_tower to 0, or give data with pictures",
+            "set optimizer.image_tower_lr_scale to 0, or give data with pictures",
         )
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)

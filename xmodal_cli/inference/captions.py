@@ -79,6 +79,6 @@ def decoding(usual: Decoding, settings: Sequence[str]) -> Decoding:
     chosen = with_settings(Config(decoding=usual), settings).decoding
     asked = any(setting.partition("=")[0].strip() == "decoding.beam" for setting in settings)
     if chosen.num > chosen.beam and not asked:
-        chosen = replace(chosen, beam=chosen.groups * math.ceil(chosen.num / chosen.groups))
+        chosen = replace(chosen, beam=chosen.num_beam_groups * math.ceil(chosen.num / chosen.num_beam_groups))
     check(chosen)
     return chosen

@@ -132,14 +132,14 @@ class HFCaptioner:
 def _arguments(settings: Decoding) -> dict[str, Any]:
     """Our settings in the words of ``generate``. Raises ConfigError."""
     check(settings)
-    if settings.groups > 1:
+    if settings.num_beam_groups > 1:
         raise ConfigError(
-            "Hugging Face models have no diverse beams here", "leave decoding.groups at 1, or use --sample"
+            "Hugging Face models have no diverse beams here", "leave decoding.num_beam_groups at 1, or use --sample"
         )
     arguments: dict[str, Any] = {
         "max_new_tokens": settings.max_length + 1,  # the end is one of them
         "min_new_tokens": settings.min_length,
-        "no_repeat_ngram_size": settings.no_repeat,
+        "no_repeat_ngram_size": settings.no_repeat_ngram_size,
         "num_return_sequences": settings.num,
         "return_dict_in_generate": True,
         "output_scores": True,

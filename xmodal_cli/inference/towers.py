@@ -55,13 +55,13 @@ class TextSide:
 
 def text_side(config: Config) -> TextSide | None:
     """The encoder that the settings name, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
-    tuned = bool(config.optimizer.text_tower)
+    tuned = bool(config.optimizer.text_tower_lr_scale)
     if config.kind == "captioner":
         return None
     if not config.text.backbone:
         if tuned:
             hint = "name one, for example --set text.backbone=minilm"
-            raise ConfigError("optimizer.text_tower trains a sentence encoder, and there is none", hint)
+            raise ConfigError("optimizer.text_tower_lr_scale trains a sentence encoder, and there is none", hint)
         return None
     layers = config.text.tuned_layers if tuned else 0
     name = config.features.backbone if config.text.backbone == "same" else config.text.backbone
@@ -90,7 +90,7 @@ class ImageSide:
 
 def image_side(config: Config) -> ImageSide | None:
     """The part of the image backbone that the settings train, if any. Raises what building a backbone raises."""
-    if not config.optimizer.image_tower:
+    if not config.optimizer.image_tower_lr_scale:
         return None
     return _image_side(config.features.backbone, config.features.kind, config.features.tuned_blocks)
 
@@ -102,7 +102,7 @@ def _image_side(backbone: str, kind: str, blocks: int) -> ImageSide:
 
 def input_features(config: Config) -> FeaturesConfig:
     """What the model is given: features, those of the trunk below the blocks that are trained, or pixels."""
-    if not config.optimizer.image_tower:
+    if not config.optimizer.image_tower_lr_scale:
         return config.features
     blocks = config.features.tuned_blocks
     return replace(config.features, kind=f"trunk-{blocks}" if blocks else "pixels")

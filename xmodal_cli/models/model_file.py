@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from xmodal_cli.config import upgrade
 from xmodal_cli.errors import BadModel, MissingData
 from xmodal_cli.paths import atomic_path
 from xmodal_cli.types import FeatureMeta
@@ -74,11 +75,17 @@ def read_header(file: Path) -> ModelHeader:
             raise BadModel(
                 f"{file} has model format {fields.get('format')}, this xmodal reads {FORMAT}", "update xmodal"
             )
-        header = ModelHeader(**fields)
+        header = ModelHeader(**_upgraded(fields))
         int(header.architecture["embed_dim"]), header.meta  # what every reader needs
         return header
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadModel(f"{file} has a header that cannot be read: {error}", "train or fetch the model again") from error
+
+
+def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a header of an older version, with the new names of settings and components."""
+    architecture = upgrade({"model": fields["architecture"]})["model"]
+    return {**fields, "architecture": architecture, "training": upgrade(fields["training"])}
 
 
 def read_tensors(file: Path, fingerprint: str | None = None) -> dict[str, Tensor]:

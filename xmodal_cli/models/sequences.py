@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.regions import REGION_COLUMNS
+from xmodal_cli.settings import POSITIVE, RATE, check_argument
 
 HEAD = 64  # coordinates of an attention head
 GEOMETRY = 5  # corners and area of a cell, as shares of the picture
@@ -92,8 +93,12 @@ def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.Transf
 
     Heads have 64 coordinates each. A fresh layer adds nothing to its states, so that training starts from what they
     say already; and no norm comes last, so that some states go on speaking louder than others when they are pooled.
-    Raises ValueError for a larger ``width`` that 64 does not divide.
+    Raises ValueError for a larger ``width`` that 64 does not divide, less than one layer, and a ``dropout`` outside
+    [0, 1).
     """
+    for name, value in (("width", width), ("num_layers", num_layers)):
+        check_argument(name, value, POSITIVE)
+    check_argument("dropout", dropout, RATE)
     num_heads = max(1, width // HEAD)
     if width > HEAD and width % HEAD:
         raise ValueError(f"transformer layers need a width that {HEAD} divides, not {width}")

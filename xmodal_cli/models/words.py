@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xmodal_cli.length_mask import length_mask
 from xmodal_cli.models.sequences import drop_places
+from xmodal_cli.settings import POSITIVE, RATE, check_argument
 
 
 class Words(nn.Module):
@@ -16,9 +17,9 @@ class Words(nn.Module):
     the model's own, its states (captions, longest, dim).
     """
 
-    def __init__(self, table: nn.Embedding | None, dim: int, dropout: float, drop_words: float) -> None:
+    def __init__(self, table: nn.Embedding | None, dim: int, dropout: float, word_dropout: float) -> None:
         super().__init__()
-        self.table, self.dim, self.drop_words = table, dim, drop_words
+        self.table, self.dim, self.drop_words = table, dim, word_dropout
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,15 +29,18 @@ class Words(nn.Module):
         return self.dropout(tokens.float() if self.table is None else self.table(tokens)), mask
 
 
-def build_words(vocab_size: int, word_dim: int, text_dim: int, dropout: float, drop_words: float) -> Words:
+def build_words(vocab_size: int, word_dim: int, text_dim: int, dropout: float, word_dropout: float) -> Words:
     """A table of (vocab_size, word_dim), uniform in +-0.1 as in VSE; or none, for states of ``text_dim`` if not 0.
 
-    Row 0, the padding, is zero and stays so.
+    Row 0, the padding, is zero and stays so. Raises ValueError for a rate outside [0, 1) or a ``word_dim`` below 1.
     """
+    check_argument("dropout", dropout, RATE)
+    check_argument("word_dropout", word_dropout, RATE)
     if text_dim:
-        return Words(None, text_dim, dropout, drop_words)
+        return Words(None, text_dim, dropout, word_dropout)
+    check_argument("word_dim", word_dim, POSITIVE)
     table = nn.Embedding(vocab_size, word_dim, padding_idx=0)
     nn.init.uniform_(table.weight, -0.1, 0.1)
     with torch.no_grad():
         table.weight[0].zero_()
-    return Words(table, word_dim, dropout, drop_words)
+    return Words(table, word_dim, dropout, word_dropout)

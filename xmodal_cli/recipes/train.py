@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from xmodal_cli.config import Config, from_dict, to_toml
+from xmodal_cli.config import Config, first_names, from_dict, to_toml
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
@@ -115,7 +115,8 @@ def _fit(job: Job) -> tuple[LoopState, bool]:
 
 def _origin(header: ModelHeader) -> str:
     """A hash of data, features, architecture and vocabulary, which must not change when a run is resumed."""
-    shared = (header.dataset, header.backbone, header.architecture, header.tokenizer)
+    architecture = first_names({"model": header.architecture})["model"]  # a digest that renames do not change
+    shared = (header.dataset, header.backbone, architecture, header.tokenizer)
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 

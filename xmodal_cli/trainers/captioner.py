@@ -59,7 +59,7 @@ class CaptionerObjective:
         build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
         _build_loss(config)
         check_training(config)
-        if config.optimizer.image_tower and not config.features.tuned_blocks:
+        if config.optimizer.image_tower_lr_scale and not config.features.tuned_blocks:
             hint = "set features.tuned_blocks to the number of last blocks to train, for example 3"
             raise ConfigError("a captioner's image tower is trained above a cached trunk, not from pixels", hint)
         if config.warmup.epochs:
@@ -78,8 +78,8 @@ class CaptionerObjective:
 
         def lr_scale(name: str) -> float:
             if ".tower." in name:
-                return settings.image_tower
-            return settings.text_tower if pretrained and ".language_model." in name else 1.0
+                return settings.image_tower_lr_scale
+            return settings.text_tower_lr_scale if pretrained and ".language_model." in name else 1.0
 
         groups = group_parameters(model, lr_scale, settings.weight_decay)
         return build_optimizer(groups, settings.name, settings.lr, settings.weight_decay)
@@ -111,7 +111,7 @@ def _evaluate(captioner: Captioner, job: Job) -> dict[str, float]:
     """The metrics of greedy captions of the val split."""
     images = job.val.images
     assert images.features is not None
-    settings = replace(job.config.decoding, beam=1, num=1, groups=1, sample=False)
+    settings = replace(job.config.decoding, beam=1, num=1, num_beam_groups=1, sample=False)
     batches = iter(torch.split(images.features, BATCH))
     candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute)
     references = [example.captions for example in images.dataset.examples]
@@ -164,7 +164,7 @@ def _self_critical(model: TrainableCaptioner, loss: SelfCritical, job: Job) -> B
     captioner, special_tokens = model.captioner, job.tokenizer.special_tokens
     examples = job.train.images.dataset.examples
     references = [job.tokenizer.encode_captions(example.captions) for example in examples]
-    rewards = Rewards(references, special_tokens.eos, loss.count_end, loss.bleu_weight)
+    rewards = Rewards(references, special_tokens.eos, loss.count_eos, loss.bleu_weight)
     max_length = job.config.decoding.max_length
 
     def batch_loss(batch: Batch) -> Tensor:

@@ -23,6 +23,7 @@ from xmodal_cli.models.token_batches import GatherTokens, pad_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.settings import check_settings
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches, EpochBatches
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
@@ -72,9 +73,8 @@ def check_training(config: Config) -> None:
     optimizer = config.optimizer
     build_optimizer([nn.Parameter(torch.zeros(1))], optimizer.name, optimizer.lr, optimizer.weight_decay)
     _build_lr_factor(config, 1)
-    if config.training.ema >= 1:
-        raise ConfigError(f"training.ema must be below 1, not {config.training.ema}", "0.99 is a usual value")
-    if config.optimizer.image_tower:
+    check_settings(config)
+    if config.optimizer.image_tower_lr_scale:
         _build_augmentation(config)
 
 
@@ -93,8 +93,8 @@ def build_batches(job: Job) -> EpochBatches:
         image_of_caption=torch.from_numpy(images.dataset.image_of_caption),
         batch_size=config.training.batch_size,
         seed=config.training.seed,
-        whole_images=config.training.whole_images,
-        one_caption=config.captioning.one_caption,
+        group_captions_by_image=config.training.group_captions_by_image,
+        one_caption_per_image=config.captioning.one_caption_per_image,
     )
     if images.features is not None:
         return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan)

@@ -65,7 +65,7 @@ class MatcherObjective:
     def build_optimizer(self, config: Config, model: nn.Module) -> optim.Adam | optim.AdamW:
         """The optimizer over everything that is not frozen; each tower has its own learning-rate multiplier."""
         settings = config.optimizer
-        tower_scales = {"image_encoder": settings.image_tower, "text_encoder": settings.text_tower}
+        tower_scales = {"image_encoder": settings.image_tower_lr_scale, "text_encoder": settings.text_tower_lr_scale}
 
         def lr_scale(name: str) -> float:
             _, encoder, *inner = name.split(".")

@@ -154,7 +154,7 @@ def _build_split(
     """The images with their captions: tokens, or the states of a sentence encoder whose lower layers are frozen."""
     captions: Sequence[str] = images.dataset.captions
     if config.kind == "captioner":
-        return Split(images, *tokenize_with_tags(captions, tokenizer, config.captioning.tags, config.training.seed))
+        return Split(images, *tokenize_with_tags(captions, tokenizer, config.captioning.tag_prob, config.training.seed))
     if text is not None and text.cached:
         return Split(images, *text_states(text.backbone, captions, compute, reporter))
     return Split(images, *token_ids(captions, tokenizer))

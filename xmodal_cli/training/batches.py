@@ -46,16 +46,16 @@ class EpochBatches(Protocol):
 class BatchPlan:
     """The captions of each batch: every caption once per epoch; the last, smaller batch is kept.
 
-    With ``whole_images``, all captions of an image share a batch, so each image is read once per epoch; used when
-    images are encoded from pixels. With ``one_caption``, an epoch has one random caption of each image.
+    With ``group_captions_by_image``, all captions of an image share a batch, so each image is read once per epoch; used
+    when images are encoded from pixels. With ``one_caption_per_image``, an epoch has one random caption of each image.
     """
 
     lengths: Tensor  # (captions,) int64, on the CPU
     image_of_caption: Tensor  # (captions,) int64, on the CPU
     batch_size: int
     seed: int
-    whole_images: bool = False
-    one_caption: bool = False
+    group_captions_by_image: bool = False
+    one_caption_per_image: bool = False
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -64,8 +64,12 @@ class BatchPlan:
     def epoch(self, number: int) -> list[Tensor]:
         """The captions (positions) of each batch of epoch ``number``, the same at each call."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        rows = self._sample_one_per_image(generator) if self.one_caption else torch.arange(len(self.lengths))
-        batches = self._group_by_image(rows, generator) if self.whole_images else self._group_by_length(rows, generator)
+        rows = self._sample_one_per_image(generator) if self.one_caption_per_image else torch.arange(len(self.lengths))
+        batches = (
+            self._group_by_image(rows, generator)
+            if self.group_captions_by_image
+            else self._group_by_length(rows, generator)
+        )
         return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
     def _sample_one_per_image(self, generator: torch.Generator) -> Tensor:

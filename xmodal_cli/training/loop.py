@@ -29,15 +29,15 @@ def fit(
     """Train from ``state`` to the last epoch or until ``patience`` runs out; returns the last state.
 
     After each epoch: evaluate, save the best model, write ``folder/last``. Of ``config`` it uses ``epochs``,
-    ``patience``, ``seed``, ``log_every`` and ``keep_start``. Raises Interrupted at Ctrl-C, BadData when the loss is not
-    finite.
+    ``patience``, ``seed``, ``log_every`` and ``eval_initial``. Raises Interrupted at Ctrl-C, BadData when the loss is
+    not finite.
     """
     task, scaler = train_step.task, train_step.scaler
     if state.scaler:
         scaler.load_state_dict(state.scaler)
     with reporter.task("training", config.epochs * len(task.batches), "steps") as bar:
         bar.advance(state.step)
-        if config.keep_start and not state.history:
+        if config.eval_initial and not state.history:
             _evaluate(task, state, reporter, log, bar)
         while state.epoch < config.epochs and not _stopped_improving(state, config.patience):
             try:

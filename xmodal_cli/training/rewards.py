@@ -19,12 +19,12 @@ class Rewards:
     """``references``: for each training image its captions as tokens from BOS to EOS."""
 
     def __init__(
-        self, references: Sequence[Sequence[Sequence[int]]], eos: int, count_end: bool, bleu_weight: float
+        self, references: Sequence[Sequence[Sequence[int]]], eos: int, count_eos: bool, bleu_weight: float
     ) -> None:
-        last = None if count_end else -1
+        last = None if count_eos else -1
         self._references = [[list(tokens[1:last]) for tokens in captions] for captions in references]
         self._scorer = CiderScorer(self._references)
-        self._eos, self._count_end, self._bleu_weight = eos, count_end, bleu_weight
+        self._eos, self._count_end, self._bleu_weight = eos, count_eos, bleu_weight
         self._bleu = catalog.build("caption_metric", "bleu", {}) if bleu_weight else None
 
     def __call__(self, images: Tensor, captions: Tensor) -> Tensor:

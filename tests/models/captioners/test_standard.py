@@ -41,7 +41,7 @@ def test_a_captioner_with_it_says_step_by_step_what_it_says_at_once() -> None:
     torch.manual_seed(0)
     dim = 12 + len(REGION_COLUMNS)
     given = {"image_dim": dim, "image_kind": "regions", "vocab_size": 20, "embed_dim": 64}
-    model = catalog.build("captioner", "quick-transformer", {}, **given)
+    model = catalog.build("captioner", "standardized-transformer", {}, **given)
     regions = torch.rand(2, 5, dim)
     tokens = torch.randint(3, 20, (2, 4))
     model.train()(regions, torch.arange(2), tokens)

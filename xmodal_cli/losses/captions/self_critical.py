@@ -20,13 +20,13 @@ SOURCES = ("beam", "drawn")
 
 @dataclass(frozen=True)
 class SelfCritical:
-    """``num_samples`` captions of each image, from ``source``; ``count_end``: the end counts as a word in CIDEr-D."""
+    """``num_samples`` captions of each image, from ``source``; ``count_eos``: the end counts as a word in CIDEr-D."""
 
     num_samples: int
     source: str
     baseline: str
     bleu_weight: float
-    count_end: bool
+    count_eos: bool
 
     def __call__(self, log_probs: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
         """(captions, longest) of the sampled tokens, bool mask, (captions,) advantages -> scalar."""
@@ -46,7 +46,7 @@ def build(
     source: str = "beam",
     baseline: str = "mean",
     bleu_weight: float = 0.0,
-    count_end: bool = True,
+    count_eos: bool = True,
 ) -> SelfCritical:
     """Raises ValueError for an unknown source or baseline, or for one sample where the others' mean is the baseline."""
     if source not in SOURCES:
@@ -55,7 +55,7 @@ def build(
         raise ValueError(f"baseline is {' or '.join(BASELINES)}, not {baseline!r}")
     if num_samples < (2 if baseline == "mean" else 1):
         raise ValueError(f"{num_samples} samples are too few for the baseline {baseline!r}")
-    return SelfCritical(num_samples, source, baseline, bleu_weight, count_end)
+    return SelfCritical(num_samples, source, baseline, bleu_weight, count_eos)
 
 
 def gather_log_probs(logits: Tensor, targets: Tensor) -> Tensor:

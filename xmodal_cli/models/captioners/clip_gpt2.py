@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from xmodal_cli.models.captioners._cache import BeamMask
 from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2, Caches
 from xmodal_cli.models.sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.settings import RATE, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 LANGUAGE_MODEL = True
@@ -128,6 +129,7 @@ def build(
         raise ValueError(f"num_prefix is 1 to {CONTEXT // 2}, not {num_prefix}")
     if mapping_layers < 0 or num_layers < 1:
         raise ValueError(f"mapping_layers is at least 0 and num_layers at least 1, not {mapping_layers}, {num_layers}")
+    check_argument("dropout", dropout, RATE)
     language_model = GPT2(vocab_size, embed_dim, num_layers, dropout)
     depth = cell_depth(image_dim, image_kind)
     mapping: nn.Module

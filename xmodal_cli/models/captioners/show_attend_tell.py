@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from xmodal_cli.models.captioners._rows import by_image
 from xmodal_cli.models.sequences import cell_depth, scaled_cells
+from xmodal_cli.settings import POSITIVE, RATE, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 
@@ -132,6 +133,8 @@ def build(
     """``embed_dim`` is the width of words, states and cells. Raises ValueError for an unknown ``attention``."""
     if attention not in ("soft", "hard"):
         raise ValueError(f"attention is soft or hard, not {attention!r}")
+    check_argument("attention_dim", attention_dim, POSITIVE)
+    check_argument("dropout", dropout, RATE)
     model = ShowAttendTell(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, attention_dim)
     model.hard, model.dropout = attention == "hard", nn.Dropout(dropout)
     return model

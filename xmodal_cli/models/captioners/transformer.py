@@ -19,6 +19,7 @@ from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
 from xmodal_cli.models.captioners._rows import by_image
 from xmodal_cli.models.captioners._standard import Standardize
 from xmodal_cli.models.sequences import GEOMETRY, HEAD, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 
@@ -181,6 +182,10 @@ def build(
 
     Raises ValueError for an ``embed_dim`` that 64 does not divide.
     """
+    for name, value in (("num_layers", num_layers), ("max_length", max_length)):
+        check_argument(name, value, POSITIVE)
+    check_argument("image_layers", image_layers, Bounds(min=0))
+    check_argument("dropout", dropout, RATE)
     if embed_dim > HEAD and embed_dim % HEAD:
         raise ValueError(f"transformer layers need a width that {HEAD} divides, not {embed_dim}")
     layers = nn.ModuleList(Layer(embed_dim, dropout) for _ in range(num_layers))

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from xmodal_cli.models.sequences import build_pooling, cell_depth, split_cells
+from xmodal_cli.settings import RATE, check_argument
 
 
 class LinearImageEncoder(nn.Module):
@@ -33,4 +34,5 @@ def build(
     image_dim: int, embed_dim: int, image_kind: str = "global", normalize: bool = True, dropout: float = 0.0
 ) -> LinearImageEncoder:
     """``normalize``: unit-length features, so that one learning rate suits every backbone."""
+    check_argument("dropout", dropout, RATE)
     return LinearImageEncoder(image_dim, image_kind, embed_dim, normalize, dropout)

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from xmodal_cli.models.heads import Projection
 from xmodal_cli.models.sequences import build_pooling, cell_depth, drop_places, split_cells
+from xmodal_cli.settings import RATE, check_argument
 
 
 class PooledImageEncoder(nn.Module):
     """(images, cells, image_dim) -> (images, embed_dim)."""
 
-    def __init__(self, image_kind: str, project: Projection, pool: nn.Module, drop_cells: float) -> None:
+    def __init__(self, image_kind: str, project: Projection, pool: nn.Module, cell_dropout: float) -> None:
         super().__init__()
-        self.image_kind, self.drop_cells = image_kind, drop_cells
+        self.image_kind, self.drop_cells = image_kind, cell_dropout
         self.project, self.pool = project, pool
 
     def forward(self, image_features: Tensor) -> Tensor:
@@ -36,10 +37,11 @@ def build(
     pooling: str = "gpo",
     hidden_dim: int = 0,
     dropout: float = 0.0,
-    drop_cells: float = 0.0,
+    cell_dropout: float = 0.0,
 ) -> PooledImageEncoder:
-    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``drop_cells``: share of cells left
+    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``cell_dropout``: share of cells left
     out in training.
     """
+    check_argument("cell_dropout", cell_dropout, RATE)
     project = Projection(cell_depth(image_dim, image_kind), embed_dim, hidden_dim, dropout)
-    return PooledImageEncoder(image_kind, project, build_pooling(pooling, embed_dim), drop_cells)
+    return PooledImageEncoder(image_kind, project, build_pooling(pooling, embed_dim), cell_dropout)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.models.sequences import GEOMETRY, build_pooling, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.settings import RATE, check_argument
 
 
 class TransformerImageEncoder(nn.Module):
@@ -46,14 +47,15 @@ def build(
     width: int = 512,
     num_layers: int = 2,
     dropout: float = 0.1,
-    drop_cells: float = 0.0,
+    cell_dropout: float = 0.0,
     pooling: str = "first",
 ) -> TransformerImageEncoder:
-    """``width``: of the layers; ``drop_cells``: share of cells left out in training.
+    """``width``: of the layers; ``cell_dropout``: share of cells left out in training.
 
     Raises ValueError for a ``width`` that 64 does not divide.
     """
+    check_argument("cell_dropout", cell_dropout, RATE)
     layers = transformer_layers(width, num_layers, dropout)
-    encoder = TransformerImageEncoder(cell_depth(image_dim, image_kind), image_kind, layers, width, drop_cells)
+    encoder = TransformerImageEncoder(cell_depth(image_dim, image_kind), image_kind, layers, width, cell_dropout)
     encoder.pool, encoder.project = build_pooling(pooling, width), nn.Linear(width, embed_dim)
     return encoder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.settings import POSITIVE, check_argument
+
 
 class AttentionPooling(nn.Module):
     """(items, longest, dim), (items, longest) bool -> (items, dim)."""
@@ -21,4 +23,5 @@ class AttentionPooling(nn.Module):
 
 def build(dim: int, hidden_dim: int = 256) -> AttentionPooling:
     """``hidden_dim``: width of the network that scores a state."""
+    check_argument("hidden_dim", hidden_dim, POSITIVE)
     return AttentionPooling(dim, hidden_dim)

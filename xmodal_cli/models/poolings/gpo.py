@@ -18,11 +18,11 @@ from xmodal_cli.models.sequences import positional_encoding
 class GeneralisedPooling(nn.Module):
     """(items, longest, dim), (items, longest) bool -> (items, dim)."""
 
-    def __init__(self, place_dim: int, temperature: float) -> None:
+    def __init__(self, position_dim: int, temperature: float) -> None:
         super().__init__()
-        self.place_dim, self.temperature = place_dim, temperature
-        self.recurrence = nn.GRU(place_dim, place_dim, batch_first=True, bidirectional=True)
-        self.score = nn.Linear(place_dim, 1, bias=False)
+        self.place_dim, self.temperature = position_dim, temperature
+        self.recurrence = nn.GRU(position_dim, position_dim, batch_first=True, bidirectional=True)
+        self.score = nn.Linear(position_dim, 1, bias=False)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         lengths = mask.sum(1)
@@ -46,10 +46,10 @@ class GeneralisedPooling(nn.Module):
             return torch.softmax(scores.masked_fill(outside, float("-inf")) / self.temperature, dim=1)
 
 
-def build(place_dim: int = 32, temperature: float = 0.1) -> GeneralisedPooling:
-    """``place_dim``: length of the positional encodings, even; ``temperature``: of the softmax over places."""
-    if place_dim < 2 or place_dim % 2:
-        raise ValueError(f"place_dim must be even, not {place_dim}")
+def build(position_dim: int = 32, temperature: float = 0.1) -> GeneralisedPooling:
+    """``position_dim``: length of the positional encodings, even; ``temperature``: of the softmax over places."""
+    if position_dim < 2 or position_dim % 2:
+        raise ValueError(f"position_dim must be even, not {position_dim}")
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
-    return GeneralisedPooling(place_dim, temperature)
+    return GeneralisedPooling(position_dim, temperature)

@@ -33,9 +33,9 @@ def build(
     text_dim: int = 0,
     word_dim: int = 300,
     dropout: float = 0.0,
-    drop_words: float = 0.0,
+    word_dropout: float = 0.0,
     pooling: str = "mean",
 ) -> BagOfWordsTextEncoder:
-    """``dropout`` is applied to the word vectors; ``drop_words``: share of words that the pooling leaves out."""
-    words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
+    """``dropout`` is applied to the word vectors; ``word_dropout``: share of words that the pooling leaves out."""
+    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
     return BagOfWordsTextEncoder(words, embed_dim, build_pooling(pooling, words.dim))

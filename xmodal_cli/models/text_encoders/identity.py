@@ -26,8 +26,8 @@ class IdentityTextEncoder(nn.Module):
         return cast(tuple[Tensor, Tensor], self.words(tokens, lengths))
 
 
-def build(text_dim: int = 0, dropout: float = 0.0, drop_words: float = 0.0) -> IdentityTextEncoder:
-    """``drop_words``: share of words left out in training. Raises ValueError where there is no pretrained encoder."""
+def build(text_dim: int = 0, dropout: float = 0.0, word_dropout: float = 0.0) -> IdentityTextEncoder:
+    """``word_dropout``: share of words left out in training. Raises ValueError where there is no pretrained encoder."""
     if not text_dim:
         raise ValueError("it needs a pretrained sentence encoder: set text.backbone, for example to minilm")
-    return IdentityTextEncoder(build_words(0, 0, text_dim, dropout, drop_words))
+    return IdentityTextEncoder(build_words(0, 0, text_dim, dropout, word_dropout))

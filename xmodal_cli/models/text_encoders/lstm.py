@@ -16,10 +16,10 @@ def build(
     word_dim: int = 300,
     num_layers: int = 1,
     dropout: float = 0.0,
-    drop_words: float = 0.0,
+    word_dropout: float = 0.0,
     pooling: str = "last",
 ) -> RecurrentTextEncoder:
-    """``dropout`` is applied to the word vectors; ``drop_words``: share of words that the pooling leaves out."""
-    words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
+    """``dropout`` is applied to the word vectors; ``word_dropout``: share of words that the pooling leaves out."""
+    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
     recurrence = nn.LSTM(words.dim, embed_dim, num_layers, batch_first=True)
     return RecurrentTextEncoder(words, recurrence, build_pooling(pooling, embed_dim))

@@ -33,12 +33,12 @@ def build(
     word_dim: int = 300,
     hidden_dim: int = 0,
     dropout: float = 0.0,
-    drop_words: float = 0.0,
+    word_dropout: float = 0.0,
     pooling: str = "gpo",
 ) -> PooledTextEncoder:
-    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``drop_words``: share of words left
+    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``word_dropout``: share of words left
     out in training.
     """
-    words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
+    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
     project = Projection(words.dim, embed_dim, hidden_dim, 0.0)
     return PooledTextEncoder(words, project, build_pooling(pooling, embed_dim))

@@ -39,13 +39,13 @@ def build(
     word_dim: int = 300,
     num_layers: int = 2,
     dropout: float = 0.1,
-    drop_words: float = 0.0,
+    word_dropout: float = 0.0,
     pooling: str = "mean",
 ) -> TransformerTextEncoder:
-    """The layers are as wide as the joint space; ``drop_words``: share of words left out in training.
+    """The layers are as wide as the joint space; ``word_dropout``: share of words left out in training.
 
     Raises ValueError for an ``embed_dim`` that 64 does not divide.
     """
-    words = build_words(vocab_size, word_dim, text_dim, dropout, drop_words)
+    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
     layers = transformer_layers(embed_dim, num_layers, dropout)
     return TransformerTextEncoder(words, layers, embed_dim, build_pooling(pooling, embed_dim))

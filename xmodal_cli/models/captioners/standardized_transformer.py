@@ -1,7 +1,7 @@
-"""The transformer captioner over standardised features, for small ones that have to learn within a minute.
+"""The transformer captioner on standardized features, for small models that are trained in about a minute.
 
-What a frozen network gives of all pictures is alike in most, and where a cell is stands in five numbers beside
-hundreds. Here features come without what they have in common, and places are loud (``_standard``).
+Features of a frozen backbone are similar for all images, and the position of a cell is five numbers among hundreds.
+Standardization removes the mean of the features and scales the positions up (``_standard``).
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Read configurations from presets, TOML files and ``--set section.key=value``, and check them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xmodal_cli import catalog
+from xmodal_cli.config.renames import new_component_name, new_name, upgrade
+from xmodal_cli.config.sections import Component, Config
+from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.settings import check_value
+
+
+def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
+    """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top."""
+    is_file = preset.endswith(".toml")
+    file = Path(preset) if is_file else catalog.path("preset", preset)
+    config = from_dict(_read_toml(file))
+    config = replace(config, preset=config.preset or (file.stem if is_file else catalog.canonical(preset)))
+    return with_settings(config, settings)
+
+
+def with_settings(config: Config, settings: Sequence[str]) -> Config:
+    """``config`` with ``section.key=value`` settings on top. Raises UnknownName, ConfigError."""
+    for setting in settings:
+        config = _merge(config, _parse_setting(setting), "")
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain tables, ready for TOML or JSON."""
+    return asdict(config)
+
+
+def from_dict(tables: Mapping[str, Any]) -> Config:
+    """The inverse of ``to_dict``, of tables with old names too. Raises UnknownName, ConfigError."""
+    config: Config = _merge(Config(), upgrade(tables), "")
+    return config
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no configuration file {file}", "give a preset's name or an existing .toml file"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "give a preset's name or a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}", "fix that line") from error
+
+
+def _parse_setting(setting: str) -> dict[str, Any]:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(
+            f"--set {setting} is not of the form section.key=value", "for example --set training.epochs=10"
+        )
+    table: dict[str, Any] = {}
+    inner = table
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[last] = _parse_value(text.strip())
+    return table
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value where it reads as one, else the text itself: ``0.1``, ``true``, ``adamw``."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(current: Any, tables: Mapping[str, Any], where: str) -> Any:
+    """A copy of the dataclass ``current`` with the values of ``tables`` in it."""
+    known = {declared.name: declared for declared in fields(current)}
+    changes: dict[str, Any] = {}
+    for key, value in tables.items():
+        path = f"{where}{key}"
+        _refuse_old_name(path)
+        if key not in known:
+            raise UnknownName.of("setting", path, [f"{where}{name}" for name in known])
+        changes[key] = _convert(getattr(current, key), value, path, known[key])
+    return replace(current, **changes)
+
+
+def _refuse_old_name(path: str) -> None:
+    if (new := new_name(path)) is not None:
+        raise UnknownName(f"there is no setting called {path!r}", f"it is called {new!r} now")
+
+
+def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
+    if isinstance(old, Component):
+        old, value = _component(old, value, where)
+    if is_dataclass(old):
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"{where} is a section, not a value", f"set one of its keys: {', '.join(f.name for f in fields(old))}"
+            )
+        return _merge(old, value, f"{where}.")
+    if isinstance(old, dict):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} is a table, not a value", f"set one of its keys, as {where}.key=value")
+        for key in value:
+            _refuse_old_name(f"{where}.{key}")
+        return {**old, **value}
+    return _checked(old, value, where, declared)
+
+
+def _component(old: Component, value: Any, where: str) -> tuple[Component, Any]:
+    """A component given by its name alone, or another component, which does not take over the old one's arguments."""
+    if isinstance(value, str):
+        return Component(), {"name": catalog.canonical(value)}
+    if isinstance(value, Mapping) and value.get("name", old.name) != old.name:
+        return Component(), value
+    return old, value
+
+
+def _checked(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
+    """``value`` as the type of ``old``. Raises ConfigError, UnknownName."""
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(old, tuple) and isinstance(value, str | list):
+        value = tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else tuple(value)
+    if type(value) is not type(old) or (isinstance(old, tuple) and not all(isinstance(word, str) for word in value)):
+        raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"the default is {declared.default!r}")
+    if isinstance(value, str) and (new := new_component_name(where, value)) is not None:
+        raise UnknownName(f"there is no component called {value!r} for {where}", f"it is called {new!r} now")
+    check_value(where, value, declared)
+    return value
+
+
+def _noun(value: Any) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a word", tuple: "a list of words"}[
+        type(value)
+    ]

@@ -1,0 +1,123 @@
+"""Fields of settings dataclasses: the default, the help text and the bounds of a setting are declared together.
+
+``setting`` declares a field; ``check_value`` and ``check_settings`` check values against its bounds. The comments of
+``--print-config`` and ``docs/settings.md`` are made from the same metadata.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any
+
+from xmodal_cli.errors import ConfigError, UnknownName
+
+KEY = "setting"
+MAX_SEED = 2**32 - 1  # the largest that NumPy takes
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The values that a setting may have: ``min`` and ``max`` are allowed themselves, ``above`` and ``below`` are not.
+
+    Numbers are always finite. Empty ``choices`` allow every value.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def allow(self, value: Any) -> bool:
+        """Whether ``value``, of the right type, is inside the bounds."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        return (
+            math.isfinite(value)
+            and (self.min is None or value >= self.min)
+            and (self.max is None or value <= self.max)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """``above 0 and at most 1``, ``adam or adamw``; empty where every value is allowed."""
+        if self.choices:
+            *others, last = (str(choice) for choice in self.choices)
+            return f"{', '.join(others)} or {last}" if others else last
+        ends = (("at least", self.min), ("above", self.above), ("at most", self.max), ("below", self.below))
+        return " and ".join(f"{words} {end}" for words, end in ends if end is not None)
+
+
+RATE = Bounds(min=0, below=1)  # dropout and everything like it
+POSITIVE = Bounds(min=1)  # sizes and numbers of layers
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """The metadata of a field that ``setting`` declared."""
+
+    help: str
+    bounds: Bounds
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[Any] = (),
+) -> Any:
+    """A field of a frozen settings dataclass. A ``default`` that is a dict is copied for each instance."""
+    metadata = {KEY: SettingInfo(help, Bounds(min, max, above, below, tuple(choices)))}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def info_of(declared: Field[Any]) -> SettingInfo:
+    """The metadata of a field. Raises KeyError for a field that ``setting`` did not declare."""
+    info: SettingInfo = declared.metadata[KEY]
+    return info
+
+
+def check_value(name: str, value: Any, declared: Field[Any]) -> None:
+    """Raise ConfigError where ``value`` is outside the bounds, UnknownName where it is not one of the choices.
+
+    ``name`` is that of the setting with its section, as ``training.epochs``.
+    """
+    bounds = info_of(declared).bounds
+    if bounds.allow(value):
+        return
+    usual = f"the default is {declared.default!r}"
+    if not bounds.choices or not isinstance(value, str):
+        raise ConfigError(f"{name} must be {str(bounds) or 'a finite number'}, not {value}", usual)
+    near = difflib.get_close_matches(str(value), [str(choice) for choice in bounds.choices], n=1, cutoff=0.5)
+    raise UnknownName(f"{name} must be {bounds}, not {value!r}", f"did you mean {near[0]!r}?" if near else usual)
+
+
+def check_argument(name: str, value: float, bounds: Bounds) -> None:
+    """Raise ValueError where an argument of a component's ``build`` is outside its bounds."""
+    if not bounds.allow(value):
+        raise ValueError(f"{name} must be {bounds}, not {value}")
+
+
+def check_settings(settings: Any, prefix: str = "") -> None:
+    """Check all fields of a settings dataclass and of the dataclasses inside it. Raises ConfigError, UnknownName.
+
+    ``prefix`` stands before the names of the fields in messages, as ``decoding.``.
+    """
+    for declared in fields(settings):
+        value, name = getattr(settings, declared.name), f"{prefix}{declared.name}"
+        if is_dataclass(value):
+            check_settings(value, f"{name}.")
+        else:
+            check_value(name, value, declared)
