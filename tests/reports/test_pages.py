@@ -83,7 +83,7 @@ def test_every_template_is_tested() -> None:
 
 
 def nasty_texts(value: object) -> int:
-    """How many fields of a page hold NASTY, images aside: these may be shown or may be an attribute."""
+    """How many fields of a page hold NASTY, without images, which may be text or an attribute."""
     if isinstance(value, str):
         return value == NASTY
     if isinstance(value, Mapping):

@@ -1,6 +1,6 @@
 """The page of the demo, ``reports/templates/demo.html.jinja``: its images, charts and metrics are prepared here.
 
-The page is one HTML file with its images, charts and style; it makes no network request.
+The page is one HTML file with its images, charts and style; it never accesses the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a demo finds, in records: trainings, searches, captions with what they looked at. Computes nothing."""
+"""Records of the results of a demo: trainings, searches, captions with attention maps. Computes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SearchExample:
 
     @property
     def rank(self) -> int | None:
-        """The place of the right photo, if it was found; photos' names tell which is which."""
+        """The rank of the correct photo, if it was found; photos are compared by file name."""
         names = [Path(hit["path"]).name for hit in self.hits]
         return names.index(self.right.name) + 1 if self.right is not None and self.right.name in names else None
 
@@ -33,9 +33,9 @@ class SearchExample:
 
 @dataclass(frozen=True)
 class Captioned:
-    """A photo and its caption; ``maps`` (words, side, side) from 0 to 1 say where each of ``words`` looked, if known.
+    """A photo and its caption; ``maps`` (words, side, side) in [0, 1] are the attention maps of ``words``, if known.
 
-    ``true`` is whether all that the caption says holds, where the truth is known.
+    ``true`` is whether every detail of the caption is correct, if that is known.
     """
 
     photo: Path
@@ -51,7 +51,7 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Truth:
-    """How many captions of the test pictures are true, and the sentences that are not."""
+    """How many captions of the test images are correct, and those that are not."""
 
     num_true: int
     num_captions: int
@@ -65,7 +65,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class MatcherPart:
-    """The matcher: its run, the figures on test, its searches among the test pictures."""
+    """The matcher: its run, its test metrics, sample searches in the test images."""
 
     run: Path
     test: Mapping[str, Any]  # as `xmodal eval --json` has them
@@ -75,7 +75,7 @@ class MatcherPart:
 
 @dataclass(frozen=True)
 class CaptionerPart:
-    """The captioner: its run, the figures on test, some captions. ``truth`` is None where the data is not ours."""
+    """The captioner: its run, its test metrics, sample captions. ``truth`` is None if the data was not generated."""
 
     run: Path
     test: Mapping[str, Any]
@@ -97,7 +97,7 @@ class CaptionerPart:
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The person's photos: how many there are, how many the demo took, and what the default models said of them."""
+    """The user's photos: how many there are, how many were indexed, and the results of the default models."""
 
     folder: Path
     num_found: int

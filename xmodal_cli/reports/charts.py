@@ -62,7 +62,7 @@ def plot(title: str, x_label: str, curves: Sequence[Curve], top: float | None = 
         title,
         x_label,
         f"{title}: " + ", ".join(f"{curve.name} ends at {curve.points[-1][1]:.3g}" for curve in kept),
-        [Curve(curve.name, [axes.place(point) for point in curve.points]) for curve in kept],
+        [Curve(curve.name, [axes.locate(point) for point in curve.points]) for curve in kept],
         [Tick(f"{x:g}", axes.x(x)) for x in dict.fromkeys((axes.first, axes.last))],
         [Tick(f"{y:g}", axes.y(y)) for y in levels],
     )
@@ -82,7 +82,7 @@ class _Axes:
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self.top
 
-    def place(self, point: Point) -> Point:
+    def locate(self, point: Point) -> Point:
         return self.x(point[0]), self.y(min(max(point[1], 0.0), self.top))
 
 

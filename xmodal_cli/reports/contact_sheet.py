@@ -1,4 +1,4 @@
-"""A picture of search results: a row per query, its photos from best to worst, right ones framed."""
+"""A contact sheet of search results: a row per query, its photos from best to worst, correct ones framed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True)
 class Row:
-    """A query and its photos; ``right`` holds those that answer it, empty where nobody knows.
+    """A query and its photos; ``right`` are the correct ones, empty if they are not known.
 
     A photo of which only the name is known is given as a string. ``wrong_framed`` frames the others too, in red.
     """

@@ -46,7 +46,7 @@ def environment() -> Environment:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters, direction marks and stray bytes as backslash escapes; spaces are kept."""
+    """``text`` with backslash escapes for control characters, bidirectional controls and undecodable bytes."""
     if text.isprintable():
         return text
     return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -76,44 +76,47 @@ def _joined(parts: list[Answers]) -> Answers:
 
 
 def _drawn(
-    answers: Answers, owner: np.ndarray | None, random: np.random.Generator, rank: int | None = None
+    ranked: Answers, owner: np.ndarray | None, random: np.random.Generator, rank: int | None = None
 ) -> list[int]:
     """Positions of randomly sampled queries, if ``rank`` is given only those of that rank, at most one per image."""
-    among = np.arange(len(answers.ranks)) if rank is None else np.flatnonzero(answers.ranks == rank)
-    return _of_different_images(random.permutation(among), answers, owner)
+    among = np.arange(len(ranked.ranks)) if rank is None else np.flatnonzero(ranked.ranks == rank)
+    return _of_different_images(random.permutation(among), ranked, owner)
 
 
-def _worst(answers: Answers, owner: np.ndarray | None) -> list[int]:
+def _worst(ranked: Answers, owner: np.ndarray | None) -> list[int]:
     """Positions of the queries with the worst rank, without those of rank 1, at most one per image."""
-    falling = np.argsort(-answers.ranks, kind="stable")
-    return _of_different_images(falling[answers.ranks[falling] > 1], answers, owner)
+    falling = np.argsort(-ranked.ranks, kind="stable")
+    return _of_different_images(falling[ranked.ranks[falling] > 1], ranked, owner)
 
 
-def _of_different_images(positions: np.ndarray, answers: Answers, owner: np.ndarray | None) -> list[int]:
+def _of_different_images(positions: np.ndarray, ranked: Answers, owner: np.ndarray | None) -> list[int]:
     kept: dict[int, int] = {}
     for position in positions.tolist():
-        query = int(answers.queries[position])
+        query = int(ranked.queries[position])
         kept.setdefault(query if owner is None else int(owner[query]), position)
         if len(kept) == CASES:
             break
     return list(kept.values())
 
 
-def _text_case(answers: Answers, position: int, split: _RankedSplit) -> Case:
-    query, rank = int(answers.queries[position]), int(answers.ranks[position])
+def _text_case(ranked: Answers, position: int, split: _RankedSplit) -> Case:
+    query, rank = int(ranked.queries[position]), int(ranked.ranks[position])
     right = int(split.owner[query])
-    found = list(enumerate(answers.best[position].tolist(), 1))
+    found = list(enumerate(ranked.best[position].tolist(), 1))
     found += [] if right in dict(found).values() else [(rank, right)]
-    items = [RetrievedItem(place, image == right, split.thumbnail(image)) for place, image in found]
+    items = [RetrievedItem(item_rank, image == right, split.thumbnail(image)) for item_rank, image in found]
     return Case(split.captions[query], None, rank, items)
 
 
-def _image_case(answers: Answers, position: int, split: _RankedSplit, judged: EvaluatedModel) -> Case:
-    image, rank = int(answers.queries[position]), int(answers.ranks[position])
-    found = list(enumerate(answers.best[position].tolist(), 1))
+def _image_case(ranked: Answers, position: int, split: _RankedSplit, judged: EvaluatedModel) -> Case:
+    image, rank = int(ranked.queries[position]), int(ranked.ranks[position])
+    found = list(enumerate(ranked.best[position].tolist(), 1))
     if rank > len(found):
         found.append((rank, _best_own(image, judged)))
-    items = [RetrievedItem(place, int(split.owner[text]) == image, None, split.captions[text]) for place, text in found]
+    items = [
+        RetrievedItem(item_rank, int(split.owner[text]) == image, None, split.captions[text])
+        for item_rank, text in found
+    ]
     return Case("", split.thumbnail(image), rank, items)
 
 
@@ -125,11 +128,11 @@ def _best_own(image: int, judged: EvaluatedModel) -> int:
     return int(own[scores.argmax()])
 
 
-def _grid_row(answers: Answers, position: int, split: _RankedSplit) -> Row:
-    query = int(answers.queries[position])
-    photos = [_photo(split.examples[image]) for image in answers.best[position][:GRID_COLUMNS]]
+def _grid_row(ranked: Answers, position: int, split: _RankedSplit) -> Row:
+    query = int(ranked.queries[position])
+    photos = [_photo(split.examples[image]) for image in ranked.best[position][:GRID_COLUMNS]]
     right = frozenset((_photo(split.examples[int(split.owner[query])]),))
-    return Row(f"rank {answers.ranks[position]}: {split.captions[query]}", photos, right, wrong_framed=True)
+    return Row(f"rank {ranked.ranks[position]}: {split.captions[query]}", photos, right, wrong_framed=True)
 
 
 def _photo(example: Example) -> Path | str:
