@@ -135,7 +135,7 @@ def xmodal_command(request: pytest.FixtureRequest):
 
 @pytest.mark.parametrize("value", [True, 3, 0.5, "gru", ["train", "restval"], {"word_dim": 24, "dropout": 0.1}])
 def test_settings_are_read_as_they_were_given(value: object) -> None:
-    from xmodal_cli.config import _parse_value
+    from xmodal_cli.config.loading import _parse_value
 
     assert _parse_value(api._toml(value)) == value
 

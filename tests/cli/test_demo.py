@@ -108,7 +108,7 @@ def test_an_interrupted_demo_goes_on(
     shutil.copytree(after[0], home)
     monkeypatch.setenv("XMODAL_HOME", str(home))
     shutil.rmtree(home / "runs" / "demo-captioner-shapes")
-    real, epochs = loop._run_epoch, []
+    real, epochs = loop._train_epoch, []
 
     def interrupted(*args: Any) -> None:
         epochs.append(1)
@@ -117,7 +117,7 @@ def test_an_interrupted_demo_goes_on(
         real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_run_epoch", interrupted)
+        patch.setattr(loop, "_train_epoch", interrupted)
         stopped = xmodal("demo", "--json")
     assert (stopped.code, stopped.out) == (130, "")
     ended = xmodal("demo", "--json").json

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeGuard
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import captioned
@@ -16,12 +14,12 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
 from xmodal_cli.evaluation.results_file import is_results, score_results
-from xmodal_cli.features.image_features import read_image_features
 from xmodal_cli.inference import zero_shot
-from xmodal_cli.inference.captioners import BATCH, caption_features, check_ensemble, load_captioner
 from xmodal_cli.inference.models import ModelInfo, describe_model, name_of
-from xmodal_cli.inference.towers import input_features
 from xmodal_cli.reporter import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
@@ -107,6 +105,10 @@ def evaluate_captioner(
 
     ``decoding`` goes on top of how the first one decodes. Raises XmodalError kinds.
     """
+    from xmodal_cli.features.image_features import read_image_features
+    from xmodal_cli.inference.captioners import BATCH, caption_features, check_ensemble, load_captioner
+    from xmodal_cli.inference.towers import input_features
+
     captioners = [load_captioner(model, compute) for model in models]
     check_ensemble(captioners)
     settings = replace(captioners[0].decoding, **(decoding or {}))
