@@ -196,7 +196,7 @@ def test_empty_folders_and_folders_of_text(xmodal: Run, home: Path, tmp_path: Pa
     texts.mkdir()
     for name in ("a.txt", "b.txt", "notes.md"):
         (texts / name).write_text("a red one\n")
-    for folder, reason in ((empty, "the folder is empty"), (texts, "no pictures or captions, only .md, .txt")):
+    for folder, reason in ((empty, "the folder is empty"), (texts, "no images or captions, only .md, .txt")):
         commands = (["train", "--model", "vse", "--data"], ["eval", vectors_run, "--data"], ["features"])
         for command in (*commands, ["data", "info"], ["data", "add", "mine"]):
             told(xmodal(*command, folder), folder, reason)

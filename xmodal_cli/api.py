@@ -80,9 +80,9 @@ def load_dataset(data: PathLike, split: str | None = None, *, format: str | None
 
     Raises MissingData, BadData, UnknownName.
     """
-    from xmodal_cli.data.selection import open_part
+    from xmodal_cli.data.selection import load_split
 
-    return open_part(str(data), split, format)
+    return load_split(str(data), split, format)
 
 
 def extract_features(

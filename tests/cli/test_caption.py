@@ -87,7 +87,7 @@ def test_one_bad_file_among_a_hundred_costs_one_line(xmodal: Run, toy: Toy, phot
     lines = [line.split("\t") for line in outcome.out.splitlines()]
     assert lines == [[f"many/{n:02}.png", "red and red" if n % 2 else "blue and blue"] for n in range(99)]
     assert [line for line in outcome.err.splitlines() if "warning" in line] == [
-        "warning: many/50b.jpg cannot be opened: it is not a picture in any known format"
+        "warning: many/50b.jpg cannot be opened: it is not an image in a supported format"
     ]
     assert max(toy.sizes) > 1
     assert sum(toy.sizes) == 99
@@ -95,7 +95,7 @@ def test_one_bad_file_among_a_hundred_costs_one_line(xmodal: Run, toy: Toy, phot
     told = xmodal("caption", "many", "--json").json
     assert told[51] == {
         "path": "many/50b.jpg",
-        "error": "many/50b.jpg cannot be opened: it is not a picture in any known format",
+        "error": "many/50b.jpg cannot be opened: it is not an image in a supported format",
     }
     assert [entry["path"] for entry in told] == sorted(str(p.relative_to(photos)) for p in (photos / "many").iterdir())
 
@@ -117,7 +117,7 @@ def test_a_tilde_in_a_name_is_a_letter(xmodal: Run, toy: Toy, photos: Path) -> N
 
 def make_text(folder: Path) -> str:
     (folder / "x.jpg").write_text("text")
-    return "it is not a picture in any known format"
+    return "it is not an image in a supported format"
 
 
 def make_empty_file(folder: Path) -> str:
@@ -188,7 +188,7 @@ def test_more_than_anybody_photographs_is_refused(xmodal: Run, toy: Toy, photos:
     Image.new("1", (20_000, 10_000), 1).save(photos / "bomb.png")
     outcome = xmodal("caption", "bomb.png")
     assert outcome.code == 1
-    assert "bomb.png cannot be opened: it claims more than the 179 million pixels allowed" in outcome.err
+    assert "bomb.png cannot be opened: it has more than the 179 million pixels allowed" in outcome.err
     assert "hint: " in outcome.err
 
 

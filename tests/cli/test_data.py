@@ -110,8 +110,8 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
         "precomputed": False,
     }
     assert {Path(entry["path"]).name: entry["reason"].rsplit(": ")[-1] for entry in bad} == {
-        "d.jpg": "it is not a picture in any known format",
-        "gone.jpg": "there is no such file",
+        "d.jpg": "it is not an image in a supported format",
+        "gone.jpg": "the file does not exist",
     }
 
 
@@ -125,7 +125,7 @@ def test_info_as_a_table(xmodal: Xmodal, captioned: Path) -> None:
         "captions per image   0 to 2, mean 1.0",
         "image sizes          40x30 (2), 20x20 (1)",
         "unreadable images    2",
-        f"  {captioned / 'gone.jpg'} cannot be opened: there is no such file",
+        f"  {captioned / 'gone.jpg'} cannot be opened: the file does not exist",
     ):
         assert line in outcome.out.splitlines()
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_read_is_not_added(xmodal: Xmodal, tmp_path: Path) -> Non
     (tmp_path / "notes" / "a.doc").write_text("words")
     (tmp_path / "bad.jsonl").write_text('{"image": "a.jpg"\n')
     for path, said in (
-        ("notes", "holds no pictures or captions, only .doc"),
+        ("notes", "contains no images or captions, only .doc"),
         ("bad.jsonl", "line 1 is not valid JSON"),
         ("none", "there is no dataset at"),
     ):
@@ -246,7 +246,7 @@ def test_offline_every_file_and_its_place_are_told(xmodal: Xmodal, offline: list
     assert offline == [first.url]
     for remote in SOURCES[name].files:
         assert f"{remote.url} as {home / 'data' / name / remote.name}" in hint
-    assert SOURCES[name].by_hand in hint
+    assert SOURCES[name].manual_download in hint
     assert name not in [entry["name"] for entry in xmodal("data", "list", "--json").json if entry["state"] == "present"]
 
 

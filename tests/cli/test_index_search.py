@@ -62,7 +62,7 @@ class ToyMatcher:
     def embed_images(self, files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         for path in files:
             content = path.read_bytes()
-            yield path, Unreadable(path, "it is not a picture") if b"bad" in content else _vector(content.decode())
+            yield path, Unreadable(path, "it is not an image") if b"bad" in content else _vector(content.decode())
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_pictures_in_the_index_need_no_model(xmodal: Run, toy: ToyMatcher, photo
     copy.write_text("white white blue")
     assert _found(xmodal("search", copy, "-k", 1, "--json")) == ["white"]
     copy.write_text("bad")
-    assert "it is not a picture" in xmodal("search", copy).err
+    assert "it is not an image" in xmodal("search", copy).err
 
 
 def test_running_index_again_loads_nothing(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
@@ -175,10 +175,10 @@ def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, p
     (photos / "no.jpg").write_text("bad")
     outcome = xmodal("index", photos)
     assert "1 files could not be read" in outcome.out
-    assert "no.jpg: it is not a picture" in outcome.out
+    assert "no.jpg: it is not an image" in outcome.out
     assert "model toy" in outcome.out
     assert xmodal("index", photos, "--json").json["unreadable"] == [
-        {"path": str(photos / "no.jpg"), "reason": "it is not a picture"}
+        {"path": str(photos / "no.jpg"), "reason": "it is not an image"}
     ]
 
 

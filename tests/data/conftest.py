@@ -1,4 +1,4 @@
-"""A small dataset of each kind, one test after another."""
+"""A fixture that is parametrized over small datasets of all formats."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from helpers.small_datasets import DATASETS
 
 @pytest.fixture(params=DATASETS)
 def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """The kind of a small dataset, and its folder."""
+    """The format of a small dataset, and its folder."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     DATASETS[request.param](folder)
-    return request.param.removesuffix("-bars"), folder
+    return request.param.removesuffix("-pipes"), folder

@@ -1,4 +1,4 @@
-"""``xmodal caption --write txt``: captions beside photos, and nothing lost."""
+"""``xmodal caption --write txt`` writes captions next to photos and overwrites nothing without ``--force``."""
 
 from __future__ import annotations
 
@@ -24,57 +24,55 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for number, colour in enumerate(("red", "green", "blue")):
-        paint(tmp_path / "photos" / f"{number}.png", colour)
+    for index, color in enumerate(("red", "green", "blue")):
+        paint(tmp_path / "photos" / f"{index}.png", color)
     return tmp_path / "photos"
 
 
-def held(folder: Path) -> dict[str, str]:
+def text_files(folder: Path) -> dict[str, str]:
     return {f.name: f.read_text() for f in sorted(folder.iterdir()) if f.suffix not in (".png", ".jpg")}
 
 
-def test_a_text_file_beside_each_photo(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_each_photo_has_a_text_file(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "bad.jpg").write_text("text")
     assert xmodal("caption", photos, "--write", "txt").code == 0
-    assert held(photos) == {"0.txt": "red and red\n", "1.txt": "green and green\n", "2.txt": "blue and blue\n"}
+    assert text_files(photos) == {"0.txt": "red and red\n", "1.txt": "green and green\n", "2.txt": "blue and blue\n"}
 
 
-def test_all_captions_a_line_each(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_one_caption_per_line(xmodal: Run, toy: Toy, photos: Path) -> None:
     xmodal("caption", photos / "0.png", "--write", "txt", "--num", 2)
-    assert held(photos) == {"0.txt": "red and red\nworse 1\n"}
+    assert text_files(photos) == {"0.txt": "red and red\nworse 1\n"}
 
 
-def test_what_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_existing_files_are_kept_without_force(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "1.txt").write_text("mine")
     outcome = xmodal("caption", photos, "--write", "txt")
     assert outcome.code == 0
-    assert outcome.out.count("\n") == 3  # the caption is printed all the same
-    assert held(photos)["1.txt"] == "mine"
+    assert outcome.out.count("\n") == 3  # the caption is printed nevertheless
+    assert text_files(photos)["1.txt"] == "mine"
     warnings = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
-    assert warnings == [f"warning: {photos / '1.txt'} is there already and is left as it is; --force writes over it"]
+    assert warnings == [f"warning: {photos / '1.txt'} already exists; --force overwrites it"]
     assert xmodal("caption", photos, "--write", "txt", "--force").code == 0
-    assert held(photos)["1.txt"] == "green and green\n"
+    assert text_files(photos)["1.txt"] == "green and green\n"
 
 
-def test_two_photos_of_one_name_do_not_share_a_file(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_captions_of_a_photo_with_the_same_stem_are_kept(xmodal: Run, toy: Toy, photos: Path) -> None:
     paint(photos / "0.jpg", "white")
     outcome = xmodal("caption", photos, "--write", "txt", "--force")
-    assert held(photos)["0.txt"] == "white and white\n"
-    assert f"{photos / '0.txt'} holds the captions of {photos / '0.jpg'}" in outcome.err
+    assert text_files(photos)["0.txt"] == "white and white\n"
+    assert f"{photos / '0.txt'} has the captions of {photos / '0.jpg'}" in outcome.err
 
 
-def test_a_picture_is_never_written_over(xmodal: Run, toy: Toy, photos: Path) -> None:
-    paint(photos / "0.png", "red").rename(photos / "0.txt")  # a picture by its content
+def test_a_photo_is_never_overwritten(xmodal: Run, toy: Toy, photos: Path) -> None:
+    paint(photos / "0.png", "red").rename(photos / "0.txt")  # a PNG file
     before = (photos / "0.txt").read_bytes()
     outcome = xmodal("caption", photos / "0.txt", "--write", "txt", "--force")
     assert outcome.out.endswith("\tred and red\n")
     assert (photos / "0.txt").read_bytes() == before
-    assert "is among the files to caption" in outcome.err
+    assert "is one of the files to caption" in outcome.err
 
 
-def test_a_folder_that_cannot_be_written_to(
-    xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_not_writable(xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_sidecars.os, "access", lambda folder, mode: not (mode & os.W_OK and folder == photos))
     outcome = xmodal("caption", photos, "--write", "txt")
     assert (outcome.code, outcome.out) == (1, "")
@@ -83,7 +81,9 @@ def test_a_folder_that_cannot_be_written_to(
     assert not toy.calls
 
 
-def test_a_full_disk_leaves_whole_files(xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_file(
+    xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = paths.write_text
 
     def full(target: Path, text: str) -> None:
@@ -96,15 +96,15 @@ def test_a_full_disk_leaves_whole_files(xmodal: Run, toy: Toy, photos: Path, mon
     outcome = xmodal("caption", photos, "--write", "txt")
     assert outcome.code == 1
     assert "no space left on the disk" in outcome.err
-    assert held(photos) == {"0.txt": "red and red\n", "1.txt": "green and green\n"}
+    assert text_files(photos) == {"0.txt": "red and red\n", "1.txt": "green and green\n"}
 
 
-def test_an_interrupted_run_keeps_what_it_wrote(xmodal: Run, toy: Toy, photos: Path) -> None:
-    for number in range(3, 40):
-        paint(photos / f"{number}.png", "white")
+def test_an_interrupted_run_keeps_its_files(xmodal: Run, toy: Toy, photos: Path) -> None:
+    for index in range(3, 40):
+        paint(photos / f"{index}.png", "white")
     toy.stop_after = 1
     outcome = xmodal("caption", photos, "--write", "txt")
     assert outcome.code == 130
-    written = held(photos)
+    written = text_files(photos)
     assert len(written) == toy.sizes[0] == outcome.out.count("\n")
     assert all(text.endswith("\n") for text in written.values())

@@ -1,4 +1,4 @@
-"""HEIC photos where pillow-heif is installed, and one clear sentence where it is not."""
+"""HEIC photos with pillow-heif, and the error without it."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def without_heif(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_heic_photos_open(photo: Path) -> None:
     image = open_image(photo)
     assert (image.mode, image.size, image_size(photo)) == ("RGB", (64, 32), (64, 32))
-    found = np.asarray(image)[8::16, 16::32].astype(int)
-    assert np.abs(found - QUARTERS).max() <= 16
+    pixels = np.asarray(image)[8::16, 16::32].astype(int)
+    assert np.abs(pixels - QUARTERS).max() <= 16
 
 
-def test_heic_bytes_open_whatever_the_file_is_called(photo: Path) -> None:
+def test_heic_content_opens_with_another_suffix(photo: Path) -> None:
     renamed = photo.rename(photo.with_name("b.jpg"))
     assert open_image(renamed, 16).size == (64, 32)
 
 
-def test_a_heic_photo_that_is_cut_short_is_refused(photo: Path) -> None:
+def test_a_truncated_heic_photo_is_an_error(photo: Path) -> None:
     photo.write_bytes(photo.read_bytes()[:200])
     with pytest.raises(BadData, match=r"a\.HEIC cannot be opened: "):
         open_image(photo)
 
 
-@pytest.mark.parametrize("look", [open_image, image_size])
-def test_without_pillow_heif_it_is_said_what_to_install(tmp_path: Path, without_heif: None, look) -> None:
+@pytest.mark.parametrize("read", [open_image, image_size])
+def test_without_pillow_heif_the_hint_is_to_install_it(tmp_path: Path, without_heif: None, read) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     assert not can_open_heic()
-    with pytest.raises(BadData, match="need the package pillow-heif") as refusal:
-        look(path)
-    assert "pip install pillow-heif" in refusal.value.hint
+    with pytest.raises(BadData, match="need the package pillow-heif") as caught:
+        read(path)
+    assert "pip install pillow-heif" in caught.value.hint
 
 
 def test_names() -> None:

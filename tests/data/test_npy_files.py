@@ -1,4 +1,4 @@
-"""``.npy`` files are mapped, not read; damaged and foreign ones are refused."""
+"""``.npy`` files are memory-mapped; damaged files and other arrays are errors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def saved(file: Path, array: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 2, 4)])
-def test_features_are_a_read_only_map(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_features_are_a_read_only_memory_map(tmp_path: Path, shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    found = map_features(saved(tmp_path / "a.npy", array))
-    assert isinstance(found, np.memmap) and not found.flags.writeable
-    np.testing.assert_array_equal(found, array)
+    mapped = map_features(saved(tmp_path / "a.npy", array))
+    assert isinstance(mapped, np.memmap) and not mapped.flags.writeable
+    np.testing.assert_array_equal(mapped, array)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text", b"\x93NUMPY\x01\x00\x0a\x00(((((((((("])
-def test_what_is_no_array_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_and_damaged_files_are_errors(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "a.npy"
     if content is not None:
         file.write_bytes(content)
@@ -45,5 +45,7 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
 def test_arrays_of_another_shape_or_type_are_not_features(tmp_path: Path, array: np.ndarray) -> None:
     file = saved(tmp_path / "a.npy", array)
     assert map_array(file).shape == array.shape
-    with pytest.raises(BadData, match=rf"holds {array.dtype} {' x '.join(map(str, array.shape))}, not features"):
+    with pytest.raises(
+        BadData, match=rf"is an array of {array.dtype} {' x '.join(map(str, array.shape))}, not features"
+    ):
         map_features(file)

@@ -1,4 +1,4 @@
-"""Datasets by name: added, found again, misspelt, moved away; the registry's file damaged or not writable."""
+"""The registry of datasets: names, paths, misspelled names, moved datasets, a damaged or read-only registry file."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def registry_file() -> Path:
 
 
 def entries() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = json.loads(registry_file().read_text())
-    return found
+    content: dict[str, dict[str, str]] = json.loads(registry_file().read_text())
+    return content
 
 
 def no_space(file: object) -> None:
@@ -37,32 +37,32 @@ def no_space(file: object) -> None:
 
 @pytest.fixture
 def few_shapes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Make shapes(...) draw six pictures; the folders it was asked for."""
-    asked: list[Path] = []
+    """Limits the ``shapes`` dataset to six images; the list collects the folders it is written to."""
+    folders: list[Path] = []
     make = registry.make_shapes
 
     def make_few(out: Path) -> Path:
-        asked.append(out)
+        folders.append(out)
         return make(out, num_train=4, num_val=1, num_test=1)
 
     monkeypatch.setattr(registry, "make_shapes", make_few)
-    return asked
+    return folders
 
 
-# ---------------------------------------------------------------------------- adding and finding
+# ---------------------------------------------------------------------------- add and resolve
 
 
-def test_what_was_added_is_found_by_its_name(tmp_path: Path) -> None:
+def test_a_registered_dataset_is_loaded_by_name(tmp_path: Path) -> None:
     folder = photos(tmp_path / "pics", "a.jpg", "b.jpg")
     added = registry.add("mine", folder)
     assert (added.name, added.format, added.ids) == ("mine", "folder", ("a.jpg", "b.jpg"))
     assert registry.resolve("mine") == folder
     assert registry.load_dataset("mine") == added
-    assert registry.known() == {"mine": folder}
+    assert registry.list_registered() == {"mine": folder}
     assert entries() == {"mine": {"path": str(folder)}}
 
 
-def test_relative_paths_and_tildes_are_kept_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_and_tildes_are_stored_as_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = photos(tmp_path / "house" / "pics")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "house"))
@@ -73,7 +73,7 @@ def test_relative_paths_and_tildes_are_kept_whole(tmp_path: Path, monkeypatch: p
     assert registry.resolve("~/pics") == folder
 
 
-def test_a_forced_format_is_remembered(tmp_path: Path) -> None:
+def test_the_format_given_to_add_is_stored(tmp_path: Path) -> None:
     folder = photos(tmp_path / "pics")
     (folder / "a.txt").write_text("a dog")
     assert registry.add("auto", folder).format == "sidecar"
@@ -83,14 +83,14 @@ def test_a_forced_format_is_remembered(tmp_path: Path) -> None:
     assert registry.load_dataset("auto").format == "sidecar"
 
 
-def test_a_path_works_without_being_added_and_keeps_its_own_name(tmp_path: Path) -> None:
+def test_a_path_is_loaded_without_registration(tmp_path: Path) -> None:
     folder = photos(tmp_path / "pics")
     assert registry.resolve(str(folder)) == folder
     assert registry.load_dataset(str(folder)).name == "pics"
     assert not registry_file().exists()
 
 
-def test_a_registered_name_goes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_name_takes_precedence_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.add("pics", photos(tmp_path / "elsewhere"))
     photos(tmp_path / "here" / "pics")
     monkeypatch.chdir(tmp_path / "here")
@@ -98,11 +98,11 @@ def test_a_registered_name_goes_before_a_folder_of_that_name(tmp_path: Path, mon
     assert registry.resolve("./pics") == Path("pics")
 
 
-def test_adding_again_says_where_it_is_now(tmp_path: Path) -> None:
+def test_adding_a_name_again_replaces_its_path(tmp_path: Path) -> None:
     registry.add("mine", photos(tmp_path / "old"))
     registry.add("other", photos(tmp_path / "other"))
     registry.add("mine", photos(tmp_path / "new"))
-    assert registry.known() == {"mine": tmp_path / "new", "other": tmp_path / "other"}
+    assert registry.list_registered() == {"mine": tmp_path / "new", "other": tmp_path / "other"}
 
 
 # ---------------------------------------------------------------------------- names
@@ -130,7 +130,7 @@ def test_adding_again_says_where_it_is_now(tmp_path: Path) -> None:
         "a.csv",
     ],
 )
-def test_names_that_look_like_something_else_are_refused(tmp_path: Path, name: str) -> None:
+def test_invalid_names_are_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a dataset's name") as caught:
         registry.add(name, photos(tmp_path / "pics"))
     assert caught.value.hint
@@ -138,12 +138,12 @@ def test_names_that_look_like_something_else_are_refused(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("name", ["f8k", "my-photos_2024", "v1.2", "Räder", "写真"])
-def test_names_that_are_names(tmp_path: Path, name: str) -> None:
+def test_valid_names(tmp_path: Path, name: str) -> None:
     registry.add(name, photos(tmp_path / "pics"))
     assert registry.load_dataset(name).name == name
 
 
-def test_misspelt_names_are_mended(tmp_path: Path) -> None:
+def test_misspelled_names_have_a_suggestion(tmp_path: Path) -> None:
     registry.add("holiday", photos(tmp_path / "pics"))
     for wrong, right in (("holyday", "holiday"), ("f8K", "f8k"), ("shape", "shapes"), ("cocoo", "coco")):
         with pytest.raises(UnknownName, match=f"no dataset called '{wrong}'") as caught:
@@ -155,7 +155,7 @@ def test_misspelt_names_are_mended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_datasets_that_can_be_fetched_are_not_called_unknown(name: str) -> None:
+def test_the_hint_for_a_public_dataset_is_to_fetch_or_add_it(name: str) -> None:
     with pytest.raises(MissingData, match=f"the dataset {name} is not on this machine") as caught:
         registry.resolve(name)
     assert f"xmodal data get {name}" in caught.value.hint
@@ -163,35 +163,35 @@ def test_datasets_that_can_be_fetched_are_not_called_unknown(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["no/such/place", "./nothing", "nothing.json", "nothing.tar", "~nobody-here/x", "/" + "x" * 5000]
+    "path", ["no/such/folder", "./nothing", "nothing.json", "nothing.tar", "~nobody-here/x", "/" + "x" * 5000]
 )
-def test_paths_that_lead_nowhere(what: str) -> None:
+def test_paths_that_do_not_exist(path: str) -> None:
     with pytest.raises(MissingData, match="there is no dataset at"):
-        registry.load_dataset(what)
+        registry.load_dataset(path)
 
 
-@pytest.mark.parametrize("what", ["", "x" * 5000, "a\0b"])
-def test_words_that_are_neither(what: str) -> None:
+@pytest.mark.parametrize("text", ["", "x" * 5000, "a\0b"])
+def test_neither_a_name_nor_a_path(text: str) -> None:
     with pytest.raises(UnknownName):
-        registry.load_dataset(what)
+        registry.load_dataset(text)
 
 
-# ---------------------------------------------------------------------------- things that went wrong
+# ---------------------------------------------------------------------------- errors
 
 
-def test_a_folder_that_moved_away(tmp_path: Path) -> None:
+def test_a_moved_dataset(tmp_path: Path) -> None:
     folder = photos(tmp_path / "pics")
     registry.add("mine", folder)
     folder.rename(tmp_path / "gone")
     with pytest.raises(MissingData, match=rf"mine is no longer at {folder}") as caught:
         registry.load_dataset("mine")
     assert "xmodal data add mine PATH" in caught.value.hint
-    assert registry.known() == {"mine": folder}
+    assert registry.list_registered() == {"mine": folder}
     registry.add("mine", tmp_path / "gone")
     assert registry.load_dataset("mine").source == tmp_path / "gone"
 
 
-def test_what_cannot_be_read_is_not_added(tmp_path: Path) -> None:
+def test_an_unreadable_dataset_is_not_registered(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     registry.add("mine", photos(tmp_path / "pics"))
     before = registry_file().read_bytes()
@@ -222,11 +222,11 @@ def test_what_cannot_be_read_is_not_added(tmp_path: Path) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_damaged_registry_is_told_and_not_overwritten(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_registry_raises_and_is_not_overwritten(tmp_path: Path, content: bytes) -> None:
     registry_file().parent.mkdir(parents=True)
     registry_file().write_bytes(content)
     steps = (
-        registry.known,
+        registry.list_registered,
         lambda: registry.load_dataset("a"),
         lambda: registry.add("b", photos(tmp_path / "p")),
     )
@@ -237,7 +237,7 @@ def test_a_damaged_registry_is_told_and_not_overwritten(tmp_path: Path, content:
     assert registry_file().read_bytes() == content
 
 
-def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_registry_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.add("mine", photos(tmp_path / "pics"))
     before = registry_file().read_bytes()
     monkeypatch.setattr(os, "fsync", no_space)
@@ -247,19 +247,19 @@ def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path: Path, monkeypatch: 
     assert [f.name for f in paths.data_dir().iterdir()] == ["registry.json"]
 
 
-# ---------------------------------------------------------------------------- the generated set
+# ---------------------------------------------------------------------------- shapes
 
 
-def test_shapes_are_made_at_first_use_only(few_shapes: list[Path]) -> None:
+def test_shapes_are_generated_once(few_shapes: list[Path]) -> None:
     first = registry.load_dataset("shapes")
     assert (first.name, first.format, first.splits) == ("shapes", "jsonl", {"train": 4, "val": 1, "test": 1})
     assert all(e.path is not None and e.path.is_file() and e.captions for e in first.examples)
     assert registry.load_dataset("shapes") == first
     assert few_shapes == [paths.data_dir() / "shapes"]
-    assert registry.known() == {}
+    assert registry.list_registered() == {}
 
 
-def test_shapes_that_could_not_be_finished_are_made_again(few_shapes: list[Path]) -> None:
+def test_shapes_are_generated_again_after_a_failure(few_shapes: list[Path]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", no_space)
         with pytest.raises(StorageError, match="no space left"):
@@ -268,7 +268,7 @@ def test_shapes_that_could_not_be_finished_are_made_again(few_shapes: list[Path]
     assert registry.load_dataset("shapes").splits["train"] == 4
 
 
-def test_a_dataset_of_ones_own_may_be_called_shapes(tmp_path: Path, few_shapes: list[Path]) -> None:
+def test_the_name_shapes_can_be_registered(tmp_path: Path, few_shapes: list[Path]) -> None:
     registry.add("shapes", photos(tmp_path / "pics"))
     assert registry.load_dataset("shapes").format == "folder"
     assert few_shapes == []

@@ -1,4 +1,4 @@
-"""Walking folders as people have them: links, loops, odd names, locked places."""
+"""Scans of folders with links, cycles, unusual file names and unreadable subfolders."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def _make(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"x")
 
 
-def test_pictures_at_any_depth_sorted_by_path(tmp_path: Path) -> None:
+def test_images_are_listed_recursively_and_sorted_by_path(tmp_path: Path) -> None:
     _make(tmp_path, "b.JPG", "a/z.png", "a/b/c/d.webp", "a.jpeg", "notes.txt", "a/readme", "é.jpg", "Z.tif")
     assert _names(tmp_path) == ["Z.tif", "a.jpeg", "a/b/c/d.webp", "a/z.png", "b.JPG", "é.jpg"]
-    assert scan([tmp_path]).num_others == 2
+    assert scan([tmp_path]).num_non_images == 2
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     _make(tmp_path, ".hidden.jpg", "._a.jpg", ".git/x.jpg", "seen.jpg")
     assert _names(tmp_path) == ["seen.jpg"]
-    assert _names(tmp_path, tmp_path / ".git") == [".git/x.jpg"]  # unless asked for outright
+    assert _names(tmp_path, tmp_path / ".git") == [".git/x.jpg"]  # unless it is a root
 
 
-def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
     photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
     _make(photos, "a.jpg")
     _make(elsewhere, "b.jpg")
@@ -52,7 +52,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert _names(photos) == ["a.jpg", "away/b.jpg", "link.jpg"]
 
 
-def test_overlapping_roots_give_each_file_once(tmp_path: Path) -> None:
+def test_overlapping_roots_list_each_file_once(tmp_path: Path) -> None:
     _make(tmp_path, "a/x.jpg", "b.jpg")
     assert _names(tmp_path, tmp_path / "a", tmp_path, tmp_path / "a" / "x.jpg") == ["a/x.jpg", "b.jpg"]
 
@@ -93,7 +93,7 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["a.jpg"]
 
 
-def test_locked_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folders_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _make(tmp_path, "a.jpg", "locked/b.jpg")
     listing = os.scandir
 
@@ -103,13 +103,13 @@ def test_locked_folders_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return listing(path)
 
     monkeypatch.setattr("xmodal_cli.data.scan.os.scandir", locked)
-    assert scan([tmp_path]).blind == {str(tmp_path / "locked"): "Permission denied"}
+    assert scan([tmp_path]).unreadable_folders == {str(tmp_path / "locked"): "Permission denied"}
     with pytest.raises(MissingData, match="locked cannot be read: Permission denied"):
         scan([tmp_path / "locked"])
 
 
-def test_empty_text_only_and_missing_folders(tmp_path: Path) -> None:
-    with pytest.raises(MissingData, match=r"no pictures in .*no files at all"):
+def test_folders_without_images_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"no images in .*no files at all"):
         scan([tmp_path])
     _make(tmp_path, "a.txt", "b.txt")
     with pytest.raises(MissingData, match="only 2 files of other kinds") as error:
@@ -119,7 +119,7 @@ def test_empty_text_only_and_missing_folders(tmp_path: Path) -> None:
         scan([tmp_path / "nothing here"])
 
 
-def test_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_deeper_than_the_recursion_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     depth, limit = 400, sys.getrecursionlimit()
     monkeypatch.chdir(tmp_path)
     for _ in range(depth):
@@ -128,10 +128,10 @@ def test_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyP
     Path("x.jpg").write_bytes(b"x")
     sys.setrecursionlimit(len(inspect.stack(0)) + 200)
     try:
-        found = [f.path for f in scan([tmp_path]).files]
+        paths = [f.path for f in scan([tmp_path]).files]
     finally:
         sys.setrecursionlimit(limit)
-    assert found == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
+    assert paths == [str(tmp_path / "/".join(["d"] * depth) / "x.jpg")]
     Path("x.jpg").unlink()
     for _ in range(depth):  # removed here, since shutil.rmtree recurses
         os.chdir("..")

@@ -75,7 +75,7 @@ def test_regions_stand_in_the_store_in_the_datasets_order(region_dataset, tmp_pa
         order = np.argsort(-regions.scores) if scored else np.arange(len(regions.scores))
         count = min(36, len(order))
         np.testing.assert_array_equal(rows[:count, :DIM], regions.features[order[:36]].astype(np.float16))
-        np.testing.assert_allclose(rows[:count, DIM : DIM + 4], regions.shares[order[:36]], atol=1e-3)
+        np.testing.assert_allclose(rows[:count, DIM : DIM + 4], regions.fractions[order[:36]], atol=1e-3)
         assert (rows[:count, DIM + 4] > 0).all() and not rows[count:].any()
 
 
@@ -142,7 +142,7 @@ def test_no_picture_need_be_there_unless_its_size_is_needed(region_dataset, file
         features_for(region_dataset, settings(apart))
     for example in region_dataset.examples:
         Image.new("RGB", (WIDTH // 4, HEIGHT // 4)).save(example.path)
-    with pytest.raises(BadData, match="beyond its picture of 50 x 25"):  # the picture is not the one of the boxes
+    with pytest.raises(BadData, match="outside its image of 50 x 25"):  # the picture is not the one of the boxes
         features_for(region_dataset, settings(apart))
 
 
@@ -231,7 +231,7 @@ def test_the_command_on_shapes(xmodal, tmp_path, region_files):
     listed = [json.loads(line) for line in (shapes / "shapes.jsonl").read_text().splitlines()]
     stems = [Path(entry["image"]).stem for entry in listed]
     for n, stem in enumerate(stems[:-1]):
-        np.savez(regions / f"{stem}.npz", x=region_files["pic1"].features + n, bbox=region_files["pic1"].shares)
+        np.savez(regions / f"{stem}.npz", x=region_files["pic1"].features + n, bbox=region_files["pic1"].fractions)
     backbone = f"bottom-up@{regions}"
     ran = xmodal("features", shapes, "--backbone", backbone, "--kind", "regions", "--out", tmp_path / "o", "--json")
     assert ran.code == 0, ran.err

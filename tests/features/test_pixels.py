@@ -13,8 +13,8 @@ from PIL import Image
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.data.augmentation import Augmentation
 from xmodal_cli.data.images import open_image
-from xmodal_cli.data.readable import readable_images
 from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.features.extraction import opener_for
 from xmodal_cli.features.pixels import pixel_opener
@@ -62,7 +62,7 @@ def test_ten_crops_are_refused(files, backbone):
 
 def test_pictures_that_cannot_be_read(files, backbone):
     dataset = load_dataset(str(files[0].parent))
-    assert readable_images(dataset) == dataset
+    assert drop_unreadable_images(dataset) == dataset
     whole = files[2].read_bytes()
     files[2].write_bytes(whole[: len(whole) // 2])
     files[1].write_bytes(b"no picture")
@@ -70,8 +70,8 @@ def test_pictures_that_cannot_be_read(files, backbone):
         pixel_opener(files, backbone)(1, Random(0))
     with pytest.raises(BadData):
         open_image(files[2])
-    kept = readable_images(dataset)
+    kept = drop_unreadable_images(dataset)
     assert [e.path.name for e in kept.examples] == ["0.jpg"]
     files[0].unlink()
     with pytest.raises(BadData, match="no image"):
-        readable_images(dataset)
+        drop_unreadable_images(dataset)

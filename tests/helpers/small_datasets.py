@@ -1,4 +1,4 @@
-"""Small datasets of every kind, and shorthand that the tests of formats share."""
+"""Writers of small datasets in all formats, and helpers of the format tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from xmodal_cli.data.reading import read_dataset
 
-DATASETS = {}  # name -> what writes a small dataset of that kind into a folder
+DATASETS = {}  # name -> function that writes a small dataset of that format to a folder
 Writer = Callable[[Path], None]
 
 
@@ -32,15 +32,15 @@ def rows_of(path: Path, format: str | None = None) -> list[tuple[str, str, tuple
     return [(e.image_id, e.split, e.captions) for e in read_dataset(path, format).examples]
 
 
-# ---------------------------------------------------------------------------- small datasets of every kind
+# ---------------------------------------------------------------------------- writers
 
 
-def karpathy_image(name: str, split: str, *raws: str, **more: object) -> dict[str, object]:
+def karpathy_image(name: str, split: str, *captions: str, **fields: object) -> dict[str, object]:
     return {
         "filename": name,
         "split": split,
-        "sentences": [{"raw": raw, "tokens": raw.split()} for raw in raws],
-        **more,
+        "sentences": [{"raw": caption, "tokens": caption.split()} for caption in captions],
+        **fields,
     }
 
 
@@ -83,19 +83,23 @@ def _kaggle(folder: Path) -> None:
 
 
 @dataset
-def _kaggle_bars(folder: Path) -> None:
-    lines = ["image_name| comment_number| comment", "a.jpg| 0| Two dogs | or more .", 'a.jpg| 1| " Stop , " he says .']
-    lines += ["b.jpg| 4   A cat runs"]  # as in Kaggle's file: one line lacks the second bar
+def _kaggle_pipes(folder: Path) -> None:
+    lines = [
+        "image_name| comment_number| comment",
+        "a.jpg| 0| Two dogs | or more .",
+        'a.jpg| 1| " Stop , " he calls .',
+    ]
+    lines += ["b.jpg| 4   A cat runs"]  # as in Kaggle's file: one line has no second delimiter
     (folder / "results.csv").write_text("\n".join(lines) + "\n")
 
 
 @dataset
 def _coco(folder: Path) -> None:
     images = [{"id": 9, "file_name": "nine.jpg"}, {"id": 4, "file_name": "four.jpg"}]
-    notes = [
+    annotations = [
         {"id": i, "image_id": image, "caption": text} for i, (image, text) in enumerate([(4, "four "), (9, "nine")])
     ]
-    (folder / "captions_val2014.json").write_text(json.dumps({"images": images, "annotations": notes}))
+    (folder / "captions_val2014.json").write_text(json.dumps({"images": images, "annotations": annotations}))
 
 
 @dataset
@@ -130,7 +134,7 @@ def _webdataset(folder: Path) -> None:
             "0002.json": b'{"caption": "A cat", "width": 3}',
             "0003.png": b"",
             "0003.json": b'{"width": 3}',
-            "0003.txt": b"beside a json without captions",
+            "0003.txt": b"next to a json without captions",
             "/x//0004.jpg": b"",
             "x/0004.json": b'{"captions": ["u", "v"]}',
         }
@@ -152,7 +156,8 @@ def _folder(folder: Path) -> None:
     touch(folder / "b.jpg", folder / "in" / "a.webp", folder / ".hidden" / "x.jpg", folder / "._b.jpg", folder / "n.md")
 
 
-def make(kind: str, folder: Path) -> Path:
+def make(name: str, folder: Path) -> Path:
+    """Write the small dataset ``name`` to ``folder``."""
     folder.mkdir(exist_ok=True)
-    DATASETS[kind](folder)
+    DATASETS[name](folder)
     return folder

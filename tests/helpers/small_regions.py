@@ -1,4 +1,4 @@
-"""Regions with known numbers, and writers of each format."""
+"""Synthetic regions, and writers of all region formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 200, 100
 
 @dataclass
 class Made:
-    """Regions of one image, and what a store must hold of them (without scores)."""
+    """Synthetic regions of one image."""
 
     features: np.ndarray
     boxes: np.ndarray  # pixels
@@ -24,7 +24,8 @@ class Made:
     classes: np.ndarray
 
     @property
-    def shares(self) -> np.ndarray:
+    def fractions(self) -> np.ndarray:
+        """Boxes as fractions of the image's sides."""
         return self.boxes / np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], dtype=np.float32)
 
 
@@ -34,7 +35,7 @@ def b64(values: np.ndarray) -> str:
 
 def bottom_up_line(name: str, made: Made) -> str:
     fields = [name, WIDTH, HEIGHT, len(made.boxes), b64(made.boxes), b64(made.features)]
-    return "\t".join(map(str, fields)) + "\r\n"  # as Python's csv module ends its lines
+    return "\t".join(map(str, fields)) + "\r\n"  # the line end of Python's csv module
 
 
 def lxmert_line(name: str, made: Made) -> str:
@@ -46,8 +47,8 @@ def lxmert_line(name: str, made: Made) -> str:
 
 
 def vinvl_rows(made: Made) -> np.ndarray:
-    shares = made.shares
-    return np.concatenate([made.features, shares, shares[:, 2:] - shares[:, :2]], axis=1).astype(np.float32)
+    boxes = made.fractions
+    return np.concatenate([made.features, boxes, boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float32)
 
 
 def vinvl_line(name: str, made: Made) -> str:
@@ -55,34 +56,34 @@ def vinvl_line(name: str, made: Made) -> str:
 
 
 def label_line(name: str, made: Made) -> str:
-    each = zip(made.boxes.tolist(), made.scores.tolist(), strict=True)
-    return f"{name}\t{json.dumps([{'class': 'dog', 'rect': box, 'conf': score} for box, score in each])}\n"
+    pairs = zip(made.boxes.tolist(), made.scores.tolist(), strict=True)
+    return f"{name}\t{json.dumps([{'class': 'dog', 'rect': box, 'conf': score} for box, score in pairs])}\n"
 
 
 def write_arrays(folder: Path, made: Mapping[str, Made]) -> None:
-    """TERN's files with all in one."""
+    """TERN's files, with all arrays of an image in one file."""
     for name, regions in made.items():
-        facts = {"image_w": WIDTH, "image_h": HEIGHT, "info": np.array({"pickled": True}, dtype=object)}
-        np.savez(folder / f"{name}.npz", x=regions.features, bbox=regions.boxes, **facts)
+        info = {"image_w": WIDTH, "image_h": HEIGHT, "info": np.array({"pickled": True}, dtype=object)}
+        np.savez(folder / f"{name}.npz", x=regions.features, bbox=regions.boxes, **info)
 
 
-def write_apart(folder: Path, made: Mapping[str, Made]) -> None:
-    """The self-critical code's folders, as TERN reads them: boxes in pixels, no sizes."""
-    for part in ("bu_att", "bu_box"):
-        (folder / part).mkdir()
+def write_box_folder(folder: Path, made: Mapping[str, Made]) -> None:
+    """The folders of self-critical.pytorch, which TERN reads: boxes in pixels, no image sizes."""
+    for subfolder in ("bu_att", "bu_box"):
+        (folder / subfolder).mkdir()
     for name, regions in made.items():
         np.savez_compressed(folder / "bu_att" / f"{name}.npz", feat=regions.features)
         np.save(folder / "bu_box" / f"{name}.npy", regions.boxes)
 
 
-def write_beside(folder: Path, made: Mapping[str, Made]) -> None:
+def write_box_files(folder: Path, made: Mapping[str, Made]) -> None:
     for name, regions in made.items():
         np.save(folder / f"{name}.npy", regions.features[None])
-        np.save(folder / f"{name}_box.npy", regions.shares)
+        np.save(folder / f"{name}_box.npy", regions.fractions)
 
 
 def write_bottom_up(folder: Path, made: Mapping[str, Made]) -> None:
-    """Two files, the first with the columns' names on top."""
+    """Two files, the first with a header line."""
     names = list(made)
     header = "image_id\timage_w\timage_h\tnum_boxes\tboxes\tfeatures\n"
     (folder / "a.tsv").write_text(header + "".join(bottom_up_line(n, made[n]) for n in names[:2]), newline="")
@@ -121,11 +122,11 @@ def write_predictions(folder: Path, made: Mapping[str, Made]) -> None:
             file.write(f"{name}\t{json.dumps({'objects': objects, 'image_w': WIDTH, 'image_h': HEIGHT})}\n")
 
 
-# name -> (format, writer, whether scores come along, whether classes do)
+# name -> (format, writer, whether it has scores, whether it has classes)
 WRITERS: dict[str, tuple[str, Callable[[Path, Mapping[str, Made]], None], bool, bool]] = {
     "npz": ("arrays", write_arrays, False, False),
-    "npz and npy in folders": ("arrays", write_apart, False, False),
-    "npy": ("arrays", write_beside, False, False),
+    "npz and npy in folders": ("arrays", write_box_folder, False, False),
+    "npy": ("arrays", write_box_files, False, False),
     "bottom-up": ("bottom-up-tsv", write_bottom_up, False, False),
     "lxmert": ("bottom-up-tsv", write_lxmert, True, True),
     "vinvl": ("vinvl-tsv", write_vinvl, False, False),

@@ -62,7 +62,7 @@ class ToyMatcher:
             try:
                 yield path, image_vector(path)
             except OSError:
-                yield path, Unreadable(path, "it is not a picture")
+                yield path, Unreadable(path, "it is not an image")
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_bad_file_costs_one_line(xmodal: Run, toy: ToyMatcher, tmp_path: Path)
     outcome = xmodal("caption", "p", "--nearest", "--write", "txt")
     assert outcome.code == 0
     assert outcome.out.count("\n") == 1
-    assert "warning: p/b.png: it is not a picture" in outcome.err
+    assert "warning: p/b.png: it is not an image" in outcome.err
     assert (tmp_path / "p" / "a.txt").is_file()
 
 

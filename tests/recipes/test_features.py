@@ -230,7 +230,9 @@ def test_sentences_one_a_line(fake, tmp_path):
 
 
 def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch):
-    monkeypatch.setattr(selection, "open_part", lambda data, split, format: dataset.select(split) if split else dataset)
+    monkeypatch.setattr(
+        selection, "load_split", lambda data, split, format: dataset.select(split) if split else dataset
+    )
     result = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--device", "cpu", "--json")
     assert result.code == 0 and result.json["images"] == 3 and result.json["skipped"][0]["image_id"] == "id3"
     shown = xmodal("features", "tiny", "--backbone", tiny_backbone, "--split", "test", "--out", tmp_path / "o")

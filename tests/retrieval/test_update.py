@@ -269,7 +269,7 @@ def test_emptied_folders_leave_the_index_alone(shelf: Shelf) -> None:
     shelf.update()
     for path in shelf.photos.iterdir():
         path.unlink()
-    with pytest.raises(MissingData, match="no pictures"):
+    with pytest.raises(MissingData, match="no images"):
         shelf.update()
     assert len(shelf.contents()) == 2
 

@@ -82,7 +82,7 @@ def command(
         xmodal features --model order-emb-f8k --text sentences.txt --out sentences.npz
     """
     from xmodal_cli.config import FeaturesConfig
-    from xmodal_cli.data.selection import open_part
+    from xmodal_cli.data.selection import load_split
     from xmodal_cli.device import Compute
     from xmodal_cli.recipes.features import extract_features
     from xmodal_cli.recipes.vectors import dataset_vectors, sentence_vectors
@@ -91,7 +91,7 @@ def command(
     compute, reporter = Compute(device, precision.value), output.TerminalReporter()
     if not model:
         settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
-        report = extract_features(open_part(str(data), split, format), settings, out, compute, reporter, batch_size)
+        report = extract_features(load_split(str(data), split, format), settings, out, compute, reporter, batch_size)
         if json:
             output.print_json(asdict(report))
         else:
@@ -100,7 +100,7 @@ def command(
     if text:
         result = sentence_vectors(model, text, out, compute)
     else:
-        result = dataset_vectors(model, open_part(str(data), split, format), out, compute, reporter)
+        result = dataset_vectors(model, load_split(str(data), split, format), out, compute, reporter)
     if json:
         output.print_json(result)
     else:

@@ -1,1 +1,1 @@
-"""Datasets: formats, the registry of names, downloads, pictures from files, the generated sample set."""
+"""Datasets: formats, the registry of names, downloads, image decoding, precomputed regions, generated ``shapes``."""

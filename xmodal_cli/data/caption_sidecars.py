@@ -1,4 +1,4 @@
-"""Captions in text files beside their pictures: ``photo.txt`` for ``photo.jpg``, a caption a line."""
+"""Writes captions to text files next to photos: ``photo.txt`` for ``photo.jpg``, one caption per line."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from xmodal_cli.paths import absolute_path, write_text
 
 
 class Sidecars:
-    """Writes them, each in one step. What is there is kept unless ``force``; a picture is never written over."""
+    """Writes each file atomically. Existing files are overwritten only with ``force``, and photos never."""
 
-    def __init__(self, pictures: Sequence[Path], force: bool = False) -> None:
-        """Raises StorageError, before anything is computed, for a folder that cannot be written to."""
+    def __init__(self, photos: Sequence[Path], force: bool = False) -> None:
+        """Raises StorageError for a photo in a folder that is not writable."""
         self._force = force
-        self._taken = {absolute_path(picture): picture for picture in pictures}  # by pictures, and by what was written
-        for folder in sorted({picture.parent for picture in pictures}):
+        self._photo_of = {absolute_path(photo): photo for photo in photos}  # path -> the photo itself or its source
+        for folder in sorted({photo.parent for photo in photos}):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise StorageError(
-                    f"{folder} cannot be written to, and captions were to stand beside its pictures",
-                    "change its permissions, or leave --write out and keep what is printed",
+                    f"{folder} cannot be written to, so captions cannot be saved next to its photos",
+                    "change its permissions, or omit --write and redirect the output to a file",
                 )
 
-    def write(self, picture: Path, lines: Sequence[str]) -> str:
-        """Write the captions of ``picture``; gives the reason if that was not done, else "". Raises StorageError."""
-        target = picture.with_suffix(".txt")
-        holder = self._taken.get(absolute_path(target))
-        if holder is not None:
-            what = "is among the files to caption" if holder == target else f"holds the captions of {holder}"
-            return f"{target} {what} and is left as it is"
+    def write(self, photo: Path, captions: Sequence[str]) -> str:
+        """Write the captions of ``photo``. Returns why the file was skipped, or "". Raises StorageError."""
+        target = photo.with_suffix(".txt")
+        existing = self._photo_of.get(absolute_path(target))
+        if existing is not None:
+            reason = "is one of the files to caption" if existing == target else f"has the captions of {existing}"
+            return f"{target} {reason} and is not overwritten"
         if not self._force and os.path.lexists(target):
-            return f"{target} is there already and is left as it is; --force writes over it"
-        write_text(target, "".join(f"{line}\n" for line in lines))
-        self._taken[absolute_path(target)] = picture
+            return f"{target} already exists; --force overwrites it"
+        write_text(target, "".join(f"{caption}\n" for caption in captions))
+        self._photo_of[absolute_path(target)] = photo
         return ""

@@ -1,4 +1,4 @@
-"""Fetches a file so that nothing half-done is ever taken for whole: resumes, retries, checks, then renames."""
+"""Downloads a file with resume, retries and checks; the file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.version import __version__
 
 CHUNK = 2**20  # bytes
-ATTEMPTS = 5  # in a row without a byte of progress
-PATIENCE = 1.0  # seconds before the second attempt; doubled each time
-TIMEOUT = 30  # seconds without a byte
+MAX_ATTEMPTS = 5  # consecutive attempts without progress
+RETRY_DELAY = 1.0  # seconds before the second attempt; doubled each time
+TIMEOUT = 30  # seconds without data
 
 
 def fetch(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
-    """Bring ``remote`` into ``folder`` and return its path; a file that is there and whole is not fetched again.
+    """Download ``remote`` to ``folder`` and return its path; an existing file is not fetched again.
 
-    What has arrived is kept as ``NAME.part`` and gone on with next time. Raises DownloadError when the server cannot
-    be reached, refuses, or sends something else than was expected; StorageError when the disk is full.
+    A partial download is kept as ``NAME.part`` and resumed by the next call. Raises DownloadError if the server is
+    unavailable, responds with an error, or sends an unexpected file; StorageError if the disk is full.
     """
     target = folder / remote.name
     if target.exists():
@@ -37,14 +37,14 @@ def fetch(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
     part = folder / f"{remote.name}.part"
     with storage_errors(part):
         folder.mkdir(parents=True, exist_ok=True)
-        _fill(remote, part, reporter)
+        _download(remote, part, reporter)
         _check(remote, part)
         part.replace(target)
     return target
 
 
-def _fill(remote: RemoteFile, part: Path, reporter: Reporter) -> None:
-    """Ask again from where the last answer broke off, until the whole file is there."""
+def _download(remote: RemoteFile, part: Path, reporter: Reporter) -> None:
+    """Repeat requests, each from the end of ``part``, until the file is complete. Raises DownloadError."""
     failures = 0
     missing = None if remote.size is None else remote.size - _length(part)
     with reporter.task(remote.name, missing, "bytes") as task:
@@ -53,71 +53,73 @@ def _fill(remote: RemoteFile, part: Path, reporter: Reporter) -> None:
             try:
                 if _receive(remote, part, task):
                     return
-                reason = "the server broke off"
+                reason = "the server closed the connection early"
             except urllib.error.HTTPError as error:
                 if error.code < 500:
-                    raise DownloadError(f"{remote.url} answers {error.code} {error.reason}", _by_hand(part)) from error
-                reason = f"the server answers {error.code} {error.reason}"
+                    message = f"{remote.url} responds with {error.code} {error.reason}"
+                    raise DownloadError(message, _manual_hint(part)) from error
+                reason = f"the server responds with {error.code} {error.reason}"
             except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 cause = getattr(error, "reason", error)
                 reason = str(cause) or type(error).__name__
-                if isinstance(cause, socket.gaierror):  # no network: waiting would only hide the hint
-                    failures = ATTEMPTS
+                if isinstance(cause, socket.gaierror):  # no network: fail at once
+                    failures = MAX_ATTEMPTS
             failures = 0 if _length(part) > before else failures + 1
-            if failures >= ATTEMPTS:
-                raise DownloadError(f"{remote.url} cannot be fetched: {reason}", _by_hand(part))
-            time.sleep(PATIENCE * 2 ** max(0, failures - 1))
+            if failures >= MAX_ATTEMPTS:
+                raise DownloadError(f"{remote.url} cannot be fetched: {reason}", _manual_hint(part))
+            time.sleep(RETRY_DELAY * 2 ** max(0, failures - 1))
 
 
 def _receive(remote: RemoteFile, part: Path, task: ProgressTask) -> bool:
-    """One request; appends to ``part`` and returns whether the file is complete."""
-    have = _length(part)
+    """Make one request and append to ``part``; returns whether the file is complete."""
+    offset = _length(part)
     headers = {"User-Agent": f"xmodal/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
     request = urllib.request.Request(remote.url, headers=headers)
     try:
-        answer = cast(HTTPResponse, urllib.request.urlopen(request, timeout=TIMEOUT))
+        response = cast(HTTPResponse, urllib.request.urlopen(request, timeout=TIMEOUT))
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        part_is_whole = (error.headers.get("Content-Range") or "").endswith(f"/{have}")
-        if not part_is_whole:
-            part.unlink()  # longer than the file: it is of another one
-        return part_is_whole
-    with answer:
-        resumed = answer.status == 206 and _starts_at(answer, have)
-        total = _total(answer, have if resumed else 0)
-        _check_room(part, (total or 0) - have)
+        is_complete = (error.headers.get("Content-Range") or "").endswith(f"/{offset}")
+        if not is_complete:
+            part.unlink()  # longer than the file, so it is part of another one
+        return is_complete
+    with response:
+        resumed = response.status == 206 and _starts_at(response, offset)
+        total = _total(response, offset if resumed else 0)
+        _check_free_space(part, (total or 0) - offset)
         with open(part, "ab" if resumed else "wb") as file:
-            for chunk in _chunks(answer):
+            for chunk in _chunks(response):
                 file.write(chunk)
                 task.advance(len(chunk))
     return total is None or _length(part) == total
 
 
-def _check_room(part: Path, needed: int) -> None:
-    """Raise StorageError before the first byte where the rest cannot fit."""
+def _check_free_space(part: Path, needed: int) -> None:
+    """Raises StorageError if ``needed`` bytes do not fit on the disk."""
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise StorageError(
-            f"{part} needs {needed / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free there",
-            "make room, or name another place with --out or XMODAL_HOME",
+            f"{part} needs {needed / 1e6:,.0f} MB more, and {free / 1e6:,.0f} MB are free on its disk",
+            "free disk space, or set another folder with --out or XMODAL_HOME",
         )
 
 
-def _chunks(answer: HTTPResponse) -> Iterator[bytes]:
-    while chunk := answer.read1(CHUNK):
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
+    while chunk := response.read1(CHUNK):
         yield chunk
 
 
-def _starts_at(answer: HTTPResponse, have: int) -> bool:
-    return (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-")
+def _starts_at(response: HTTPResponse, offset: int) -> bool:
+    return (response.headers.get("Content-Range") or "").startswith(f"bytes {offset}-")
 
 
-def _total(answer: HTTPResponse, have: int) -> int | None:
-    length = answer.headers.get("Content-Length")
-    return None if length is None else have + int(length)
+def _total(response: HTTPResponse, offset: int) -> int | None:
+    """Size of the full file in bytes; None if the server does not send a length."""
+    length = response.headers.get("Content-Length")
+    return None if length is None else offset + int(length)
 
 
 def _length(part: Path) -> int:
@@ -125,17 +127,17 @@ def _length(part: Path) -> int:
 
 
 def _check(remote: RemoteFile, part: Path) -> None:
-    """Raise DownloadError, and drop the file, where it is not the one that is known."""
+    """Delete the file and raise DownloadError if its size or sha256 is not the expected one."""
     problem = None
     if remote.size is not None and _length(part) != remote.size:
         problem = f"has {_length(part):,} bytes instead of {remote.size:,}"
     elif remote.sha256 is not None and sha256_of(part) != remote.sha256:
-        problem = "has another sha256 than the one known"
+        problem = "does not have the expected sha256"
     if problem is not None:
         part.unlink()
-        raise DownloadError(f"{remote.url} {problem}", "try again later; if it stays so, the source has changed")
+        raise DownloadError(f"{remote.url} {problem}", "try again later; if the error persists, the source has changed")
 
 
-def _by_hand(part: Path) -> str:
+def _manual_hint(part: Path) -> str:
     target = part.with_suffix("")
-    return f"run the command again to go on; or fetch the file by other means and place it at {target}"
+    return f"run the command again to resume; or download the file manually and save it as {target}"

@@ -1,4 +1,4 @@
-"""What tells two datasets apart: their images' ids, captions and splits."""
+"""A hash that identifies a dataset by its image ids, captions and splits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xmodal_cli.types import ImageTextDataset
 
 
 def fingerprint(dataset: ImageTextDataset) -> str:
-    """sha256 over ids, captions and splits, in order; neither pictures nor paths count."""
+    """sha256 of the ids, captions and splits, in order; pixels and paths are not part of it."""
     digest = hashlib.sha256()
     for example in dataset.examples:
         fields = (example.image_id, example.split, *example.captions)

@@ -1,4 +1,4 @@
-"""Which files are pictures, by their names alone. Loads no library: a search asks it too."""
+"""Recognizes image files by their names. Imports only the standard library: the torch-free search uses it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ IMAGE_SUFFIXES = HEIC_SUFFIXES | {
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name is that of a picture; hidden files (``._a.jpg``) are not."""
-    file = os.path.basename(name)  # noqa: PTH119 - a Path takes ten times as long, and folders hold many files
+    """Whether a file name has an image suffix and is not hidden, as ``._a.jpg`` is."""
+    file = os.path.basename(name)  # noqa: PTH119 - a Path takes ten times as long
     return not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
 
 
 def is_heic_name(name: str) -> bool:
-    """Whether a file's name is that of a HEIC photo, which Pillow cannot open by itself."""
+    """Whether a file name has a HEIC suffix; Pillow needs pillow-heif for these."""
     return os.path.splitext(name)[1].lower() in HEIC_SUFFIXES  # noqa: PTH122 - as above

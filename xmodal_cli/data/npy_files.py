@@ -10,15 +10,15 @@ from xmodal_cli.errors import BadData
 
 
 def map_array(file: Path) -> np.ndarray:
-    """The array of ``file``, not yet read. Raises ValueError for a file that is missing, damaged or holds objects."""
+    """A memory map of ``file``. Raises ValueError for a file that is missing, damaged or has pickled objects."""
     try:
-        return np.lib.format.open_memmap(file, mode="r")  # refuses pickled objects and archives
-    except Exception as error:  # numpy parses a damaged header as Python, which raises all kinds of errors
+        return np.lib.format.open_memmap(file, mode="r")  # rejects pickled objects and archives
+    except Exception as error:  # NumPy parses the header as Python, so a damaged one raises errors of any type
         raise ValueError(str(error)) from error
 
 
 def map_features(file: Path) -> np.ndarray:
-    """(images, dim) or (images, cells, dim) floats. Raises BadData."""
+    """A memory map of (images, dim) or (images, cells, dim) floats. Raises BadData."""
     try:
         mapped = map_array(file)
     except ValueError as error:
@@ -26,7 +26,7 @@ def map_features(file: Path) -> np.ndarray:
     if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f":
         shape = " x ".join(str(side) for side in mapped.shape)
         raise BadData(
-            f"{file} holds {mapped.dtype} {shape}, not features",
+            f"{file} is an array of {mapped.dtype} {shape}, not features",
             "it must be (images, dim) or (images, cells, dim) floats",
         )
     return mapped

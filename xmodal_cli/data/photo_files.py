@@ -1,4 +1,4 @@
-"""Which pictures a person means by files, folders and patterns, in the order given, each once. Opens none of them."""
+"""Lists the photos in files, folders and glob patterns, in the order given, without duplicates. Opens no file."""
 
 from __future__ import annotations
 
@@ -17,68 +17,68 @@ from xmodal_cli.paths import absolute_path
 
 @dataclass(frozen=True)
 class Photo:
-    """A file, named the way it was asked for, or what is wrong with what was asked for."""
+    """A file, with its path as the user gave it; or a source without photos, with the error in ``problem``."""
 
     path: Path
     problem: XmodalError | None = None
 
 
 def find_photos(sources: Sequence[Path]) -> list[Photo]:
-    """Files as they are, whatever their names; folders with all pictures below them; patterns that no shell expanded.
+    """The photos of ``sources``: files with any suffix, folders with all images in them, and glob patterns.
 
-    What is not there, or holds no picture, takes its place in the list with its ``problem``.
+    A source that does not exist or has no image is one entry with a ``problem``.
     """
-    found: dict[Path, Photo] = {}
+    photos: dict[Path, Photo] = {}
     for source in sources:
-        for photo in _photos(_expanded(source)):
-            found.setdefault(absolute_path(photo.path), photo)
-    return list(found.values())
+        for photo in _list_source(_expand_user(source)):
+            photos.setdefault(absolute_path(photo.path), photo)
+    return list(photos.values())
 
 
-def _expanded(source: Path) -> Path:
+def _expand_user(source: Path) -> Path:
     try:
         return source.expanduser()
-    except RuntimeError:  # the home of nobody
+    except RuntimeError:  # ~USER of an unknown user
         return source
 
 
-def _photos(source: Path) -> Iterator[Photo]:
+def _list_source(source: Path) -> Iterator[Photo]:
     try:
         mode = source.stat().st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
-        yield from _matching(source, error)
+        yield from _list_pattern(source, error)
         return
     if stat.S_ISDIR(mode):
-        yield from _below(source)
+        yield from _list_folder(source)
     elif stat.S_ISREG(mode):
         yield Photo(source)
     else:
-        yield Photo(source, BadData(f"{source} is neither a file nor a folder", "give pictures or folders of them"))
+        yield Photo(source, BadData(f"{source} is neither a file nor a folder", "give photos or folders of photos"))
 
 
-def _below(folder: Path) -> Iterator[Photo]:
+def _list_folder(folder: Path) -> Iterator[Photo]:
     root = absolute_path(folder)
     try:
-        seen = scan([root])
+        result = scan([root])
     except XmodalError as error:
         yield Photo(folder, error)
         return
-    for file in seen.files:
+    for file in result.files:
         yield Photo(folder / os.path.relpath(file.path, root))
-    for place, reason in seen.blind.items():
-        yield Photo(Path(place), MissingData(f"{place} cannot be read: {reason}", "check its permissions"))
+    for path, reason in result.unreadable_folders.items():
+        yield Photo(Path(path), MissingData(f"{path} cannot be read: {reason}", "check its permissions"))
 
 
-def _matching(pattern: Path, error: OSError | ValueError) -> Iterator[Photo]:
-    """What a pattern stands for: pictures by their names, and folders; what is no pattern is missing."""
+def _list_pattern(pattern: Path, error: OSError | ValueError) -> Iterator[Photo]:
+    """The images and folders that match; ``error`` is reported for a path that is not a pattern."""
     if not glob.has_magic(str(pattern)):
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         yield Photo(pattern, MissingData(f"{pattern} cannot be read: {reason}", "check the spelling of the path"))
         return
-    names = sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=os.fsencode)
-    chosen = [path for path in names if path.is_dir() or is_image_name(path.name)]
-    if not chosen:
-        other = f"only {len(names)} files of other kinds" if names else "nothing"
+    matches = sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=os.fsencode)
+    sources = [path for path in matches if path.is_dir() or is_image_name(path.name)]
+    if not sources:
+        other = f"only {len(matches)} files of other kinds" if matches else "nothing"
         yield Photo(pattern, MissingData(f"{pattern} matches {other}", "check the spelling of the pattern"))
-    for path in chosen:
-        yield from _photos(path)
+    for path in sources:
+        yield from _list_source(path)

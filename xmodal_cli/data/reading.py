@@ -1,4 +1,4 @@
-"""Reads a dataset in whatever format it comes, chosen by looking at the path. Datasets are never rewritten."""
+"""Reads a dataset; its format is detected from its path and file names. Datasets are never modified."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from xmodal_cli.types import Example, ImageTextDataset
 
 
 def read_dataset(path: Path, format: str | None = None, name: str | None = None) -> ImageTextDataset:
-    """The dataset at ``path``; ``format`` forces a reader, ``name`` is the path's own by default.
+    """The dataset at ``path``; ``format`` None detects the format, ``name`` is the file or folder name by default.
 
-    Raises MissingData where there is nothing, BadData where nothing can be made of it, UnknownName for a format.
+    Raises MissingData if ``path`` does not exist, BadData if it cannot be read, UnknownName for an unknown format.
     """
     try:
-        name = name or _own_name(path)
-        path = path.resolve()  # one dataset has one source, however its path was spelt
+        name = name or _default_name(path)
+        path = path.resolve()  # the same source for all spellings of the path
         if not path.exists():
             raise MissingData(f"there is no dataset at {path}", "check the path, or see `xmodal data list` for names")
-        chosen = catalog.canonical(format) if format else _recognise(path)
-        reader = catalog.load("format", chosen)
+        format = catalog.canonical(format) if format else _detect_format(path)
+        reader = catalog.load("format", format)
         if not reader.matches(path):
-            raise BadData(f"{path} is not in the format {chosen}", f"leave --format out, or choose: {_known()}")
+            raise BadData(f"{path} is not in the format {format}", f"omit --format, or choose: {_format_names()}")
         examples: tuple[Example, ...] = reader.read(path)
-    except (OSError, ValueError) as error:  # a name too long, a folder that may not be read, a zero byte in a name
+    except (OSError, ValueError) as error:  # a name too long, a folder that is not readable, a NUL byte in a name
         reason = getattr(error, "strerror", None) or error
         raise BadData(f"{path} cannot be read: {reason}", "check the path and its permissions") from error
     _check(path, examples)
-    return ImageTextDataset(name, chosen, path, examples)
+    return ImageTextDataset(name, format, path, examples)
 
 
 def _check(path: Path, examples: Sequence[Example]) -> None:
-    """Raise BadData unless ids are unique and all texts can be written down again."""
+    """Raise BadData unless image ids are unique and all strings can be encoded."""
     if not examples:
-        raise BadData(f"{path} holds no images", "check the files, or give another path")
+        raise BadData(f"{path} contains no images", "check the files, or give another path")
     splits: dict[str, str] = {}
     for example in examples:
         if example.image_id in splits:
             where = " and ".join(dict.fromkeys((splits[example.image_id], example.split)))
-            hint = "an image belongs to one split; give one file, or list it once"
+            hint = "an image belongs to one split; give one file, or list the image once"
             raise BadData(f"{path} names the image {example.image_id} twice, in {where}", hint)
         splits[example.image_id] = example.split
-        if not _is_sound(example):
-            hint = "file names cannot hold zero bytes, captions cannot hold half of a surrogate pair (\\ud83d)"
-            raise BadData(f"{path} has characters that are none in the image {example.image_id!a}", hint)
+        if not _is_encodable(example):
+            hint = "file names cannot have NUL bytes, captions cannot have unpaired surrogates (\\ud83d)"
+            raise BadData(f"{path} has invalid characters in the image {example.image_id!a}", hint)
 
 
-def _is_sound(example: Example) -> bool:
+def _is_encodable(example: Example) -> bool:
     try:
         "".join((*example.captions, example.split)).encode()
         return b"\0" not in os.fsencode(example.path or "")
@@ -58,31 +58,31 @@ def _is_sound(example: Example) -> bool:
         return False
 
 
-def _recognise(path: Path) -> str:
-    for name, module in _readers():
+def _detect_format(path: Path) -> str:
+    for name, module in _formats_by_priority():
         if module.matches(path):
             return name
-    raise BadData(f"{path} is not a dataset: {_what_it_is(path)}", f"formats that are known: {_known()}")
+    raise BadData(f"{path} is not a dataset: {_describe_path(path)}", f"supported formats: {_format_names()}")
 
 
-def _readers() -> list[tuple[str, ModuleType]]:
+def _formats_by_priority() -> list[tuple[str, ModuleType]]:
     modules = [(name, catalog.load("format", name)) for name in catalog.names("format")]
     return sorted(modules, key=lambda pair: pair[1].PRIORITY)
 
 
-def _what_it_is(path: Path) -> str:
+def _describe_path(path: Path) -> str:
     if path.is_file():
-        return "a file of an unknown kind"
-    held = [p for p in path.iterdir() if not p.name.startswith(".")]
-    if not held:
+        return "the file is not in a supported format"
+    entries = [p for p in path.iterdir() if not p.name.startswith(".")]
+    if not entries:
         return "the folder is empty"
-    kinds = sorted({p.suffix or "folders" if p.is_dir() else p.suffix or "files without ending" for p in held})
-    return f"the folder holds no pictures or captions, only {', '.join(kinds[:5])}"
+    kinds = sorted({p.suffix or "folders" if p.is_dir() else p.suffix or "files without suffix" for p in entries})
+    return f"the folder contains no images or captions, only {', '.join(kinds[:5])}"
 
 
-def _own_name(path: Path) -> str:
+def _default_name(path: Path) -> str:
     return path.absolute().stem if path.is_file() else path.absolute().name
 
 
-def _known() -> str:
+def _format_names() -> str:
     return ", ".join(catalog.names("format"))

@@ -1,4 +1,7 @@
-"""Datasets by name: ``registry.json`` at home says where they are. A path works wherever a name does."""
+"""Names of datasets: ``registry.json`` in the data folder of ``XMODAL_HOME`` has the path of each.
+
+A path is accepted wherever a name is.
+"""
 
 from __future__ import annotations
 
@@ -15,90 +18,94 @@ from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
 from xmodal_cli.paths import data_dir, write_text
 from xmodal_cli.types import ImageTextDataset
 
-SHAPES = "shapes"  # generated at first use
+SHAPES = "shapes"  # generated when first used
 NAME = re.compile(r"\w[\w.+-]*")
 
 
-def load_dataset(what: str, format: str | None = None) -> ImageTextDataset:
-    """The dataset that a registered name or a path means. Raises UnknownName, MissingData, BadData."""
-    entries = _entries()
-    entry = entries.get(what, {})
-    name = what if what in entries or what == SHAPES else None
-    return read_dataset(resolve(what), format or entry.get("format"), name)
+def load_dataset(data: str, format: str | None = None) -> ImageTextDataset:
+    """The dataset with a registered name or at a path. Raises UnknownName, MissingData, BadData."""
+    entries = _read_entries()
+    entry = entries.get(data, {})
+    name = data if data in entries or data == SHAPES else None
+    return read_dataset(resolve(data), format or entry.get("format"), name)
 
 
-def resolve(what: str) -> Path:
-    """Where a dataset is. A registered name goes before a path; ``shapes`` is made if it is not there yet."""
-    entries = _entries()
-    if what in entries:
-        found = Path(entries[what]["path"])
-        if not found.exists():
-            raise MissingData(f"the dataset {what} is no longer at {found}", f"say where: xmodal data add {what} PATH")
-        return found
-    if what == SHAPES:
-        return _shapes()
-    path = _as_path(what)
+def resolve(data: str) -> Path:
+    """The path of a dataset. A registered name takes precedence over a path; ``shapes`` is generated if missing.
+
+    Raises UnknownName, MissingData, BadData.
+    """
+    entries = _read_entries()
+    if data in entries:
+        registered = Path(entries[data]["path"])
+        if not registered.exists():
+            hint = f"register its new path: xmodal data add {data} PATH"
+            raise MissingData(f"the dataset {data} is no longer at {registered}", hint)
+        return registered
+    if data == SHAPES:
+        return _generate_shapes()
+    path = _existing_path(data)
     if path is not None:
         return path
-    if what in SOURCES:
-        hint = f"fetch it with `xmodal data get {what}`, or say where it is: `xmodal data add {what} PATH`"
-        raise MissingData(f"the dataset {what} is not on this machine", hint)
-    if "/" in what or os.sep in what or _is_file_name(what):
-        raise MissingData(f"there is no dataset at {what}", "check the path, or see `xmodal data list` for names")
-    raise UnknownName.of("dataset", what, {*entries, SHAPES, *SOURCES})
+    if data in SOURCES:
+        hint = f"fetch it with `xmodal data get {data}`, or register a copy: `xmodal data add {data} PATH`"
+        raise MissingData(f"the dataset {data} is not on this machine", hint)
+    if "/" in data or os.sep in data or _is_file_name(data):
+        raise MissingData(f"there is no dataset at {data}", "check the path, or see `xmodal data list` for names")
+    raise UnknownName.of("dataset", data, {*entries, SHAPES, *SOURCES})
 
 
-def known() -> dict[str, Path]:
-    """Registered names and where they are, whether present or not."""
-    return {name: Path(entry["path"]) for name, entry in _entries().items()}
+def list_registered() -> dict[str, Path]:
+    """Registered name -> path, which may no longer exist."""
+    return {name: Path(entry["path"]) for name, entry in _read_entries().items()}
 
 
 def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
-    """Register ``path`` under ``name`` after reading it whole. Raises what reading raises, and ConfigError."""
+    """Read the dataset at ``path`` and register it as ``name``. Raises ConfigError, and as ``read_dataset``."""
     if not NAME.fullmatch(name) or _is_file_name(name):
         raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
-    dataset = read_dataset(_as_path(str(path)) or path, format, name)
+    dataset = read_dataset(_existing_path(str(path)) or path, format, name)
     entry = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
-    entries = _entries()
+    entries = _read_entries()
     entries[name] = entry
     write_text(_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
     return dataset
 
 
-def _shapes() -> Path:
+def _generate_shapes() -> Path:
     folder = data_dir() / SHAPES
     if not (folder / LIST_NAME).is_file():
         make_shapes(folder)
     return folder
 
 
-def _is_file_name(what: str) -> bool:
-    """Whether ``what`` ends as files of some format do."""
-    suffix = Path(what).suffix
+def _is_file_name(name: str) -> bool:
+    """Whether ``name`` has the file suffix of a dataset format."""
+    suffix = Path(name).suffix
     formats = (catalog.load("format", name) for name in catalog.names("format"))
     return bool(suffix) and any(suffix in getattr(module, "SUFFIXES", ()) for module in formats)
 
 
-def _as_path(what: str) -> Path | None:
-    """The path that ``what`` is, if something is there."""
+def _existing_path(text: str) -> Path | None:
+    """``text`` as a path if it exists, else None."""
     try:
-        path = Path(what).expanduser()
-        return path if what and path.exists() else None
-    except (OSError, RuntimeError):  # a name that is too long, the home of nobody
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError):  # a name that is too long, ~USER of an unknown user
         return None
 
 
-def _entries() -> dict[str, dict[str, str]]:
+def _read_entries() -> dict[str, dict[str, str]]:
     try:
         entries: dict[str, dict[str, str]] = json.loads(_file().read_text(encoding="utf-8"))
         for name, entry in entries.items():
-            if not all(isinstance(text, str) and text for text in (entry["path"], entry.get("format", "any"))):
+            if not all(isinstance(value, str) and value for value in (entry["path"], entry.get("format", "any"))):
                 raise ValueError(f"the entry {name!r} has no path")
         return entries
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadData(f"{_file()} cannot be read: {error}", "mend or delete it, and add the datasets again") from error
+        raise BadData(f"{_file()} cannot be read: {error}", "fix or delete it, and add the datasets again") from error
 
 
 def _file() -> Path:

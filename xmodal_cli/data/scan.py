@@ -1,8 +1,8 @@
-"""Which pictures stand under some folders: names, sizes and times, nothing is opened. Knows no index.
+"""Lists the image files in folders with sizes and modification times; opens no file.
 
-Folders are walked to any depth, through symbolic links, each real folder once, so that loops end. Hidden
-files and folders are passed over. A file named outright is taken whatever its name. Names that are no
-UTF-8 travel as Python's surrogate escapes.
+Folders are walked recursively, through symbolic links; each real folder is visited once, so that cycles end. Hidden
+files and folders are skipped. A file given as a root is listed whatever its name. Names that are not UTF-8 are strings
+with surrogate escapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xmodal_cli.paths import absolute_path
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A picture file as the folder lists it; ``size`` in bytes, ``mtime_ns`` in nanoseconds."""
+    """An image file; ``size`` in bytes, modification time ``mtime_ns`` in nanoseconds."""
 
     path: str
     size: int
@@ -29,28 +29,28 @@ class FoundFile:
 
 @dataclass
 class Scan:
-    """What a walk found, sorted by path; ``blind`` are places that could not be looked into, with the reason."""
+    """The image files under ``roots``, sorted by path, and the folders that could not be read."""
 
     roots: tuple[str, ...]
     files: list[FoundFile] = field(default_factory=list)
-    blind: dict[str, str] = field(default_factory=dict)
-    num_others: int = 0  # files that are no pictures
+    unreadable_folders: dict[str, str] = field(default_factory=dict)  # path -> reason
+    num_non_images: int = 0
 
 
 def is_under(path: str, root: str) -> bool:
-    """Whether ``path`` is ``root`` or lies inside it."""
+    """Whether ``path`` is ``root`` or inside it."""
     return path == root or path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
 def path_key(path: str) -> bytes:
-    """What paths are sorted by: their bytes, the same on every machine and in every language."""
+    """Sort key of a path: its bytes, independent of the locale."""
     return os.fsencode(path)
 
 
 def scan(roots: Sequence[Path]) -> Scan:
-    """Walk files and folders. Raises MissingData for a root that is not there, or if there is no picture at all."""
-    result, seen = Scan(tuple(str(absolute_path(root.expanduser())) for root in roots)), set[tuple[int, int]]()
-    found: dict[str, FoundFile] = {}
+    """Walk files and folders. Raises MissingData if a root does not exist or there is no image."""
+    result, visited = Scan(tuple(str(absolute_path(root.expanduser())) for root in roots)), set[tuple[int, int]]()
+    files: dict[str, FoundFile] = {}
     for root in result.roots:
         try:
             status = Path(root).stat()
@@ -60,56 +60,56 @@ def scan(roots: Sequence[Path]) -> Scan:
                 "check the spelling and that the disk is mounted; if it was deleted, index the folder above it",
             ) from error
         if stat.S_ISDIR(status.st_mode):
-            found.update((f.path, f) for f in _walk(root, seen, result))
+            files.update((f.path, f) for f in _walk(root, visited, result))
         else:
-            found[root] = FoundFile(root, status.st_size, status.st_mtime_ns)
-    result.files = [found[path] for path in sorted(found, key=path_key)]
-    _refuse_empty(result)
+            files[root] = FoundFile(root, status.st_size, status.st_mtime_ns)
+    result.files = [files[path] for path in sorted(files, key=path_key)]
+    _raise_if_empty(result)
     return result
 
 
-def _refuse_empty(seen: Scan) -> None:
-    if seen.files:
+def _raise_if_empty(result: Scan) -> None:
+    if result.files:
         return
-    if seen.blind:
-        folder, reason = next(iter(seen.blind.items()))
+    if result.unreadable_folders:
+        folder, reason = next(iter(result.unreadable_folders.items()))
         raise MissingData(f"{folder} cannot be read: {reason}", "check its permissions")
-    others = f"only {seen.num_others} files of other kinds" if seen.num_others else "no files at all"
+    others = f"only {result.num_non_images} files of other kinds" if result.num_non_images else "no files at all"
     raise MissingData(
-        f"there are no pictures in {', '.join(seen.roots)}: it holds {others}",
-        "give a folder with .jpg, .png, .webp or .tif files; files whose name begins with a dot are passed over",
+        f"there are no images in {', '.join(result.roots)}: {others}",
+        "give a folder with .jpg, .png, .webp or .tif files; hidden files, whose names begin with a dot, are skipped",
     )
 
 
-def _walk(root: str, seen: set[tuple[int, int]], result: Scan) -> Iterator[FoundFile]:
+def _walk(root: str, visited: set[tuple[int, int]], result: Scan) -> Iterator[FoundFile]:
     folders = [root]
     while folders:
         folder = folders.pop()
         try:
             status = Path(folder).stat()
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda e: path_key(e.name), reverse=True)
         except OSError as error:
-            result.blind[folder] = error.strerror or str(error)
+            result.unreadable_folders[folder] = error.strerror or str(error)
             continue
         for entry in entries:
-            yield from _look(entry, folders, result)
+            yield from _visit(entry, folders, result)
 
 
-def _look(entry: os.DirEntry[str], folders: list[str], result: Scan) -> Iterator[FoundFile]:
-    """Yield the entry if it is a picture, queue it if it is a folder."""
+def _visit(entry: os.DirEntry[str], folders: list[str], result: Scan) -> Iterator[FoundFile]:
+    """Yield the entry if it is an image, add it to ``folders`` if it is a folder."""
     if entry.name.startswith("."):
         return
     try:
         status = entry.stat()
-    except OSError:  # gone since the folder was listed, or a link to nowhere
+    except OSError:  # deleted since the folder was listed, or a broken link
         return
     if stat.S_ISDIR(status.st_mode):
         folders.append(entry.path)
     elif stat.S_ISREG(status.st_mode) and is_image_name(entry.name):
         yield FoundFile(entry.path, status.st_size, status.st_mtime_ns)
     else:
-        result.num_others += 1
+        result.num_non_images += 1

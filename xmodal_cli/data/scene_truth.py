@@ -1,7 +1,7 @@
-"""Whether a sentence about coloured shapes is true of a scene. It reads any sentence made of the set's words.
+"""Whether a caption is true of a scene of the ``shapes`` dataset. Parses any sentence in the dataset's vocabulary.
 
-A sentence is true if everything that it says holds: shapes, colours, sizes, how many, where they are, on what. One
-that names no shape, breaks off, or has a word that is none of the set's, is not.
+A caption is true if all its statements are: shapes, colors, sizes, count, positions and background. A caption is false
+if it names no shape, is incomplete, or has a word outside the vocabulary.
 """
 
 from __future__ import annotations
@@ -9,70 +9,73 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from xmodal_cli.data.scenes import AFTER, BACKGROUNDS, BEFORE, COLOURS, SHAPES, SIDES, SIZES, Scene, Thing
+from xmodal_cli.data.scenes import AFTER, BACKGROUNDS, BEFORE, COLORS, SHAPES, SIDES, SIZES, Scene, SceneObject
 
-_FILLING = (
+_FILLERS = (
     *("a", "an", "and", "appears", "behind", "drawing", "image", "is", "lies"),
     *("of", "on", "picture", "showing", "sits", "the", "there", "with"),
 )
 
 
-def caption_is_true(sentence: str, scene: Scene) -> bool:
-    """Whether all that ``sentence`` says holds of ``scene``."""
-    text = sentence.lower().replace(",", " ").replace("-", " ").strip().removesuffix(".")  # captioners write no marks
-    pieces = list(_PIECE.finditer(text))
-    if _PIECE.sub("", text).strip() or not pieces or pieces[-1].lastgroup in ("relation", "filling"):
+def caption_is_true(caption: str, scene: Scene) -> bool:
+    """Whether every statement of ``caption`` is true of ``scene``."""
+    text = caption.lower().replace(",", " ").replace("-", " ").strip().removesuffix(".")  # captioners omit punctuation
+    phrases = list(_PHRASE.finditer(text))
+    if _PHRASE.sub("", text).strip() or not phrases or phrases[-1].lastgroup in ("relation", "filler"):
         return False
-    nouns = [n for n, piece in enumerate(pieces) if piece.lastgroup == "noun"]
-    things = {n: _meant(pieces[n], scene) for n in nouns}
-    if not nouns or None in things.values() or len(set(things.values())) < len(nouns):
+    nouns = [i for i, phrase in enumerate(phrases) if phrase.lastgroup == "noun"]
+    objects = {i: _find_object(phrases[i], scene) for i in nouns}
+    if not nouns or None in objects.values() or len(set(objects.values())) < len(nouns):
         return False
     return all(
-        _holds(piece, scene, [things[m] for m in nouns if m < n], [things[m] for m in nouns if m > n])
-        for n, piece in enumerate(pieces)
+        _phrase_is_true(phrase, scene, [objects[n] for n in nouns if n < i], [objects[n] for n in nouns if n > i])
+        for i, phrase in enumerate(phrases)
     )
 
 
-def _holds(piece: re.Match[str], scene: Scene, before: list[Thing | None], after: list[Thing | None]) -> bool:
-    """Whether one piece is true, given the things that were named before and after it."""
-    said = piece[0]
-    if piece.lastgroup == "relation":  # of the one before it to the one after it
-        first = scene.first if said in BEFORE[scene.axis] else scene.second if said in AFTER[scene.axis] else None
+def _phrase_is_true(
+    phrase: re.Match[str], scene: Scene, before: list[SceneObject | None], after: list[SceneObject | None]
+) -> bool:
+    """Whether one phrase is true, given the objects that are named before and after it."""
+    text = phrase[0]
+    if phrase.lastgroup == "relation":  # between the noun before it and the noun after it
+        first = scene.first if text in BEFORE[scene.axis] else scene.second if text in AFTER[scene.axis] else None
         return first is not None and bool(after) and before[-1:] == [first]
-    if piece.lastgroup == "side":
-        places = dict(zip(SIDES[scene.axis], (scene.first, scene.second), strict=True))
-        return said in places and before[-1:] == [places[said]]
-    if piece.lastgroup == "ground":
-        return said.split()[0] == scene.background
-    return piece.lastgroup != "count" or len(before) + len(after) == 2
+    if phrase.lastgroup == "side":
+        sides = dict(zip(SIDES[scene.axis], (scene.first, scene.second), strict=True))
+        return text in sides and before[-1:] == [sides[text]]
+    if phrase.lastgroup == "background":
+        return text.split()[0] == scene.background
+    return phrase.lastgroup != "count" or len(before) + len(after) == 2
 
 
-def _meant(noun: re.Match[str], scene: Scene) -> Thing | None:
-    """The thing of the scene that has the shape, the colour and, where it is named, the size."""
-    for thing in (scene.first, scene.second):
-        size_fits = noun["size"] is None or noun["size"] in SIZES[thing.size]
-        if size_fits and noun["colour"] == thing.colour and noun["shape"] in _words(thing.shape):
-            return thing
+def _find_object(noun: re.Match[str], scene: Scene) -> SceneObject | None:
+    """The object of the scene with the shape, the color and, if the noun has one, the size."""
+    for candidate in (scene.first, scene.second):
+        size_matches = noun["size"] is None or noun["size"] in SIZES[candidate.size]
+        if size_matches and noun["color"] == candidate.color and noun["shape"] in _shape_words(candidate.shape):
+            return candidate
     return None
 
 
-def _words(shape: str) -> list[str]:
+def _shape_words(shape: str) -> list[str]:
     return [word.replace("-", " ") for word in SHAPES[shape]]
 
 
-def _any(words: Iterable[str]) -> str:
-    """One of ``words``, the longest that fits."""
+def _alternatives(words: Iterable[str]) -> str:
+    """A pattern for one of ``words``, longest first."""
     return "|".join(sorted(map(re.escape, set(words)), key=lambda word: (-len(word), word)))
 
 
-def _all(table: Mapping[str, tuple[str, ...]]) -> str:
-    return _any(word for words in table.values() for word in words)
+def _all_alternatives(table: Mapping[str, tuple[str, ...]]) -> str:
+    return _alternatives(word for words in table.values() for word in words)
 
 
-_SHAPES = [word for shape in SHAPES for word in _words(shape)]
-_PIECE = re.compile(
-    rf"(?<!\w)(?:(?P<noun>(?:(?P<size>{_all(SIZES)}) )?(?P<colour>{_any(COLOURS)}) (?P<shape>{_any(_SHAPES)}))"
-    rf"|(?P<relation>{_all(BEFORE)}|{_all(AFTER)})|(?P<side>{_all(SIDES)})"
-    rf"|(?P<ground>(?:{_any(BACKGROUNDS)}) (?:background|backdrop))|(?P<count>two shapes)"
-    rf"|(?P<filling>{_any(_FILLING)}))(?!\w)"
+_SHAPES = _alternatives(word for shape in SHAPES for word in _shape_words(shape))
+_COLORED_SHAPE = rf"(?:(?P<size>{_all_alternatives(SIZES)}) )?(?P<color>{_alternatives(COLORS)}) (?P<shape>{_SHAPES})"
+_PHRASE = re.compile(
+    rf"(?<!\w)(?:(?P<noun>{_COLORED_SHAPE})"
+    rf"|(?P<relation>{_all_alternatives(BEFORE)}|{_all_alternatives(AFTER)})|(?P<side>{_all_alternatives(SIDES)})"
+    rf"|(?P<background>(?:{_alternatives(BACKGROUNDS)}) (?:background|backdrop))|(?P<count>two shapes)"
+    rf"|(?P<filler>{_alternatives(_FILLERS)}))(?!\w)"
 )

@@ -1,7 +1,7 @@
-"""The generated sample set: pictures of two coloured shapes, five sentences each. The default data of demo and tests.
+"""The generated ``shapes`` dataset: images of two colored shapes with five captions each. Used by the demo and tests.
 
-The same seed and numbers give the same captions, byte for byte, and the same pixels. Written as JSON Lines
-(``shapes.jsonl``, which is written last) beside a folder of PNG files.
+The same seed and split sizes give the same captions and pixels. The format is JSON Lines (``shapes.jsonl``, written
+last) next to a folder of PNG files.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from xmodal_cli.data.scenes import COLOURS, NUM_SCENES, Scene, Thing, describe, draw_scenes
+from xmodal_cli.data.scenes import COLORS, NUM_SCENES, Scene, SceneObject, describe, sample_scenes
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.paths import storage_errors, write_text
 
 SIDE = 128  # pixels
 LIST_NAME = "shapes.jsonl"
 
-_SCALE = 3  # drawn larger and reduced, which smooths the edges
-_RADIUS = {"large": 0.21, "small": 0.125}  # of the picture's side
+_SCALE = 3  # supersampling, for smooth edges
+_RADIUS = {"large": 0.21, "small": 0.125}  # fractions of the image's side
 _PLAIN = {"white": (246, 246, 246), "black": (24, 24, 24), "grey": (150, 150, 150)}
 _PAPER, _INK = (236, 236, 236), (186, 192, 200)  # of the patterned backgrounds
 
@@ -31,65 +31,66 @@ Point = tuple[float, float]
 
 
 def make_shapes(out: Path, seed: int = 0, num_train: int = 1200, num_val: int = 150, num_test: int = 150) -> Path:
-    """Write the set into the folder ``out`` and return it. No two pictures show the same scene.
+    """Write the dataset to the folder ``out`` and return it. All scenes are different.
 
-    Within val and within test (up to 784 pictures) no two pictures even share shapes and colours, so that each
-    sentence fits one picture best. Raises ConfigError for numbers that cannot be had or a folder that is in use.
+    In val and in test (up to 784 images each) no two images have the same shapes and colors, so that each caption
+    describes one image best. Raises ConfigError for invalid split sizes or a folder that is not empty.
     """
-    numbers = {"test": num_test, "val": num_val, "train": num_train}
-    _check(out, numbers)
-    place = out.absolute()  # `.` has no name of its own
-    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.tmp")
+    counts = {"test": num_test, "val": num_val, "train": num_train}
+    _check(out, counts)
+    target = out.absolute()  # the name of `.` is empty
+    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with storage_errors(out):
             (draft / "images").mkdir(parents=True)
-            lines = _write_pictures(draft, seed, numbers)
+            lines = _write_images(draft, seed, counts)
             write_text(draft / LIST_NAME, "".join(lines))
-            _move_in(draft, out)
+            _move_draft(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
 
 
-def scenes_of_test(seed: int = 0, num_test: int = 150) -> list[Scene]:
-    """What the pictures of the test split show, in their order: the truth about sentences, which no file tells.
+def scenes_in_test_split(seed: int = 0, num_test: int = 150) -> list[Scene]:
+    """The scenes of the test images, in order, against which captions can be checked; they are not stored in a file.
 
-    ``seed`` and ``num_test`` are those that the set was made with.
+    ``seed`` and ``num_test`` are those of ``make_shapes``.
     """
-    return draw_scenes(num_test, Random(f"shapes/{seed}/test"), set())
+    return sample_scenes(num_test, Random(f"shapes/{seed}/test"), set())
 
 
-def _check(out: Path, numbers: dict[str, int]) -> None:
-    if min(numbers.values()) < 0 or not 0 < sum(numbers.values()) <= NUM_SCENES // 4:
+def _check(out: Path, counts: dict[str, int]) -> None:
+    total = sum(counts.values())
+    if min(counts.values()) < 0 or not 0 < total <= NUM_SCENES // 4:
         raise ConfigError(
-            f"cannot make {sum(numbers.values()):,} pictures of shapes",
-            f"ask for numbers from 0 up, between 1 and {NUM_SCENES // 4:,} in all",
+            f"cannot make {total:,} images of shapes",
+            f"set no split size below 0, and a total from 1 to {NUM_SCENES // 4:,}",
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} exists already and is not an empty folder", "name a new folder, or remove that one")
+        raise ConfigError(f"{out} already exists and is not an empty folder", "use a new folder, or remove that one")
 
 
-def _move_in(draft: Path, out: Path) -> None:
+def _move_draft(draft: Path, out: Path) -> None:
     try:
-        if out.is_dir():  # stays the same folder: a shell may stand in it
+        if out.is_dir():  # keep the folder: it may be a shell's working directory
             for name in ("images", LIST_NAME):
                 (draft / name).replace(out / name)
         else:
             draft.replace(out)
     except OSError:
-        if not (out / LIST_NAME).is_file():  # otherwise another process was quicker, with the same set
+        if not (out / LIST_NAME).is_file():  # otherwise another process has written the same dataset
             raise
 
 
-def _write_pictures(folder: Path, seed: int, numbers: dict[str, int]) -> list[str]:
-    """Draw and save every picture; the lines of the list, train first."""
+def _write_images(folder: Path, seed: int, counts: dict[str, int]) -> list[str]:
+    """Draw and save all images; returns the lines of the JSON Lines file, train first."""
     taken: set[Scene] = set()
     lines: dict[str, list[str]] = {}
-    for split, count in numbers.items():
+    for split, count in counts.items():
         random = Random(f"shapes/{seed}/{split}")
         lines[split] = []
-        for number, scene in enumerate(draw_scenes(count, random, taken)):
-            name = f"images/{split}-{number:05d}.png"
+        for index, scene in enumerate(sample_scenes(count, random, taken)):
+            name = f"images/{split}-{index:05d}.png"
             draw(scene, random).save(folder / name, compress_level=3)
             entry = {"image": name, "captions": describe(scene, random), "split": split}
             lines[split].append(json.dumps(entry) + "\n")
@@ -100,38 +101,39 @@ def _write_pictures(folder: Path, seed: int, numbers: dict[str, int]) -> list[st
 
 
 def draw(scene: Scene, random: Random) -> Image.Image:
-    """The scene as a SIDE x SIDE RGB picture; place, shade and turn vary a little."""
+    """The scene as a SIDE x SIDE RGB image, with small random changes of position, size, shade and rotation."""
     side = SIDE * _SCALE
     image = _background(scene.background, side, random)
     pen = ImageDraw.Draw(image)
     middle = random.uniform(0.42, 0.58)
-    for thing, along in ((scene.first, random.uniform(0.24, 0.29)), (scene.second, random.uniform(0.71, 0.76))):
+    for obj, along in ((scene.first, random.uniform(0.24, 0.29)), (scene.second, random.uniform(0.71, 0.76))):
         across = middle + random.uniform(-0.06, 0.06)
-        centre = (along, across) if scene.axis == "across" else (across, along)
-        _draw_thing(pen, thing, (centre[0] * side, centre[1] * side), side, random)
+        center = (along, across) if scene.axis == "across" else (across, along)
+        _draw_object(pen, obj, (center[0] * side, center[1] * side), side, random)
     return image.reduce(_SCALE)
 
 
-def _draw_thing(pen: ImageDraw.ImageDraw, thing: Thing, centre: Point, side: int, random: Random) -> None:
-    radius = side * _RADIUS[thing.size] * random.uniform(0.94, 1.06)
+def _draw_object(pen: ImageDraw.ImageDraw, obj: SceneObject, center: Point, side: int, random: Random) -> None:
+    radius = side * _RADIUS[obj.size] * random.uniform(0.94, 1.06)
     shade = random.randint(-14, 14)
-    red, green, blue = (max(0, min(255, level + shade)) for level in COLOURS[thing.colour])
-    turn = random.uniform(-0.18, 0.18)  # radians
-    if thing.shape == "ring":
-        pen.ellipse(_box(centre, radius), outline=(red, green, blue), width=round(radius * 0.42))
+    red, green, blue = (max(0, min(255, level + shade)) for level in COLORS[obj.color])
+    angle = random.uniform(-0.18, 0.18)  # radians
+    if obj.shape == "ring":
+        pen.ellipse(_box(center, radius), outline=(red, green, blue), width=round(radius * 0.42))
         return
-    points = [_place(point, centre, radius, turn) for point in _OUTLINES[thing.shape]]
+    points = [_transform(point, center, radius, angle) for point in _OUTLINES[obj.shape]]
     pen.polygon(points, fill=(red, green, blue))
 
 
-def _box(centre: Point, radius: float) -> tuple[float, float, float, float]:
-    return centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius
+def _box(center: Point, radius: float) -> tuple[float, float, float, float]:
+    return center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius
 
 
-def _place(point: Point, centre: Point, radius: float, turn: float) -> Point:
+def _transform(point: Point, center: Point, radius: float, angle: float) -> Point:
+    """The point rotated by ``angle``, scaled by ``radius`` and moved to ``center``."""
     x, y = point
-    cosine, sine = math.cos(turn), math.sin(turn)
-    return centre[0] + radius * (x * cosine - y * sine), centre[1] + radius * (x * sine + y * cosine)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return center[0] + radius * (x * cosine - y * sine), center[1] + radius * (x * sine + y * cosine)
 
 
 def _heart_height(t: float) -> float:
@@ -143,15 +145,15 @@ def _polar(degrees: float, radius: float = 1.0) -> Point:
 
 
 def _quarter_turns(points: list[Point]) -> list[Point]:
-    """The points, and the same turned about the origin by 90, 180 and 270 degrees."""
-    turned = list(points)
+    """The points, and their rotations about the origin by 90, 180 and 270 degrees."""
+    rotated = list(points)
     for _ in range(3):
         points = [(-y, x) for x, y in points]
-        turned += points
-    return turned
+        rotated += points
+    return rotated
 
 
-# polygons about the origin, about the size of the unit circle; y points down; the ring is drawn with a wide pen
+# polygons centered on the origin with a radius of about 1; y points down; the ring is an ellipse with a wide outline
 _OUTLINES: dict[str, list[Point]] = {
     "circle": [_polar(5.0 * n) for n in range(72)],
     "square": _quarter_turns([(-0.8, -0.8)]),

@@ -1,7 +1,7 @@
-"""Where the public datasets are, and what a person must fetch by hand. Facts only.
+"""URLs of the public datasets, and what must be downloaded manually.
 
-Sizes and sha256 are given where they are published (those of COCO and of the caption archive: TensorFlow Datasets); a
-file without them is checked by the length its server states and by opening the archive.
+Sizes and sha256 are those that are published (for COCO and the caption archive: by TensorFlow Datasets). A file without
+them is checked by the server's Content-Length and by opening the archive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COCO = "http://images.cocodataset.org"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file to fetch. ``only`` limits what is taken out of an archive; empty takes everything."""
+    """One file to fetch. ``only`` has the names of the files to extract from an archive; empty: all."""
 
     url: str
     size: int | None = None  # bytes
@@ -25,22 +25,22 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
-        """The file's name, the last part of its address."""
+        """The file name, the last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset: what is fetched, what must be asked for, and which terms hold."""
+    """A dataset: the files to fetch, what must be downloaded manually, and the terms of use."""
 
     title: str
     files: tuple[RemoteFile, ...]
     terms: str
-    by_hand: str = ""  # what a person must request and where it goes; empty if everything can be fetched
+    manual_download: str = ""  # instructions for files that are available on request only; "" if there are none
 
 
 def _captions(name: str) -> RemoteFile:
-    """One dataset's file out of Karpathy's archive."""
+    """One dataset's file in Karpathy's archive."""
     return RemoteFile(CAPTION_ARCHIVE, CAPTION_SIZE, CAPTION_SHA256, only=(name,))
 
 
@@ -58,10 +58,10 @@ SOURCES: dict[str, Source] = {
         title="Flickr30k: 31,014 photos, five captions each",
         files=(_captions("dataset_flickr30k.json"),),
         terms="research and education only; the photos belong to their authors on Flickr",
-        by_hand=(
-            "the photos are given on request: fill in the form of the Flickr30k page of the University of Illinois "
-            "(https://shannon.cs.illinois.edu/DenotationGraph/), and unpack flickr30k-images.tar.gz here, so that "
-            "flickr30k-images/1000092795.jpg is below this folder"
+        manual_download=(
+            "request the photos with the form on the Flickr30k page of the University of Illinois "
+            "(https://shannon.cs.illinois.edu/DenotationGraph/), and extract flickr30k-images.tar.gz here, so that "
+            "this folder contains flickr30k-images/1000092795.jpg"
         ),
     ),
     "coco": Source(
@@ -84,6 +84,6 @@ SOURCES: dict[str, Source] = {
                 "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
             ),
         ),
-        terms="annotations CC BY 4.0; the photos keep their Flickr licences",
+        terms="annotations CC BY 4.0; the photos keep their Flickr licenses",
     ),
 }

@@ -1,6 +1,6 @@
-"""Files inside tar archives, named by paths such as ``shard-000.tar/0001.jpg``.
+"""Random access to files in tar archives, with paths such as ``shard-000.tar/0001.jpg``.
 
-Members are found once per archive and then read by seeking; nothing is ever extracted.
+An archive is indexed once; then members are read by seeking. Nothing is extracted.
 """
 
 from __future__ import annotations
@@ -16,58 +16,60 @@ from xmodal_cli.errors import BadData
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where a file's bytes lie in an archive."""
+    """Position of a file in an archive, in bytes."""
 
     offset: int
     size: int
 
 
 def split_member(path: Path) -> tuple[Path, str] | None:
-    """``shard.tar/a/b.jpg`` -> (``shard.tar``, ``a/b.jpg``); None for a path that is in no archive."""
+    """``shard.tar/a/b.jpg`` -> (``shard.tar``, ``a/b.jpg``); None for a path that is not in an archive."""
     for parent in path.parents:
         if parent.suffix == ".tar" and parent.is_file():
             return parent, path.relative_to(parent).as_posix()
     return None
 
 
-def members(archive: Path) -> dict[str, Member]:
-    """Name -> place of every plain file, in the archive's order. Raises BadData for a damaged archive."""
+def index_members(archive: Path) -> dict[str, Member]:
+    """Name -> position of all regular files, in the archive's order. Raises BadData for a damaged archive."""
     stat = archive.stat()
-    return _members(archive, stat.st_mtime_ns, stat.st_size)
+    return _index_members(archive, stat.st_mtime_ns, stat.st_size)
 
 
 def read_member(archive: Path, name: str) -> bytes:
-    """The bytes of one member. Raises BadData where the archive has no such member."""
-    place = members(archive).get(name)
-    if place is None:
-        raise BadData(f"{archive} holds no member {name!r}", "list what it holds with: tar tf")
+    """The bytes of one member. Raises BadData if the archive has no such member."""
+    member = index_members(archive).get(name)
+    if member is None:
+        raise BadData(f"{archive} has no member {name!r}", "list its members with: tar tf")
     with open(archive, "rb") as file:
-        return read_at(file, place)
+        return read_bytes(file, member)
 
 
-def read_at(file: BinaryIO, place: Member) -> bytes:
+def read_bytes(file: BinaryIO, member: Member) -> bytes:
     """The bytes of a member of an archive that is already open."""
-    file.seek(place.offset)
-    return file.read(place.size)
+    file.seek(member.offset)
+    return file.read(member.size)
 
 
 @functools.lru_cache(maxsize=64)
-def _members(archive: Path, modified_ns: int, size: int) -> dict[str, Member]:
-    # the time and size are part of the key, so that a rewritten archive is looked at afresh
-    found: dict[str, Member] = {}
+def _index_members(archive: Path, modified_ns: int, size: int) -> dict[str, Member]:
+    # time and size are part of the cache key, so that a modified archive is indexed again
+    members: dict[str, Member] = {}
     try:
         with tarfile.open(archive, "r:") as tar:
             for info in tar:
                 if info.isreg():
-                    found[_clean(info.name)] = Member(info.offset_data, info.size)
+                    members[_normalize_name(info.name)] = Member(info.offset_data, info.size)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise BadData(f"{archive} is not a readable tar archive: {error}", "make or download it again") from error
-    broken = next((name for name, place in found.items() if place.offset + place.size > size), None)
-    if broken is not None:
-        raise BadData(f"{archive} is truncated: it ends inside {broken!r}", "make or download it again")
-    return found
+        raise BadData(
+            f"{archive} is not a readable tar archive: {error}", "recreate it or download it again"
+        ) from error
+    truncated = next((name for name, member in members.items() if member.offset + member.size > size), None)
+    if truncated is not None:
+        raise BadData(f"{archive} is truncated: it ends inside {truncated!r}", "recreate it or download it again")
+    return members
 
 
-def _clean(name: str) -> str:
-    """A member's name as a path below the archive: without ``./``, doubled slashes or a root."""
+def _normalize_name(name: str) -> str:
+    """A member's name as a relative path: without ``./``, repeated slashes or a root."""
     return PurePosixPath(name.lstrip("/")).as_posix()

@@ -1,4 +1,4 @@
-"""Read text and JSON files; errors name the file and the line."""
+"""Reads text and JSON files; errors have the file and the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xmodal_cli.errors import BadData
 
 
 def read_text(file: Path) -> str:
-    """The text of a UTF-8 file, lines ending in a plain newline. Raises BadData that names the first bad line."""
+    """The text of a UTF-8 file with ``\\n`` line ends. Raises BadData with the first line that is not UTF-8."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -24,7 +24,7 @@ def read_text(file: Path) -> str:
 def read_lines(file: Path) -> list[str]:
     """The lines of a UTF-8 file. Raises BadData.
 
-    Only newlines end a line: captions and JSON may hold other characters that ``str.splitlines`` would cut at.
+    Only newlines end a line: captions and JSON may have other characters at which ``str.splitlines`` splits.
     """
     lines = read_text(file).split("\n")
     return lines if lines[-1] else lines[:-1]
@@ -36,17 +36,15 @@ def read_json(file: Path) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """The content of JSON text; ``where`` names it in errors. Raises BadData."""
+    """The content of JSON text; ``where`` is its source in errors. Raises BadData."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadData(
-            f"{where} is not valid JSON: {error}", "it may be cut short; mend it or fetch it again"
-        ) from error
+        raise BadData(f"{where} is not valid JSON: {error}", "fix the file, or fetch it again if truncated") from error
 
 
 def field(entry: Any, key: str, *kinds: type) -> Any:
-    """``entry[key]``, which must be of one of ``kinds``, text by default. Raises ValueError that says what is wrong."""
+    """``entry[key]``. Raises ValueError if it is missing, or not of one of the types ``kinds`` (default: str)."""
     if not isinstance(entry, dict) or key not in entry:
         raise ValueError(f"has no {key!r}")
     value = entry[key]

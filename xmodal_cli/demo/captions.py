@@ -9,8 +9,8 @@ from xmodal_cli.captioning.attention_maps import is_square, square_maps
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.scene_truth import caption_is_true
 from xmodal_cli.data.scenes import Scene
-from xmodal_cli.data.selection import captioned
-from xmodal_cli.data.shapes import scenes_of_test
+from xmodal_cli.data.selection import select_captioned
+from xmodal_cli.data.shapes import scenes_in_test_split
 from xmodal_cli.demo.results import Captioned, CaptionerPart, Truth
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.features.image_features import read_image_features
@@ -26,7 +26,7 @@ METRICS = ("bleu", "cider")
 def caption_test(run: Path, data: str, chosen: Sequence[Example], reporter: Reporter) -> CaptionerPart:
     """Caption the test split with the captioner ``run``; ``chosen`` are the examples to show. Raises XmodalError."""
     loaded = load_captioner(str(run))
-    part = captioned(load_dataset(data), "test")
+    part = select_captioned(load_dataset(data), "test")
     seen = read_image_features(part, input_features(loaded.info.config), loaded.compute, reporter)
     assert seen.features is not None  # of cells
     answers = [best for best, *_ in caption_features([loaded], [seen.features], loaded.decoding, attention=True)]
@@ -48,7 +48,7 @@ def caption_test(run: Path, data: str, chosen: Sequence[Example], reporter: Repo
 
 def scenes_of(test: ImageTextDataset) -> dict[str, Scene]:
     """What each picture of the test split shows; empty where the split is not the generated one."""
-    scenes = scenes_of_test(num_test=len(test.examples))
+    scenes = scenes_in_test_split(num_test=len(test.examples))
     known = {example.image_id: scene for example, scene in zip(test.examples, scenes, strict=True)}
     ours = all(
         caption_is_true(caption, known[example.image_id]) for example in test.examples for caption in example.captions

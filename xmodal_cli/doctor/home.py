@@ -134,12 +134,12 @@ def defaults() -> Iterator[Finding]:
 
 def datasets() -> Iterator[Finding]:
     """The registered names, and whether anything is where they say."""
-    from xmodal_cli.data.registry import known
+    from xmodal_cli.data.registry import list_registered
 
-    present = {name: path.exists() for name, path in known().items()}
+    present = {name: path.exists() for name, path in list_registered().items()}
     yield Finding("kept", "datasets", "ok", _listed([name for name, there in present.items() if there]) or "none yet")
     for name in (name for name, there in present.items() if not there):
-        found = f"nothing is at {known()[name]} any more"
+        found = f"nothing is at {list_registered()[name]} any more"
         yield Finding("kept", f"dataset {name}", "warn", found, f"say where it is: xmodal data add {name} PATH")
 
 

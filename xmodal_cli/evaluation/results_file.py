@@ -34,9 +34,9 @@ def score_results(file: Path, data: str, split: str = "test") -> dict[str, Any]:
 
 def match_results(file: Path, dataset: ImageTextDataset, split: str) -> tuple[list[str], tuple[Example, ...]]:
     """A caption for each captioned image of the split, and those images. Raises MissingData, BadData."""
-    from xmodal_cli.data.selection import captioned
+    from xmodal_cli.data.selection import select_captioned
 
-    examples = captioned(dataset, split).examples
+    examples = select_captioned(dataset, split).examples
     known = {e.path.name: e for e in dataset.examples if e.path is not None} | {e.image_id: e for e in dataset.examples}
     captions: dict[str, str] = {}
     for image_id, caption in read_results(file):

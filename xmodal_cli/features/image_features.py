@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmodal_cli.backbones.image_backbones import KINDS, build_backbone
 from xmodal_cli.config import FeaturesConfig
-from xmodal_cli.data.readable import readable_images
+from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.cache import features_for
@@ -59,7 +59,7 @@ def read_image_features(
         )
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
-        return ImageFeatures(readable_images(dataset, reporter), backbone.meta, None, backbone)
+        return ImageFeatures(drop_unreadable_images(dataset, reporter), backbone.meta, None, backbone)
     kept, features = with_features(dataset, settings, compute, reporter)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
     return ImageFeatures(kept, features.meta, torch.from_numpy(values))

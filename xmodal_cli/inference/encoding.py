@@ -77,9 +77,9 @@ def _embed_pixels(
 ) -> tuple[ImageTextDataset, np.ndarray]:
     import numpy as np
 
-    from xmodal_cli.data.readable import readable_images
+    from xmodal_cli.data.unreadable_images import drop_unreadable_images
 
-    part = readable_images(dataset, reporter)
+    part = drop_unreadable_images(dataset, reporter)
     vectors = image_vectors(loaded)
     rows = []
     with reporter.task("embedding", len(part.examples), "pictures") as bar:

@@ -19,7 +19,7 @@ import torch
 
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.data.selection import captioned
+from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
 from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
 from xmodal_cli.inference.defaults import default_model
@@ -71,7 +71,7 @@ def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextData
         ) from error
     if facts.get("fingerprint") not in (None, fingerprint(dataset)):
         reporter.warn(f"the dataset {name} has changed since {loaded.name} was trained on it")
-    return captioned(dataset, *facts.get("splits", ("train",)))
+    return select_captioned(dataset, *facts.get("splits", ("train",)))
 
 
 def _vectors(

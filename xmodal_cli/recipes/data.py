@@ -23,7 +23,7 @@ from xmodal_cli.types import ImageTextDataset, Unreadable
 
 def list_datasets() -> list[dict[str, Any]]:
     """Every name that ``--data`` takes: registered ones, ``shapes``, and those that can be fetched."""
-    registered = registry.known()
+    registered = registry.list_registered()
     entries: list[dict[str, Any]] = [
         {"name": name, "state": "present" if path.exists() else "missing", "path": str(path), "about": ""}
         for name, path in registered.items()
@@ -91,14 +91,14 @@ def _register(name: str, source: Source, folder: Path) -> dict[str, Any]:
     except XmodalError as error:
         raise BadData(f"{folder} is fetched and cannot be read: {error.message}", _placing(source, folder)) from error
     first = dataset.examples[0].path
-    if source.by_hand and (first is None or not first.exists()):
-        raise DownloadError(f"{name}: captions are at {folder}, the photos are not", source.by_hand)
+    if source.manual_download and (first is None or not first.exists()):
+        raise DownloadError(f"{name}: captions are at {folder}, the photos are not", source.manual_download)
     return _summary(registry.add(name, folder))
 
 
 def _placing(source: Source, folder: Path) -> str:
     files = ", ".join(f"{remote.url} as {folder / remote.name}" for remote in source.files)
-    by_hand = f"; {source.by_hand}" if source.by_hand else ""
+    by_hand = f"; {source.manual_download}" if source.manual_download else ""
     return f"run it again to go on; or place by hand: {files}{by_hand}; then run the same command"
 
 

@@ -80,12 +80,12 @@ def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, s
 def _embed(
     item: str | ModelInfo, dataset: ImageTextDataset, split: str, compute: Compute, reporter: Reporter
 ) -> EmbeddedModel:
-    from xmodal_cli.data.selection import captioned
+    from xmodal_cli.data.selection import select_captioned
     from xmodal_cli.inference.encoding import embed_images
     from xmodal_cli.inference.matchers import load_matcher
 
     loaded = load_matcher(item, compute)
-    part, images = embed_images(loaded, captioned(dataset, split), reporter)
+    part, images = embed_images(loaded, select_captioned(dataset, split), reporter)
     texts = loaded.embed_texts(part.captions)
     return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.info.similarity), part)
 

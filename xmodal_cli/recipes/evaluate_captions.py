@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.data.selection import captioned
+from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.caption_scores import score_captions
@@ -113,7 +113,7 @@ def evaluate_captioner(
     check_ensemble(captioners)
     settings = replace(captioners[0].decoding, **(decoding or {}))
     dataset = load_dataset(data)
-    part = captioned(dataset, split)
+    part = select_captioned(dataset, split)
     features: dict[Any, Tensor] = {}
     for loaded in captioners:
         if loaded.meta.key() not in features:

@@ -33,7 +33,7 @@ def make_plan(items: Iterable[Item], refused: Iterable[UnreadableFile], seen: Sc
         file = found.get(known.path)
         if file is None:
             inside = any(is_under(known.path, root) for root in roots)
-            return not inside or any(is_under(known.path, folder) for folder in seen.blind)
+            return not inside or any(is_under(known.path, folder) for folder in seen.unreadable_folders)
         if (file.size, file.mtime_ns) != (known.size, known.mtime_ns):
             return False
         del found[known.path]

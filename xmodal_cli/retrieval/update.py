@@ -131,7 +131,7 @@ class _Update:
             **counts,
             num_computed=resolver.num_computed,
             unreadable=tuple(unreadable),
-            blind=self.seen.blind,
+            blind=self.seen.unreadable_folders,
             num_heic=num_heic,
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 from xmodal_cli.config import Config, to_dict
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.data.selection import captioned
+from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.features.image_features import ImageFeatures, read_image_features
@@ -82,7 +82,7 @@ def _read_images(
     config: Config, dataset: ImageTextDataset, compute: Compute, reporter: Reporter
 ) -> tuple[ImageFeatures, ImageFeatures]:
     """The image features of the train splits and of the val split; missing ones are extracted."""
-    splits = captioned(dataset, *config.data.train_splits), captioned(dataset, config.data.val_split)
+    splits = select_captioned(dataset, *config.data.train_splits), select_captioned(dataset, config.data.val_split)
     settings = input_features(config)
     train, val = (read_image_features(split, settings, compute, reporter) for split in splits)
     return train, val

@@ -1,4 +1,4 @@
-"""Every dataset format on tiny, sound datasets; Flickr8k's own files where they are at hand."""
+"""All dataset formats on small valid datasets, and on the files of Flickr8k if they are available."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.small_datasets import DATASETS, karpathy_image, make, rows_of, touc
 
 from xmodal_cli import catalog
 from xmodal_cli.data.fingerprint import fingerprint
-from xmodal_cli.data.formats._common import invented_split
+from xmodal_cli.data.formats._common import split_by_hash
 from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.errors import BadData, UnknownName
 from xmodal_cli.types import Example, FeatureRow
@@ -21,14 +21,14 @@ from xmodal_cli.types import Example, FeatureRow
 # ---------------------------------------------------------------------------- the contract
 
 
-def test_there_are_at_least_nine_formats_and_each_has_its_small_dataset() -> None:
+def test_each_format_has_a_small_dataset() -> None:
     assert len(catalog.names("format")) >= 9
-    missing = set(catalog.names("format")) - {kind.removesuffix("-bars") for kind in DATASETS}
+    missing = set(catalog.names("format")) - {name.removesuffix("-pipes") for name in DATASETS}
     assert not missing, f"write small datasets of {missing} in tests/helpers/small_datasets.py"
 
 
 @pytest.mark.parametrize("name", catalog.names("format"))
-def test_format_modules_keep_the_contract(name: str, tmp_path: Path) -> None:
+def test_format_modules_follow_the_contract(name: str, tmp_path: Path) -> None:
     module = catalog.load("format", name)
     assert isinstance(module.PRIORITY, int)
     assert all(suffix.startswith(".") for suffix in getattr(module, "SUFFIXES", ()))
@@ -36,7 +36,7 @@ def test_format_modules_keep_the_contract(name: str, tmp_path: Path) -> None:
     assert list(inspect.signature(module.read).parameters) == ["path"]
     for documented in (module, module.matches, module.read):
         assert (documented.__doc__ or "").strip()
-    assert module.matches(tmp_path) is False  # an empty folder is in no format
+    assert module.matches(tmp_path) is False  # an empty folder
 
 
 def test_priorities_differ() -> None:
@@ -44,16 +44,16 @@ def test_priorities_differ() -> None:
     assert len(set(priorities)) == len(priorities)
 
 
-def test_every_format_is_recognised_and_can_be_forced(tiny: tuple[str, Path]) -> None:
-    kind, folder = tiny
-    seen = read_dataset(folder)
-    assert (seen.format, seen.name, seen.source) == (kind, "tiny", folder)
-    assert all(isinstance(e, Example) and isinstance(e.captions, tuple) for e in seen.examples)
-    assert read_dataset(folder, kind.upper().lower(), "other").name == "other"
-    assert read_dataset(folder, kind).examples == seen.examples
+def test_formats_are_detected_and_can_be_given(tiny: tuple[str, Path]) -> None:
+    format, folder = tiny
+    dataset = read_dataset(folder)
+    assert (dataset.format, dataset.name, dataset.source) == (format, "tiny", folder)
+    assert all(isinstance(e, Example) and isinstance(e.captions, tuple) for e in dataset.examples)
+    assert read_dataset(folder, format.upper().lower(), "other").name == "other"
+    assert read_dataset(folder, format).examples == dataset.examples
 
 
-def test_reading_changes_nothing(tiny: tuple[str, Path]) -> None:
+def test_reading_modifies_no_file(tiny: tuple[str, Path]) -> None:
     def content() -> dict[Path, bytes]:
         return {f: f.read_bytes() for f in tiny[1].rglob("*") if f.is_file()}
 
@@ -62,7 +62,7 @@ def test_reading_changes_nothing(tiny: tuple[str, Path]) -> None:
     assert content() == before
 
 
-def test_formats_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_a_format_that_does_not_match_is_an_error(tmp_path: Path) -> None:
     folder = make("folder", tmp_path / "f")
     for name in set(catalog.names("format")) - {"folder"}:
         with pytest.raises(BadData, match="is not in the format") as caught:
@@ -73,17 +73,17 @@ def test_formats_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "karpathy" in unknown.value.hint
 
 
-def test_the_most_telling_format_wins(tmp_path: Path) -> None:
+def test_the_format_with_the_smallest_priority_is_used(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
-    wanted = sorted((n for n in catalog.names("format")), key=lambda n: -catalog.load("format", n).PRIORITY)
-    for name in wanted:  # from the plainest to the most telling, each on top of the others
+    names = sorted(catalog.names("format"), key=lambda n: -catalog.load("format", n).PRIORITY)
+    for name in names:  # all in the same folder
         make(name, folder)
         assert read_dataset(folder).format == name
-    assert wanted[0] == "folder"
-    assert wanted[-1] == "karpathy"
+    assert names[0] == "folder"
+    assert names[-1] == "karpathy"
 
 
-# ---------------------------------------------------------------------------- what each reads
+# ---------------------------------------------------------------------------- formats
 
 
 def test_karpathy(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_karpathy(tmp_path: Path) -> None:
     assert (by_file.name, by_file.examples) == ("dataset_tiny", read_dataset(folder).examples)
 
 
-def test_karpathys_coco_has_restval_folders_and_numbers(tmp_path: Path) -> None:
+def test_karpathy_coco_with_restval_file_paths_and_ids(tmp_path: Path) -> None:
     images = [
         karpathy_image("n1.jpg", "restval", "one", filepath="val2014", cocoid=391895),
         karpathy_image("n2.jpg", "test", filepath="train2014", cocoid=5),
@@ -106,7 +106,7 @@ def test_karpathys_coco_has_restval_folders_and_numbers(tmp_path: Path) -> None:
     assert paths == [tmp_path / "coco" / "val2014" / "n1.jpg", tmp_path / "coco" / "train2014" / "n2.jpg"]
 
 
-def test_other_peoples_json_is_not_taken_for_karpathys(tmp_path: Path) -> None:
+def test_dataset_metadata_json_is_not_karpathy(tmp_path: Path) -> None:
     make("kaggle", tmp_path)
     (tmp_path / "dataset-metadata.json").write_text("{}")
     assert read_dataset(tmp_path).format == "kaggle"
@@ -117,20 +117,20 @@ def test_flickr8k(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == [
         ("a.jpg", "train", ("A dog .", "Two dogs , running")),
         ("b.jpg", "val", ("A cat",)),
-        ("c.jpg", "unused", ("A hat",)),  # in no list; the bogus name is gone
+        ("c.jpg", "unused", ("A hat",)),  # in no split list; the invalid name is dropped
     ]
     assert read_dataset(tmp_path).examples[1].path == tmp_path / "Flicker8k_Dataset" / "b.jpg"
     assert rows_of(tmp_path / "Flickr8k.token.txt") == rows_of(tmp_path)
 
 
-def test_flickr30k_tokens_without_lists_have_invented_splits(tmp_path: Path) -> None:
+def test_flickr30k_tokens_without_split_lists(tmp_path: Path) -> None:
     names = [f"{n}.jpg" for n in range(400)]
     (tmp_path / "results_20130124.token").write_text("".join(f"{n}#0\ta dog\r\n" for n in names))
     splits = read_dataset(tmp_path).splits
     assert sum(splits.values()) == 400
     assert 250 < splits["train"] < 350
     assert splits["val"] > 20 < splits["test"]
-    assert [e.split for e in read_dataset(tmp_path).examples] == [invented_split(n) for n in names]
+    assert [e.split for e in read_dataset(tmp_path).examples] == [split_by_hash(n) for n in names]
 
 
 def test_kaggle(tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_kaggle(tmp_path: Path) -> None:
     assert [(i, s) for i, s, _ in rows_of(tmp_path)] == [("a.jpg", "unused"), ("b.jpg", "test")]
 
 
-def test_kaggles_flickr30k(tmp_path: Path) -> None:
-    make("kaggle-bars", tmp_path)
+def test_kaggle_flickr30k(tmp_path: Path) -> None:
+    make("kaggle-pipes", tmp_path)
     captions = {i: c for i, _, c in rows_of(tmp_path)}
-    assert captions == {"a.jpg": ("Two dogs | or more .", '" Stop , " he says .'), "b.jpg": ("A cat runs",)}
+    assert captions == {"a.jpg": ("Two dogs | or more .", '" Stop , " he calls .'), "b.jpg": ("A cat runs",)}
 
 
-def test_a_text_called_captions_is_no_table(tmp_path: Path) -> None:
+def test_captions_txt_without_a_header_is_not_kaggle(tmp_path: Path) -> None:
     make("folder", tmp_path)
     (tmp_path / "captions.txt").write_text("my holiday\n")
     assert read_dataset(tmp_path).format == "folder"
@@ -163,12 +163,12 @@ def test_coco(tmp_path: Path) -> None:
 
 
 def test_coco_annotations_with_karpathys_splits(tmp_path: Path) -> None:
-    notes = make("coco", tmp_path / "annotations")
+    annotations = make("coco", tmp_path / "annotations")
     train = {"images": [{"id": 5, "file_name": "five.jpg"}], "annotations": []}
-    (notes / "captions_train2014.json").write_text(json.dumps(train))
+    (annotations / "captions_train2014.json").write_text(json.dumps(train))
     assert [(i, s) for i, s, _ in rows_of(tmp_path)] == [("5", "train"), ("9", "val"), ("4", "val")]
     splits = [{"cocoid": 9, "split": "restval"}, {"cocoid": 4, "split": "test"}]
-    (notes / "dataset_coco.json").write_text(json.dumps({"images": splits}))
+    (annotations / "dataset_coco.json").write_text(json.dumps({"images": splits}))
     assert [(i, s) for i, s, _ in rows_of(tmp_path)] == [("5", "train"), ("9", "restval"), ("4", "test")]
     assert read_dataset(tmp_path).examples[0].path == tmp_path / "train2014" / "five.jpg"
 
@@ -215,7 +215,7 @@ def test_vse_with_a_prefix(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rows", "captions"), [(3, 4), (4, 3), (0, 4), (4, 0)])
-def test_vse_rows_that_do_not_fit(tmp_path: Path, rows: int, captions: int) -> None:
+def test_vse_rows_that_do_not_match_the_captions(tmp_path: Path, rows: int, captions: int) -> None:
     np.save(tmp_path / "train.npy", np.ones((rows, 5), np.float32))
     (tmp_path / "train.txt").write_text("a\n" * captions)
     with pytest.raises(BadData, match=f"train.npy has {rows} rows for {captions} captions|cannot be read") as caught:
@@ -224,14 +224,14 @@ def test_vse_rows_that_do_not_fit(tmp_path: Path, rows: int, captions: int) -> N
 
 
 @pytest.mark.parametrize("array", [np.array([["a"]]), np.array([[{}]], object), np.ones(4, "f"), np.ones((2, 2), int)])
-def test_vse_arrays_that_are_no_features(tmp_path: Path, array: np.ndarray) -> None:
+def test_vse_arrays_that_are_not_features(tmp_path: Path, array: np.ndarray) -> None:
     np.save(tmp_path / "train.npy", array, allow_pickle=True)
     (tmp_path / "train.txt").write_text("a\n" * len(array))
     with pytest.raises(BadData, match=r"train\.npy"):
         read_dataset(tmp_path)
 
 
-def test_an_archive_called_npy_is_refused(tmp_path: Path) -> None:
+def test_an_npz_archive_named_npy_is_an_error(tmp_path: Path) -> None:
     with open(tmp_path / "train.npy", "wb") as file:
         np.savez(file, a=np.ones((1, 1)))
     (tmp_path / "train.txt").write_text("a")
@@ -244,7 +244,7 @@ def test_webdataset(tmp_path: Path) -> None:
     assert rows_of(tmp_path) == [
         ("0001", "val", ("A dog", "Two dogs")),
         ("0002", "val", ("A cat",)),
-        ("0003", "val", ("beside a json without captions",)),
+        ("0003", "val", ("next to a json without captions",)),
         ("x/0004", "val", ("u", "v")),
     ]
     shard = tmp_path / "tiny-val-000.tar"
@@ -253,7 +253,7 @@ def test_webdataset(tmp_path: Path) -> None:
     ]
 
 
-def test_webdataset_splits_are_words_and_keys_may_repeat(tmp_path: Path) -> None:
+def test_webdataset_splits_and_repeated_keys(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     for name in ("retrieval-latest-0.tar", "val/000.tar"):
         with tarfile.open(tmp_path / name, "w") as tar:
@@ -277,12 +277,12 @@ def test_sidecar_without_split_folders(tmp_path: Path) -> None:
     for n in range(60):
         touch(tmp_path / f"{n}.jpg")
         (tmp_path / f"{n}.txt").write_text("a dog")
-    found = rows_of(tmp_path)
-    assert [s for _, s, _ in found] == [invented_split(i) for i, _, _ in found]
-    assert {s for _, s, _ in found} == {"train", "val", "test"}
+    rows = rows_of(tmp_path)
+    assert [s for _, s, _ in rows] == [split_by_hash(i) for i, _, _ in rows]
+    assert {s for _, s, _ in rows} == {"train", "val", "test"}
 
 
-def test_bare_folder(tmp_path: Path) -> None:
+def test_folder(tmp_path: Path) -> None:
     make("folder", tmp_path)
     assert rows_of(tmp_path) == [("b.jpg", "all", ()), ("in/a.webp", "all", ())]
 
@@ -290,22 +290,22 @@ def test_bare_folder(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- fingerprints
 
 
-def test_fingerprints_tell_content_not_place(tmp_path: Path) -> None:
+def test_fingerprints_depend_on_content_only(tmp_path: Path) -> None:
     one, two = (read_dataset(make("karpathy", tmp_path / name)) for name in ("one", "two"))
     assert fingerprint(one) == fingerprint(two)
     assert fingerprint(one) != fingerprint(one.select("train"))
     file = tmp_path / "two" / "dataset_tiny.json"
-    sound = file.read_text()
+    original = file.read_text()
     for old, new in (("A dog .", "A dog"), ("a.jpg", "c.jpg"), ("train", "val")):
-        file.write_text(sound.replace(old, new))
+        file.write_text(original.replace(old, new))
         assert fingerprint(read_dataset(tmp_path / "two")) != fingerprint(one)
 
 
-# ---------------------------------------------------------------------------- the real files
+# ---------------------------------------------------------------------------- public datasets
 
 
 @pytest.mark.realdata
-def test_flickr8k_reads_the_same_by_karpathy_and_by_the_official_files(real_data: Path) -> None:
+def test_karpathy_and_official_files_of_flickr8k_agree(real_data: Path) -> None:
     karpathy, official = read_dataset(real_data / "f8k"), read_dataset(real_data / "f8k", "flickr8k")
     assert karpathy.format == "karpathy"
     assert karpathy.splits == {"train": 6000, "val": 1000, "test": 1000}
@@ -313,9 +313,9 @@ def test_flickr8k_reads_the_same_by_karpathy_and_by_the_official_files(real_data
     assert len(karpathy.captions) == 40_000
     tokens = (real_data / "f8k" / "Flickr8k.token.txt").read_text(encoding="utf-8").count("\n")
     assert tokens == 40_460
-    assert len(official.captions) == tokens - 5  # the five of the name that is no picture
-    same = {e.image_id: e for e in official.select("train", "val", "test").examples}
-    assert same == {e.image_id: e for e in karpathy.examples}  # ids, paths, splits, captions as they are written
+    assert len(official.captions) == tokens - 5  # five have an invalid image name
+    examples = {e.image_id: e for e in official.select("train", "val", "test").examples}
+    assert examples == {e.image_id: e for e in karpathy.examples}  # ids, paths, splits, captions
     assert all(e.path is not None and e.path.is_file() for e in karpathy.examples[::100])
 
 

@@ -1,4 +1,4 @@
-"""Each format, written small by the test, comes back exactly; damaged ones name the file, the line and the reason."""
+"""All region formats are read exactly from small files; errors have the file, the line and the reason."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from helpers.small_regions import DIM, HEIGHT, WIDTH, WRITERS, Made, b64, bottom
 
 from xmodal_cli import catalog
 from xmodal_cli.data.region_reading import open_regions, plain_name
-from xmodal_cli.data.region_records import WHOLE, Regions, region_rows
+from xmodal_cli.data.region_records import UNIT_SIZE, Regions, region_rows
 from xmodal_cli.data.regions import _lines
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.regions import SMALLEST_SIDE
 
 
-def rows_by_hand(region_files: Made, num: int, scored: bool, classed: bool) -> np.ndarray:
-    """Row by row: the same as a store must hold, in float64."""
-    found = []
-    for n in range(len(region_files.features)):
-        x1, y1, x2, y2 = (float(v) for v in region_files.boxes[n])
+def expected_rows(made: Made, num_rows: int, has_scores: bool, has_classes: bool) -> np.ndarray:
+    """A naive ``region_rows`` in float64."""
+    rows = []
+    for i in range(len(made.features)):
+        x1, y1, x2, y2 = (float(v) for v in made.boxes[i])
         box = [x1 / WIDTH, y1 / HEIGHT, x2 / WIDTH, y2 / HEIGHT]
-        score, number = float(region_files.scores[n]) if scored else 1.0, int(region_files.classes[n]) if classed else 0
+        score, label = float(made.scores[i]) if has_scores else 1.0, int(made.classes[i]) if has_classes else 0
         area = (x2 - x1) * (y2 - y1) / (WIDTH * HEIGHT)
-        found.append([*region_files.features[n].tolist(), *box, area, score, number])
-    if scored:
-        found.sort(key=lambda row: -row[-2])
-    return np.array((found + [[0.0] * (DIM + 7)] * num)[:num])
+        rows.append([*made.features[i].tolist(), *box, area, score, label])
+    if has_scores:
+        rows.sort(key=lambda row: -row[-2])
+    return np.array((rows + [[0.0] * (DIM + 7)] * num_rows)[:num_rows])
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_each_format_comes_back_exactly(tmp_path, region_files, name):
-    format, write, scored, classed = WRITERS[name]
+def test_regions_are_read_exactly(tmp_path, region_files, name):
+    format, write, has_scores, has_classes = WRITERS[name]
     write(tmp_path, region_files)
     source = open_regions(tmp_path)
     assert (source.format, source.width(), len(source)) == (format, DIM, len(region_files))
     assert source.num_bytes == sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file())
-    for image_id, regions in region_files.items():
-        found = source.read(source.find((image_id,)))
-        assert found.lacks_size == (name == "npz and npy in folders")
-        if found.lacks_size:
-            found = Regions(found.where, found.features, found.boxes, (WIDTH, HEIGHT))
-        rows = region_rows(found, 36)
+    for image_id, made in region_files.items():
+        regions = source.read(source.find((image_id,)))
+        assert regions.lacks_size == (name == "npz and npy in folders")
+        if regions.lacks_size:
+            regions = Regions(regions.where, regions.features, regions.boxes, (WIDTH, HEIGHT))
+        rows = region_rows(regions, 36)
         assert rows.dtype == np.float32
-        expected = rows_by_hand(regions, 36, scored, classed)
+        expected = expected_rows(made, 36, has_scores, has_classes)
         np.testing.assert_array_equal(rows[:, :DIM], expected[:, :DIM].astype(np.float32))
         np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
-def test_every_format_is_tested_here_and_says_what_it_is():
+def test_each_format_follows_the_contract():
     assert {entry[0] for entry in WRITERS.values()} | {"stacked"} == set(catalog.names("region_format"))
     for name in catalog.names("region_format"):
         module = catalog.load("region_format", name)
-        assert module.__doc__ and all(callable(getattr(module, f)) for f in ("matches", "files", "places", "read"))
+        assert module.__doc__ and all(callable(getattr(module, f)) for f in ("matches", "files", "locations", "read"))
 
 
-def test_one_file_serves_as_well_as_its_folder(tmp_path, region_files):
+def test_a_file_is_read_as_well_as_its_folder(tmp_path, region_files):
     file = tmp_path / "any name"
     file.write_text("".join(bottom_up_line(n, m) for n, m in region_files.items()), newline="")
     assert open_regions(file).format == "bottom-up-tsv" and len(open_regions(file)) == 4
@@ -66,11 +66,11 @@ def test_one_file_serves_as_well_as_its_folder(tmp_path, region_files):
     assert open_regions(file).format == "vinvl-tsv"
 
 
-def stack(folder, region_files, names=("pic0", "pic3"), **more):
+def stack(folder, region_files, names=("pic0", "pic3"), **arrays):
     ims = np.stack([np.resize(region_files[n].features, (36, DIM)) for n in names])
     np.save(folder / "test_ims.npy", ims)
-    for tail, values in more.items():
-        np.save(folder / f"test_{tail}.npy", values)
+    for suffix, values in arrays.items():
+        np.save(folder / f"test_{suffix}.npy", values)
     (folder / "test_ids.txt").write_text("".join(f"{n}\n" for n in names))
     return ims
 
@@ -81,7 +81,7 @@ def test_stacked_arrays_with_names(tmp_path, region_files):
     assert source.format == "stacked" and source.width() == DIM
     rows = region_rows(source.read("pic3"), 36)
     np.testing.assert_array_equal(rows[:, :DIM], ims[1])
-    np.testing.assert_array_equal(rows[:, DIM:], np.tile([0, 0, 1, 1, 1, 1, 0], (36, 1)))  # the whole picture
+    np.testing.assert_array_equal(rows[:, DIM:], np.tile([0, 0, 1, 1, 1, 1, 0], (36, 1)))  # the full image
     assert open_regions(tmp_path / "test_ims.npy").find(("pic3",)) == "pic3"
 
 
@@ -97,13 +97,13 @@ def test_stacked_arrays_with_boxes_sizes_repeated_names_and_a_mapping(tmp_path, 
     assert source.find(("7",)) == "7" and source.find(("third",)) is None
 
 
-def test_stacked_arrays_that_do_not_fit(tmp_path, region_files):
+def test_stacked_arrays_that_do_not_match(tmp_path, region_files):
     stack(tmp_path, region_files, ims_bbx=np.zeros((5, 36, 4), np.float32))
-    with pytest.raises(BadData, match=r"test_ims_bbx\.npy is not of the 2 images"):
+    with pytest.raises(BadData, match=r"test_ims_bbx\.npy does not have the 2 rows"):
         open_regions(tmp_path).find(("pic0",))
     (tmp_path / "test_ims_bbx.npy").unlink()
     (tmp_path / "test_ids.txt").write_text("pic0\n")
-    with pytest.raises(BadData, match=r"test_ids\.txt names 1 images and test_ims\.npy has 2 rows"):
+    with pytest.raises(BadData, match=r"test_ids\.txt has 1 names and test_ims\.npy has 2 rows"):
         open_regions(tmp_path).find(("pic0",))
     (tmp_path / "test_ids.txt").unlink()
     with pytest.raises(MissingData, match=r"needs test_ids\.txt"):
@@ -117,16 +117,16 @@ def test_stacked_arrays_that_do_not_fit(tmp_path, region_files):
         open_regions(tmp_path).find(("a",))
 
 
-def test_boxes_beside_a_folder_that_is_named_itself(tmp_path, region_files):
+def test_boxes_in_a_folder_next_to_the_feature_folder(tmp_path, region_files):
     (tmp_path / "bu_att").mkdir()
     (tmp_path / "bu_box").mkdir()
     np.savez(tmp_path / "bu_att" / "pic0.npz", feat=region_files["pic0"].features)
-    np.save(tmp_path / "bu_box" / "pic0.npy", region_files["pic0"].shares)
-    found = open_regions(tmp_path / "bu_att").read("pic0")
-    np.testing.assert_array_equal(found.boxes, region_files["pic0"].shares)
+    np.save(tmp_path / "bu_box" / "pic0.npy", region_files["pic0"].fractions)
+    regions = open_regions(tmp_path / "bu_att").read("pic0")
+    np.testing.assert_array_equal(regions.boxes, region_files["pic0"].fractions)
 
 
-def test_names_are_found_exactly_first_and_then_in_plain(tmp_path, region_files):
+def test_exact_names_take_precedence_over_plain_names(tmp_path, region_files):
     names = ("COCO_val2014_000000000042", "042", "42.jpg", "x/y.png")
     assert [plain_name(n) for n in names] == ["42", "42", "42", "y"]
     assert plain_name("000") == "0" and plain_name("a_01.tar") == "a_01.tar"
@@ -137,7 +137,7 @@ def test_names_are_found_exactly_first_and_then_in_plain(tmp_path, region_files)
     assert source.find(("pic.0",)) == "pic.0.jpg" and source.find(("pic",)) is None
 
 
-def test_the_last_line_of_a_name_counts(tmp_path, region_files):
+def test_the_last_line_of_a_repeated_name_is_used(tmp_path, region_files):
     file = tmp_path / "r.tsv"
     file.write_text(
         bottom_up_line("a", region_files["pic0"]) + "\n" + bottom_up_line("a", region_files["pic1"]), newline=""
@@ -145,13 +145,13 @@ def test_the_last_line_of_a_name_counts(tmp_path, region_files):
     np.testing.assert_array_equal(open_regions(file).read("a").features, region_files["pic1"].features)
 
 
-def test_fields_that_python_3_wrote_by_their_repr(tmp_path, region_files):
+def test_fields_written_as_the_repr_of_bytes(tmp_path, region_files):
     line = bottom_up_line("a", region_files["pic0"]).rstrip().split("\t")
     (tmp_path / "r.tsv").write_text("\t".join([*line[:4], f"b'{line[4]}'", f"b'{line[5]}'"]))
     np.testing.assert_array_equal(open_regions(tmp_path).read("a").boxes, region_files["pic0"].boxes)
 
 
-def test_boxes_are_clipped_to_the_picture_and_never_so_thin_that_they_look_like_padding():
+def test_boxes_are_clipped_to_the_image_and_have_a_smallest_side():
     boxes = np.array([[-0.5, 10, 20, 10], [200, 100, 201, 100.5], [0, 0, 200, 100], [50, 50, 50, 50]], np.float32)
     rows = region_rows(Regions("here", np.ones((4, 2), np.float32), boxes, (200, 100)), 5)
     assert (rows[:4, 2:6] >= 0).all() and (rows[:4, 2:6] <= 1).all()
@@ -161,7 +161,7 @@ def test_boxes_are_clipped_to_the_picture_and_never_so_thin_that_they_look_like_
     assert not rows[4].any()
 
 
-def test_the_best_scored_regions_are_kept():
+def test_regions_with_the_highest_scores_are_kept():
     scores = np.array([0.1, 0.9, 0.5, 0.9], np.float32)
     features = np.arange(4, dtype=np.float32)[:, None]
     rows = region_rows(Regions("here", features, None, None, scores, np.array([3, 4, 5, 6])), 3)
@@ -170,8 +170,8 @@ def test_the_best_scored_regions_are_kept():
 
 
 WRONG = {
-    "ends before it begins": {"boxes": np.array([[5, 5, 1, 9]], np.float32)},
-    "beyond its picture of 10 x 10": {"boxes": np.array([[0, 0, 20, 5]], np.float32)},
+    "x1 > x2 or y1 > y2": {"boxes": np.array([[5, 5, 1, 9]], np.float32)},
+    "outside its image of 10 x 10": {"boxes": np.array([[0, 0, 20, 5]], np.float32)},
     "not all finite": {"features": np.array([[1, np.nan]], np.float32)},
     "its features are not all finite": {"features": np.array([[1e300]])},
     "its boxes are not all finite": {"boxes": np.array([[0, 0, np.inf, 5]], np.float32)},
@@ -186,21 +186,21 @@ WRONG = {
 
 
 @pytest.mark.parametrize("reason", WRONG)
-def test_regions_that_contradict_themselves(reason):
-    facts = {"features": np.ones((1, 2), np.float32), "size": (10, 10), **WRONG[reason]}
+def test_invalid_regions_are_errors(reason):
+    fields = {"features": np.ones((1, 2), np.float32), "size": (10, 10), **WRONG[reason]}
     with pytest.raises(BadData, match=f"^here: .*{reason}"):
-        region_rows(Regions("here", **facts), 3)
+        region_rows(Regions("here", **fields), 3)
 
 
-def test_boxes_that_are_shares_need_no_size():
+def test_boxes_that_are_fractions_need_no_size():
     boxes = np.array([[0, 0, 0.5, 1]], np.float32)
-    for size in (None, WHOLE, (640, 480)):
+    for size in (None, UNIT_SIZE, (640, 480)):
         regions = Regions("here", np.ones((1, 1), np.float32), boxes, size)
         assert not regions.lacks_size
         np.testing.assert_array_equal(region_rows(regions, 1)[0, 1:6], [0, 0, 0.5, 1, 0.5])
 
 
-def cut(line: str, column: int, change) -> str:
+def change_field(line: str, column: int, change) -> str:
     fields = line.rstrip("\r\n").split("\t")
     fields[column] = change(fields[column])
     return "\t".join(fields) + "\n"
@@ -208,17 +208,17 @@ def cut(line: str, column: int, change) -> str:
 
 DAMAGED_TSV = {
     "3 columns": lambda line: "\t".join(line.split("\t")[:3]) + "\n",
-    "features are not base64": lambda line: cut(line, 5, lambda text: text[:-3] + "***"),
-    r"\d+ bytes of features are not 3 rows": lambda line: cut(line, 5, lambda text: text[:-4]),
-    r"\d+ bytes of boxes are not 3 rows": lambda line: cut(line, 4, lambda text: text[:8]),
-    "num_boxes is b'three'": lambda line: cut(line, 3, lambda text: "three"),
-    "image_w is b'wide'": lambda line: cut(line, 1, lambda text: "wide"),
-    "it has no regions": lambda line: cut(line, 3, lambda text: "0"),
+    "features are not base64": lambda line: change_field(line, 5, lambda text: text[:-3] + "***"),
+    r"\d+ bytes of features are not 3 rows": lambda line: change_field(line, 5, lambda text: text[:-4]),
+    r"\d+ bytes of boxes are not 3 rows": lambda line: change_field(line, 4, lambda text: text[:8]),
+    "num_boxes is b'three'": lambda line: change_field(line, 3, lambda text: "three"),
+    "image_w is b'wide'": lambda line: change_field(line, 1, lambda text: "wide"),
+    "it has no regions": lambda line: change_field(line, 3, lambda text: "0"),
 }
 
 
 @pytest.mark.parametrize("reason", DAMAGED_TSV)
-def test_a_damaged_line_is_named(tmp_path, region_files, reason):
+def test_errors_have_the_line(tmp_path, region_files, reason):
     file = tmp_path / "r.tsv"
     good = bottom_up_line("pic0", region_files["pic0"])
     file.write_text(good + DAMAGED_TSV[reason](bottom_up_line("pic1", region_files["pic1"])), newline="")
@@ -228,7 +228,7 @@ def test_a_damaged_line_is_named(tmp_path, region_files, reason):
         source.read("pic1")
 
 
-def test_damage_that_leaves_no_names(tmp_path, region_files, monkeypatch):
+def test_lines_without_a_valid_name(tmp_path, region_files, monkeypatch):
     file = tmp_path / "r.tsv"
     good = bottom_up_line("pic0", region_files["pic0"])
     for bad, reason in (("12", "no tab"), ("\udcff\t1\n", "UTF-8")):
@@ -236,7 +236,7 @@ def test_damage_that_leaves_no_names(tmp_path, region_files, monkeypatch):
         with pytest.raises(BadData, match=f"line 2: .*{reason}"):
             open_regions(file).find(("pic0",))
     file.write_text(good * 2 + "x\t" + "y" * 5000, newline="")
-    monkeypatch.setattr(_lines, "LONGEST", 4000)
+    monkeypatch.setattr(_lines, "MAX_LINE_BYTES", 4000)
     with pytest.raises(BadData, match="line 3: it is longer"):
         open_regions(file).find(("pic0",))
 
@@ -264,16 +264,16 @@ def test_vinvl_rows_without_geometry_take_boxes_and_scores_from_the_labels(tmp_p
     entry = json.dumps({"num_boxes": 3, "features": b64(regions.features)})
     (tmp_path / "test.feature.tsv").write_text(f"pic1\t{entry}\n")
     (tmp_path / "test.label.tsv").write_text(label_line("pic1", regions))
-    found = open_regions(tmp_path).read("pic1")
-    np.testing.assert_allclose(found.boxes, regions.boxes, rtol=1e-6)
-    np.testing.assert_allclose(found.scores, regions.scores, rtol=1e-6)
-    assert found.lacks_size and found.features.shape == (3, DIM)
+    read = open_regions(tmp_path).read("pic1")
+    np.testing.assert_allclose(read.boxes, regions.boxes, rtol=1e-6)
+    np.testing.assert_allclose(read.scores, regions.scores, rtol=1e-6)
+    assert read.lacks_size and read.features.shape == (3, DIM)
 
 
 def test_damaged_array_files(tmp_path, region_files):
     np.savez(tmp_path / "good.npz", features=region_files["pic0"].features)
-    whole = (tmp_path / "good.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "good.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
     (tmp_path / "empty.npy").write_bytes(b"")
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "pickled.npz", features=np.array([{"a": 1}], dtype=object))
@@ -294,11 +294,11 @@ def test_damaged_array_files(tmp_path, region_files):
         source.read("size")
     (tmp_path / "good.npz").unlink()
     (tmp_path / "size.npz").unlink()
-    with pytest.raises(BadData, match="holds no regions that can be read, for example"):
+    with pytest.raises(BadData, match="has no readable regions, for example"):
         open_regions(tmp_path).width()
 
 
-def test_what_is_no_source(tmp_path):
+def test_missing_files_and_unknown_formats(tmp_path):
     with pytest.raises(MissingData, match="nowhere"):
         open_regions(tmp_path / "nowhere")
     for content in ("", "hello\n", "a\tb\n"):
@@ -310,7 +310,7 @@ def test_what_is_no_source(tmp_path):
     assert all(name in caught.value.hint for name in catalog.names("region_format"))
 
 
-def test_the_fingerprint_follows_names_sizes_and_times(tmp_path, region_files):
+def test_the_fingerprint_depends_on_names_sizes_and_times(tmp_path, region_files):
     WRITERS["npz"][1](tmp_path, region_files)
     before = open_regions(tmp_path).fingerprint
     assert open_regions(tmp_path).fingerprint == before

@@ -1,10 +1,10 @@
-"""Dataset formats: one file = one format.
+"""Dataset formats, one module per format.
 
 A format module has
 
-- ``PRIORITY``: an int of its own; where a path fits several formats, the smallest is taken;
-- ``matches(path) -> bool``: a quick look at names, no parsing; an empty folder is in no format;
-- ``read(path) -> tuple[Example, ...]``: raises BadData that names the file, the entry and the reason;
-- ``SUFFIXES``, if single files are in the format: their suffixes, such as ``(".csv",)``. A name that ends so is a path,
-  and not a misspelt name of a dataset.
+- ``PRIORITY``: a unique int; if several formats match a path, the one with the smallest is used;
+- ``matches(path) -> bool``: checks file names only, parses nothing; False for an empty folder;
+- ``read(path) -> tuple[Example, ...]``: raises BadData with the file, the entry and the reason;
+- ``SUFFIXES``, if a single file can be in the format: its suffixes, such as ``(".csv",)``. A dataset argument with such
+  a suffix is a path, not a misspelled dataset name.
 """

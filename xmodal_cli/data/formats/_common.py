@@ -1,4 +1,4 @@
-"""What several formats share: reading text and JSON with sentences for errors, finding pictures, inventing splits."""
+"""Helpers of the dataset formats: parse captions, find files and images, assign splits."""
 
 from __future__ import annotations
 
@@ -14,87 +14,88 @@ from xmodal_cli.data.text_files import field, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
-# the word in the name of a file or folder -> its split
+# word in a file or folder name -> split
 SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
-LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # the word in a list's name -> its split
+SPLIT_LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # word in a split list's name -> split
 
 
-def caption_list(entry: Any) -> tuple[str, ...]:
-    """The texts at ``captions`` or ``caption``: a list, one text, or null for none. Raises ValueError."""
+def parse_captions(entry: Any) -> tuple[str, ...]:
+    """The captions at ``captions`` or ``caption``: a list, one string, or null for none. Raises ValueError."""
     if not isinstance(entry, dict):
-        raise ValueError("is not an object with keys")
+        raise ValueError("is not a JSON object")
     key = "captions" if "captions" in entry else "caption"
     if entry.get(key) is None:
         return ()
-    found = field(entry, key, str, list)
-    captions = [found] if isinstance(found, str) else found
+    value = field(entry, key, str, list)
+    captions = [value] if isinstance(value, str) else value
     if not all(isinstance(caption, str) for caption in captions):
-        raise ValueError(f"has {key!r} that are not texts")
+        raise ValueError(f"has {key!r} that are not strings")
     return tuple(caption.strip() for caption in captions)
 
 
-def only_file(path: Path, pattern: str) -> Path | None:
-    """``path`` itself if it matches, or the first file in the folder ``path`` that does."""
-    return next(iter(all_files(path, pattern)), None)
+def first_file(path: Path, pattern: str) -> Path | None:
+    """The first of ``find_files``, or None."""
+    return next(iter(find_files(path, pattern)), None)
 
 
-def all_files(path: Path, pattern: str) -> list[Path]:
-    """``path`` itself if it matches, or all files in the folder ``path`` that do, by name."""
+def find_files(path: Path, pattern: str) -> list[Path]:
+    """``path`` if it is a file that matches ``pattern``; for a folder the files in it that match, sorted by name."""
     if path.is_file():
         return [path] if path.match(pattern) else []
     return sorted(file for file in path.glob(pattern) if file.is_file() and not file.name.startswith("."))
 
 
-def find_images(root: Path, example: str, otherwise: str = "images") -> Path:
-    """The folder at or below ``root``, at most two levels down, in which the file ``example`` is.
+def find_images(root: Path, example: str, default: str = "images") -> Path:
+    """The folder that contains the file ``example``: ``root`` or one at most two levels below it.
 
-    Where it is nowhere, ``root/otherwise``: files that are missing are told when they are looked for.
+    ``root/default`` if there is none: missing images are reported when they are opened.
     """
-    outer = _folders(root)
-    folders = chain([root], outer, (inner for folder in outer for inner in _folders(folder)))
-    return next((folder for folder in folders if (folder / example).is_file()), root / otherwise)
+    children = _list_folders(root)
+    folders = chain([root], children, (inner for folder in children for inner in _list_folders(folder)))
+    return next((folder for folder in folders if (folder / example).is_file()), root / default)
 
 
-def images_below(root: Path) -> Iterator[Path]:
-    """Every picture file below ``root``, folder by folder in order; hidden folders are passed over."""
+def list_images(root: Path) -> Iterator[Path]:
+    """All image files below ``root``, sorted within each folder; hidden files and folders are skipped."""
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(files) if is_image_name(name))
 
 
-def listed_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[Example, ...]:
-    """Examples of pictures that ``file`` names, with the splits of the official lists beside it.
+def build_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[Example, ...]:
+    """Examples from ``captions``, image file name -> captions, that were read from ``file``. Raises BadData if empty.
 
-    A picture in no list is ``unused``; without any list the splits are invented. Raises BadData without captions.
+    Splits are those of the official split lists in the same folder; an image in none of them is ``unused``. Without
+    lists they are ``split_by_hash``.
     """
     if not captions:
-        raise BadData(f"{file} holds no captions", "fetch it again")
-    splits = _split_lists(file.parent)
-    pictures = find_images(file.parent, next(iter(captions)))
+        raise BadData(f"{file} contains no captions", "fetch it again")
+    splits = _read_split_lists(file.parent)
+    images = find_images(file.parent, next(iter(captions)))
     return tuple(
-        Example(n, pictures / n, tuple(c), splits.get(n, "unused") if splits else invented_split(n))
+        Example(n, images / n, tuple(c), splits.get(n, "unused") if splits else split_by_hash(n))
         for n, c in captions.items()
     )
 
 
-def _split_lists(folder: Path) -> dict[str, str]:
-    """Name -> split, from the files ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` of a folder."""
-    found: dict[str, str] = {}
-    for prefix, split in LISTS.items():
+def _read_split_lists(folder: Path) -> dict[str, str]:
+    """Image file name -> split, from ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` in a folder."""
+    splits: dict[str, str] = {}
+    for prefix, split in SPLIT_LISTS.items():
         for file in sorted(folder.glob(f"*{prefix}Images.txt")):
-            found |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
-    return found
+            splits |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
+    return splits
 
 
-def invented_split(name: str) -> str:
-    """A split for a picture whose dataset has none: 3/4 train, 1/8 val, 1/8 test, by the hash of its name."""
+def split_by_hash(name: str) -> str:
+    """The split of an image in a dataset without splits: 3/4 train, 1/8 val, 1/8 test, by the hash of its name."""
     eighth = hashlib.sha256(name.encode(errors="surrogateescape")).digest()[0] % 8
     return {0: "val", 1: "test"}.get(eighth, "train")
 
 
-def _folders(root: Path) -> list[Path]:
+def _list_folders(root: Path) -> list[Path]:
     try:
         with os.scandir(root) as entries:
             return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # not ours to read
+    except OSError:  # not readable
         return []

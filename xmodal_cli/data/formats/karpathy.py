@@ -1,11 +1,11 @@
-"""Karpathy's ``dataset_*.json`` beside the folder of images: Flickr8k, Flickr30k, COCO with ``restval``."""
+"""Karpathy's ``dataset_*.json`` next to the folder of images: Flickr8k, Flickr30k, COCO with ``restval``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import find_images, only_file
+from xmodal_cli.data.formats._common import find_images, first_file
 from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
@@ -16,34 +16,34 @@ PATTERN = "dataset[_.]*json"  # not the dataset-metadata.json that Kaggle adds
 
 
 def matches(path: Path) -> bool:
-    """The JSON file itself, or the folder that holds it."""
-    return only_file(path, PATTERN) is not None
+    """The JSON file, or the folder that contains it."""
+    return first_file(path, PATTERN) is not None
 
 
 def read(path: Path) -> tuple[Example, ...]:
-    """Captions are the ``raw`` sentences; the id is ``cocoid`` where there is one, else the file's name."""
-    file = only_file(path, PATTERN) or path
+    """Captions are the ``raw`` sentences; ids are ``cocoid`` if given, else the file name. Raises BadData."""
+    file = first_file(path, PATTERN) or path
     content = read_json(file)
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise BadData(f"{file} has no list of images", "Karpathy's files have the key 'images'")
-    pictures = None
+    images = None
     examples = []
-    for number, entry in enumerate(entries, 1):
+    for position, entry in enumerate(entries, 1):
         try:
-            pictures = pictures or find_images(file.parent, _file_name(entry))
-            examples.append(_example(entry, pictures))
+            images = images or find_images(file.parent, _file_name(entry))
+            examples.append(_example(entry, images))
         except ValueError as error:
-            wanted = "each image needs filename, split, and sentences with raw"
-            raise BadData(f"{file}, image {number} {error}", wanted) from error
+            hint = "each image needs filename, split, and sentences with raw"
+            raise BadData(f"{file}, image {position} {error}", hint) from error
     return tuple(examples)
 
 
-def _example(entry: dict[str, Any], pictures: Path) -> Example:
+def _example(entry: dict[str, Any], images: Path) -> Example:
     name = _file_name(entry)
     captions = tuple(field(sentence, "raw").strip() for sentence in field(entry, "sentences", list))
     image_id = str(field(entry, "cocoid" if "cocoid" in entry else "filename", int, str))
-    return Example(image_id, pictures / name, captions, field(entry, "split"))
+    return Example(image_id, images / name, captions, field(entry, "split"))
 
 
 def _file_name(entry: dict[str, Any]) -> str:

@@ -1,13 +1,12 @@
-"""Files of regions that a detector elsewhere made: one file here = one format, found by ``data.region_reading``.
+"""Formats of precomputed region features, one module per format; ``data.region_reading`` detects them.
 
-A format has
+A format module has
 
-- ``PRIORITY``: where several fit, the smallest is taken;
-- ``matches(path) -> bool``: by names, and at most the first line of a file;
-- ``files(path) -> list[Path]``: everything that is read of it, for its fingerprint;
-- ``places(path) -> dict[str, PLACE]``: for each image, by the name it has there, where its regions stand;
-- ``read(place) -> Regions``: the regions of one image. Raises BadData that names the file, the line and the reason.
+- ``PRIORITY``: if several formats match a path, the one with the smallest is used;
+- ``matches(path) -> bool``: checks names, and at most the first line of a file;
+- ``files(path) -> list[Path]``: all files that are read, for the fingerprint;
+- ``locations(path) -> dict[str, LOCATION]``: image name -> location of its regions, of a type of the format;
+- ``read(location) -> Regions``: the regions of one image. Raises BadData with the file, the line and the reason.
 
-Reading is by place, so a file of any size is never in memory as a whole. Files with an underscore are
-what the formats share.
+Only the regions of one image are in memory at a time. Modules with an underscore are shared by the formats.
 """

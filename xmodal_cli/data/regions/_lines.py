@@ -1,6 +1,6 @@
-"""Lines of tab-separated files that are too large for memory: found once, then read by seeking.
+"""Random access to the lines of large tab-separated files: indexed once, then read by seeking.
 
-The csv module is not needed: base64 and JSON hold no tabs, and fields of a megabyte would need its limit raised.
+The csv module is not needed: base64 and JSON have no tabs, and its field size limit is below a megabyte.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.data.region_records import bad
+from xmodal_cli.data.region_records import region_error
 
-LONGEST = 1 << 26  # bytes in a line; 100 regions of 2,054 numbers are about a million
-LONGEST_NAME = 4096
+MAX_LINE_BYTES = 1 << 26  # 100 regions with 2,054 values are about one megabyte
+MAX_NAME_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Where a line stands; ``number`` counts from 1."""
+    """Position of a line in a file: ``number`` from 1, ``offset`` and ``length`` in bytes."""
 
     file: Path
     number: int
@@ -29,24 +29,24 @@ class Line:
 
     @property
     def where(self) -> str:
-        """File and line for messages."""
+        """File and line number for messages."""
         return f"{self.file} line {self.number}"
 
 
 def index_lines(file: Path) -> dict[str, Line]:
-    """First field -> where its line stands; the last line of a name counts. Raises BadData, OSError."""
-    found: dict[str, Line] = {}
+    """First field -> position of its line; the last one if a name is repeated. Raises BadData, OSError."""
+    lines: dict[str, Line] = {}
     with open(file, "rb") as stream:
         offset, number = 0, 0
-        while text := stream.readline(LONGEST):
+        while text := stream.readline(MAX_LINE_BYTES):
             number += 1
             line = Line(file, number, offset, len(text))
             offset += len(text)
-            if len(text) == LONGEST:
-                raise bad(line.where, "it is longer than regions can be")
+            if len(text) == MAX_LINE_BYTES:
+                raise region_error(line.where, f"it is longer than {MAX_LINE_BYTES:,} bytes")
             if text.strip():
-                found[_name(line, text)] = line
-    return found
+                lines[_parse_name(line, text)] = line
+    return lines
 
 
 def read_fields(line: Line) -> list[bytes]:
@@ -56,46 +56,47 @@ def read_fields(line: Line) -> list[bytes]:
         return stream.read(line.length).rstrip(b"\r\n").split(b"\t")
 
 
-def first_fields(file: Path) -> list[bytes]:
-    """The fields of a file's first line; none where it cannot be read or is too long."""
+def read_first_fields(file: Path) -> list[bytes]:
+    """The fields of a file's first line; [] if it cannot be read or is too long."""
     try:
         with open(file, "rb") as stream:
-            text = stream.readline(LONGEST)
+            text = stream.readline(MAX_LINE_BYTES)
     except OSError:
         return []
-    return text.rstrip(b"\r\n").split(b"\t") if len(text) < LONGEST else []
+    return text.rstrip(b"\r\n").split(b"\t") if len(text) < MAX_LINE_BYTES else []
 
 
-def decode(where: str, what: str, field: bytes | str, count: int, dtype: str = "<f4") -> np.ndarray:
-    """base64 of numbers -> (count, columns). Raises BadData for a wrong length."""
+def decode_base64(where: str, name: str, field: bytes | str, count: int, dtype: str = "<f4") -> np.ndarray:
+    """A base64 field as (count, columns) of ``dtype``. Raises BadData for invalid base64 or a wrong length."""
     text = field.encode() if isinstance(field, str) else field
-    if text[:2] in (b"b'", b'b"'):  # bytes that Python 3 wrote by their repr
+    if text[:2] in (b"b'", b'b"'):  # written as the repr of bytes in Python 3
         text = text[2:-1]
     try:
         raw = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise bad(where, f"its {what} are not base64") from error
+        raise region_error(where, f"its {name} are not base64") from error
     size = np.dtype(dtype).itemsize
     if count < 1:
-        raise bad(where, "it has no regions")
+        raise region_error(where, "it has no regions")
     if not raw or len(raw) % (count * size):
-        raise bad(where, f"{len(raw)} bytes of {what} are not {count} rows of {np.dtype(dtype).name}")
+        raise region_error(where, f"{len(raw)} bytes of {name} are not {count} rows of {np.dtype(dtype).name}")
     return np.frombuffer(raw, dtype=dtype).reshape(count, -1)
 
 
-def whole_number(where: str, what: str, field: bytes) -> int:
-    """A field that is a whole number. Raises BadData."""
+def parse_int(where: str, name: str, field: bytes) -> int:
+    """An integer field. Raises BadData."""
     try:
         return int(field)
     except ValueError as error:
-        raise bad(where, f"{what} is {field[:20]!r}, not a whole number") from error
+        raise region_error(where, f"{name} is {field[:20]!r}, not an integer") from error
 
 
-def _name(line: Line, text: bytes) -> str:
-    end = text.find(b"\t", 0, LONGEST_NAME)
+def _parse_name(line: Line, text: bytes) -> str:
+    """The image name, the first field of a line. Raises BadData."""
+    end = text.find(b"\t", 0, MAX_NAME_BYTES)
     if end < 0:
-        raise bad(line.where, "it has no tab after an image's name")
+        raise region_error(line.where, "it has no tab after the image name")
     try:
         return text[:end].decode().strip()
     except UnicodeDecodeError as error:
-        raise bad(line.where, "the image's name is not UTF-8") from error
+        raise region_error(line.where, "the image name is not UTF-8") from error

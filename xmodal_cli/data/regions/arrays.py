@@ -1,12 +1,11 @@
-"""One ``.npz`` or ``.npy`` file per image, named by the image's id or its file's name without ending.
+"""One ``.npz`` or ``.npy`` file per image, named by image id or by image file name without suffix.
 
-``.npz`` as TERN (Messina et al. 2020), the self-critical code and PyTorch ports of bottom-up attention write them:
-features under ``features``, ``feat``, ``feats`` or ``x``, boxes under ``boxes``, ``bbox`` or ``norm_bb``, the
-picture's size under ``image_w`` and ``image_h``, also scores and classes (``KEYS`` below). ``.npy`` holds features
-alone. Boxes may be in files of their own: ``ID_box.npy``, ``ID_bbox.npy`` or ``ID_boxes.npy`` beside, or ``ID.npy``
-in a folder that ends in ``box``, ``bbox`` or ``boxes`` next to the features or to their folder (``cocobu_att``,
-``cocobu_box``). Boxes in pixels without a size take that of the dataset's picture; without boxes a region is the
-whole picture.
+``.npz`` files are those of TERN (Messina et al. 2020), self-critical.pytorch and PyTorch ports of bottom-up attention:
+features, boxes, image size, scores and classes under the names in ``KEYS``. ``.npy`` files have features only. Boxes
+may be in separate files: ``ID_box.npy``, ``ID_bbox.npy`` or ``ID_boxes.npy`` next to the features, or ``ID.npy`` in a
+folder whose name ends in ``box``, ``bbox`` or ``boxes``, in the feature folder or next to it (``cocobu_att``,
+``cocobu_box``). Without an image size, boxes in pixels use the size of the dataset's image; without boxes a region is
+the full image.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.data.region_records import Regions, bad, map_region_array
+from xmodal_cli.data.region_records import Regions, map_region_array, region_error
 
 PRIORITY = 40
 KEYS = {
@@ -32,99 +31,109 @@ KEYS = {
 }
 FEATURE_FOLDERS = ("att", "feat", "feats", "features")
 BOX_FOLDERS = ("box", "bbox", "boxes")
-BOX_TAILS = ("_box", "_bbox", "_boxes")
-FOREIGN = ("_info",)  # pickled tables beside features; never read
+BOX_SUFFIXES = ("_box", "_bbox", "_boxes")
+IGNORED_SUFFIXES = ("_info",)  # pickled tables; never read
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayLocation:
-    """The file of an image's features, and of its boxes where they are apart."""
+    """The feature file of an image, and its box file if boxes are separate."""
 
     features: Path
     boxes: Path | None
 
 
 def matches(path: Path) -> bool:
-    """A folder with at least one file of features."""
-    return path.is_dir() and any(True for folder in _folders(path, FEATURE_FOLDERS) for _ in _arrays(folder))
+    """A folder with at least one feature file."""
+    return path.is_dir() and any(True for folder in _folders(path, FEATURE_FOLDERS) for _ in _array_files(folder))
 
 
 def files(path: Path) -> list[Path]:
-    """Features and boxes."""
-    return [file for place in places(path).values() for file in (place.features, place.boxes) if file is not None]
+    """Feature and box files."""
+    return [
+        file
+        for location in locations(path).values()
+        for file in (location.features, location.boxes)
+        if file is not None
+    ]
 
 
-def places(path: Path) -> dict[str, ArrayLocation]:
+def locations(path: Path) -> dict[str, ArrayLocation]:
     """Image name -> its files."""
     boxes = {
         _stem(file): file
         for folder in _folders(path, BOX_FOLDERS)
-        for file in _arrays(folder)
-        if folder != path or file.stem.endswith(BOX_TAILS)
+        for file in _array_files(folder)
+        if folder != path or file.stem.endswith(BOX_SUFFIXES)
     }
-    found: dict[str, ArrayLocation] = {}
+    locations: dict[str, ArrayLocation] = {}
     for folder in _folders(path, FEATURE_FOLDERS):
-        for file in _arrays(folder):
-            if not file.stem.endswith(BOX_TAILS + FOREIGN):
-                found.setdefault(file.stem, ArrayLocation(file, boxes.get(file.stem)))
-    return dict(sorted(found.items()))
+        for file in _array_files(folder):
+            if not file.stem.endswith(BOX_SUFFIXES + IGNORED_SUFFIXES):
+                locations.setdefault(file.stem, ArrayLocation(file, boxes.get(file.stem)))
+    return dict(sorted(locations.items()))
 
 
-def read(place: ArrayLocation) -> Regions:
+def read(location: ArrayLocation) -> Regions:
     """The regions of one image."""
-    is_npz = place.features.suffix == ".npz"
-    arrays = _read_npz(place.features) if is_npz else {"features": map_region_array(place.features)}
-    where = str(place.features)
+    is_npz = location.features.suffix == ".npz"
+    arrays = _read_npz(location.features) if is_npz else {"features": map_region_array(location.features)}
+    where = str(location.features)
     if "features" not in arrays:
-        raise bad(where, f"it has no array called {', '.join(KEYS['features'])}")
+        raise region_error(where, f"it has no array named {', '.join(KEYS['features'])}")
     size = None
     if "width" in arrays and "height" in arrays:
-        size = (_number(where, arrays["width"]), _number(where, arrays["height"]))
-    boxes = map_region_array(place.boxes) if place.boxes else arrays.get("boxes")
+        size = (_to_float(where, arrays["width"]), _to_float(where, arrays["height"]))
+    boxes = map_region_array(location.boxes) if location.boxes else arrays.get("boxes")
     if boxes is not None:
-        boxes = _two_axes(boxes)
-        boxes = boxes[:, :4] if boxes.ndim == 2 and boxes.shape[1] == 6 else boxes  # norm_bb goes on with two sides
-    return Regions(where, _two_axes(arrays["features"]), boxes, size, arrays.get("scores"), arrays.get("classes"))
+        boxes = _drop_batch_axis(boxes)
+        boxes = boxes[:, :4] if boxes.ndim == 2 and boxes.shape[1] == 6 else boxes  # norm_bb has width and height last
+    return Regions(
+        where, _drop_batch_axis(arrays["features"]), boxes, size, arrays.get("scores"), arrays.get("classes")
+    )
 
 
 def _read_npz(file: Path) -> dict[str, Any]:
-    """What of ``KEYS`` the file holds; other arrays, such as pickled ones, are not touched."""
+    """The arrays of the file that are in ``KEYS``; others, which may be pickled, are not loaded."""
     try:
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
-            held = {what: next((n for n in names if n in opened), None) for what, names in KEYS.items()}
-            return {what: opened[name] for what, name in held.items() if name is not None}
-    except Exception as error:  # archives and headers are damaged in many ways
-        raise bad(str(file), f"it cannot be read as arrays: {error}") from error
+            names = {key: next((n for n in aliases if n in opened), None) for key, aliases in KEYS.items()}
+            return {key: opened[name] for key, name in names.items() if name is not None}
+    except Exception as error:  # damaged archives and headers raise errors of any type
+        raise region_error(str(file), f"it cannot be read as arrays: {error}") from error
 
 
-def _folders(path: Path, tails: tuple[str, ...]) -> list[Path]:
-    """``path``, and the folders in it whose names end in one of ``tails``; for boxes also those beside it."""
-    inside = sorted(f for f in path.iterdir() if f.is_dir() and f.name.lower().endswith(tails)) if path.is_dir() else []
-    if tails is not BOX_FOLDERS or not path.name.lower().endswith(FEATURE_FOLDERS):
-        return [path, *inside]
+def _folders(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """``path`` and its subfolders whose names end in one of ``suffixes``; for boxes also the folders next to it."""
+    subfolders = (
+        [f for f in path.iterdir() if f.is_dir() and f.name.lower().endswith(suffixes)] if path.is_dir() else []
+    )
+    if suffixes is not BOX_FOLDERS or not path.name.lower().endswith(FEATURE_FOLDERS):
+        return [path, *sorted(subfolders)]
     stem = path.name.lower().removesuffix(next(t for t in FEATURE_FOLDERS if path.name.lower().endswith(t)))
-    beside = [path.with_name(path.name[: len(stem)] + tail) for tail in BOX_FOLDERS]
-    return [path, *inside, *(folder for folder in beside if folder.is_dir())]
+    siblings = [path.with_name(path.name[: len(stem)] + suffix) for suffix in BOX_FOLDERS]
+    return [path, *sorted(subfolders), *(folder for folder in siblings if folder.is_dir())]
 
 
-def _arrays(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:  # a hundred thousand files are common
+def _array_files(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:  # faster than glob; a hundred thousand files are common
         for entry in entries:
             if entry.name.endswith((".npy", ".npz")) and not entry.name.startswith(".") and entry.is_file():
                 yield Path(entry.path)
 
 
 def _stem(file: Path) -> str:
-    tail = next((tail for tail in BOX_TAILS if file.stem.endswith(tail)), "")
-    return file.stem.removesuffix(tail)
+    """The image name of a box file."""
+    suffix = next((suffix for suffix in BOX_SUFFIXES if file.stem.endswith(suffix)), "")
+    return file.stem.removesuffix(suffix)
 
 
-def _two_axes(values: np.ndarray) -> np.ndarray:
-    """Without a first axis of one image."""
+def _drop_batch_axis(values: np.ndarray) -> np.ndarray:
+    """(1, regions, columns) -> (regions, columns); other arrays unchanged."""
     return values[0] if values.ndim == 3 and len(values) == 1 else values
 
 
-def _number(where: str, value: np.ndarray) -> float:
+def _to_float(where: str, value: np.ndarray) -> float:
     if value.size != 1 or value.dtype.kind not in "fiu":
-        raise bad(where, "its picture's size is not a number")
+        raise region_error(where, "its image size is not a number")
     return float(value.reshape(-1)[0])

@@ -1,17 +1,17 @@
-"""The tab-separated files of bottom-up attention (Anderson et al. 2018), with 36 or 10 to 100 regions an image.
+"""The tab-separated files of bottom-up attention (Anderson et al. 2018), with 36 or 10 to 100 regions per image.
 
-Six columns as its ``tools/generate_tsv.py`` writes them: image_id, image_w, image_h, num_boxes, boxes, features;
-boxes in pixels and features as base64 of float32. Or the ten of LXMERT: img_id, img_h, img_w, objects_id,
-objects_conf, attrs_id, attrs_conf, num_boxes, boxes, features, where ``objects_id`` (int64) and ``objects_conf``
-become class and score. PATH is one file, or a folder whose ``*.tsv`` (and ``*.tsv.0`` and on) belong together.
+The six columns of its ``tools/generate_tsv.py``: image_id, image_w, image_h, num_boxes, boxes (pixels), features; boxes
+and features are base64 of float32. Or the ten of LXMERT: img_id, img_h, img_w, objects_id, objects_conf, attrs_id,
+attrs_conf, num_boxes, boxes, features; ``objects_id`` (int64) is the class, ``objects_conf`` the score. PATH is one
+file, or a folder of ``*.tsv`` and ``*.tsv.N`` files.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.region_records import Regions, bad
-from xmodal_cli.data.regions._lines import Line, decode, first_fields, index_lines, read_fields, whole_number
+from xmodal_cli.data.region_records import Regions, region_error
+from xmodal_cli.data.regions._lines import Line, decode_base64, index_lines, parse_int, read_fields, read_first_fields
 
 PRIORITY = 20
 COLUMNS = {
@@ -25,44 +25,44 @@ HEADERS = ("image_id", "img_id")
 
 
 def matches(path: Path) -> bool:
-    """A file, or a folder with one, whose first line has six or ten fields."""
-    return any(len(first_fields(file)) in COLUMNS for file in files(path))
+    """A file whose first line has six or ten fields, or a folder with such a file."""
+    return any(len(read_first_fields(file)) in COLUMNS for file in files(path))
 
 
 def files(path: Path) -> list[Path]:
-    """The file itself, or every ``*.tsv`` and ``*.tsv.N`` of the folder."""
+    """The file, or all ``*.tsv`` and ``*.tsv.N`` in the folder."""
     if path.is_file():
         return [path]
-    found = (*path.glob("*.tsv"), *path.glob("*.tsv.[0-9]*"))
-    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    candidates = (*path.glob("*.tsv"), *path.glob("*.tsv.[0-9]*"))
+    return sorted(file for file in candidates if file.is_file() and not file.name.startswith("."))
 
 
-def places(path: Path) -> dict[str, Line]:
-    """Image id -> its line; a line with the columns' names is passed over."""
-    found: dict[str, Line] = {}
+def locations(path: Path) -> dict[str, Line]:
+    """Image id -> its line; header lines are skipped."""
+    lines: dict[str, Line] = {}
     for file in files(path):
-        found |= index_lines(file)
-    return {name: line for name, line in found.items() if name not in HEADERS}
+        lines |= index_lines(file)
+    return {name: line for name, line in lines.items() if name not in HEADERS}
 
 
-def read(place: Line) -> Regions:
+def read(location: Line) -> Regions:
     """The regions of one line."""
-    fields = read_fields(place)
+    fields = read_fields(location)
     if len(fields) not in COLUMNS:
-        raise bad(place.where, f"it has {len(fields)} columns, not 6 or 10; is it cut short?")
+        raise region_error(location.where, f"it has {len(fields)} columns, not 6 or 10; it may be truncated")
     row = dict(zip(COLUMNS[len(fields)], fields, strict=True))
-    width, height = (whole_number(place.where, *_first(row, name)) for name in ("w", "h"))
-    count = whole_number(place.where, "num_boxes", row["num_boxes"])
+    width, height = (parse_int(location.where, *_size_field(row, side)) for side in ("w", "h"))
+    count = parse_int(location.where, "num_boxes", row["num_boxes"])
     scores = classes = None
     if "objects_id" in row:
-        classes = decode(place.where, "objects_id", row["objects_id"], count, "<i8")
-        scores = decode(place.where, "objects_conf", row["objects_conf"], count)
-    boxes = decode(place.where, "boxes", row["boxes"], count)
-    features = decode(place.where, "features", row["features"], count)
-    return Regions(place.where, features, boxes, (width, height), scores, classes)
+        classes = decode_base64(location.where, "objects_id", row["objects_id"], count, "<i8")
+        scores = decode_base64(location.where, "objects_conf", row["objects_conf"], count)
+    boxes = decode_base64(location.where, "boxes", row["boxes"], count)
+    features = decode_base64(location.where, "features", row["features"], count)
+    return Regions(location.where, features, boxes, (width, height), scores, classes)
 
 
-def _first(row: dict[str, bytes], side: str) -> tuple[str, bytes]:
-    """``image_w`` or ``img_w``, and its field."""
+def _size_field(row: dict[str, bytes], side: str) -> tuple[str, bytes]:
+    """Name and value of ``image_w`` or ``img_w``; for ``side`` h those of the height."""
     name = f"image_{side}" if f"image_{side}" in row else f"img_{side}"
     return name, row[name]

@@ -1,11 +1,11 @@
-"""The tab-separated files of Oscar and VinVL (Zhang et al. 2021): an image's name, then its regions.
+"""The tab-separated files of Oscar and VinVL (Zhang et al. 2021): one line per image, its name and its regions.
 
-A line of ``features.tsv`` is a name and JSON ``{"num_boxes": n, "features": base64}``, or a name, n and base64 as
-in their pre-training; or a name and JSON ``{"objects": [{"feature": base64, "rect": ..., "conf": ...}]}`` as the
-scene graph benchmark's ``predictions.tsv`` has it. Numbers are float32. Rows of 2,054 are 2,048 features and x1,
-y1, x2, y2, width, height as shares: such a tail becomes the box. A label file beside (``features.tsv`` and
-``labels.tsv`` or ``predictions.tsv``, ``train.feature.tsv`` and ``train.label.tsv``) gives scores, and boxes where
-rows have no such tail. Its classes are names, not numbers, and are not kept.
+A line of ``features.tsv`` is a name and JSON ``{"num_boxes": n, "features": base64}``; or, in the pre-training files, a
+name, n and base64; or, in ``predictions.tsv`` of scene_graph_benchmark, a name and JSON
+``{"objects": [{"feature": base64, "rect": ..., "conf": ...}]}``. Values are float32. Rows of 2,054 are 2,048 features
+and x1, y1, x2, y2, width, height as fractions, from which the box is taken. A label file (``labels.tsv`` or
+``predictions.tsv`` for ``features.tsv``, ``train.label.tsv`` for ``train.feature.tsv``) has scores, and boxes for rows
+without them. Its classes are names, not integers, and are ignored.
 """
 
 from __future__ import annotations
@@ -17,99 +17,99 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.data.region_records import WHOLE, Regions, bad
-from xmodal_cli.data.regions._lines import Line, decode, first_fields, index_lines, read_fields, whole_number
+from xmodal_cli.data.region_records import UNIT_SIZE, Regions, region_error
+from xmodal_cli.data.regions._lines import Line, decode_base64, index_lines, parse_int, read_fields, read_first_fields
 
 PRIORITY = 30
-GEOMETRY = 6
+NUM_GEOMETRY = 6  # x1, y1, x2, y2, width, height
 LABELS = ("label", "predictions")
-NEAR = 2e-3  # between a side and the difference of its corners
+TOLERANCE = 2e-3  # between a side and the difference of its corners
 
 
 @dataclass(frozen=True, slots=True)
 class TsvLocation:
-    """An image's line of features, and of labels where there is one."""
+    """The line of an image's features, and the line of its labels if there is one."""
 
     features: Line
     labels: Line | None
 
 
 def matches(path: Path) -> bool:
-    """A file, or a folder with one, whose first line is a name and JSON, or a name, a number and base64."""
-    return any(_looks_right(first_fields(file)) for file in _feature_files(path))
+    """A file whose first line is a name and JSON, or a name, an integer and base64; or a folder with such a file."""
+    return any(_is_feature_line(read_first_fields(file)) for file in _feature_files(path))
 
 
 def files(path: Path) -> list[Path]:
-    """Feature files, and the label files that belong to them."""
+    """Feature files and their label files."""
     features = _feature_files(path)
     return [*features, *(label for label in map(_label_file, features) if label is not None)]
 
 
-def places(path: Path) -> dict[str, TsvLocation]:
+def locations(path: Path) -> dict[str, TsvLocation]:
     """Image name -> its lines."""
-    found: dict[str, TsvLocation] = {}
+    lines: dict[str, TsvLocation] = {}
     for file in _feature_files(path):
         label_file = _label_file(file)
         labels = index_lines(label_file) if label_file else {}
-        found |= {name: TsvLocation(line, labels.get(name)) for name, line in index_lines(file).items()}
-    return found
+        lines |= {name: TsvLocation(line, labels.get(name)) for name, line in index_lines(file).items()}
+    return lines
 
 
-def read(place: TsvLocation) -> Regions:
+def read(location: TsvLocation) -> Regions:
     """The regions of one image."""
-    where, fields = place.features.where, read_fields(place.features)
-    labels = _labels(place.labels) if place.labels else {}
+    where, fields = location.features.where, read_fields(location.features)
+    labels = _read_labels(location.labels) if location.labels else {}
     if len(fields) == 3:
-        rows = decode(where, "features", fields[2], whole_number(where, "the number of boxes", fields[1]))
+        rows = decode_base64(where, "features", fields[2], parse_int(where, "the number of boxes", fields[1]))
     else:
-        entry = _json(place.features, fields)
-        rows = _rows(where, entry)
-        labels = {**labels, **_facts(where, entry)}
+        entry = _parse_json(location.features, fields)
+        rows = _parse_features(where, entry)
+        labels = {**labels, **_parse_labels(where, entry)}
     boxes, size = labels.get("boxes"), labels.get("size")
     if _has_geometry(rows):
-        rows, boxes, size = rows[:, :-GEOMETRY], rows[:, -GEOMETRY:-2], WHOLE
+        rows, boxes, size = rows[:, :-NUM_GEOMETRY], rows[:, -NUM_GEOMETRY:-2], UNIT_SIZE
     return Regions(where, rows, boxes, size, labels.get("scores"))
 
 
 def _feature_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = sorted(file for file in path.glob("*.tsv") if file.is_file() and not file.name.startswith("."))
-    features = [file for file in found if "feature" in file.name]
-    return features or [file for file in found if "predictions" in file.name]
+    files = sorted(file for file in path.glob("*.tsv") if file.is_file() and not file.name.startswith("."))
+    features = [file for file in files if "feature" in file.name]
+    return features or [file for file in files if "predictions" in file.name]
 
 
 def _label_file(features: Path) -> Path | None:
     names = {features.name.replace("feature", label) for label in LABELS}
     names |= {features.name.replace("features", label) for label in LABELS}
-    found = (features.with_name(name) for name in sorted(names - {features.name}))
-    return next((file for file in found if file.is_file()), None)
+    candidates = (features.with_name(name) for name in sorted(names - {features.name}))
+    return next((file for file in candidates if file.is_file()), None)
 
 
-def _looks_right(fields: list[bytes]) -> bool:
+def _is_feature_line(fields: list[bytes]) -> bool:
     if len(fields) == 2:
         return fields[1][:1] in (b"{", b"[") and b'"feature' in fields[1]
     return len(fields) == 3 and fields[1].strip().isdigit()
 
 
-def _json(line: Line, fields: list[bytes]) -> Any:
+def _parse_json(line: Line, fields: list[bytes]) -> Any:
     if len(fields) != 2:
-        raise bad(line.where, f"it has {len(fields)} columns, not 2 or 3; is it cut short?")
+        raise region_error(line.where, f"it has {len(fields)} columns, not 2 or 3; it may be truncated")
     try:
         return json.loads(fields[1])
     except (ValueError, RecursionError) as error:
-        raise bad(line.where, "its second column is not JSON; is it cut short?") from error
+        raise region_error(line.where, "its second column is not JSON; it may be truncated") from error
 
 
-def _rows(where: str, entry: Any) -> np.ndarray:
-    """(regions, columns) float32 from either kind of JSON."""
+def _parse_features(where: str, entry: Any) -> np.ndarray:
+    """(regions, columns) float32 from either JSON layout."""
     try:
         if isinstance(entry, dict) and "features" in entry:
-            return decode(where, "features", entry["features"], int(entry["num_boxes"]))
-        each = [decode(where, "feature", region["feature"], 1) for region in _objects(entry)]
-        return np.concatenate(each)
+            return decode_base64(where, "features", entry["features"], int(entry["num_boxes"]))
+        rows = [decode_base64(where, "feature", region["feature"], 1) for region in _objects(entry)]
+        return np.concatenate(rows)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise bad(where, f"its JSON does not hold features: {error}") from error
+        raise region_error(where, f"its JSON has no valid features: {error}") from error
 
 
 def _objects(entry: Any) -> list[dict[str, Any]]:
@@ -117,33 +117,34 @@ def _objects(entry: Any) -> list[dict[str, Any]]:
     return objects
 
 
-def _labels(line: Line) -> dict[str, Any]:
-    return _facts(line.where, _json(line, read_fields(line)))
+def _read_labels(line: Line) -> dict[str, Any]:
+    return _parse_labels(line.where, _parse_json(line, read_fields(line)))
 
 
-def _facts(where: str, entry: Any) -> dict[str, Any]:
-    """Boxes, scores and the picture's size, as far as an entry tells them for every region."""
-    facts: dict[str, Any] = {}
+def _parse_labels(where: str, entry: Any) -> dict[str, Any]:
+    """The ``size`` of the image, and ``boxes`` and ``scores`` if the entry has them for all regions."""
+    labels: dict[str, Any] = {}
     try:
         if isinstance(entry, dict) and {"image_w", "image_h"} <= set(entry):
-            facts["size"] = (float(entry["image_w"]), float(entry["image_h"]))
+            labels["size"] = (float(entry["image_w"]), float(entry["image_h"]))
         objects = [] if isinstance(entry, dict) and "objects" not in entry else _objects(entry)
         for key, name in (("rect", "boxes"), ("conf", "scores")):
             values = [region[key] for region in objects if key in region]
             if values and len(values) == len(objects):
-                facts[name] = np.array(values, dtype=np.float32)
+                labels[name] = np.array(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise bad(where, f"its JSON does not hold boxes and scores: {error}") from error
-    return facts
+        raise region_error(where, f"its JSON has no valid boxes and scores: {error}") from error
+    return labels
 
 
 def _has_geometry(rows: np.ndarray) -> bool:
-    """Whether each row ends in a box as shares and its two sides, in either order."""
-    if rows.shape[1] <= GEOMETRY:
+    """Whether each row ends with a box as fractions and its width and height, in either order."""
+    if rows.shape[1] <= NUM_GEOMETRY:
         return False
-    tail = rows[:, -GEOMETRY:]
+    geometry = rows[:, -NUM_GEOMETRY:]
     with np.errstate(invalid="ignore", over="ignore"):
-        sides = tail[:, 2:4] - tail[:, :2]
-        given = (tail[:, 4:], tail[:, :3:-1])
-        fits = any(np.allclose(sides, order, rtol=0, atol=NEAR) for order in given)
-        return fits and bool((tail > -NEAR - 0.02).all() and (tail < 1.02 + NEAR).all())
+        sides = geometry[:, 2:4] - geometry[:, :2]
+        orders = (geometry[:, 4:], geometry[:, :3:-1])
+        matches_sides = any(np.allclose(sides, order, rtol=0, atol=TOLERANCE) for order in orders)
+        low, high = -0.02 - TOLERANCE, 1.02 + TOLERANCE
+        return matches_sides and bool((geometry > low).all() and (geometry < high).all())
