@@ -53,7 +53,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(download, "PATIENCE", 0)
+    monkeypatch.setattr(download, "RETRY_DELAY", 0)
     return asked
 
 
@@ -229,7 +229,7 @@ def test_shapes_are_made_where_one_says(xmodal: Xmodal, few: None, tmp_path: Pat
     assert (tmp_path / "sample/shapes.jsonl").read_bytes() == (tmp_path / "same/shapes.jsonl").read_bytes()
     again = xmodal("data", "make", "shapes", tmp_path / "sample")
     assert (again.code, again.out) == (1, "")
-    assert "exists already and is not an empty folder" in again.err
+    assert "already exists and is not an empty folder" in again.err
     assert xmodal("data", "info", tmp_path / "sample", "--json").json["unreadable"] == []
 
 

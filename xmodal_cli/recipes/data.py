@@ -98,8 +98,8 @@ def _register(name: str, source: Source, folder: Path) -> dict[str, Any]:
 
 def _placing(source: Source, folder: Path) -> str:
     files = ", ".join(f"{remote.url} as {folder / remote.name}" for remote in source.files)
-    by_hand = f"; {source.manual_download}" if source.manual_download else ""
-    return f"run it again to go on; or place by hand: {files}{by_hand}; then run the same command"
+    manual = f"; {source.manual_download}" if source.manual_download else ""
+    return f"run it again to go on; or place by hand: {files}{manual}; then run the same command"
 
 
 def _summary(dataset: ImageTextDataset) -> dict[str, Any]:
