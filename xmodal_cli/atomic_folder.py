@@ -1,7 +1,7 @@
-"""Putting a finished folder in another's place in one step, and letting only one process do so at a time.
+"""Atomic replacement of a folder by a new version, and a lock that admits one writer.
 
-Linux exchanges two names in one system call; elsewhere two renames leave a short gap, in which the folder is
-found under ``aside``: readers look there, and the next writer puts it back. Knows nothing of the contents.
+Linux exchanges two names in one system call. Other systems need two renames: between them the folder is at
+``backup_path``, where readers look for it and from where the next writer restores it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-def aside(folder: Path) -> Path:
-    """Where ``folder`` is while it changes places, on systems that cannot exchange two names."""
+def backup_path(folder: Path) -> Path:
+    """The path of the old ``folder`` during a replacement, on systems that cannot exchange two names."""
     return folder.with_name(f".{folder.name}.old")
 
 
 @contextlib.contextmanager
 def draft_path(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder``; removed at the end if it has not become ``folder`` by then."""
+    """Create an empty folder next to ``folder``; on exit it is deleted, with what it then contains."""
     draft = folder.with_name(f".{folder.name}.build-{uuid.uuid4().hex[:8]}")
     draft.mkdir(parents=True)
     try:
@@ -39,7 +39,7 @@ def draft_path(folder: Path) -> Iterator[Path]:
 
 
 def replace_folder(draft: Path, folder: Path) -> None:
-    """Make ``draft`` the new ``folder``, safely on disk; ``draft`` then names the old one, if there was one."""
+    """Replace ``folder`` by ``draft``, flushed to disk. An old folder is then at ``draft``, or deleted."""
     for file in draft.iterdir():
         _sync(file)
     _sync(draft)
@@ -50,53 +50,53 @@ def replace_folder(draft: Path, folder: Path) -> None:
     _sync(folder.parent)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system cannot."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one system call. Returns False where that is not supported."""
     if sys.platform != "linux":
         return False
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    names = os.fsencode(one), os.fsencode(other)
+    names = os.fsencode(first), os.fsencode(second)
     return bool(renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_RENAME_EXCHANGE)) == 0)
 
 
 def _rename_twice(draft: Path, folder: Path) -> None:
-    folder.rename(aside(folder))
+    folder.rename(backup_path(folder))
     try:
         draft.rename(folder)
     except BaseException:
-        aside(folder).rename(folder)
+        backup_path(folder).rename(folder)
         raise
-    shutil.rmtree(aside(folder), ignore_errors=True)
+    shutil.rmtree(backup_path(folder), ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
-    """Mend what a killed writer left: a folder stuck aside is put back, half-built ones are removed."""
+    """Clean up after a killed writer: restore ``folder`` from ``backup_path`` and delete unfinished drafts."""
     with storage_errors(folder):
-        if aside(folder).exists() and not folder.exists():
-            aside(folder).rename(folder)
-        left = [p for p in folder.parent.iterdir() if p.name.startswith(f".{folder.name}.build-")]
-    for draft in (aside(folder), *left):
+        if backup_path(folder).exists() and not folder.exists():
+            backup_path(folder).rename(folder)
+        drafts = [p for p in folder.parent.iterdir() if p.name.startswith(f".{folder.name}.build-")]
+    for draft in (backup_path(folder), *drafts):
         shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, what: str = "index") -> Iterator[None]:
-    """Hold the right to write ``folder``, an index or ``what``; the system frees it when the process ends.
+def write_lock(folder: Path, content: str = "index") -> Iterator[None]:
+    """Lock ``folder`` for writing; the operating system releases the lock when the process ends.
 
-    Raises StorageError.
+    ``content`` is the noun for the folder in messages. Raises StorageError if another process has the lock.
     """
     with storage_errors(folder), contextlib.ExitStack() as stack:
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "a+b"))
-        held = stack.pop_all()
-    with held:
+        open_lock = stack.pop_all()
+    with open_lock:
         if not _try_lock(file.fileno()):
             raise StorageError(
-                f"the {what} {folder.name!r} is being written by another xmodal process",
-                "wait until that one has finished, then run this again; searching works meanwhile",
+                f"the {content} {folder.name!r} is being written by another xmodal process",
+                "wait until it has finished, then run this command again; searching works in the meantime",
             )
         yield
 
@@ -117,7 +117,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or a folder to the disk; folders cannot be opened everywhere, and need no flush there."""
+    """Flush a file or a folder to disk. Systems on which a folder cannot be opened do not need it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except PermissionError:

@@ -24,7 +24,7 @@ from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.recipes.search import open_searcher
 from xmodal_cli.reporter import SILENT
-from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, IndexMetadata, IndexModel
+from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, IndexMetadata, IndexModel
 from xmodal_cli.retrieval.items import Item, write_items
 from xmodal_cli.retrieval.vectors import add_quantized, write_vectors
 from xmodal_cli.types import FeatureMeta
@@ -67,7 +67,7 @@ from xmodal_cli.models import tokenizer
 from xmodal_cli.retrieval import index, search as ranking
 mark("our modules")
 opened = index.open_index(Path(sys.argv[1])); mark("index opened")
-text = text_encoders.find(opened.card.model.fingerprint); mark("export checked")
+text = text_encoders.find(opened.metadata.model.fingerprint); mark("export checked")
 text._tokenizer; mark("tokenizer loaded")
 vector = text.embed_texts([sys.argv[2]])[0]; mark("graph loaded, sentence encoded")
 found = ranking.top_hits(opened.vectors, [ranking.TermVector(vector)], "cosine", 10); mark("vectors searched")
@@ -114,7 +114,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_quantized(index / VECTORS, rows.shape)
     write_items(index / ITEMS, (Item(str(p), 0, 0, n.to_bytes(16, "big")) for n, p in enumerate(photos)), [])
     card = IndexMetadata("b" * 32, made_by, "flat", (str(folder / "photos"),), COUNT, 0, "2026-01-01", "2026-01-01")
-    (index / CARD).write_text(card.to_json())
+    (index / METADATA).write_text(card.to_json())
     (folder / "paths.txt").write_text("\n".join(map(str, photos)))
     return folder
 

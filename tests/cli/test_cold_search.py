@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.index_fixtures import DIM, Shelf
+from helpers.index_fixtures import DIM, PhotoIndexFixture
 
 from xmodal_cli.cli.fast_path import Query, read_query
 from xmodal_cli.device import Compute
@@ -61,14 +61,14 @@ def write_matcher(file: Path, seed: int = 0) -> Path:
 
 
 @pytest.fixture
-def indexed(shelf: Shelf, home: Path) -> Shelf:
+def indexed(photo_index: PhotoIndexFixture, home: Path) -> PhotoIndexFixture:
     """Thirty photos, indexed as if by a matcher whose text side was not exported."""
     made_by = models.describe_model(str(write_matcher(home / "models" / "toy.safetensors")))
-    shelf.model = IndexModel("toy", made_by.source, made_by.fingerprint, "cosine", DIM, META)
-    shelf.fill(30)
-    shelf.update()
-    registry.remember(shelf.index_folder)
-    return shelf
+    photo_index.model = IndexModel("toy", made_by.source, made_by.fingerprint, "cosine", DIM, META)
+    photo_index.fill(30)
+    photo_index.update()
+    registry.set_default(photo_index.index_folder)
+    return photo_index
 
 
 @pytest.fixture
@@ -94,13 +94,13 @@ def loaded_by(*args: str) -> tuple[list[str], Any]:
     return modules, done.stdout
 
 
-def expected_scores(indexed: Shelf, sentence: str) -> dict[str, float]:
+def expected_scores(indexed: PhotoIndexFixture, sentence: str) -> dict[str, float]:
     """By the torch path and a plain product."""
     query = matchers.load_matcher(indexed.model.source, Compute("cpu", "fp32")).embed_texts([sentence])[0]
     return {str(indexed.photos / name): float(query @ v) for name, v in indexed.contents().items()}
 
 
-def test_a_search_loads_nothing_that_it_can_do_without(indexed: Shelf) -> None:
+def test_a_search_loads_nothing_that_it_can_do_without(indexed: PhotoIndexFixture) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     modules, out = loaded_by("search", "two dogs run", "-k", "3", "--json")
     assert modules == []
@@ -111,7 +111,7 @@ def test_a_search_loads_nothing_that_it_can_do_without(indexed: Shelf) -> None:
     assert "3 of 30 photos" in table
 
 
-def test_the_vectors_are_those_of_torch(indexed: Shelf, no_torch: Callable[[], None]) -> None:
+def test_the_vectors_are_those_of_torch(indexed: PhotoIndexFixture, no_torch: Callable[[], None]) -> None:
     scores = expected_scores(indexed, "a man and two dogs")
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     no_torch()
@@ -120,7 +120,9 @@ def test_the_vectors_are_those_of_torch(indexed: Shelf, no_torch: Callable[[], N
     assert search(["a man and two dogs"]).unknown_words == ("and",)
 
 
-def test_a_search_reads_the_header_of_its_model_once(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_reads_the_header_of_its_model_once(
+    indexed: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read, files = models.read_header, list[Path]()
     monkeypatch.setattr(models, "read_header", lambda file: files.append(file) or read(file))
     search(["two dogs run"])
@@ -128,7 +130,7 @@ def test_a_search_reads_the_header_of_its_model_once(indexed: Shelf, monkeypatch
 
 
 def test_a_missing_export_is_made_by_the_search_that_misses_it(
-    indexed: Shelf, no_torch: Callable[[], None], xmodal: Callable[..., Any]
+    indexed: PhotoIndexFixture, no_torch: Callable[[], None], xmodal: Callable[..., Any]
 ) -> None:
     first = xmodal("search", "two dogs", "--json")
     assert first.err.splitlines() == ["exporting the text encoder of toy with torch; later searches start at once"]
@@ -138,7 +140,7 @@ def test_a_missing_export_is_made_by_the_search_that_misses_it(
 
 
 @pytest.mark.parametrize("name", [NOTE, WORDS, "encoder.onnx", "tokenizer.json"])
-def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
+def test_a_damaged_export_is_made_again(indexed: PhotoIndexFixture, name: str) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
     file = text_encoders.folder_of(indexed.model.fingerprint) / name
@@ -151,7 +153,7 @@ def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
     assert said.lines == []
 
 
-def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(indexed: Shelf) -> None:
+def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(indexed: PhotoIndexFixture) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
     graph = text_encoders.folder_of(indexed.model.fingerprint) / "encoder.onnx"
@@ -163,7 +165,7 @@ def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(inde
     assert len(said.lines) == 1
 
 
-def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_export_is_said_and_torch_used(indexed: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_export, "AGREEMENT", 2.0)
     said = Said()
     text_encoders.ensure(models.describe_model(indexed.model.source), said)
@@ -178,7 +180,7 @@ def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: py
     assert text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns == tries
 
 
-def test_a_cache_that_cannot_be_written_is_only_slower(indexed: Shelf, home: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_only_slower(indexed: PhotoIndexFixture, home: Path) -> None:
     (home / "cache").mkdir(exist_ok=True)
     (home / "cache" / "text-encoders").write_text("in the way")
     said = Said()
@@ -186,7 +188,7 @@ def test_a_cache_that_cannot_be_written_is_only_slower(indexed: Shelf, home: Pat
     assert any("loads torch" in line for line in said.lines)
 
 
-def test_the_model_is_still_checked(indexed: Shelf, home: Path, xmodal: Callable[..., Any]) -> None:
+def test_the_model_is_still_checked(indexed: PhotoIndexFixture, home: Path, xmodal: Callable[..., Any]) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     file = home / "models" / "toy.safetensors"
     kept = file.read_bytes()
@@ -201,11 +203,11 @@ def test_the_model_is_still_checked(indexed: Shelf, home: Path, xmodal: Callable
     assert xmodal("search", "two dogs").code == 0
 
 
-def test_a_searcher_stays_open(indexed: Shelf, no_torch: Callable[[], None]) -> None:
+def test_a_searcher_stays_open(indexed: PhotoIndexFixture, no_torch: Callable[[], None]) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     no_torch()
     with open_searcher() as searcher:
-        assert (searcher.index_name, searcher.model, len(searcher)) == ("shelf", "toy", 30)
+        assert (searcher.index_name, searcher.model, len(searcher)) == ("family", "toy", 30)
         for sentence in ("two dogs", "a man", "two dogs"):
             found, alone = searcher.search([sentence], 4), search([sentence], num_hits=4)
             assert [hit.path for hit in found.hits] == [hit.path for hit in alone.hits]
@@ -214,7 +216,7 @@ def test_a_searcher_stays_open(indexed: Shelf, no_torch: Callable[[], None]) -> 
 
 
 @pytest.mark.slow
-def test_concurrent_searches_without_an_export_all_answer(indexed: Shelf) -> None:
+def test_concurrent_searches_without_an_export_all_answer(indexed: PhotoIndexFixture) -> None:
     command = [sys.executable, "-m", "xmodal_cli", "search", "two dogs", "--json"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     answers = [process.communicate() for process in running]
@@ -257,10 +259,16 @@ def test_mistakes_are_left_to_the_command(args: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["dog"], ["dog", "-k", "2"], ["-k2", "dog", "-snow"], ["a", "--index", "shelf", "--json"], ["--json", "--", "-k"]],
+    [
+        ["dog"],
+        ["dog", "-k", "2"],
+        ["-k2", "dog", "-snow"],
+        ["a", "--index", "family", "--json"],
+        ["--json", "--", "-k"],
+    ],
 )
 def test_both_ways_mean_the_same(
-    indexed: Shelf, args: list[str], xmodal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    indexed: PhotoIndexFixture, args: list[str], xmodal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = xmodal("search", *args)
     monkeypatch.setattr("xmodal_cli.cli.fast_path.read_query", lambda _: None)
@@ -268,7 +276,7 @@ def test_both_ways_mean_the_same(
     assert (quick.code, quick.out) == (slow.code, slow.out)
 
 
-def test_vectors_without_the_library_are_those_of_the_library(indexed: Shelf) -> None:
+def test_vectors_without_the_library_are_those_of_the_library(indexed: PhotoIndexFixture) -> None:
     import faiss
 
     theirs = faiss.read_index(str(indexed.index_folder / "index.faiss"))

@@ -18,7 +18,7 @@ from xmodal_cli.cli.history import NUM_LINES, History
 from xmodal_cli.cli.prompt import Prompt, parse_command
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable, UnknownName
 from xmodal_cli.recipes import search as recipe
-from xmodal_cli.retrieval.line import split_line
+from xmodal_cli.retrieval.query_line import split_line
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def test_errors_are_sentences_and_never_the_end(terminal):
     assert "hint: did you mean ':open'?" in told
     assert "error: there is no answer yet" in prompt.ask(":open 1")
     assert "error: a quotation mark is not closed" in prompt.ask('"red')
-    assert "error: there is no picture nowhere.jpg" in prompt.ask("nowhere.jpg")
+    assert "error: the image nowhere.jpg does not exist" in prompt.ask("nowhere.jpg")
     assert "error: ZeroDivisionError" in prompt.ask("bug")
     assert "was not taught these words: mauve" in prompt.ask("mauve")
     assert "error: there is no index called 'animal'" in prompt.ask(":index animal")

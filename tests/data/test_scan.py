@@ -14,7 +14,7 @@ from xmodal_cli.data.scan import is_under, scan
 from xmodal_cli.errors import ConfigError, MissingData
 
 if TYPE_CHECKING:
-    from helpers.index_fixtures import Shelf
+    from helpers.index_fixtures import PhotoIndexFixture
 
 
 def _names(folder: Path, *roots: Path) -> list[str]:
@@ -57,7 +57,7 @@ def test_overlapping_roots_list_each_file_once(tmp_path: Path) -> None:
     assert _names(tmp_path, tmp_path / "a", tmp_path, tmp_path / "a" / "x.jpg") == ["a/x.jpg", "b.jpg"]
 
 
-def test_names_that_are_no_text(tmp_path: Path, shelf: Shelf) -> None:
+def test_names_that_are_no_text(tmp_path: Path, photo_index: PhotoIndexFixture) -> None:
     hostile = [
         b"caf\xe9.jpg",
         b"new\nline.jpg",
@@ -68,23 +68,23 @@ def test_names_that_are_no_text(tmp_path: Path, shelf: Shelf) -> None:
         b"a?b#c.jpg",
     ]
     for name in hostile:
-        shelf.add(name)
-    assert sorted(os.fsencode(Path(f.path).name) for f in scan([shelf.photos]).files) == sorted(hostile)
-    assert shelf.update().added == len(hostile)
-    shelf.check()
-    shelf.photos.joinpath(os.fsdecode(hostile[0])).rename(shelf.photos / "cafe.jpg")
-    assert shelf.update().moved == 1
-    shelf.check()
+        photo_index.add(name)
+    assert sorted(os.fsencode(Path(f.path).name) for f in scan([photo_index.photos]).files) == sorted(hostile)
+    assert photo_index.update().added == len(hostile)
+    photo_index.check()
+    photo_index.photos.joinpath(os.fsdecode(hostile[0])).rename(photo_index.photos / "cafe.jpg")
+    assert photo_index.update().moved == 1
+    photo_index.check()
 
 
-def test_an_index_in_a_folder_with_an_odd_name(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.fill(2)
-    shelf.index_folder = tmp_path / "café #1?%20" / "x"
-    shelf.update()
-    shelf.check()
-    shelf.index_folder = tmp_path / os.fsdecode(b"caf\xe9")
+def test_an_index_in_a_folder_with_an_odd_name(photo_index: PhotoIndexFixture, tmp_path: Path) -> None:
+    photo_index.fill(2)
+    photo_index.index_folder = tmp_path / "café #1?%20" / "x"
+    photo_index.update()
+    photo_index.check()
+    photo_index.index_folder = tmp_path / os.fsdecode(b"caf\xe9")
     with pytest.raises(ConfigError, match="cannot hold an index"):
-        shelf.update()
+        photo_index.update()
 
 
 def test_pipes_are_not_opened(tmp_path: Path) -> None:

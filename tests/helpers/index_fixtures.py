@@ -1,4 +1,4 @@
-"""A shelf to test indexes on: a folder of stand-in photos, and an embedder that makes vectors from their bytes."""
+"""An index of a folder of fake photos, and an embedder that computes vectors from the bytes of a file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ DIM = 12
 
 
 class FakeEmbedder:
-    """types.ImageVectors: bytes -> a unit vector; ``bad`` bytes are refused; ``seen`` keeps calls."""
+    """types.ImageVectors: bytes -> a unit vector; ``bad`` bytes are unreadable; ``paths`` records the files."""
 
     def __init__(self, order: bool = False) -> None:
-        self.order, self.seen, self.num_calls = order, list[Path](), 0
+        self.order, self.paths, self.num_calls = order, list[Path](), 0
         self.stop_after: int | None = None
-        self.meanwhile: Callable[[Path], object] = lambda path: None  # called before a picture is opened
+        self.before_open: Callable[[Path], object] = lambda path: None
 
-    def __call__(self, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
+    def __call__(self, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
         self.num_calls += 1
-        for path in paths:
-            if self.stop_after is not None and len(self.seen) >= self.stop_after:
+        for path in files:
+            if self.stop_after is not None and len(self.paths) >= self.stop_after:
                 raise KeyboardInterrupt
-            self.seen.append(path)
-            self.meanwhile(path)
+            self.paths.append(path)
+            self.before_open(path)
             if not path.is_file():
-                yield path, Unreadable(path, "there is no such file")
+                yield path, Unreadable(path, "the file does not exist")
                 continue
             content = path.read_bytes()
             bad = content.startswith(b"bad")
-            yield path, Unreadable(path, "it is not a picture") if bad else self.vector(content)
+            yield path, Unreadable(path, "it is not an image") if bad else self.vector(content)
 
     def vector(self, content: bytes) -> np.ndarray:
         vector = np.random.default_rng(list(content[:64])).standard_normal(DIM).astype(np.float32)
@@ -46,11 +46,11 @@ class FakeEmbedder:
         return vector / np.linalg.norm(vector)
 
 
-class Shelf:
+class PhotoIndexFixture:
     """One index of one folder of photos."""
 
     def __init__(self, folder: Path) -> None:
-        self.photos, self.index_folder = folder / "photos", folder / "indexes" / "shelf"
+        self.photos, self.index_folder = folder / "photos", folder / "indexes" / "family"
         self.photos.mkdir()
         self.embedder = FakeEmbedder()
         self.num_loads = 0
@@ -80,7 +80,7 @@ class Shelf:
         return open_index(self.index_folder)
 
     def contents(self) -> dict[str, np.ndarray]:
-        """Path below the photo folder -> vector."""
+        """Path relative to the photo folder -> vector."""
         with self.open() as index:
             vectors = index.vectors.take(np.arange(len(index)))
             return {
@@ -88,7 +88,7 @@ class Shelf:
             }
 
     def check(self) -> None:
-        """The index holds exactly the readable files, each with the vector of its bytes, in the order of paths."""
+        """Assert that the index has all readable files, in the order of paths, with the vectors of their bytes."""
         files = {p for p in self.photos.rglob("*.jpg") if not p.read_bytes().startswith(b"bad")}
         contents = self.contents()
         assert list(contents) == sorted((os.path.relpath(p, self.photos) for p in files), key=os.fsencode)
@@ -97,5 +97,5 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
+def photo_index(tmp_path: Path) -> PhotoIndexFixture:
+    return PhotoIndexFixture(tmp_path)

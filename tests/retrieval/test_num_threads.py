@@ -1,4 +1,4 @@
-"""The number of threads is the same before and after ranks, or a resumed run would round differently from its start."""
+"""``compute_ranks`` keeps the number of torch threads, on which the rounding of a resumed run depends."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ CODE = """
 import json, numpy as np, torch
 from xmodal_cli.retrieval.ranks import keep_num_threads
 from xmodal_cli.retrieval.ranks import compute_ranks
-seen = [torch.get_num_threads()]
+num_threads = [torch.get_num_threads()]
 keep_num_threads()
 vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
 for similarity in ("cosine", "order"):
     compute_ranks(vectors, vectors, np.arange(50), similarity)
-    seen.append(torch.get_num_threads())
-print(json.dumps(seen))
+    num_threads.append(torch.get_num_threads())
+print(json.dumps(num_threads))
 """
 
 
-def test_ranks_leave_torch_its_threads():
+def test_ranks_do_not_change_the_number_of_torch_threads():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # numba would set it to the number of CPUs
-    ended = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env=environment)
-    assert json.loads(ended.stdout) == [1, 1, 1]
+    process = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env=environment)
+    assert json.loads(process.stdout) == [1, 1, 1]

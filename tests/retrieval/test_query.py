@@ -1,4 +1,4 @@
-"""Terms as typed."""
+"""Parsing of search terms."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def test_empty_terms(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["dog^0", "dog^-1", "dog^many", "dog^", "dog^nan", "dog^inf", "dog^1001"])
-def test_weights_that_are_none(word: str) -> None:
+def test_invalid_weights(word: str) -> None:
     with pytest.raises(ConfigError, match="the weight in"):
         parse_term(word)
 
 
-def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.jpg", "b^2.png", "-c.webp", "dog", "plain"):
         Path(name).write_bytes(b"x")
@@ -55,13 +55,13 @@ def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_term("-a.jpg^0.5") == Term("a.jpg", -0.5, Path("a.jpg"))
     assert parse_term("b^2.png").image == Path("b^2.png")
     assert parse_term("--c.webp") == Term("-c.webp", -1.0, Path("-c.webp"))
-    assert parse_term("dog").image is None  # a word, though a file is called so
+    assert parse_term("dog").image is None  # a word, although a file has this name
     assert parse_term("./plain").image == Path("plain")
     assert parse_term(str(tmp_path / "a.jpg")).image == tmp_path / "a.jpg"
 
 
-def test_a_misspelt_picture_is_not_taken_for_a_sentence() -> None:
-    with pytest.raises(MissingData, match=r"no picture beahc\.jpg"):
+def test_a_misspelled_image_is_not_a_sentence() -> None:
+    with pytest.raises(MissingData, match=r"the image beahc\.jpg does not exist"):
         parse_term("beahc.jpg")
 
 
@@ -71,7 +71,7 @@ def test_no_terms() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_term_or_a_sentence_of_complaint(word: str) -> None:
+def test_any_text_is_a_term_or_an_error(word: str) -> None:
     try:
         term = parse_term(word)
     except XmodalError as error:
@@ -82,6 +82,6 @@ def test_any_text_is_a_term_or_a_sentence_of_complaint(word: str) -> None:
         assert (term.weight < 0) == word.startswith("-")
 
 
-def test_terms_too_long_for_a_file_name() -> None:
+def test_terms_that_cannot_be_file_names() -> None:
     assert parse_term("a/" * 3000 + "b").image is None
     assert parse_term("a/b\0c").image is None

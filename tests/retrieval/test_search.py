@@ -1,4 +1,4 @@
-"""The ranking against slow, obvious formulas; ties; shortcuts and their recall."""
+"""Search against slow formulas; ties; approximate search and its recall."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ def _random(num: int, dim: int, order: bool, seed: int = 0) -> np.ndarray:
 
 
 def _clustered(num: int, dim: int, order: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images in clusters, and texts: of the same clusters but off to one side, as real sentences are."""
+    """Clustered images, and texts of the same clusters with an offset, like the modality gap of real models."""
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((40, dim))
-    images = centres[rng.integers(40, size=num)] + 0.7 * rng.standard_normal((num, dim))
-    texts = centres[rng.integers(40, size=50)] + 0.7 * rng.standard_normal((50, dim)) + 0.6 * rng.standard_normal(dim)
+    centers = rng.standard_normal((40, dim))
+    images = centers[rng.integers(40, size=num)] + 0.7 * rng.standard_normal((num, dim))
+    texts = centers[rng.integers(40, size=50)] + 0.7 * rng.standard_normal((50, dim)) + 0.6 * rng.standard_normal(dim)
     return (_unit(np.abs(images)), _unit(np.abs(texts))) if order else (_unit(images), _unit(texts))
 
 
 def _slow_score(image: list[float], terms: list[TermVector], similarity: str) -> float:
-    """The formula of docs/search.md, number by number."""
+    """The formula of docs/search.md, element by element."""
     total = 0.0
     for term in terms:
         vector = [float(x) for x in term.vector]
         if similarity == "order" and term.is_text:
             score = -sum(max(0.0, t - v) ** 2 for t, v in zip(vector, image, strict=True))
         else:
-            length = math.sqrt(sum(t * t for t in vector))
-            score = sum(t * v for t, v in zip(vector, image, strict=True)) / length
+            norm = math.sqrt(sum(t * t for t in vector))
+            score = sum(t * v for t, v in zip(vector, image, strict=True)) / norm
         total += term.weight * score
     return total / sum(abs(t.weight) for t in terms)
 
 
-def _slow(images: np.ndarray, terms: list[TermVector], similarity: str) -> list[tuple[int, float]]:
+def _slow_hits(images: np.ndarray, terms: list[TermVector], similarity: str) -> list[tuple[int, float]]:
     scored = [(row, _slow_score([float(x) for x in v], terms, similarity)) for row, v in enumerate(images)]
     return sorted(scored, key=lambda hit: (-round(hit[1], 12), hit[0]))
 
 
-def _check(found: list[tuple[int, float]], expected: list[tuple[int, float]]) -> None:
-    assert [row for row, _ in found] == [row for row, _ in expected]
-    assert np.allclose([s for _, s in found], [s for _, s in expected], rtol=0, atol=1e-12)
+def _check(hits: list[tuple[int, float]], expected: list[tuple[int, float]]) -> None:
+    assert [row for row, _ in hits] == [row for row, _ in expected]
+    assert np.allclose([s for _, s in hits], [s for _, s in expected], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,7 +65,7 @@ def _check(found: list[tuple[int, float]], expected: list[tuple[int, float]]) ->
 def test_one_sentence_equals_brute_force_for_every_k(tmp_path: Path, similarity: str, kind: str) -> None:
     images = _random(150, 9, similarity == "order")
     terms = [TermVector(_random(1, 9, similarity == "order", seed=1)[0])]
-    stored, expected = _stored(tmp_path, images, kind), _slow(images, terms, similarity)
+    stored, expected = _stored(tmp_path, images, kind), _slow_hits(images, terms, similarity)
     for k in (1, 2, 3, 10, 149, 150, 151, 1000):
         _check(top_hits(stored, terms, similarity, k), expected[:k])
 
@@ -74,29 +74,29 @@ def test_one_sentence_equals_brute_force_for_every_k(tmp_path: Path, similarity:
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, -1.0), (0.5, 2.0, -0.25), (-1.0,), (-1.0, -3.0)])
 def test_weighted_terms_equal_the_formula(tmp_path: Path, similarity: str, weights: tuple[float, ...]) -> None:
     images = _random(80, 7, similarity == "order")
-    texts = 3.0 * _random(len(weights), 7, similarity == "order", seed=2)  # the length of a query does not matter...
+    texts = 3.0 * _random(len(weights), 7, similarity == "order", seed=2)  # the norm of a query does not matter...
     if similarity == "order":
-        texts /= 3.0  # ...to the cosine; sentences under order are of unit length
+        texts /= 3.0  # ...for the cosine; under order similarity sentences have unit norm
     for is_text in (True, False):
         terms = [TermVector(t, w, is_text or i == 0) for i, (t, w) in enumerate(zip(texts, weights, strict=True))]
-        _check(top_hits(_stored(tmp_path, images), terms, similarity, 12), _slow(images, terms, similarity)[:12])
+        _check(top_hits(_stored(tmp_path, images), terms, similarity, 12), _slow_hits(images, terms, similarity)[:12])
 
 
 def test_more_than_one_block(tmp_path: Path) -> None:
     images = _random(2500, 4, order=True)
     terms = [TermVector(_random(1, 4, order=True, seed=3)[0]), TermVector(images[7], -0.5, is_text=False)]
-    _check(top_hits(_stored(tmp_path, images), terms, "order", 20), _slow(images, terms, "order")[:20])
+    _check(top_hits(_stored(tmp_path, images), terms, "order", 20), _slow_hits(images, terms, "order")[:20])
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_scores_are_ranked_by_row(tmp_path: Path, similarity: str, kind: str) -> None:
+def test_equal_scores_are_sorted_by_row(tmp_path: Path, similarity: str, kind: str) -> None:
     distinct = _random(5, 33, similarity == "order")
     images = distinct[np.random.default_rng(4).integers(5, size=1500)]
     terms = [TermVector(_random(1, 33, similarity == "order", seed=5)[0])]
     stored = _stored(tmp_path, images, kind)
     best = top_hits(stored, terms, similarity, 1500)
-    assert len({score for _, score in best}) == 5  # the same vector scores the same wherever it stands
+    assert len({score for _, score in best}) == 5  # equal vectors have equal scores in every row
     for k in (1, 10, 299, 700):
         assert top_hits(stored, terms, similarity, k) == best[:k]
     scores = np.array([s for _, s in best])
@@ -104,24 +104,24 @@ def test_equal_scores_are_ranked_by_row(tmp_path: Path, similarity: str, kind: s
     assert all(np.all(np.diff(rows[scores == score]) > 0) for score in set(scores))
 
 
-def test_a_sentence_whose_every_part_is_in_the_picture_scores_zero(tmp_path: Path) -> None:
+def test_a_sentence_without_order_violations_scores_zero(tmp_path: Path) -> None:
     images = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
     text = TermVector(np.array([0.6, 0.0], np.float32))
     assert top_hits(_stored(tmp_path, images), [text], "order", 2) == [(0, 0.0), (1, 0.0)]
-    assert math.copysign(1, top_hits(_stored(tmp_path, images), [text], "order", 1)[0][1]) == 1  # no "-0.0" on screen
+    assert math.copysign(1, top_hits(_stored(tmp_path, images), [text], "order", 1)[0][1]) == 1  # not -0.0
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-@pytest.mark.parametrize(("kind", "least"), [("hnsw", 0.97), ("ivf", 0.94)])
-def test_recall_of_graph_and_cells(tmp_path: Path, similarity: str, kind: str, least: float) -> None:
-    """Recall@10 for off-side queries; the index is small here, so the share of it that is looked at is kept small."""
+@pytest.mark.parametrize(("kind", "min_recall"), [("hnsw", 0.97), ("ivf", 0.94)])
+def test_recall_of_hnsw_and_ivf(tmp_path: Path, similarity: str, kind: str, min_recall: float) -> None:
+    """Recall@10 for queries with an offset; the index is small, so few candidates are scored."""
     images, texts = _clustered(6000, 48, similarity == "order", seed=6)
     stored = _stored(tmp_path, images, kind)
-    effort = SearchParams(exact_below=0, at_least=300, per_hit=20)
-    assert _recall(stored, images, texts, similarity, effort) >= least
+    params = SearchParams(exact_below=0, at_least=300, per_hit=20)
+    assert _recall(stored, images, texts, similarity, params) >= min_recall
 
 
-def test_recall_of_the_shortcut_for_order(tmp_path: Path) -> None:
+def test_recall_of_approximate_search_under_order_similarity(tmp_path: Path) -> None:
     images, texts = _clustered(6000, 48, True, seed=7)
     stored = _stored(tmp_path, images)
     assert _recall(stored, images, texts, "order", SearchParams(order_exact_below=0, at_least=500)) >= 0.99
@@ -129,31 +129,33 @@ def test_recall_of_the_shortcut_for_order(tmp_path: Path) -> None:
 
 
 def _recall(
-    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, effort: SearchParams, k: int = 10
+    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, params: SearchParams, k: int = 10
 ) -> float:
-    found = 0
+    num_found = 0
     for text in texts:
         by_order = -(np.maximum(text[None] - images, 0) ** 2).sum(1)
         scores = by_order if similarity == "order" else images @ text
         best = set(np.argsort(-scores)[:k])
-        found += len(best & {row for row, _ in top_hits(stored, [TermVector(text)], similarity, k, effort)})
-    return found / (k * len(texts))
+        num_found += len(best & {row for row, _ in top_hits(stored, [TermVector(text)], similarity, k, params)})
+    return num_found / (k * len(texts))
 
 
-def test_shortcut_hits_carry_exact_scores_and_the_asked_number(tmp_path: Path) -> None:
+def test_approximate_search_returns_exact_scores_and_num_hits(tmp_path: Path) -> None:
     images, texts = _clustered(3000, 16, True, seed=8)
     stored = _stored(tmp_path, images)
-    quick = SearchParams(order_exact_below=0, at_least=100)
+    approximate = SearchParams(order_exact_below=0, at_least=100)
     terms = [TermVector(texts[0]), TermVector(texts[1], -0.5)]
     scores = dict(top_hits(stored, terms, "order", 3000))
-    hits = top_hits(stored, terms, "order", 5, quick)
+    hits = top_hits(stored, terms, "order", 5, approximate)
     assert len(hits) == 5
     assert all(scores[row] == score for row, score in hits)
-    assert len(top_hits(stored, terms, "order", 2999, quick)) == 2999  # candidates never limit the hits
+    assert (
+        len(top_hits(stored, terms, "order", 2999, approximate)) == 2999
+    )  # the number of candidates does not limit the hits
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_a_query_of_minus_terms_alone_is_exact(tmp_path: Path, kind: str) -> None:
+def test_a_query_of_negative_terms_is_exact(tmp_path: Path, kind: str) -> None:
     images, texts = _clustered(2000, 16, False, seed=9)
     terms = [TermVector(texts[0], -1.0)]
     hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, SearchParams(exact_below=0, at_least=50))
@@ -161,7 +163,7 @@ def test_a_query_of_minus_terms_alone_is_exact(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_gives_back_the_very_vectors(tmp_path: Path, kind: str) -> None:
+def test_every_kind_returns_the_exact_vectors(tmp_path: Path, kind: str) -> None:
     images = _random(1300, 6, order=False)
     stored = _stored(tmp_path, images, kind)
     rows = np.array([1299, 0, 700, 700])
@@ -172,17 +174,17 @@ def test_every_kind_gives_back_the_very_vectors(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_vector_is_enough(tmp_path: Path, kind: str) -> None:
+def test_an_index_of_one_vector(tmp_path: Path, kind: str) -> None:
     images = _random(1, 6, order=False)
     ((row, score),) = top_hits(_stored(tmp_path, images, kind), [TermVector(images[0])], "cosine", 10)
     assert row == 0
     assert score == pytest.approx(1.0)
 
 
-def test_two_threads_score_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts = _clustered(5000, 16, True, seed=12)
     stored, terms = _stored(tmp_path, images), [TermVector(texts[0]), TermVector(texts[1], -0.5)]
     expected = top_hits(stored, terms, "order", 40)
-    monkeypatch.setattr(search, "SHARED", 1)
+    monkeypatch.setattr(search, "MIN_PARALLEL", 1)
     monkeypatch.setattr(search.os, "cpu_count", lambda: 2)
     assert top_hits(stored, terms, "order", 40) == expected

@@ -1,4 +1,4 @@
-"""The index matches the folders: what is added, updated, moved, removed, resumed and refused."""
+"""``update_index``: added, updated, moved and removed photos, resumed runs and errors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.scan import scan
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData, StorageError, UnknownName
-from xmodal_cli.retrieval import journal, resolve
-from xmodal_cli.retrieval.index import CARD, ITEMS, VECTORS, read_metadata
+from xmodal_cli.retrieval import file_embedding, journal
+from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, read_metadata
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 
 if TYPE_CHECKING:
-    from helpers.index_fixtures import Shelf
+    from helpers.index_fixtures import PhotoIndexFixture
 
 
 def _counts(changes) -> dict[str, int]:
@@ -27,345 +27,358 @@ def _counts(changes) -> dict[str, int]:
     return {name: getattr(changes, name) for name in names if getattr(changes, name)}
 
 
-def _litter(shelf: Shelf) -> list[str]:
-    return sorted(p.name for p in shelf.index_folder.parent.iterdir())
+def _files_next_to(photo_index: PhotoIndexFixture) -> list[str]:
+    return sorted(p.name for p in photo_index.index_folder.parent.iterdir())
 
 
-def test_a_new_index_holds_every_picture(shelf: Shelf) -> None:
-    shelf.fill(5)
-    shelf.add("deep/er/x.jpg")
-    changes = shelf.update()
+def test_a_new_index_has_all_photos(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(5)
+    photo_index.add("deep/er/x.jpg")
+    changes = photo_index.update()
     assert _counts(changes) == {"added": 6}
     assert changes.num_computed == 6
-    shelf.check()
-    assert sorted(p.name for p in shelf.index_folder.iterdir()) == sorted([CARD, ITEMS, VECTORS])
-    assert _litter(shelf) == [".shelf.lock", "shelf"]
+    photo_index.check()
+    assert sorted(p.name for p in photo_index.index_folder.iterdir()) == sorted([METADATA, ITEMS, VECTORS])
+    assert _files_next_to(photo_index) == [".family.lock", "family"]
 
 
-def test_a_second_run_loads_no_model_and_writes_nothing(shelf: Shelf) -> None:
-    shelf.fill(4)
-    first = shelf.update()
-    again = shelf.update()
+def test_a_second_run_loads_no_model_and_writes_nothing(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(4)
+    first = photo_index.update()
+    again = photo_index.update()
     assert _counts(again) == {"unchanged": 4}
-    assert (again.num_computed, shelf.num_loads) == (0, 1)
-    assert again.card == first.card == read_metadata(shelf.index_folder)
+    assert (again.num_computed, photo_index.num_loads) == (0, 1)
+    assert again.metadata == first.metadata == read_metadata(photo_index.index_folder)
 
 
-def test_add_update_remove_compute_only_what_is_new(shelf: Shelf) -> None:
-    shelf.fill(6)
-    shelf.update()
-    shelf.embedder.seen.clear()
-    (shelf.photos / "001.jpg").unlink()
-    shelf.add("003.jpg", b"other bytes")
-    shelf.add("000a.jpg")
-    changes = shelf.update()
+def test_only_new_bytes_are_embedded(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(6)
+    photo_index.update()
+    photo_index.embedder.paths.clear()
+    (photo_index.photos / "001.jpg").unlink()
+    photo_index.add("003.jpg", b"other bytes")
+    photo_index.add("000a.jpg")
+    changes = photo_index.update()
     assert _counts(changes) == {"added": 1, "updated": 1, "removed": 1, "unchanged": 4}
-    assert [p.name for p in shelf.embedder.seen] == ["000a.jpg", "003.jpg"]
-    shelf.check()
+    assert [p.name for p in photo_index.embedder.paths] == ["000a.jpg", "003.jpg"]
+    photo_index.check()
 
 
-def test_a_touched_file_is_read_but_not_computed(shelf: Shelf) -> None:
-    shelf.fill(3)
-    shelf.update()
-    inode = (shelf.index_folder / VECTORS).stat().st_ino
-    os.utime(shelf.photos / "001.jpg", ns=(1, 1))
-    changes = shelf.update()
+def test_a_touched_file_is_read_but_not_embedded(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.update()
+    inode = (photo_index.index_folder / VECTORS).stat().st_ino
+    os.utime(photo_index.photos / "001.jpg", ns=(1, 1))
+    changes = photo_index.update()
     assert _counts(changes) == {"unchanged": 3}
     assert changes.num_computed == 0
-    assert (shelf.index_folder / VECTORS).stat().st_ino == inode  # the same vectors are not written again
-    with shelf.open() as index:
+    assert (photo_index.index_folder / VECTORS).stat().st_ino == inode  # unchanged vectors are not written again
+    with photo_index.open() as index:
         assert [i.mtime_ns for i in index.items.all_items()][1] == 1
 
 
-def test_renamed_and_copied_files_keep_their_vectors(shelf: Shelf) -> None:
-    shelf.fill(5)
-    shelf.update()
-    (shelf.photos / "000.jpg").rename(shelf.photos / "zzz.jpg")
-    shutil.copy(shelf.photos / "001.jpg", shelf.photos / "copy.jpg")
-    (shelf.photos / "002.jpg").rename(shelf.photos / "swap.jpg")
-    (shelf.photos / "003.jpg").rename(shelf.photos / "002.jpg")
-    (shelf.photos / "swap.jpg").rename(shelf.photos / "003.jpg")
-    changes = shelf.update()
+def test_renamed_and_copied_files_keep_their_vectors(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(5)
+    photo_index.update()
+    (photo_index.photos / "000.jpg").rename(photo_index.photos / "zzz.jpg")
+    shutil.copy(photo_index.photos / "001.jpg", photo_index.photos / "copy.jpg")
+    (photo_index.photos / "002.jpg").rename(photo_index.photos / "swap.jpg")
+    (photo_index.photos / "003.jpg").rename(photo_index.photos / "002.jpg")
+    (photo_index.photos / "swap.jpg").rename(photo_index.photos / "003.jpg")
+    changes = photo_index.update()
     assert _counts(changes) == {"moved": 1, "added": 1, "updated": 2, "unchanged": 2}
     assert changes.num_computed == 0
-    shelf.check()
+    photo_index.check()
 
 
-def test_identical_files_are_computed_once(shelf: Shelf) -> None:
+def test_identical_files_are_embedded_once(photo_index: PhotoIndexFixture) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
-        shelf.add(name, b"the same")
-    assert shelf.update().num_computed == 1
-    shelf.check()
+        photo_index.add(name, b"the same")
+    assert photo_index.update().num_computed == 1
+    photo_index.check()
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_an_updated_index_equals_one_made_anew(shelf: Shelf, kind: str, tmp_path: Path) -> None:
+def test_an_updated_index_equals_a_new_one(photo_index: PhotoIndexFixture, kind: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
-    shelf.fill(30)
-    shelf.update(kind=kind)
+    photo_index.fill(30)
+    photo_index.update(kind=kind)
     for step in range(4):
-        names = sorted(p.name for p in shelf.photos.iterdir())
+        names = sorted(p.name for p in photo_index.photos.iterdir())
         for name in rng.choice(names, 5, replace=False):
-            (shelf.photos / name).unlink()
+            (photo_index.photos / name).unlink()
         for i in range(4):
-            shelf.add(f"{rng.integers(1000):03}.jpg", f"{step} {i}".encode())
-        shelf.update()
-        shelf.check()
-    assert read_metadata(shelf.index_folder).kind == kind
-    updated = shelf.contents()
-    shelf.index_folder = tmp_path / "anew"
-    shelf.update(kind=kind)
-    anew = shelf.contents()
-    assert list(updated) == list(anew)
-    assert np.array_equal(np.stack(list(updated.values())), np.stack(list(anew.values())))
+            photo_index.add(f"{rng.integers(1000):03}.jpg", f"{step} {i}".encode())
+        photo_index.update()
+        photo_index.check()
+    assert read_metadata(photo_index.index_folder).kind == kind
+    updated = photo_index.contents()
+    photo_index.index_folder = tmp_path / "new"
+    photo_index.update(kind=kind)
+    new = photo_index.contents()
+    assert list(updated) == list(new)
+    assert np.array_equal(np.stack(list(updated.values())), np.stack(list(new.values())))
 
 
-def test_only_the_given_roots_lose_files(shelf: Shelf, tmp_path: Path) -> None:
-    other = tmp_path / "photos-of-others"  # begins like the first root's name
+def test_only_files_under_the_given_roots_are_removed(photo_index: PhotoIndexFixture, tmp_path: Path) -> None:
+    other = tmp_path / "photos-of-others"  # has the name of the first root as prefix
     other.mkdir()
     (other / "o.jpg").write_bytes(b"o")
-    shelf.fill(2)
-    shelf.update(shelf.photos, other)
+    photo_index.fill(2)
+    photo_index.update(photo_index.photos, other)
     (other / "o.jpg").unlink()
-    (shelf.photos / "000.jpg").unlink()
-    changes = shelf.update(shelf.photos)
+    (photo_index.photos / "000.jpg").unlink()
+    changes = photo_index.update(photo_index.photos)
     assert _counts(changes) == {"removed": 1, "unchanged": 2}
-    assert changes.card.roots == (str(shelf.photos), str(other))
-    assert "../photos-of-others/o.jpg" in shelf.contents()
+    assert changes.metadata.roots == (str(photo_index.photos), str(other))
+    assert "../photos-of-others/o.jpg" in photo_index.contents()
 
 
-def test_single_files_and_roots_inside_roots(shelf: Shelf) -> None:
-    shelf.fill(3)
-    odd = shelf.add("no suffix", b"named outright")
-    assert _counts(shelf.update(shelf.photos / "001.jpg", odd)) == {"added": 2}
-    changes = shelf.update(shelf.photos / "001.jpg", shelf.photos)
-    assert changes.card.roots == (str(shelf.photos),)
-    assert set(shelf.contents()) == {"000.jpg", "001.jpg", "002.jpg"}
+def test_single_files_and_nested_roots(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    odd = photo_index.add("no suffix", b"named explicitly")
+    assert _counts(photo_index.update(photo_index.photos / "001.jpg", odd)) == {"added": 2}
+    changes = photo_index.update(photo_index.photos / "001.jpg", photo_index.photos)
+    assert changes.metadata.roots == (str(photo_index.photos),)
+    assert set(photo_index.contents()) == {"000.jpg", "001.jpg", "002.jpg"}
 
 
-def test_unreadable_pictures_are_listed_and_not_tried_again(shelf: Shelf) -> None:
-    shelf.fill(2)
-    bad = shelf.add("bad.jpg", b"bad bytes")
-    shelf.add("worse.jpg", b"bad bytes")
-    changes = shelf.update()
+def test_unreadable_photos_are_listed_and_not_tried_again(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(2)
+    bad = photo_index.add("bad.jpg", b"bad bytes")
+    photo_index.add("worse.jpg", b"bad bytes")
+    changes = photo_index.update()
     assert [(Path(u.path).name, u.reason) for u in changes.unreadable] == [
-        ("bad.jpg", "it is not a picture"),
-        ("worse.jpg", "it is not a picture"),
+        ("bad.jpg", "it is not an image"),
+        ("worse.jpg", "it is not an image"),
     ]
-    assert len(shelf.embedder.seen) == 3  # the same bytes are refused once
-    again = shelf.update()
-    assert (shelf.num_loads, again.card.num_unreadable, len(again.unreadable)) == (1, 2, 2)
-    bad.write_bytes(b"mended")
-    assert _counts(shelf.update()) == {"added": 1, "unchanged": 2}
-    shelf.check()
+    assert len(photo_index.embedder.paths) == 3  # identical bytes are tried once
+    again = photo_index.update()
+    assert (photo_index.num_loads, again.metadata.num_unreadable, len(again.unreadable)) == (1, 2, 2)
+    bad.write_bytes(b"repaired")
+    assert _counts(photo_index.update()) == {"added": 1, "unchanged": 2}
+    photo_index.check()
 
 
-def test_a_picture_that_goes_bad_leaves_the_index(shelf: Shelf) -> None:
-    shelf.fill(3)
-    shelf.update()
-    shelf.add("001.jpg", b"bad now")
-    changes = shelf.update()
+def test_a_photo_that_becomes_unreadable_is_removed(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.update()
+    photo_index.add("001.jpg", b"bad now")
+    changes = photo_index.update()
     assert _counts(changes) == {"removed": 1, "unchanged": 2}
     assert len(changes.unreadable) == 1
-    shelf.check()
+    photo_index.check()
 
 
-def test_pictures_without_a_usable_vector_are_unreadable(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.fill(3)
-    whole = shelf.embedder.vector
+def test_photos_with_a_zero_or_non_finite_vector_are_unreadable(
+    photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_index.fill(3)
+    vector = photo_index.embedder.vector
     values = {b"001.jpg": np.nan, b"002.jpg": 0.0}
-    monkeypatch.setattr(shelf.embedder, "vector", lambda c: whole(c) * np.float32(values.get(c, 1.0)))
-    changes = shelf.update()
-    assert (changes.card.num_items, len(changes.unreadable)) == (1, 2)
-    assert "usable" in changes.unreadable[0].reason
+    monkeypatch.setattr(photo_index.embedder, "vector", lambda c: vector(c) * np.float32(values.get(c, 1.0)))
+    changes = photo_index.update()
+    assert (changes.metadata.num_items, len(changes.unreadable)) == (1, 2)
+    assert "not finite" in changes.unreadable[0].reason
 
 
-def test_a_vector_of_the_wrong_length_is_a_clear_error(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.fill(1)
-    monkeypatch.setattr(shelf.embedder, "vector", lambda c: np.ones(5, np.float32))
+def test_a_vector_of_the_wrong_dimension(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo_index.fill(1)
+    monkeypatch.setattr(photo_index.embedder, "vector", lambda c: np.ones(5, np.float32))
     with pytest.raises(IncompatibleFeatures, match=r"shape \(5,\)"):
-        shelf.update()
+        photo_index.update()
 
 
-def test_a_killed_run_is_taken_up_where_it_stopped(shelf: Shelf) -> None:
-    shelf.fill(10)
-    shelf.update()
+def test_an_interrupted_run_is_resumed(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(10)
+    photo_index.update()
     for i in range(10, 20):
-        shelf.add(f"{i:03}.jpg")
-    shelf.embedder.seen.clear()
-    shelf.embedder.stop_after = 7
+        photo_index.add(f"{i:03}.jpg")
+    photo_index.embedder.paths.clear()
+    photo_index.embedder.stop_after = 7
     with pytest.raises(KeyboardInterrupt):
-        shelf.update()
-    assert len(shelf.contents()) == 10  # the old index is untouched
-    torn = journal.journal_path(shelf.index_folder)
-    torn.write_bytes(torn.read_bytes()[:-5])  # the last record had not reached the disk
-    shelf.embedder.seen.clear()
-    shelf.embedder.stop_after = None
-    changes = shelf.update()
-    assert changes.num_computed == len(shelf.embedder.seen) == 4
-    shelf.check()
-    assert not torn.exists()
+        photo_index.update()
+    assert len(photo_index.contents()) == 10  # the old index is unchanged
+    path = journal.journal_path(photo_index.index_folder)
+    path.write_bytes(path.read_bytes()[:-5])  # an incomplete last record
+    photo_index.embedder.paths.clear()
+    photo_index.embedder.stop_after = None
+    changes = photo_index.update()
+    assert changes.num_computed == len(photo_index.embedder.paths) == 4
+    photo_index.check()
+    assert not path.exists()
 
 
-def test_a_journal_of_another_model_is_not_used(shelf: Shelf) -> None:
-    shelf.fill(4)
-    shelf.embedder.stop_after = 3
+def test_a_journal_of_another_model_is_not_used(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(4)
+    photo_index.embedder.stop_after = 3
     with pytest.raises(KeyboardInterrupt):
-        shelf.update()
-    shelf.embedder.stop_after = None
-    shelf.model = shelf.model.__class__(**{**vars(shelf.model), "fingerprint": "c" * 64})
-    assert shelf.update().num_computed == 4
+        photo_index.update()
+    photo_index.embedder.stop_after = None
+    photo_index.model = photo_index.model.__class__(**{**vars(photo_index.model), "fingerprint": "c" * 64})
+    assert photo_index.update().num_computed == 4
 
 
-def test_another_model_is_refused_until_rebuilt(shelf: Shelf) -> None:
-    shelf.fill(3)
-    shelf.update(kind="hnsw")
-    old = shelf.contents()
-    shelf.model = shelf.model.__class__(**{**vars(shelf.model), "name": "other", "fingerprint": "b" * 64})
-    with pytest.raises(IncompatibleFeatures, match=r"model toy \(aaaaaaaa\), not by other \(bbbbbbbb\)") as refusal:
-        shelf.update()
-    assert "--rebuild" in refusal.value.hint
-    assert shelf.contents().keys() == old.keys()
-    changes = shelf.update(rebuild=True)
-    assert (changes.card.model.name, changes.num_computed, changes.card.kind) == ("other", 3, "hnsw")
+def test_another_model_requires_rebuild(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.update(kind="hnsw")
+    old = photo_index.contents()
+    photo_index.model = photo_index.model.__class__(
+        **{**vars(photo_index.model), "name": "other", "fingerprint": "b" * 64}
+    )
+    with pytest.raises(IncompatibleFeatures, match=r"model toy \(aaaaaaaa\), not by other \(bbbbbbbb\)") as error:
+        photo_index.update()
+    assert "--rebuild" in error.value.hint
+    assert photo_index.contents().keys() == old.keys()
+    changes = photo_index.update(rebuild=True)
+    assert (changes.metadata.model.name, changes.num_computed, changes.metadata.kind) == ("other", 3, "hnsw")
 
 
-def test_the_kind_can_change_without_computing(shelf: Shelf) -> None:
-    shelf.fill(45)
-    shelf.update()
+def test_changing_the_kind_embeds_nothing(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(45)
+    photo_index.update()
     for kind in ("hnsw", "ivf", "flat"):
-        changes = shelf.update(kind=kind)
-        assert (changes.card.kind, changes.num_computed) == (kind, 0)
-        shelf.check()
-    with pytest.raises(UnknownName) as misspelt:
-        shelf.update(kind="hsnw")
-    assert "hnsw" in misspelt.value.hint
+        changes = photo_index.update(kind=kind)
+        assert (changes.metadata.kind, changes.num_computed) == (kind, 0)
+        photo_index.check()
+    with pytest.raises(UnknownName) as error:
+        photo_index.update(kind="hsnw")
+    assert "hnsw" in error.value.hint
 
 
-def test_two_writers_do_not_clash(shelf: Shelf) -> None:
-    shelf.fill(1)
-    with atomic_folder.only_writer(shelf.index_folder), pytest.raises(StorageError, match="being written by another"):
-        shelf.update()
-    shelf.update()
+def test_a_second_writer_is_rejected(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(1)
+    with (
+        atomic_folder.write_lock(photo_index.index_folder),
+        pytest.raises(StorageError, match="being written by another"),
+    ):
+        photo_index.update()
+    photo_index.update()
 
 
-def test_a_folder_that_is_no_index_is_never_replaced(shelf: Shelf) -> None:
-    shelf.fill(1)
-    shelf.index_folder = shelf.photos
+def test_a_folder_that_is_not_an_index_is_not_replaced(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(1)
+    photo_index.index_folder = photo_index.photos
     with pytest.raises(BadData, match="not an index"):
-        shelf.update()
-    assert (shelf.photos / "000.jpg").exists()
+        photo_index.update()
+    assert (photo_index.photos / "000.jpg").exists()
 
 
-def test_nothing_readable_writes_nothing(shelf: Shelf) -> None:
-    shelf.add("a.jpg", b"bad")
-    with pytest.raises(BadData, match="none of the 1 pictures"):
-        shelf.update()
-    assert not shelf.index_folder.exists()
+def test_no_index_is_written_without_readable_photos(photo_index: PhotoIndexFixture) -> None:
+    photo_index.add("a.jpg", b"bad")
+    with pytest.raises(BadData, match="none of the 1 photos"):
+        photo_index.update()
+    assert not photo_index.index_folder.exists()
 
 
-def test_emptied_folders_leave_the_index_alone(shelf: Shelf) -> None:
-    shelf.fill(2)
-    shelf.update()
-    for path in shelf.photos.iterdir():
+def test_empty_folders_do_not_change_the_index(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(2)
+    photo_index.update()
+    for path in photo_index.photos.iterdir():
         path.unlink()
     with pytest.raises(MissingData, match="no images"):
-        shelf.update()
-    assert len(shelf.contents()) == 2
+        photo_index.update()
+    assert len(photo_index.contents()) == 2
 
 
-def test_files_that_vanish_on_the_way_are_passed_over(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.fill(3)
-    whole = shelf.embedder.vector
+def test_files_deleted_before_hashing_are_skipped(
+    photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_index.fill(3)
+    vector = photo_index.embedder.vector
 
     def delete_next(content: bytes) -> np.ndarray:
-        (shelf.photos / "002.jpg").unlink(missing_ok=True)
-        return whole(content)
+        (photo_index.photos / "002.jpg").unlink(missing_ok=True)
+        return vector(content)
 
-    monkeypatch.setattr(shelf.embedder, "vector", delete_next)
-    monkeypatch.setattr(resolve, "AHEAD", 1)
-    changes = shelf.update()
-    assert (changes.card.num_items, changes.unreadable) == (2, ())
-
-
-def test_files_that_vanish_between_reading_and_decoding_are_passed_over(shelf: Shelf) -> None:
-    shelf.fill(3)
-    shelf.embedder.meanwhile = lambda path: path.unlink() if path.name == "001.jpg" else None
-    changes = shelf.update()
-    assert (changes.card.num_items, changes.unreadable) == (2, ())
-    shelf.check()
+    monkeypatch.setattr(photo_index.embedder, "vector", delete_next)
+    monkeypatch.setattr(file_embedding, "AHEAD", 1)
+    changes = photo_index.update()
+    assert (changes.metadata.num_items, changes.unreadable) == (2, ())
 
 
-def test_a_photo_that_is_replaced_while_it_is_read_waits_for_the_next_run(shelf: Shelf) -> None:
-    """Its digest is of the old bytes, its vector of the new ones: kept, they would never be put right."""
-    shelf.fill(3)
-    shelf.embedder.meanwhile = lambda path: path.write_bytes(b"other bytes") if path.name == "001.jpg" else None
-    changes = shelf.update()
+def test_files_deleted_before_decoding_are_skipped(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.embedder.before_open = lambda path: path.unlink() if path.name == "001.jpg" else None
+    changes = photo_index.update()
+    assert (changes.metadata.num_items, changes.unreadable) == (2, ())
+    photo_index.check()
+
+
+def test_a_photo_replaced_during_the_update_is_left_to_the_next_one(photo_index: PhotoIndexFixture) -> None:
+    """Its digest is of the old bytes and its vector of the new ones, so the vector must not be stored."""
+    photo_index.fill(3)
+    photo_index.embedder.before_open = lambda path: path.write_bytes(b"other bytes") if path.name == "001.jpg" else None
+    changes = photo_index.update()
     assert [(Path(u.path).name, u.reason) for u in changes.unreadable] == [
         ("001.jpg", "it changed while it was being read; index it again")
     ]
-    assert set(shelf.contents()) == {"000.jpg", "002.jpg"}
-    shelf.embedder.meanwhile = lambda path: None
-    again = shelf.update()
+    assert set(photo_index.contents()) == {"000.jpg", "002.jpg"}
+    photo_index.embedder.before_open = lambda path: None
+    again = photo_index.update()
     assert _counts(again) == {"added": 1, "unchanged": 2}
-    shelf.check()
+    photo_index.check()
 
 
-def test_a_photo_that_changed_after_the_listing_is_held_as_it_is_now(shelf: Shelf) -> None:
-    shelf.fill(2)
-    request = IndexRequest(scan([shelf.photos]), shelf.model)
-    shelf.add("001.jpg", b"changed since")
-    update_index(shelf.index_folder, request, lambda: shelf.embedder)
-    shelf.check()
-    shelf.embedder.seen.clear()
-    assert _counts(shelf.update()) == {"unchanged": 2}
-    assert shelf.embedder.seen == []
+def test_a_photo_changed_after_the_scan_is_indexed_as_it_is(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(2)
+    request = IndexRequest(scan([photo_index.photos]), photo_index.model)
+    photo_index.add("001.jpg", b"changed since")
+    update_index(photo_index.index_folder, request, lambda: photo_index.embedder)
+    photo_index.check()
+    photo_index.embedder.paths.clear()
+    assert _counts(photo_index.update()) == {"unchanged": 2}
+    assert photo_index.embedder.paths == []
 
 
-def test_one_new_photo_costs_one_photo(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.fill(40)
-    shelf.update()
-    shelf.add("020a.jpg")
-    read = list[str]()
-    whole = resolve._try_read
-    monkeypatch.setattr(resolve, "_try_read", lambda file: read.append(Path(file.path).name) or whole(file))
-    shelf.embedder.seen.clear()
-    assert _counts(shelf.update()) == {"added": 1, "unchanged": 40}
-    assert read == [p.name for p in shelf.embedder.seen] == ["020a.jpg"]
-    shelf.check()
+def test_one_new_photo_reads_and_embeds_one_file(
+    photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_index.fill(40)
+    photo_index.update()
+    photo_index.add("020a.jpg")
+    hashed = list[str]()
+    hash_file = file_embedding._hash_file
+    monkeypatch.setattr(
+        file_embedding, "_hash_file", lambda file: hashed.append(Path(file.path).name) or hash_file(file)
+    )
+    photo_index.embedder.paths.clear()
+    assert _counts(photo_index.update()) == {"added": 1, "unchanged": 40}
+    assert hashed == [p.name for p in photo_index.embedder.paths] == ["020a.jpg"]
+    photo_index.check()
 
 
-def test_the_files_are_embedded_in_one_stream(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolve, "AHEAD", 3)
-    monkeypatch.setattr(resolve, "FLUSH", 2)
-    shelf.fill(20)
-    assert shelf.update().num_computed == 20
-    assert shelf.embedder.num_calls == 1
-    shelf.check()
+def test_the_files_are_embedded_in_one_stream(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_embedding, "AHEAD", 3)
+    monkeypatch.setattr(file_embedding, "FLUSH", 2)
+    photo_index.fill(20)
+    assert photo_index.update().num_computed == 20
+    assert photo_index.embedder.num_calls == 1
+    photo_index.check()
 
 
-def test_folders_that_cannot_be_read_keep_their_pictures(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf.fill(2)
-    shelf.add("locked/x.jpg")
-    shelf.update()
+def test_photos_in_unreadable_folders_are_kept(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo_index.fill(2)
+    photo_index.add("locked/x.jpg")
+    photo_index.update()
     listing = os.scandir
 
-    def locked(path):
+    def scandir(path):
         if Path(path).name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
         return listing(path)
 
-    monkeypatch.setattr("xmodal_cli.data.scan.os.scandir", locked)
-    changes = shelf.update()
-    assert changes.blind == {str(shelf.photos / "locked"): "Permission denied"}
-    assert "locked/x.jpg" in shelf.contents()
+    monkeypatch.setattr("xmodal_cli.data.scan.os.scandir", scandir)
+    changes = photo_index.update()
+    assert changes.unreadable_folders == {str(photo_index.photos / "locked"): "Permission denied"}
+    assert "locked/x.jpg" in photo_index.contents()
 
 
-def test_times_are_kept(shelf: Shelf) -> None:
-    shelf.fill(1)
-    first = shelf.update().card
+def test_created_and_updated_times(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(1)
+    first = photo_index.update().metadata
     time.sleep(0.001)
-    shelf.fill(2)
-    second = shelf.update().card
+    photo_index.fill(2)
+    second = photo_index.update().metadata
     assert second.created == first.created < second.updated
     assert second.build != first.build

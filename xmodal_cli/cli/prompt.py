@@ -115,7 +115,7 @@ class Prompt:
         return True
 
     def _ask(self, line: str) -> None:
-        from xmodal_cli.retrieval.line import split_line
+        from xmodal_cli.retrieval.query_line import split_line
 
         if words := split_line(line):
             self._answer(words)

@@ -79,7 +79,7 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
         hint = 'give some, as in xmodal search "two dogs"; or sentences on standard input, one a line'
         raise typer.BadParameter(hint, param_hint="TERMS")
     from xmodal_cli.recipes.search import open_searcher
-    from xmodal_cli.retrieval.line import split_line
+    from xmodal_cli.retrieval.query_line import split_line
 
     failed = False
     with open_searcher(index, output.TerminalReporter()) as searcher:

@@ -163,13 +163,13 @@ def indexes() -> Iterator[Finding]:
     """The indexes: whole, and with the model that made them."""
     from xmodal_cli.inference.models import describe_model
     from xmodal_cli.retrieval.index import open_index
-    from xmodal_cli.retrieval.registry import existing, names
+    from xmodal_cli.retrieval.registry import find_index, names
 
     whole, broken = list[str](), list[Finding]()
     for name in names():
         try:
-            with open_index(existing(name)) as index:
-                made_by, count = index.card.model, len(index)
+            with open_index(find_index(name)) as index:
+                made_by, count = index.metadata.model, len(index)
             whole.append(f"{name} ({count:,} photo{'s' * (count != 1)})")
             found = describe_model(made_by.source)
         except (MissingData, UnknownName) as error:

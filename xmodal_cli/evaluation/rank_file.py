@@ -15,7 +15,7 @@ import numpy as np
 from xmodal_cli.evaluation.extras import EvaluatedModel
 from xmodal_cli.evaluation.scoring import Fold
 from xmodal_cli.paths import write_bytes
-from xmodal_cli.retrieval.best import Vectors, best_images, best_texts
+from xmodal_cli.retrieval.top_k import Vectors, top_images, top_texts
 
 TOP = 5
 COLUMNS = ("model", "direction", "image_id", "caption", "rank", "top_image_ids", "top_captions")
@@ -35,7 +35,7 @@ class Answers:
 
 def text_to_image(fold: Fold, k: int) -> Answers:
     """The best images for every caption of a fold."""
-    best = best_images(_vectors(fold), k, lambda image, text: fold.vectors.image_of_caption[text] == image)
+    best = top_images(_vectors(fold), k, lambda image, text: fold.vectors.image_of_caption[text] == image)
     return Answers(fold.captions, fold.ranks.text_to_image, fold.images[best])
 
 
@@ -43,7 +43,7 @@ def image_to_text(fold: Fold, k: int) -> Answers:
     """The best captions for every captioned image of a fold."""
     owner = fold.vectors.image_of_caption
     asked = np.unique(owner)
-    best = best_texts(_vectors(fold), k, lambda image, text: owner[text] == image)[asked]
+    best = top_texts(_vectors(fold), k, lambda image, text: owner[text] == image)[asked]
     return Answers(fold.images[asked], fold.ranks.image_to_text, fold.captions[best])
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from xmodal_cli.evaluation.scoring import Fold
 from xmodal_cli.metrics.rouge_kernel import WordRows, rouge_block, rouge_pairs
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.retrieval.best import Vectors, best_images, best_texts
 from xmodal_cli.retrieval.ndcg import dcg, ideal_dcg, ideal_dcg_of_columns, ndcg
+from xmodal_cli.retrieval.top_k import Vectors, top_images, top_texts
 
 DEPTH = 25
 NAME = f"NDCG@{DEPTH}"
@@ -40,8 +40,8 @@ def fold_ndcg(fold: Fold, captions: list[str]) -> dict[str, np.ndarray]:
     owner = fold.vectors.image_of_caption
     relevance = _relevance(tuple(captions), tuple(owner.tolist()), len(fold.vectors.images))
     rows, vectors = relevance.rows, Vectors(fold.vectors.images, fold.vectors.texts, fold.vectors.similarity)
-    texts = best_texts(vectors, DEPTH, lambda image, text: rouge_pairs(rows, text, image))
-    images = best_images(vectors, DEPTH, lambda image, text: rouge_pairs(rows, text, image))
+    texts = top_texts(vectors, DEPTH, lambda image, text: rouge_pairs(rows, text, image))
+    images = top_images(vectors, DEPTH, lambda image, text: rouge_pairs(rows, text, image))
     found_texts = rouge_pairs(rows, texts.ravel(), np.repeat(np.arange(len(texts)), texts.shape[1]))
     found_images = rouge_pairs(rows, np.repeat(np.arange(len(images)), images.shape[1]), images.ravel())
     of_images = ndcg(dcg(found_texts.reshape(texts.shape)), relevance.of_images)

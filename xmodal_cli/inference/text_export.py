@@ -73,7 +73,7 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
     export speaks otherwise than the matcher; the reason is left in ``folder``, so that nobody tries again. Raises
     StorageError.
     """
-    with atomic_folder.only_writer(folder, "text encoder"):
+    with atomic_folder.write_lock(folder, "text encoder"):
         atomic_folder.recover(folder)
         with atomic_folder.draft_path(folder) as draft:
             try:

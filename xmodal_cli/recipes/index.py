@@ -14,7 +14,7 @@ from xmodal_cli.inference import matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.index import IndexModel, check_version, is_index, read_metadata
+from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, read_metadata
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
 from xmodal_cli.types import ImageVectors
 
@@ -83,11 +83,11 @@ def index(
 
         reporter.info(f"embedding pictures with {card.name}")
         loaded = matchers.load_matcher(info or card.source, compute)
-        check_version(card, loaded.info.fingerprint, folder)
+        check_fingerprint(card, loaded.info.fingerprint, folder)
         return image_vectors(loaded)
 
     changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
-    registry.remember(folder)
+    registry.set_default(folder)
     if info is not None:
         text_encoders.ensure(info, reporter, loaded)
     return _report(folder, changes)
@@ -96,12 +96,12 @@ def index(
 def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, ...]]:
     """The index's folder, and the places to look through."""
     if roots:
-        return (registry.folder_of(name) if name else registry.choose(roots)), tuple(roots)
+        return (registry.resolve_folder(name) if name else registry.choose_folder(roots)), tuple(roots)
     if name is None:
         raise ConfigError(
             "there is nothing to index", "give a folder of photos: xmodal index PATH; or an index to go through again"
         )
-    folder = registry.existing(name)
+    folder = registry.find_index(name)
     return folder, tuple(Path(root) for root in read_metadata(folder).roots)
 
 
@@ -129,7 +129,7 @@ def to_index_model(info: ModelInfo) -> IndexModel:
 
 
 def _report(folder: Path, changes: IndexChanges) -> IndexReport:
-    card = changes.card
+    card = changes.metadata
     return IndexReport(
         index=folder.name,
         folder=str(folder),
@@ -146,5 +146,5 @@ def _report(folder: Path, changes: IndexChanges) -> IndexReport:
         computed=changes.num_computed,
         unreadable=[ReadProblem(u.path, u.reason) for u in changes.unreadable],
         heic_passed_over=changes.num_heic,
-        unread_folders=[ReadProblem(path, reason) for path, reason in changes.blind.items()],
+        unread_folders=[ReadProblem(path, reason) for path, reason in changes.unreadable_folders.items()],
     )

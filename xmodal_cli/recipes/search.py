@@ -66,7 +66,7 @@ def search(
 
 def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
     """An index, the one built last by default, open for many queries. Raises UnknownName, MissingData, BadData."""
-    folder = registry.existing(name)
+    folder = registry.find_index(name)
     return Searcher(open_index(folder), folder, reporter)
 
 
@@ -81,7 +81,7 @@ class Searcher:
         self._index = index
         self._embedder = _TermEmbedder(index, folder, reporter)
         self.folder, self.index_name = folder, folder.name
-        self.model = index.card.model.name
+        self.model = index.metadata.model.name
 
     def __len__(self) -> int:
         return len(self._index)
@@ -98,7 +98,7 @@ class Searcher:
         return SearchResult(
             index=self.index_name,
             model=self.model,
-            similarity=self._index.card.model.similarity,
+            similarity=self._index.metadata.model.similarity,
             query=tuple(words),
             hits=hits,
             num_items=len(self),
@@ -109,7 +109,7 @@ class Searcher:
     def is_current(self) -> bool:
         """Whether the index in ``folder`` is the one that is open; also true where none can be read any more."""
         try:
-            return read_metadata(self.folder).build == self._index.card.build
+            return read_metadata(self.folder).build == self._index.metadata.build
         except XmodalError:
             return True
 
@@ -159,10 +159,10 @@ class _TermEmbedder:
         import numpy as np
 
         from xmodal_cli.paths import absolute_path
-        from xmodal_cli.retrieval.resolve import digest_of
+        from xmodal_cli.retrieval.file_embedding import file_digest
 
         try:
-            row = self._index.items.row_of_digest(digest_of(str(absolute_path(image.expanduser()))))
+            row = self._index.items.row_of_digest(file_digest(str(absolute_path(image.expanduser()))))
         except OSError as error:
             raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
         return None if row is None else np.array([row])
@@ -179,7 +179,7 @@ class _TermEmbedder:
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:
-        made_by = self._index.card.model
+        made_by = self._index.metadata.model
         exported = text_encoders.find(made_by.fingerprint)
         if exported is None or not exported.is_of(made_by.source):
             path = self._model.path
@@ -193,7 +193,7 @@ class _TermEmbedder:
         return exported
 
     def _made_again(self) -> SentenceEncoder:
-        name = self._index.card.model.name
+        name = self._index.metadata.model.name
         self._reporter.info(f"exporting the text encoder of {name} with torch; later searches start at once")
         return text_encoders.export(self._model, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
@@ -208,9 +208,9 @@ class _TermEmbedder:
     def _model(self) -> ModelInfo:
         """The model that made the index. Raises MissingData, IncompatibleFeatures."""
         from xmodal_cli.inference import models
-        from xmodal_cli.retrieval.index import check_version
+        from xmodal_cli.retrieval.index import check_fingerprint
 
-        made_by = self._index.card.model
+        made_by = self._index.metadata.model
         try:
             found = models.describe_model(made_by.source)
         except (MissingData, UnknownName) as error:
@@ -218,13 +218,13 @@ class _TermEmbedder:
                 f"the model {made_by.name} that made the index {self._folder.name!r} is gone from {made_by.source}",
                 "put the file back, or index the pictures with another: xmodal index PATH --model M --rebuild",
             ) from error
-        check_version(made_by, found.fingerprint, self._folder)
+        check_fingerprint(made_by, found.fingerprint, self._folder)
         return found
 
 
 def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:
     """Hits whose files are there, and how many were passed over; looks four times as deep as asked, no deeper."""
-    similarity = index.card.model.similarity
+    similarity = index.metadata.model.similarity
     for depth in (num_hits, 4 * num_hits + 100):
         found = top_hits(index.vectors, vectors, similarity, depth)
         items = index.items.rows([row for row, _ in found])

@@ -1,4 +1,4 @@
-"""Counting rivals in a block of scores, compiled by numba: one pass over the block serves both directions."""
+"""Count higher-scoring negatives in a block of scores, compiled by numba: one pass for both directions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numba import prange
 from xmodal_cli.numba_kernel import compiled
 
 STRIPE = 256  # captions per task
-GROUP = 8  # images whose undecided captions are noted together
+GROUP = 8  # images per row of ``close``
 
 
 def allocate_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,18 +21,18 @@ def allocate_counts(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @compiled(parallel=True)
 def count_higher_scoring_negatives(
     scores: np.ndarray,
-    owner: np.ndarray,
+    image_of_caption: np.ndarray,
     first_image: int,
     of_image: tuple[np.ndarray, np.ndarray],
     of_caption: tuple[np.ndarray, np.ndarray],
     counts: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Count, in a block (images, captions), the scores of wrong pairs that are surely above the right one's.
+    """Count the negatives in a block (images, captions) that certainly score above the positive.
 
-    ``of_image`` and ``of_caption`` hold the ends of the window around the best right score of each image of the block,
-    (images,), and of each caption, (captions,); everything is float32, so that many are compared at once. ``counts``
-    are ``above_image`` (stripes, images) and ``above_caption`` (captions,), which are added to, and ``close`` (groups
-    of images, captions): where a score lies within a window and so is not decided here.
+    ``of_image`` and ``of_caption`` are the (low, high) ends of the window around the best positive score of each image
+    of the block, (images,), and of each caption, (captions,). All are float32, for SIMD comparisons. ``counts`` are
+    updated in place: ``above_image`` (stripes, images) and ``above_caption`` (captions,) are incremented, and ``close``
+    (groups of images, captions) is set where a score lies within a window and is not counted here.
     """
     (image_low, image_high), (caption_low, caption_high) = of_image, of_caption
     above_image, above_caption, close = counts
@@ -44,14 +44,14 @@ def count_higher_scoring_negatives(
             count, undecided = 0, 0
             for j in range(first, last):
                 score = scores[i, j]
-                wrong = owner[j] != first_image + i
-                count += wrong and score > high
-                above_caption[j] += wrong and score > caption_high[j]
-                undecided += wrong and low <= score <= high
-                undecided += wrong and caption_low[j] <= score <= caption_high[j]
+                negative = image_of_caption[j] != first_image + i
+                count += negative and score > high
+                above_caption[j] += negative and score > caption_high[j]
+                undecided += negative and low <= score <= high
+                undecided += negative and caption_low[j] <= score <= caption_high[j]
             above_image[stripe, i] += count
-            if undecided:  # seldom: the loop above stays free of writes that it rarely needs
+            if undecided:  # rare, so these writes are kept out of the loop above
                 for j in range(first, last):
                     near = low <= scores[i, j] <= high
                     near |= caption_low[j] <= scores[i, j] <= caption_high[j]
-                    close[i // GROUP, j] |= near and owner[j] != first_image + i
+                    close[i // GROUP, j] |= near and image_of_caption[j] != first_image + i

@@ -1,7 +1,7 @@
-"""The index folder: ``index.json`` + ``items.sqlite`` + ``index.faiss``, opened as the one unit it was written as.
+"""The index folder: ``index.json``, ``items.sqlite`` and ``index.faiss`` of one version, opened together.
 
-The three files of a folder are never changed after it is in place; an update puts a new folder there.
-Row ``i`` of the vectors is the ``i``-th picture by path. Knows no model, only its card.
+The files are never modified; an update replaces the folder. Row ``i`` of the vectors belongs to the ``i``-th photo in
+the order of paths.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from xmodal_cli.atomic_folder import aside
+from xmodal_cli.atomic_folder import backup_path
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData
 from xmodal_cli.retrieval.items import ItemStore
 from xmodal_cli.retrieval.vectors import StoredVectors
@@ -20,13 +20,13 @@ from xmodal_cli.types import FeatureMeta
 from xmodal_cli.version import __version__
 
 FORMAT = 1
-CARD, ITEMS, VECTORS = "index.json", "items.sqlite", "index.faiss"
-_ATTEMPTS = 100  # how often an opener looks again while a writer keeps putting new folders in place
+METADATA, ITEMS, VECTORS = "index.json", "items.sqlite", "index.faiss"
+_ATTEMPTS = 100  # of opening an index whose folder is being replaced
 
 
 @dataclass(frozen=True)
 class IndexModel:
-    """The matcher whose vectors an index holds. ``source`` loads it again: a path, or a name."""
+    """The matcher that computed the vectors of an index. ``source`` is the path or name that loads it."""
 
     name: str
     source: str
@@ -38,7 +38,7 @@ class IndexModel:
 
 @dataclass(frozen=True)
 class IndexMetadata:
-    """What ``index.json`` says. ``build`` is new with every writing; times are ISO 8601 in UTC."""
+    """The content of ``index.json``. ``build`` is unique per version; times are ISO 8601 in UTC."""
 
     build: str
     model: IndexModel
@@ -56,28 +56,28 @@ class IndexMetadata:
 
 
 def read_metadata(folder: Path) -> IndexMetadata:
-    """Raises MissingData where there is no index, BadData for one that is damaged or of a newer format."""
-    path = folder / CARD
+    """Read ``index.json``. Raises MissingData without an index, BadData if it is damaged or of a newer format."""
+    path = folder / METADATA
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
         if content.pop("format") != FORMAT:
-            raise BadData(f"{folder} was made by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
+            raise BadData(f"{folder} was written by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
         model = content.pop("model")
         meta = FeatureMeta(**model.pop("meta"))
         content["roots"] = tuple(content["roots"])
         return IndexMetadata(model=IndexModel(meta=meta, **model), **content)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingData(f"there is no index at {folder}", "make one: xmodal index PATH") from error
+        raise MissingData(f"there is no index at {folder}", "create it: xmodal index PATH") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "make the index again: xmodal index PATH --rebuild"
+        hint = "rebuild the index: xmodal index PATH --rebuild"
         raise BadData(f"{path} is damaged: {error}", hint) from error
 
 
 class Index:
-    """An index open for reading; it stays whole and readable even when a newer one takes its place."""
+    """An index opened for reading. It stays readable after its folder is replaced."""
 
-    def __init__(self, card: IndexMetadata, items: ItemStore, vectors: StoredVectors) -> None:
-        self.card, self.items, self.vectors = card, items, vectors
+    def __init__(self, metadata: IndexMetadata, items: ItemStore, vectors: StoredVectors) -> None:
+        self.metadata, self.items, self.vectors = metadata, items, vectors
 
     def __len__(self) -> int:
         return self.vectors.count
@@ -93,63 +93,63 @@ class Index:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether an index is there, or just being replaced."""
-    # looked for twice, since it may be put back between the first two looks
-    return any((place / CARD).is_file() for place in (folder, aside(folder), folder))
+    """Whether ``folder`` is an index, also while it is being replaced."""
+    # folder is checked twice: it may be restored after the first check
+    return any((path / METADATA).is_file() for path in (folder, backup_path(folder), folder))
 
 
 def open_index(folder: Path) -> Index:
-    """Open the files of one and the same writing. Raises MissingData, BadData."""
+    """Open the three files of one version. Raises MissingData, BadData."""
     for attempt in range(_ATTEMPTS):
         if not is_index(folder):
             break
-        for place in (folder, aside(folder)):
-            if (index := _open(place, may_vanish=place != folder)) is not None:
+        for path in (folder, backup_path(folder)):
+            if (index := _open(path, may_vanish=path != folder)) is not None:
                 return index
         time.sleep(0.002 * min(attempt, 10))
-    read_metadata(folder)  # says what is the matter
-    raise BadData(f"{folder} cannot be opened: it keeps changing", "wait until the indexing has finished")
+    read_metadata(folder)  # raises if the index is missing or damaged
+    raise BadData(f"{folder} cannot be opened: it keeps changing", "wait until indexing has finished")
 
 
 def _open(folder: Path, may_vanish: bool) -> Index | None:
-    """The index, or None if another was put in its place meanwhile."""
+    """The index, or None if its folder was replaced in the meantime."""
     items: ItemStore | None = None
     try:
-        card = read_metadata(folder)
+        metadata = read_metadata(folder)
     except MissingData:
         return None
     try:
         items = ItemStore(folder / ITEMS)
-        vectors = StoredVectors(folder / VECTORS, card.kind, (card.num_items, card.model.embed_dim))
-        if _is_still(folder, card):
-            return Index(card, items, vectors)
+        vectors = StoredVectors(folder / VECTORS, metadata.kind, (metadata.num_items, metadata.model.embed_dim))
+        if _is_unchanged(folder, metadata):
+            return Index(metadata, items, vectors)
     except (BadData, FileNotFoundError) as error:
-        if not may_vanish and _is_still(folder, card):
-            raise error if isinstance(error, BadData) else _not_whole(folder, card) from error
+        if not may_vanish and _is_unchanged(folder, metadata):
+            raise error if isinstance(error, BadData) else _incomplete(folder, metadata) from error
     if items is not None:
         items.close()
     return None
 
 
-def _is_still(folder: Path, card: IndexMetadata) -> bool:
+def _is_unchanged(folder: Path, metadata: IndexMetadata) -> bool:
     try:
-        return read_metadata(folder).build == card.build
+        return read_metadata(folder).build == metadata.build
     except (BadData, MissingData):
         return False
 
 
-def _not_whole(folder: Path, card: IndexMetadata) -> BadData:
-    hint = f"make the index again: xmodal index {' '.join(card.roots)} --rebuild"
-    return BadData(f"{folder} is not whole: one of its files is gone", hint)
+def _incomplete(folder: Path, metadata: IndexMetadata) -> BadData:
+    hint = f"rebuild the index: xmodal index {' '.join(metadata.roots)} --rebuild"
+    return BadData(f"{folder} is incomplete: one of its files is missing", hint)
 
 
-def check_version(made_by: IndexModel, fingerprint: str, folder: Path) -> None:
-    """Raises IncompatibleFeatures when the model's file is no longer the one that made the index."""
-    if fingerprint != made_by.fingerprint:
+def check_fingerprint(model: IndexModel, fingerprint: str, folder: Path) -> None:
+    """Raises IncompatibleFeatures if the model file has changed since it computed the index."""
+    if fingerprint != model.fingerprint:
         raise IncompatibleFeatures(
-            f"the index {folder.name!r} was made by another version of {made_by.name} "
-            f"({made_by.fingerprint[:8]}; the file {made_by.source} is now {fingerprint[:8]})",
-            f"make the index again: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
+            f"the index {folder.name!r} was made by another version of {model.name} "
+            f"({model.fingerprint[:8]}; the file {model.source} is now {fingerprint[:8]})",
+            f"rebuild the index: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
         )
 
 

@@ -1,7 +1,7 @@
-"""Vectors computed so far, kept beside an index until it is written, so that a killed run loses nothing.
+"""The vectors computed by an unfinished update, stored next to the index so that the next run can reuse them.
 
-One file: a header that says which model speaks, then records of one size: the picture's digest, its vector
-and a checksum. A torn tail, or a file of another model, is dropped. Knows neither files nor FAISS.
+The file has a header with the fingerprint of the model, then fixed-size records: the digest of a photo, its vector
+and a checksum. An incomplete last record, or the file of another model, is discarded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HEADER = 512  # bytes: JSON, padded with spaces
 
 
 class Journal:
-    """An append-only file of (digest, vector), open for reading and writing by one process."""
+    """An append-only file of (digest, vector) records, opened by one process for reading and writing."""
 
     def __init__(self, path: Path, fingerprint: str, dim: int) -> None:
         self._path, self._dim = path, dim
@@ -37,10 +37,10 @@ class Journal:
             self._read_back()
 
     def _read_back(self) -> None:
-        """Index the whole records; cut off the rest."""
+        """Read the records up to the first incomplete or damaged one, and truncate the file there."""
         while True:
             raw = self._file.read(self._record.itemsize)
-            if len(raw) < self._record.itemsize or _check(raw[:-4]) != raw[-4:]:
+            if len(raw) < self._record.itemsize or _checksum(raw[:-4]) != raw[-4:]:
                 break
             self._row_of[raw[:16]] = len(self._row_of)
         self._file.truncate(_HEADER + len(self._row_of) * self._record.itemsize)
@@ -49,16 +49,16 @@ class Journal:
         return len(self._row_of)
 
     def row(self, digest: bytes) -> int | None:
-        """Where the vector of these bytes stands, if it was computed."""
+        """The row of the vector of the photo with this digest, or None."""
         return self._row_of.get(digest)
 
     def add(self, digest: bytes, vector: np.ndarray) -> None:
-        """Append (dim,) float32; it is safe against the process's end once this returns. Raises StorageError."""
+        """Append a vector, (dim,) float32; it then survives the end of the process. Raises StorageError."""
         if digest in self._row_of:
             return
         raw = digest + np.ascontiguousarray(vector, "<f4").tobytes()
         with storage_errors(self._path):
-            self._write(raw + _check(raw))
+            self._write(raw + _checksum(raw))
         self._row_of[digest] = len(self._row_of)
 
     def _write(self, raw: bytes) -> None:
@@ -66,7 +66,7 @@ class Journal:
             raw = raw[self._file.write(raw) :]
 
     def flush(self) -> None:
-        """Make what was added safe against a power cut too."""
+        """Flush to disk, so that the vectors also survive a power failure. Raises StorageError."""
         with storage_errors(self._path):
             os.fsync(self._file.fileno())
 
@@ -79,7 +79,7 @@ class Journal:
         return np.asarray(records["vector"][rows], np.float32)
 
     def remove(self) -> None:
-        """Delete the file: its vectors are in the index now."""
+        """Delete the file, after its vectors have been written to the index."""
         self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -89,10 +89,10 @@ class Journal:
         self._file.close()
 
 
-def _check(content: bytes) -> bytes:
+def _checksum(content: bytes) -> bytes:
     return zlib.crc32(content).to_bytes(4, "little")
 
 
 def journal_path(folder: Path) -> Path:
-    """Where work in progress for ``folder`` is kept."""
+    """The path of the journal of the index in ``folder``."""
     return folder.with_name(f".{folder.name}.journal")

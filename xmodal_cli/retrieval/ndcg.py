@@ -1,7 +1,7 @@
-"""Normalised discounted cumulative gain: how good a ranking is where answers are more or less relevant.
+"""Normalized discounted cumulative gain (NDCG) of a ranking with graded relevances.
 
 As in TERN (Messina et al., arXiv 2004.09144): ``DCG@p = sum over i to p of (2^rel_i - 1) / log2(i + 1)``, divided by
-the same of the best ranking there can be; they take p = 25. Knows arrays of relevances only.
+the DCG of the ideal ranking; the paper uses p = 25.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ import numpy as np
 
 
 def dcg(relevances: np.ndarray) -> np.ndarray:
-    """(queries, depth) relevances of the answers, best answer first -> (queries,) float64."""
+    """(queries, depth) relevances of the results, best first -> (queries,) float64."""
     discounts = np.log2(np.arange(relevances.shape[1]) + 2)
     return np.asarray((np.exp2(relevances) - 1) @ (1 / discounts))
 
 
 def ideal_dcg(relevances: np.ndarray, depth: int) -> np.ndarray:
-    """(queries, items) relevances of all items -> (queries,): the best DCG that ``depth`` answers can have."""
+    """(queries, items) relevances of all items -> (queries,): the DCG of the ideal ranking to ``depth``."""
     return dcg(_largest(relevances, depth))
 
 
 def ideal_dcg_of_columns(blocks: Iterable[np.ndarray], depth: int) -> np.ndarray:
-    """The same where every column is a query and its items come in blocks (items of the block, queries)."""
+    """``ideal_dcg`` of relevances with one column per query, given in blocks (items of the block, queries)."""
     best: np.ndarray | None = None
     for block in blocks:
-        seen = block.T if best is None else np.hstack((best, block.T))
-        best = _largest(seen, depth)
+        relevances = block.T if best is None else np.hstack((best, block.T))
+        best = _largest(relevances, depth)
     return dcg(best) if best is not None else np.zeros(0)
 
 
-def ndcg(reached: np.ndarray, ideal: np.ndarray) -> np.ndarray:
-    """(queries,) DCG and its ideal -> (queries,) from 0 to 1; NaN for a query to which nothing is relevant."""
+def ndcg(gain: np.ndarray, ideal: np.ndarray) -> np.ndarray:
+    """(queries,) DCG and ideal DCG -> (queries,) from 0 to 1; NaN for a query without relevant items."""
     with np.errstate(invalid="ignore"):
-        return np.where(ideal > 0, reached / np.where(ideal > 0, ideal, 1), np.nan)
+        return np.where(ideal > 0, gain / np.where(ideal > 0, ideal, 1), np.nan)
 
 
 def _largest(rows: np.ndarray, depth: int) -> np.ndarray:
-    """(rows, items) -> (rows, depth) or all there are: the largest of each row, falling."""
-    kept = min(depth, rows.shape[1])
-    return -np.sort(np.partition(-rows, kept - 1, axis=1)[:, :kept], axis=1)
+    """(rows, items) -> (rows, min(depth, items)): the largest values of each row, in descending order."""
+    depth = min(depth, rows.shape[1])
+    return -np.sort(np.partition(-rows, depth - 1, axis=1)[:, :depth], axis=1)

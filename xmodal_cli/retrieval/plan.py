@@ -1,4 +1,4 @@
-"""Compares what an index knows with what the folders hold, by path, size and time; opens no picture."""
+"""Compare an index with the files in its folders, by path, size and modification time."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ from dataclasses import dataclass, field
 from xmodal_cli.data.scan import FoundFile, Scan, is_under
 from xmodal_cli.retrieval.items import Item, UnreadableFile
 
-Placed = tuple[Item, int]  # a picture, and the number of its vector
+IndexedItem = tuple[Item, int]  # a photo and the row of its vector
 
 
 @dataclass
 class UpdatePlan:
-    """What an update has to do.
+    """The work of an update.
 
-    ``kept`` items stay as they are, with the rows of their vectors; ``look`` are files that are new or changed;
-    ``left`` are items, by path, whose file has changed or gone; ``refused`` are files known to be unreadable.
+    ``unchanged`` items keep their vectors, whose rows are those of the old index. ``to_embed`` are new or changed
+    files. ``stale`` are the items, by path, whose file was changed or deleted. ``unreadable`` files are unchanged since
+    they could not be read.
     """
 
-    kept: list[Placed] = field(default_factory=list)
-    look: list[FoundFile] = field(default_factory=list)
-    left: dict[str, Item] = field(default_factory=dict)
-    refused: list[UnreadableFile] = field(default_factory=list)
+    unchanged: list[IndexedItem] = field(default_factory=list)
+    to_embed: list[FoundFile] = field(default_factory=list)
+    stale: dict[str, Item] = field(default_factory=dict)
+    unreadable: list[UnreadableFile] = field(default_factory=list)
 
 
-def make_plan(items: Iterable[Item], refused: Iterable[UnreadableFile], seen: Scan, roots: Sequence[str]) -> UpdatePlan:
-    """Items outside ``roots``, or in folders that could not be looked into, are kept."""
-    plan, found = UpdatePlan(), {f.path: f for f in seen.files}
+def make_plan(
+    items: Iterable[Item], unreadable: Iterable[UnreadableFile], scan: Scan, roots: Sequence[str]
+) -> UpdatePlan:
+    """Compare an index with a scan. Items outside ``roots``, or in unreadable folders, count as unchanged."""
+    plan, new_files = UpdatePlan(), {f.path: f for f in scan.files}
 
-    def stays(known: Item | UnreadableFile) -> bool:
-        file = found.get(known.path)
+    def is_unchanged(known: Item | UnreadableFile) -> bool:
+        file = new_files.get(known.path)
         if file is None:
             inside = any(is_under(known.path, root) for root in roots)
-            return not inside or any(is_under(known.path, folder) for folder in seen.unreadable_folders)
+            return not inside or any(is_under(known.path, folder) for folder in scan.unreadable_folders)
         if (file.size, file.mtime_ns) != (known.size, known.mtime_ns):
             return False
-        del found[known.path]
+        del new_files[known.path]
         return True
 
     for row, item in enumerate(items):
-        if stays(item):
-            plan.kept.append((item, row))
+        if is_unchanged(item):
+            plan.unchanged.append((item, row))
         else:
-            plan.left[item.path] = item
-    plan.refused = [file for file in refused if stays(file)]
-    plan.look = list(found.values())
+            plan.stale[item.path] = item
+    plan.unreadable = [file for file in unreadable if is_unchanged(file)]
+    plan.to_embed = list(new_files.values())
     return plan

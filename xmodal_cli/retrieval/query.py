@@ -1,7 +1,7 @@
-"""What a person searches for: ``TERMS...`` as typed -> weighted sentences and pictures. Knows no vectors.
+"""Parse the terms of a search into weighted sentences and images.
 
-One term is ``[+|-] WORDS-OR-FILE [^WEIGHT]``: ``"two dogs"``, ``+snow``, ``-person``, ``"beach^0.5"``, ``me.jpg``.
-A plus or no sign asks for more of it, a minus for less; the weight is 1 unless given.
+A term is ``[+|-] WORDS-OR-FILE [^WEIGHT]``: ``"two dogs"``, ``+snow``, ``-person``, ``"beach^0.5"``, ``me.jpg``.
+A minus sign makes the weight negative; the default weight is 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
 
 @dataclass(frozen=True)
 class Term:
-    """A sentence, or the picture ``image``; ``weight`` is negative where there should be less of it."""
+    """A sentence, or the file ``image``; a term with a negative ``weight`` lowers the scores of its matches."""
 
     text: str
     weight: float = 1.0
@@ -29,7 +29,7 @@ class Term:
 
 
 def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:
-    """Raises ConfigError for an empty or misshapen term, MissingData for a picture that is not there."""
+    """Parse all terms. Raises ConfigError for an empty or malformed term, MissingData for a missing image file."""
     terms = tuple(parse_term(word) for word in words)
     if not terms:
         raise ConfigError("there is nothing to search for", _HINT)
@@ -37,10 +37,10 @@ def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:
 
 
 def parse_term(word: str) -> Term:
-    """One term. Raises ConfigError, MissingData."""
+    """Parse one term. Raises ConfigError, MissingData."""
     sign = -1.0 if word.startswith("-") else 1.0
     text = word[1:] if word.startswith(("+", "-")) else word
-    if (image := _picture(text)) is not None:  # a file called a^2.jpg is that file
+    if (image := _image_file(text)) is not None:  # a file called a^2.jpg is that file
         return Term(text, sign, image)
     weight = 1.0
     if (match := _WEIGHT.fullmatch(text)) is not None:
@@ -48,15 +48,18 @@ def parse_term(word: str) -> Term:
     text = text.strip()
     if not text:
         raise ConfigError(f"the term {word!r} is empty", _HINT)
-    image = _picture(text)
+    image = _image_file(text)
     if image is None and is_image_name(text) and not re.search(r"\s", text):
-        raise MissingData(f"there is no picture {text}", "a term that ends like a picture's name is taken for a file")
+        raise MissingData(
+            f"the image {text} does not exist",
+            "check the path: a term with the extension of an image is read as a file",
+        )
     return Term(text, sign * weight, image)
 
 
-def _weight(written: str, word: str) -> float:
+def _weight(text: str, word: str) -> float:
     try:
-        weight = float(written)
+        weight = float(text)
     except ValueError:
         weight = -1.0
     if not 0.0 < weight <= 1000.0:
@@ -64,12 +67,12 @@ def _weight(written: str, word: str) -> float:
     return weight
 
 
-def _picture(text: str) -> Path | None:
-    """The file that ``text`` names: one with a picture's name, or any that is written as a path."""
+def _image_file(text: str) -> Path | None:
+    """The file at ``text``, if it has the extension of an image or is written as a path; else None."""
     if not (is_image_name(text) or os.sep in text):
         return None
     try:
         path = Path(text).expanduser()
         return path if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user: a sentence then
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown ~user
         return None

@@ -1,8 +1,8 @@
-"""Ranks of the right items, both ways, exact and in little memory. Knows arrays only.
+"""Exact ranks of the positives, image-to-text and text-to-image, in bounded memory.
 
-A rank is 1 + the number of wrong items that score at least as high as the best right one: ties count against the
-model. Scores are made block by block in float32; those too close to the right item's score to be told apart by
-float32 are made again in float64, so the ranks are those of float64 arithmetic on the given vectors.
+A rank is 1 + the number of negatives that score at least as high as the best positive: ties count against the model.
+Scores are computed block by block in float32. Those within the float32 error of the positive's score are recomputed in
+float64, so the ranks are those of float64 arithmetic on the given vectors.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from xmodal_cli import catalog
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.models.array_similarity import array_similarity
 
-BLOCK_SCORES = 2**24  # float32 scores held at once: 64 MB
-EXACT_TEXTS = 2048  # captions whose scores are made in float64 at once
-TIE = 1e-8  # float64 scores closer than this part of float32's error are the same
+BLOCK_SCORES = 2**24  # float32 scores per block: 64 MB
+EXACT_TEXTS = 2048  # captions per float64 block
+TIE = 1e-8  # float64 scores closer than this fraction of the float32 error bound are equal
 
 
 @dataclass(frozen=True)
@@ -31,52 +31,58 @@ class Ranks:
 def compute_ranks(images: np.ndarray, texts: np.ndarray, image_of_caption: np.ndarray, similarity: str) -> Ranks:
     """Ranks of ``images`` (images, dim) and ``texts`` (captions, dim) against each other.
 
-    ``image_of_caption`` (captions,) gives each caption's image; an image without captions is a distractor only.
-    ``similarity`` is the name of one: ``cosine`` compares by inner product (pass unit vectors), ``order`` by the
-    order-violation penalty.
-    Raises BadData for shapes that disagree and for values that are not finite.
+    ``image_of_caption`` (captions,) is the row of the image of each caption; an image without captions is only a
+    negative. ``similarity`` is the name of a similarity: ``cosine`` is the inner product (pass unit vectors), ``order``
+    the negative order-violation penalty.
+    Raises BadData for shapes that do not match and values that are not finite, ConfigError for an unknown similarity.
     """
     check_vectors(images, texts, image_of_caption, similarity)
     images, texts = np.ascontiguousarray(images, np.float32), np.ascontiguousarray(texts, np.float32)
-    owner = np.ascontiguousarray(image_of_caption, np.int64)
-    right = exact_scores(images, texts, owner, np.arange(len(texts)), similarity)
-    best = np.full(len(images), -np.inf)
-    np.maximum.at(best, owner, right)
-    counts = _count(images, texts, owner, (best, right), similarity)
-    return Ranks(1 + counts[0][np.unique(owner)], 1 + counts[1])
+    image_of_caption = np.ascontiguousarray(image_of_caption, np.int64)
+    positive = exact_scores(images, texts, image_of_caption, np.arange(len(texts)), similarity)
+    best_positive = np.full(len(images), -np.inf)
+    np.maximum.at(best_positive, image_of_caption, positive)
+    counts = _count_negatives(images, texts, image_of_caption, (best_positive, positive), similarity)
+    return Ranks(1 + counts[0][np.unique(image_of_caption)], 1 + counts[1])
 
 
-def _count(
-    images: np.ndarray, texts: np.ndarray, owner: np.ndarray, bars: tuple[np.ndarray, np.ndarray], similarity: str
+def _count_negatives(
+    images: np.ndarray,
+    texts: np.ndarray,
+    image_of_caption: np.ndarray,
+    thresholds: tuple[np.ndarray, np.ndarray],
+    similarity: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of wrong items at or above each bar: (images,) and (captions,)."""
+    """The number of negatives at or above the thresholds of the images, (images,), and of the captions, (captions,)."""
     from xmodal_cli.retrieval._counting import allocate_counts, count_higher_scoring_negatives
 
-    best, right = bars
+    image_thresholds, caption_thresholds = thresholds
     above_caption = np.zeros(len(texts), np.int64)
     above_image = np.zeros(len(images), np.int64)
-    band = array_similarity(similarity).error_bound(images, texts)
-    of_image, of_caption = _window(best, band), _window(right, band)
+    error = array_similarity(similarity).error_bound(images, texts)
+    of_image, of_caption = _window(image_thresholds, error), _window(caption_thresholds, error)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
     for start in range(0, len(images), rows):
         block = slice(start, min(len(images), start + rows))
         scores = score_matrix(images[block], texts, similarity)
         striped, close = allocate_counts(scores)
         window = of_image[0][block], of_image[1][block]
-        count_higher_scoring_negatives(scores, owner, start, window, of_caption, (striped, above_caption, close))
+        counts = striped, above_caption, close
+        count_higher_scoring_negatives(scores, image_of_caption, start, window, of_caption, counts)
         above_image[block] += striped.sum(0)
         if close.any():
-            resolved = _resolve(
-                scores, close, images[block], texts, owner - start, (best[block], right, band), similarity
+            undecided = image_thresholds[block], caption_thresholds, error
+            exact_counts = _count_in_float64(
+                scores, close, images[block], texts, image_of_caption - start, undecided, similarity
             )
-            above_image[block] += resolved[0]
-            above_caption += resolved[1]
+            above_image[block] += exact_counts[0]
+            above_caption += exact_counts[1]
     return above_image, above_caption
 
 
-def _window(bars: np.ndarray, band: float) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the window of float32 scores that are too close to each bar to be told from it, rounded outwards."""
-    ends = (bars - band).astype(np.float32), (bars + band).astype(np.float32)
+def _window(thresholds: np.ndarray, error: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest float32 scores that may equal each threshold, rounded outwards."""
+    ends = (thresholds - error).astype(np.float32), (thresholds + error).astype(np.float32)
     return np.nextafter(ends[0], np.float32(-np.inf)), np.nextafter(ends[1], np.float32(np.inf))
 
 
@@ -90,78 +96,74 @@ def exact_matrix(images: np.ndarray, texts: np.ndarray, similarity: str) -> np.n
     return array_similarity(similarity).exact_matrix(images, texts)
 
 
-def _resolve(
+def _count_in_float64(
     scores: np.ndarray,
     close: np.ndarray,
     images: np.ndarray,
     texts: np.ndarray,
-    owner: np.ndarray,
-    bars: tuple[np.ndarray, np.ndarray, float],
+    image_of_caption: np.ndarray,
+    thresholds: tuple[np.ndarray, np.ndarray, float],
     similarity: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decide in float64 the wrong pairs of a block that float32 left within the band of a bar.
+    """Count the negatives of a block that float32 left undecided, within the error of a threshold.
 
-    A few images go together with every caption that is ``close`` to one of them: dense blocks, so that a collapsed
-    model, which leaves every pair undecided, does not take forever.
+    Each group of ``GROUP`` images is scored against all captions that are ``close`` to one of them. These blocks are
+    dense, so that a collapsed model, for which every pair is undecided, is not slow.
     """
     from xmodal_cli.retrieval._counting import GROUP
 
-    best, right, band = bars
-    tie = band * TIE
-    of_image, of_caption = _window(best, band), _window(right, band)
-    of_images, of_captions = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
-    for number, columns in enumerate(map(np.flatnonzero, close)):
-        rows = np.arange(number * GROUP, min(len(images), number * GROUP + GROUP))
-        bar = best[rows, None]
+    image_thresholds, caption_thresholds, error = thresholds
+    tie = error * TIE
+    of_image, of_caption = _window(image_thresholds, error), _window(caption_thresholds, error)
+    above_image, above_caption = np.zeros(len(images), np.int64), np.zeros(len(texts), np.int64)
+    for group, columns in enumerate(map(np.flatnonzero, close)):
+        rows = np.arange(group * GROUP, min(len(images), group * GROUP + GROUP))
         for part in np.split(columns, range(EXACT_TEXTS, len(columns), EXACT_TEXTS)):
-            rough = scores[np.ix_(rows, part)]
+            approximate = scores[np.ix_(rows, part)]
             exact = exact_matrix(images[rows], texts[part], similarity)
-            wrong = owner[part] != rows[:, None]
-            near_image = (of_image[0][rows, None] <= rough) & (rough <= of_image[1][rows, None])
-            near_caption = (of_caption[0][part] <= rough) & (rough <= of_caption[1][part])
-            of_images[rows] += (wrong & near_image & (exact >= bar - tie)).sum(1)
-            of_captions[part] += (wrong & near_caption & (exact >= right[part] - tie)).sum(0)
-    return of_images, of_captions
+            negative = image_of_caption[part] != rows[:, None]
+            near_image = (of_image[0][rows, None] <= approximate) & (approximate <= of_image[1][rows, None])
+            near_caption = (of_caption[0][part] <= approximate) & (approximate <= of_caption[1][part])
+            above_image[rows] += (negative & near_image & (exact >= image_thresholds[rows, None] - tie)).sum(1)
+            above_caption[part] += (negative & near_caption & (exact >= caption_thresholds[part] - tie)).sum(0)
+    return above_image, above_caption
 
 
 def exact_scores(
-    images: np.ndarray, texts: np.ndarray, of_image: np.ndarray, of_text: np.ndarray, similarity: str
+    images: np.ndarray, texts: np.ndarray, image_rows: np.ndarray, text_rows: np.ndarray, similarity: str
 ) -> np.ndarray:
-    """Float64 scores of the pairs (of_image[n], of_text[n]): (pairs,)."""
+    """Float64 scores of the pairs (image_rows[n], text_rows[n]): (pairs,)."""
     pairwise = array_similarity(similarity).exact_pairs
     size = max(1, 2**21 // images.shape[1])
     parts = [
-        pairwise(images[of_image[n : n + size]].astype(np.float64), texts[of_text[n : n + size]].astype(np.float64))
-        for n in range(0, len(of_text), size)
+        pairwise(images[image_rows[n : n + size]].astype(np.float64), texts[text_rows[n : n + size]].astype(np.float64))
+        for n in range(0, len(text_rows), size)
     ]
     return np.concatenate(parts)
 
 
-def check_vectors(images: np.ndarray, texts: np.ndarray, owner: np.ndarray, similarity: str) -> None:
-    """Raise BadData for shapes that disagree and values that are not finite, ConfigError for an unknown similarity."""
+def check_vectors(images: np.ndarray, texts: np.ndarray, image_of_caption: np.ndarray, similarity: str) -> None:
+    """Raise BadData for shapes that do not match or non-finite values, ConfigError for an unknown similarity."""
     if catalog.canonical(similarity) not in (known := catalog.names("similarity")):
         raise ConfigError(f"similarity {similarity!r} cannot be ranked", f"known: {', '.join(known)}")
     hint = "the vectors of images and texts must come from one model and one dataset"
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1] or images.shape[1] == 0:
-        raise BadData(f"images {images.shape} and texts {texts.shape} are not rows of one length", hint)
-    if len(texts) == 0 or owner.shape != (len(texts),) or owner.min() < 0 or owner.max() >= len(images):
-        raise BadData(f"image_of_caption does not give one of {len(images)} images to each of {len(texts)} texts", hint)
+        raise BadData(f"images {images.shape} and texts {texts.shape} do not have the same dimension", hint)
+    has_one_image_each = len(texts) > 0 and image_of_caption.shape == (len(texts),)
+    if not has_one_image_each or image_of_caption.min() < 0 or image_of_caption.max() >= len(images):
+        raise BadData(f"image_of_caption does not map {len(texts)} texts to rows of {len(images)} images", hint)
     if not (np.isfinite(images).all() and np.isfinite(texts).all()):
         hint = "the model diverged; train with a lower --set optimizer.lr"
-        raise BadData("the vectors hold values that are not finite", hint)
+        raise BadData("the vectors contain values that are not finite", hint)
 
 
 def keep_num_threads() -> None:
-    """Start numba's threads now, and leave torch the number of threads it has.
+    """Start the threads of numba now, and restore the number of threads of torch.
 
-    Numba sets the number for the whole process when its first kernel runs, to one per CPU whatever OMP_NUM_THREADS
-    says, and other numbers of threads round differently: the epochs after the first ranks would not be those of a
-    resumed run.
+    The first numba kernel sets the number of OpenMP threads of the process to one per CPU, whatever OMP_NUM_THREADS is.
+    Results of torch depend on it: a run would differ from a resumed run after its first ranks.
     """
-    import numpy as np
     import torch
-
-    pass
 
     num_threads = torch.get_num_threads()
     one = np.ones((1, 1), dtype=np.float32)

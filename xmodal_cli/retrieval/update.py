@@ -1,8 +1,7 @@
-"""Makes an index match its folders, computing only what nobody knows yet, and swaps the result in as one unit.
+"""Update an index to match its folders: compute the missing vectors, then replace the index folder atomically.
 
-Knows no model: it is given the model's card, and a function that gives the ``types.ImageVectors`` to compute
-with when something must really be computed. A killed update leaves the old index, and a journal of the
-vectors it computed, which the next one takes up.
+The model is loaded, by the function ``embed``, only if a vector has to be computed. An interrupted update leaves the
+old index and a journal of the computed vectors, which the next update reuses.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.file_embedding import FileEmbedder, KnownVectors
 from xmodal_cli.retrieval.index import (
-    CARD,
     ITEMS,
+    METADATA,
     VECTORS,
     Index,
     IndexMetadata,
@@ -41,30 +41,29 @@ from xmodal_cli.retrieval.index import (
 )
 from xmodal_cli.retrieval.items import Item, UnreadableFile, write_items
 from xmodal_cli.retrieval.journal import Journal, journal_path
-from xmodal_cli.retrieval.plan import Placed, UpdatePlan, make_plan
-from xmodal_cli.retrieval.resolve import Resolver, VectorSources
+from xmodal_cli.retrieval.plan import IndexedItem, UpdatePlan, make_plan
 from xmodal_cli.retrieval.vectors import add_quantized, check_kind, write_vectors
 from xmodal_cli.types import ImageVectors
 
 
 @dataclass(frozen=True)
 class IndexRequest:
-    """What an index should hold: the pictures ``seen``, as vectors of ``model``.
+    """The requested content of an index: the photos of ``scan`` as vectors of ``model``.
 
-    Without ``kind`` it keeps the one it has, at first ``flat``.
+    Without ``kind`` the kind of the old index is kept; the default is ``flat``.
     """
 
-    seen: Scan
+    scan: Scan
     model: IndexModel
     kind: str | None = None
-    rebuild: bool = False  # forget the old index; vectors in the journal are still good
+    rebuild: bool = False  # ignore the old index; vectors in the journal are reused
 
 
 @dataclass(frozen=True)
 class IndexChanges:
-    """What an update did, in pictures; ``num_computed`` vectors were new. ``blind`` folders could not be read."""
+    """The result of an update, in photos. ``unreadable_folders`` has the reason per folder."""
 
-    card: IndexMetadata
+    metadata: IndexMetadata
     added: int
     updated: int
     moved: int
@@ -72,21 +71,21 @@ class IndexChanges:
     unchanged: int
     num_computed: int
     unreadable: tuple[UnreadableFile, ...]
-    blind: dict[str, str]
-    num_heic: int = 0  # new HEIC photos that were passed over, since pillow-heif is not installed
+    unreadable_folders: dict[str, str]
+    num_heic: int = 0  # new HEIC photos that were skipped because pillow-heif is not installed
 
 
 def update_index(
     folder: Path, request: IndexRequest, embed: Callable[[], ImageVectors], reporter: Reporter = SILENT
 ) -> IndexChanges:
-    """Make the index in ``folder`` match ``request``.
+    """Update or create the index in ``folder``.
 
-    Raises BadData if no picture can be read, IncompatibleFeatures if the index was made by another model,
-    StorageError when it cannot be written, or is being written by another process.
+    Raises BadData if no photo can be read, IncompatibleFeatures if the index was made by another model, StorageError
+    if it cannot be written or is being written by another process.
     """
     check_kind(request.kind or "flat")
     registry.check_target(folder)
-    with atomic_folder.only_writer(folder):
+    with atomic_folder.write_lock(folder):
         atomic_folder.recover(folder)
         with contextlib.ExitStack() as stack:
             old = _old_index(folder, request)
@@ -95,116 +94,117 @@ def update_index(
             model = request.model
             journal = stack.enter_context(Journal(journal_path(folder), model.fingerprint, model.embed_dim))
             update = _Update(folder, request, old)
-            changes = update.run(VectorSources(old, journal), embed, reporter)
+            changes = update.run(KnownVectors(old, journal), embed, reporter)
             journal.remove()
             return changes
 
 
 class _Update:
-    """One run of ``update_index``, after everything that can be refused at once was."""
+    """One run of ``update_index``, after its arguments have been checked."""
 
     def __init__(self, folder: Path, request: IndexRequest, old: Index | None) -> None:
-        self.folder, self.request, self.old, self.seen = folder, request, old, request.seen
-        self.before = _known_card(folder) if old is None else old.card
-        self.kind = request.kind or (self.before.kind if self.before else "flat")
+        self.folder, self.request, self.old, self.scan = folder, request, old, request.scan
+        previous = _try_read_metadata(folder) if old is None else old.metadata
+        self.kind = request.kind or (previous.kind if previous else "flat")
 
-    def run(self, sources: VectorSources, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
-        roots = self.seen.roots
-        items, refused = (self.old.items.all_items(), self.old.items.unreadable()) if self.old else ((), [])
-        plan = make_plan(items, refused, self.seen, roots)
-        resolver = Resolver(sources, self.request.model, embed)
-        look = _can_be_opened(plan.look)
-        num_heic = len(plan.look) - len(look)
-        new = resolver.resolve(look, reporter)
-        unreadable = sorted([*plan.refused, *resolver.refused], key=lambda u: path_key(u.path))
-        placed = sorted([*plan.kept, *new], key=lambda p: path_key(p[0].path))
-        if not placed:
+    def run(self, known: KnownVectors, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
+        roots = self.scan.roots
+        items, old_unreadable = (self.old.items.all_items(), self.old.items.unreadable()) if self.old else ((), [])
+        plan = make_plan(items, old_unreadable, self.scan, roots)
+        embedder = FileEmbedder(known, self.request.model, embed)
+        to_embed = _without_unsupported_heic(plan.to_embed)
+        num_heic = len(plan.to_embed) - len(to_embed)
+        new = embedder.embed(to_embed, reporter)
+        unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
+        indexed = sorted([*plan.unchanged, *new], key=lambda pair: path_key(pair[0].path))
+        if not indexed:
             raise _only_heic(roots, num_heic) if num_heic else _nothing_readable(roots, unreadable)
-        card = self._card(roots, len(placed), len(unreadable))
-        if self._differs(card, plan, unreadable, refused):
-            self._write(card, placed, unreadable, sources)
+        metadata = self._new_metadata(roots, len(indexed), len(unreadable))
+        if self._has_changes(metadata, plan, unreadable, old_unreadable):
+            self._write(metadata, indexed, unreadable, known)
         elif self.old is not None:
-            card = self.old.card
-        counts = _count(plan, [item for item, _ in new])
+            metadata = self.old.metadata
+        counts = _count_changes(plan, [item for item, _ in new])
         return IndexChanges(
-            card=card,
+            metadata=metadata,
             **counts,
-            num_computed=resolver.num_computed,
+            num_computed=embedder.num_computed,
             unreadable=tuple(unreadable),
-            blind=self.seen.unreadable_folders,
+            unreadable_folders=self.scan.unreadable_folders,
             num_heic=num_heic,
         )
 
-    def _card(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexMetadata:
+    def _new_metadata(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexMetadata:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
         return IndexMetadata(
             build=uuid.uuid4().hex,
             model=self.request.model,
             kind=self.kind,
-            roots=_outermost([*(self.old.card.roots if self.old else ()), *roots]),
+            roots=_outermost([*(self.old.metadata.roots if self.old else ()), *roots]),
             num_items=num_items,
             num_unreadable=num_unreadable,
-            created=self.old.card.created if self.old else now,
+            created=self.old.metadata.created if self.old else now,
             updated=now,
         )
 
-    def _differs(
-        self, card: IndexMetadata, plan: UpdatePlan, unreadable: list[UnreadableFile], before: list[UnreadableFile]
+    def _has_changes(
+        self, new: IndexMetadata, plan: UpdatePlan, unreadable: list[UnreadableFile], before: list[UnreadableFile]
     ) -> bool:
-        if self.old is None or plan.left or unreadable != before:
+        if self.old is None or plan.stale or unreadable != before:
             return True
-        known = self.old.card
-        return (card.num_items, card.kind, card.roots) != (known.num_items, known.kind, known.roots)
+        old = self.old.metadata
+        return (new.num_items, new.kind, new.roots) != (old.num_items, old.kind, old.roots)
 
     def _write(
-        self, card: IndexMetadata, placed: list[Placed], unreadable: list[UnreadableFile], sources: VectorSources
+        self, metadata: IndexMetadata, indexed: list[IndexedItem], unreadable: list[UnreadableFile], known: KnownVectors
     ) -> None:
-        numbers = np.array([number for _, number in placed], np.int64)
-        shape = (card.num_items, card.model.embed_dim)
+        rows = np.array([row for _, row in indexed], np.int64)
+        shape = (metadata.num_items, metadata.model.embed_dim)
+        kind = metadata.kind
         with storage_errors(self.folder), atomic_folder.draft_path(self.folder) as draft:
-            if self.old and card.kind == self.old.card.kind and np.array_equal(numbers, np.arange(len(self.old))):
+            if self.old and kind == self.old.metadata.kind and np.array_equal(rows, np.arange(len(self.old))):
                 _link(self.folder / VECTORS, draft / VECTORS)
             else:
-                write_vectors(draft / VECTORS, card.kind, shape, lambda rows: sources.take(numbers[rows]))
-            if card.kind == "flat" and array_similarity(card.model.similarity).inner_product:
+                write_vectors(draft / VECTORS, kind, shape, lambda positions: known.take(rows[positions]))
+            if kind == "flat" and array_similarity(metadata.model.similarity).inner_product:
                 add_quantized(draft / VECTORS, shape)
-            write_items(draft / ITEMS, (item for item, _ in placed), unreadable)
-            (draft / CARD).write_text(card.to_json(), encoding="utf-8")
+            write_items(draft / ITEMS, (item for item, _ in indexed), unreadable)
+            (draft / METADATA).write_text(metadata.to_json(), encoding="utf-8")
             atomic_folder.replace_folder(draft, self.folder)
 
 
 def _old_index(folder: Path, request: IndexRequest) -> Index | None:
-    """The index to start from. Raises IncompatibleFeatures if it holds another model's vectors."""
+    """The index to update, if any. Raises IncompatibleFeatures if it has the vectors of another model."""
     if request.rebuild or not is_index(folder):
         return None
-    made_by, model = read_metadata(folder).model, request.model
-    if made_by.fingerprint != model.fingerprint:
+    old, model = read_metadata(folder).model, request.model
+    if old.fingerprint != model.fingerprint:
         raise IncompatibleFeatures(
-            f"the index {folder.name!r} was made by the model {made_by.name} ({made_by.fingerprint[:8]}), "
+            f"the index {folder.name!r} was made by the model {old.name} ({old.fingerprint[:8]}), "
             f"not by {model.name} ({model.fingerprint[:8]})",
-            "--rebuild makes it anew with this model; --index NAME makes another one beside it",
+            "rebuild it with this model: --rebuild; or create another index: --index NAME",
         )
     return open_index(folder)
 
 
-def _known_card(folder: Path) -> IndexMetadata | None:
-    """The card of an index that is to be made anew, if it can still be read."""
+def _try_read_metadata(folder: Path) -> IndexMetadata | None:
+    """The metadata of an index that will be rebuilt, or None if it cannot be read."""
     try:
         return read_metadata(folder)
     except XmodalError:
         return None
 
 
-def _count(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
-    """A picture that left one path and appeared at another was moved; one whose bytes are the same is unchanged."""
-    here = {item.path for item in new}
-    gone = Counter(item.digest for path, item in plan.left.items() if path not in here)
-    counts = {"added": 0, "updated": 0, "moved": 0, "removed": gone.total(), "unchanged": len(plan.kept)}
+def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
+    """A photo deleted at one path and added at another was moved; one with identical bytes is unchanged."""
+    new_paths = {item.path for item in new}
+    removed = Counter(item.digest for path, item in plan.stale.items() if path not in new_paths)
+    counts = {"added": 0, "updated": 0, "moved": 0, "removed": removed.total(), "unchanged": len(plan.unchanged)}
     for item in new:
-        if (before := plan.left.get(item.path)) is not None:
+        if (before := plan.stale.get(item.path)) is not None:
             counts["unchanged" if before.digest == item.digest else "updated"] += 1
-        elif gone[item.digest] > 0:
-            gone[item.digest] -= 1
+        elif removed[item.digest] > 0:
+            removed[item.digest] -= 1
             counts["moved"] += 1
             counts["removed"] -= 1
         else:
@@ -212,20 +212,20 @@ def _count(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     return counts
 
 
-def _can_be_opened(files: list[FoundFile]) -> list[FoundFile]:
-    """Without the HEIC photos where there is no pillow-heif; it is looked for only if there are some."""
+def _without_unsupported_heic(files: list[FoundFile]) -> list[FoundFile]:
+    """Drop HEIC photos if pillow-heif is not installed; this is checked only if there are HEIC photos."""
     others = [file for file in files if not is_heic_name(file.path)]
     return files if len(others) == len(files) or can_open_heic() else others
 
 
 def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
-    """The roots that lie inside no other, in order, each once."""
-    known = dict.fromkeys(roots)
-    return tuple(r for r in known if not any(str(parent) in known for parent in Path(r).parents))
+    """The roots that are not inside another root, in order, without duplicates."""
+    unique = dict.fromkeys(roots)
+    return tuple(r for r in unique if not any(str(parent) in unique for parent in Path(r).parents))
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name; a copy where the disk knows no links. Neither is ever changed again."""
+    """Create a hard link, or a copy if the file system does not support links."""
     try:
         os.link(source, target)
     except OSError:
@@ -233,12 +233,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
-    return BadData(f"the pictures in {', '.join(roots)} are {num_heic} HEIC photos, which need pillow-heif", HEIC_HINT)
+    return BadData(f"{', '.join(roots)}: all {num_heic} photos are HEIC files, which need pillow-heif", HEIC_HINT)
 
 
 def _nothing_readable(roots: Sequence[str], unreadable: Sequence[UnreadableFile]) -> BadData:
     first = f"; the first, {unreadable[0].path}: {unreadable[0].reason}" if unreadable else ""
     return BadData(
-        f"none of the {len(unreadable)} pictures in {', '.join(roots)} can be read{first}",
-        "open one in an image viewer; if it does not show there either, the files are damaged",
+        f"none of the {len(unreadable)} photos in {', '.join(roots)} can be read{first}",
+        "check whether an image viewer can open them; if not, the files are damaged",
     )

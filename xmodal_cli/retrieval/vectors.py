@@ -1,8 +1,8 @@
-"""``index.faiss``: the image vectors, row by row. Knows neither files nor what the vectors mean.
+"""``index.faiss``: the image vectors (count, dim), one row per photo.
 
-``flat`` holds the plain matrix, ``hnsw`` adds a graph to it, ``ivf`` sorts it into cells. All three give
-back the exact vectors; graph and cells only propose candidates. The flat file is memory-mapped, and read without the
-library, whose import costs more than a search; a coarse copy of it may stand beside it.
+``flat`` stores the matrix, ``hnsw`` adds a graph and ``ivf`` an inverted file. All three return the exact vectors;
+graph and inverted file only select candidates. A flat file is memory-mapped and read without faiss, whose import takes
+longer than a search; it may have an int8-quantized version next to it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from xmodal_cli.errors import BadData, UnknownName
 from xmodal_cli.retrieval.quantized import QuantizedVectors, is_worthwhile, write_quantized
 
 KINDS = ("flat", "hnsw", "ivf")
-COARSE = "index.coarse"
-BLOCK = 1024  # rows scored at once: a block of float32 vectors stays in the processor's cache
+QUANTIZED = "index.coarse"
+BLOCK = 1024  # rows per scored block, so that its float32 vectors stay in the CPU cache
 
 TakeRows = Callable[[np.ndarray], np.ndarray]  # (rows,) int64 -> (rows, dim) float32
 
 
 def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRows) -> None:
-    """Write ``shape`` = (count, dim) vectors, fetched block by block through ``take``. Raises OSError."""
+    """Write ``shape`` = (count, dim) vectors, read block by block through ``take``. Raises OSError."""
     import faiss
 
     count, dim = shape
@@ -38,19 +38,19 @@ def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRow
     for start in range(0, count, BLOCK):
         index.add(take(np.arange(start, min(start + BLOCK, count))))
     if kind == "ivf":
-        index.make_direct_map()  # so that single vectors can be read back
+        index.make_direct_map()  # for reconstruct_batch
     try:
         faiss.write_index(index, str(target))
-    except RuntimeError as error:  # faiss puts the operating system's words into its own
+    except RuntimeError as error:  # the message of faiss ends with that of the operating system
         full = "No space left" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error).rsplit(":", 1)[-1].strip()) from error
 
 
 def add_quantized(vectors: Path, shape: tuple[int, int]) -> None:
-    """Write the coarse copy of a flat file beside it, where it pays. Raises OSError."""
+    """Quantize a flat file to int8, in a file next to it, if it is large enough. Raises OSError."""
     matrix = _mapped(vectors, shape)
     if matrix is not None and is_worthwhile(shape):
-        write_quantized(vectors.with_name(COARSE), shape, lambda rows: np.asarray(matrix[rows]))
+        write_quantized(vectors.with_name(QUANTIZED), shape, lambda rows: np.asarray(matrix[rows]))
 
 
 def _empty(kind: str, count: int, dim: int) -> Any:
@@ -63,29 +63,29 @@ def _empty(kind: str, count: int, dim: int) -> Any:
         index.hnsw.efConstruction = 128
         return index
     if kind == "ivf":
-        cells = max(1, min(int(4 * math.sqrt(count)), count // 39))  # faiss wants 39 vectors a cell to train on
+        cells = max(1, min(int(4 * math.sqrt(count)), count // 39))  # faiss trains on at least 39 vectors per cell
         return faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
     raise UnknownName.of("kind of index", kind, KINDS)
 
 
 class StoredVectors:
-    """A written file, open for reading. Raises BadData when it is damaged or of another shape than it should be.
+    """An ``index.faiss`` opened for reading. Raises BadData if it is damaged or not of ``shape``.
 
-    ``coarse`` is its coarse copy, where there is a whole one beside it.
+    ``quantized`` is the int8-quantized version next to it, or None if it is missing or damaged.
     """
 
     def __init__(self, path: Path, kind: str, shape: tuple[int, int]) -> None:
         self.kind, (self.count, self.dim), self._path = check_kind(kind), shape, path
         self._matrix = _mapped(path, shape) if kind == "flat" else None
         self._index: Any = None
-        self.coarse: QuantizedVectors | None = None
+        self.quantized: QuantizedVectors | None = None
         if self._matrix is None:
             self._index = _read_index(path, kind, shape)
             flat = {"flat": self._index, "hnsw": getattr(self._index, "storage", None)}.get(kind)
             self._matrix = None if flat is None else _matrix(flat, self.count, self.dim)
         else:
             with contextlib.suppress(BadData, FileNotFoundError):
-                self.coarse = QuantizedVectors(path.with_name(COARSE), shape)
+                self.quantized = QuantizedVectors(path.with_name(QUANTIZED), shape)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) -> (rows, dim) float32."""
@@ -96,7 +96,7 @@ class StoredVectors:
         return vectors
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """(first row, (rows, dim) float32) for the vectors from ``first`` to before ``last``, ``BLOCK`` at a time."""
+        """Yield (first row, (rows, dim) float32) blocks of at most ``BLOCK`` rows from ``first`` up to ``last``."""
         last = self.count if last is None else last
         for start in range(first, last, BLOCK):
             stop = min(start + BLOCK, last)
@@ -106,7 +106,7 @@ class StoredVectors:
                 yield start, self.take(np.arange(start, stop))
 
     def candidates(self, query: np.ndarray, num: int) -> np.ndarray:
-        """(dim,) -> up to ``num`` rows with a large inner product, ascending; exact when flat."""
+        """(dim,) -> up to ``num`` rows with the largest inner products, in ascending order; exact for ``flat``."""
         if self._index is None:
             self._index = _read_index(self._path, self.kind, (self.count, self.dim))
         if self.kind == "hnsw":
@@ -117,24 +117,24 @@ class StoredVectors:
         return np.sort(rows[0][rows[0] >= 0])
 
 
-_REBUILD = "make the index again: xmodal index PATH --rebuild"
-_FLAT_HEAD = np.dtype(  # of an IndexFlatIP, as faiss writes it; the vectors follow
-    "S4, <i4, <i8, 2<i8, ?, <i4, <u8"  # magic, dim, count, unused, whether trained, metric, how many numbers follow
+_REBUILD = "rebuild the index: xmodal index PATH --rebuild"
+_FLAT_HEADER = np.dtype(  # of an IndexFlatIP, as written by faiss; the vectors follow
+    "S4, <i4, <i8, 2<i8, ?, <i4, <u8"  # magic, dim, count, unused, is_trained, metric, number of elements
 )
 
 
 def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """(count, dim): the vectors where they lie in a flat file; None where it is not the file it should be."""
+    """(count, dim): the memory-mapped vectors of a flat file, or None if it is not a flat file of ``shape``."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_FLAT_HEAD.itemsize)
-        if len(head) < _FLAT_HEAD.itemsize or path.stat().st_size != _FLAT_HEAD.itemsize + 4 * math.prod(shape):
+            header = file.read(_FLAT_HEADER.itemsize)
+        if len(header) < _FLAT_HEADER.itemsize or path.stat().st_size != _FLAT_HEADER.itemsize + 4 * math.prod(shape):
             return None
-        (found,) = np.frombuffer(head, _FLAT_HEAD)
-        magic, dim, count, _, _, metric, numbers = found.tolist()
-        if (magic, dim, count, metric, numbers) != (b"IxFI", shape[1], shape[0], 0, math.prod(shape)):
+        (fields,) = np.frombuffer(header, _FLAT_HEADER)
+        magic, dim, count, _, _, metric, num_elements = fields.tolist()
+        if (magic, dim, count, metric, num_elements) != (b"IxFI", shape[1], shape[0], 0, math.prod(shape)):
             return None
-        return np.memmap(path, "<f4", "r", _FLAT_HEAD.itemsize, shape)
+        return np.memmap(path, "<f4", "r", _FLAT_HEADER.itemsize, shape)
     except (OSError, ValueError):
         return None
 
@@ -150,12 +150,12 @@ def _read_index(path: Path, kind: str, shape: tuple[int, int]) -> Any:
         raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", _REBUILD) from error
     types = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
     if (index.ntotal, index.d) != shape or type(index) is not types[kind]:
-        raise BadData(f"{path} does not hold the {shape[0]} {kind} vectors that its index.json announces", _REBUILD)
+        raise BadData(f"{path} does not hold the {shape[0]} {kind} vectors of its index.json", _REBUILD)
     return index
 
 
 def _matrix(stored: Any, count: int, dim: int) -> np.ndarray:
-    """(count, dim): the vectors where they lie in the mapped file, without a copy."""
+    """(count, dim): a view of the vectors of a faiss index, without a copy."""
     import faiss
 
     flat: Any = faiss.downcast_index(stored)
@@ -164,7 +164,7 @@ def _matrix(stored: Any, count: int, dim: int) -> np.ndarray:
 
 
 def check_kind(kind: str) -> str:
-    """The kind itself. Raises UnknownName."""
+    """Return ``kind``. Raises UnknownName if it is not in ``KINDS``."""
     if kind not in KINDS:
         raise UnknownName.of("kind of index", kind, KINDS)
     return kind

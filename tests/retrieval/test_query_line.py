@@ -1,4 +1,4 @@
-"""One line, typed without a shell, into terms."""
+"""Splitting a query line into terms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.retrieval.line import split_line
+from xmodal_cli.retrieval.query_line import split_line
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from xmodal_cli.retrieval.line import split_line
         ("the dogs' ball isn't 'red'", ("the dogs' ball isn't", "red")),
         ("rock 'n roll", ("rock 'n roll",)),
         ('"+-5 degrees"', ("+-5 degrees",)),
-        (r'"say \"hello\""', ('say "hello"',)),
+        (r'"sign \"hello\""', ('sign "hello"',)),
         (r"C:\dogs\new.jpg run", (r"C:\dogs\new.jpg", "run")),
         ("t-shirt well-known", ("t-shirt well-known",)),
         ("+ snow", ("+", "snow")),
@@ -50,26 +50,26 @@ def test_lines(line, terms):
     assert split_line(line) == terms
 
 
-def test_a_path_that_is_a_file_is_a_term_whatever_its_name(tmp_path):
+def test_the_path_of_a_file_is_a_term(tmp_path):
     (tmp_path / "photo").write_bytes(b"x")
     assert split_line(f"like {tmp_path}/photo at night") == ("like", f"{tmp_path}/photo", "at night")
     assert split_line("black/white dog") == ("black/white dog",)
 
 
 @pytest.mark.parametrize("line", ['"two dogs', 'dog -"cat', '"'])
-def test_a_quotation_mark_that_is_not_closed(line):
+def test_an_unclosed_quotation_mark(line):
     with pytest.raises(ConfigError, match="not closed"):
         split_line(line)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\\\"'^/"), min_size=1)))
-def test_in_double_quotes_it_splits_as_a_shell_does(words):
+def test_double_quotes_split_as_in_a_shell(words):
     line = " ".join(f'"{word}"' for word in words)
     assert list(split_line(line)) == shlex.split(line) == words
 
 
 @given(st.text())
-def test_any_line_gives_terms_or_one_sentence_of_complaint(line):
+def test_any_line_gives_terms_or_an_error(line):
     try:
         terms = split_line(line)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""The coarse copy: its bound holds, the hits are those of a slow float64 loop, and it may be absent or damaged."""
+"""Int8 quantization: the error bound holds, hits equal those of a float64 loop, and the file is optional."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval import quantized
 from xmodal_cli.retrieval.quantized import QuantizedVectors, write_quantized
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.retrieval.vectors import COARSE, StoredVectors, add_quantized, write_vectors
+from xmodal_cli.retrieval.vectors import QUANTIZED, StoredVectors, add_quantized, write_vectors
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantized, "ROWS", 64)
-    monkeypatch.setattr(quantized, "LEAST", 1)
+    monkeypatch.setattr(quantized, "MIN_ELEMENTS", 1)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -27,36 +27,36 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def spread(count: int, dim: int, seed: int) -> np.ndarray:
-    """Vectors as models make them: some coordinates far from zero, some far wider than others, one constant."""
+    """Vectors like those of models: some coordinates with a large mean, very different scales, one constant."""
     rng = np.random.default_rng(seed)
-    width = np.exp(rng.standard_normal(dim))
-    width[0] = 0
-    return unit(rng.standard_normal((count, dim)) * width + 3 * rng.standard_normal(dim) * (np.arange(dim) % 7 == 0))
+    scale = np.exp(rng.standard_normal(dim))
+    scale[0] = 0
+    return unit(rng.standard_normal((count, dim)) * scale + 3 * rng.standard_normal(dim) * (np.arange(dim) % 7 == 0))
 
 
-def stored(folder: Path, vectors: np.ndarray, with_coarse: bool = True) -> StoredVectors:
+def stored(folder: Path, vectors: np.ndarray, is_quantized: bool = True) -> StoredVectors:
     write_vectors(folder / "index.faiss", "flat", vectors.shape, vectors.__getitem__)
-    if with_coarse:
+    if is_quantized:
         add_quantized(folder / "index.faiss", vectors.shape)
-    found = StoredVectors(folder / "index.faiss", "flat", vectors.shape)
-    assert (found.coarse is not None) == with_coarse
-    return found
+    opened = StoredVectors(folder / "index.faiss", "flat", vectors.shape)
+    assert (opened.quantized is not None) == is_quantized
+    return opened
 
 
 def slow_hits(vectors: np.ndarray, query: np.ndarray, k: int) -> list[int]:
-    """One product after another, in float64, the query of unit length; equal scores by row."""
-    wide = [float(q) for q in query]
-    length = sum(q * q for q in wide) ** 0.5
-    scores = [sum(q / length * float(v) for q, v in zip(wide, row, strict=True)) for row in vectors]
+    """A loop over products in float64 with a normalized query; ties by row."""
+    terms = [float(q) for q in query]
+    norm = sum(q * q for q in terms) ** 0.5
+    scores = [sum(q / norm * float(v) for q, v in zip(terms, row, strict=True)) for row in vectors]
     return sorted(range(len(scores)), key=lambda row: (-round(scores[row], 13), row))[:k]
 
 
 @pytest.mark.parametrize(("count", "dim"), [(1, 3), (63, 8), (64, 8), (65, 8), (500, 33)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_score_is_off_by_more_than_the_bound(tmp_path, count, dim, seed):
+def test_errors_are_within_the_bound(tmp_path, count, dim, seed):
     vectors = spread(count, dim, seed)
     write_quantized(tmp_path / "c", vectors.shape, vectors.__getitem__)
-    copy = QuantizedVectors(tmp_path / "c", vectors.shape)
+    quantized_vectors = QuantizedVectors(tmp_path / "c", vectors.shape)
     rng = np.random.default_rng(seed)
     for query in (
         rng.standard_normal(dim),
@@ -65,126 +65,126 @@ def test_no_score_is_off_by_more_than_the_bound(tmp_path, count, dim, seed):
         np.zeros(dim),
         -np.ones(dim),
     ):
-        scores, bound = copy.scores(query)
-        off = np.abs(scores - vectors.astype(np.float64) @ query)
+        scores, bound = quantized_vectors.scores(query)
+        errors = np.abs(scores - vectors.astype(np.float64) @ query)
         assert scores.shape == (count,)
-        assert off.max() <= bound
-        assert bound <= 0.05 * max(np.linalg.norm(query), 1e-6)  # and it is of some use
+        assert errors.max() <= bound
+        assert bound <= 0.05 * max(np.linalg.norm(query), 1e-6)  # tight enough to be useful
 
 
-def test_the_bound_is_near_what_can_happen(tmp_path):
-    """A query along the worst vector's error meets the bound, but for the query's own digits."""
+def test_the_bound_is_tight(tmp_path):
+    """A query along the largest quantization error attains the bound, up to the quantization of the query."""
     vectors = spread(300, 16, 2)
     write_quantized(tmp_path / "c", vectors.shape, vectors.__getitem__)
-    parts = load_file(tmp_path / "c")
-    codes = parts["codes"].transpose(0, 2, 1).reshape(-1, 16)[:300].astype(np.float64)
-    away = vectors - (parts["offset"].astype(np.float64) + parts["step"] * codes)
-    worst = away[np.argmax((away**2).sum(1))]
+    arrays = load_file(tmp_path / "c")
+    codes = arrays["codes"].transpose(0, 2, 1).reshape(-1, 16)[:300].astype(np.float64)
+    errors = vectors - (arrays["offset"].astype(np.float64) + arrays["step"] * codes)
+    worst = errors[np.argmax((errors**2).sum(1))]
     scores, bound = QuantizedVectors(tmp_path / "c", vectors.shape).scores(worst / np.linalg.norm(worst))
-    off = np.abs(scores - vectors.astype(np.float64) @ (worst / np.linalg.norm(worst))).max()
-    assert 0.9 * bound < off <= bound
+    largest = np.abs(scores - vectors.astype(np.float64) @ (worst / np.linalg.norm(worst))).max()
+    assert 0.9 * bound < largest <= bound
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_hits_are_those_of_the_slow_loop_for_every_k(tmp_path, seed):
+def test_hits_equal_those_of_the_loop_for_every_k(tmp_path, seed):
     vectors = spread(260, 12, seed)
     index, query = stored(tmp_path, vectors), np.random.default_rng(seed).standard_normal(12).astype(np.float32)
     for k in (1, 2, 10, 100, 259, 260, 400):
         assert [row for row, _ in top_hits(index, [TermVector(query)], "cosine", k)] == slow_hits(vectors, query, k)
 
 
-def test_near_ties_far_below_a_step_are_told_apart(tmp_path):
-    """Hundreds of vectors that differ by single bits of a float32, and copies of them: all share their codes."""
+def test_near_ties_below_the_quantization_step(tmp_path):
+    """Hundreds of vectors with equal codes that differ by single float32 bits, and duplicates of them."""
     rng = np.random.default_rng(5)
     base, query = unit(rng.standard_normal(24)), unit(rng.standard_normal(24))
     near = np.repeat(base[None], 400, axis=0)
     for row in range(400):
         for _ in range(rng.integers(0, 4)):
-            place = rng.integers(24)
-            near[row, place] = np.nextafter(near[row, place], np.float32(rng.choice([-1, 1])))
+            i = rng.integers(24)
+            near[row, i] = np.nextafter(near[row, i], np.float32(rng.choice([-1, 1])))
     vectors = np.concatenate([spread(200, 24, 6), near, near[::-1]])
-    wide = vectors.astype(np.float64) @ (query.astype(np.float64) / np.linalg.norm(query.astype(np.float64)))
-    assert 5 < len(np.unique(wide[200:])) < 800  # close, and not all alike
-    plain = stored(tmp_path, vectors, with_coarse=False)
-    expected = {k: top_hits(plain, [TermVector(query)], "cosine", k) for k in (1, 7, 50, 399, 700)}
+    scores = vectors.astype(np.float64) @ (query.astype(np.float64) / np.linalg.norm(query.astype(np.float64)))
+    assert 5 < len(np.unique(scores[200:])) < 800  # close, but not all equal
+    unquantized = stored(tmp_path, vectors, is_quantized=False)
+    expected = {k: top_hits(unquantized, [TermVector(query)], "cosine", k) for k in (1, 7, 50, 399, 700)}
     index = stored(tmp_path, vectors)
     for k, hits in expected.items():
         assert top_hits(index, [TermVector(query)], "cosine", k) == hits
         assert [row for row, _ in hits] == slow_hits(vectors, query, k)
 
 
-def test_weighted_terms_and_the_wrong_way_round(tmp_path):
+def test_weighted_terms_and_negated_queries(tmp_path):
     vectors, rng = spread(300, 10, 8), np.random.default_rng(9)
     terms = [
         TermVector(q, w) for q, w in zip(rng.standard_normal((3, 10)).astype(np.float32), (1, 0.5, -2), strict=True)
     ]
-    expected = top_hits(stored(tmp_path, vectors, with_coarse=False), terms, "cosine", 20)
+    expected = top_hits(stored(tmp_path, vectors, is_quantized=False), terms, "cosine", 20)
     assert top_hits(stored(tmp_path, vectors), terms, "cosine", 20) == expected
-    opposed = top_hits(stored(tmp_path, vectors), [TermVector(terms[0].vector, -1.0)], "cosine", 300)
-    straight = top_hits(stored(tmp_path, vectors), [terms[0]], "cosine", 300)
-    assert [row for row, _ in opposed] == [row for row, _ in straight][::-1]
+    negated = top_hits(stored(tmp_path, vectors), [TermVector(terms[0].vector, -1.0)], "cosine", 300)
+    plain = top_hits(stored(tmp_path, vectors), [terms[0]], "cosine", 300)
+    assert [row for row, _ in negated] == [row for row, _ in plain][::-1]
 
 
-def test_the_copy_is_asked_and_few_rows_are_scored_anew(tmp_path, monkeypatch):
+def test_a_search_rescores_only_a_few_rows(tmp_path, monkeypatch):
     vectors = spread(3000, 16, 10)
     index = stored(tmp_path, vectors)
     taken: list[int] = []
-    whole = index.take
-    monkeypatch.setattr(index, "take", lambda rows: taken.append(len(rows)) or whole(rows))
+    take = index.take
+    monkeypatch.setattr(index, "take", lambda rows: taken.append(len(rows)) or take(rows))
     monkeypatch.setattr(index, "blocks", lambda *_: pytest.fail("all vectors were read"))
     hits = top_hits(index, [TermVector(vectors[5])], "cosine", 10)
     assert hits[0][0] == 5 and sum(taken) < 600
 
 
-def test_order_similarity_does_not_use_it(tmp_path):
+def test_order_similarity_does_not_use_quantized_vectors(tmp_path):
     vectors = np.abs(spread(200, 9, 11))
     terms = [TermVector(vectors[3])]
-    expected = top_hits(stored(tmp_path, vectors, with_coarse=False), terms, "order", 10)
+    expected = top_hits(stored(tmp_path, vectors, is_quantized=False), terms, "order", 10)
     assert top_hits(stored(tmp_path, vectors), terms, "order", 10) == expected
 
 
 @pytest.mark.parametrize("damage", [0, 7, 30, -1])
-def test_a_damaged_copy_is_left_aside(tmp_path, damage):
+def test_a_damaged_file_is_ignored(tmp_path, damage):
     vectors = spread(200, 9, 12)
     expected = top_hits(stored(tmp_path, vectors), [TermVector(vectors[0])], "cosine", 5)
-    file = tmp_path / COARSE
+    file = tmp_path / QUANTIZED
     file.write_bytes(file.read_bytes()[:damage])
-    with pytest.raises(BadData, match=COARSE):
+    with pytest.raises(BadData, match=QUANTIZED):
         QuantizedVectors(file, vectors.shape)
     index = StoredVectors(tmp_path / "index.faiss", "flat", vectors.shape)
-    assert index.coarse is None
+    assert index.quantized is None
     assert top_hits(index, [TermVector(vectors[0])], "cosine", 5) == expected
 
 
-def test_a_copy_of_other_vectors_is_left_aside(tmp_path):
-    write_quantized(tmp_path / COARSE, (50, 9), spread(50, 9, 13).__getitem__)
+def test_a_file_of_other_vectors_is_rejected(tmp_path):
+    write_quantized(tmp_path / QUANTIZED, (50, 9), spread(50, 9, 13).__getitem__)
     for shape in ((51, 9), (50, 8), (500, 9)):
-        with pytest.raises(BadData, match="other vectors"):
-            QuantizedVectors(tmp_path / COARSE, shape)
+        with pytest.raises(BadData, match="does not match the vectors"):
+            QuantizedVectors(tmp_path / QUANTIZED, shape)
     with contextlib.suppress(OSError):
-        (tmp_path / COARSE).unlink()
+        (tmp_path / QUANTIZED).unlink()
     with pytest.raises(FileNotFoundError):
-        QuantizedVectors(tmp_path / COARSE, (50, 9))
+        QuantizedVectors(tmp_path / QUANTIZED, (50, 9))
 
 
-def test_the_product_is_the_onnx_model_that_it_says():
+def test_the_onnx_model_is_one_matmul_integer_node():
     import onnx
     from onnx import TensorProto, helper
 
     node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
-    given = [
+    inputs = [
         helper.make_tensor_value_info("a", TensorProto.UINT8, ["m", "k"]),
         helper.make_tensor_value_info("b", TensorProto.INT8, ["k", "n"]),
     ]
     result = helper.make_tensor_value_info("y", TensorProto.INT32, ["m", "n"])
     model = onnx.load_from_string(quantized._PRODUCT)
     onnx.checker.check_model(model)
-    assert model.graph == helper.make_graph([node], "g", given, [result])
+    assert model.graph == helper.make_graph([node], "g", inputs, [result])
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
 
 
-def test_collections_that_are_scanned_at_once_get_no_copy(tmp_path, monkeypatch):
-    monkeypatch.setattr(quantized, "LEAST", 200 * 9 + 1)
-    stored(tmp_path, spread(200, 9, 14), with_coarse=False)
+def test_small_collections_are_not_quantized(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantized, "MIN_ELEMENTS", 200 * 9 + 1)
+    stored(tmp_path, spread(200, 9, 14), is_quantized=False)
     add_quantized(tmp_path / "index.faiss", (200, 9))
-    assert not (tmp_path / COARSE).exists()
+    assert not (tmp_path / QUANTIZED).exists()

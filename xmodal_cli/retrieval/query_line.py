@@ -1,7 +1,7 @@
-"""A query as typed on one line, without a shell -> the terms that ``query`` reads. Knows no files but by their names.
+"""Split a query typed on one line, without a shell, into the terms that ``query`` parses.
 
-Words that follow each other are one sentence: ``two dogs running +snow -person`` has three terms. Signs, quotes and
-pictures begin a term of their own, and a weight ends one.
+Consecutive words form one sentence: ``two dogs running +snow -person`` has three terms. A sign, a quotation mark or
+the name of an image starts a new term; a weight ends one.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError
 
 _QUOTED = re.compile(r'"((?:\\["\\]|[^"])*)"(\S*)')
-_SINGLE = re.compile(r"'([^']*)'(?=\s|\^|$)(\S*)")  # else it is an apostrophe
+_SINGLE = re.compile(r"'([^']*)'(?=\s|\^|$)(\S*)")  # otherwise it is an apostrophe
 _PLAIN = re.compile(r"(?:\\[\s\"'\\]|\S)+")
 _ESCAPED = re.compile(r"\\([\s\"'\\])")
 _WEIGHTED = re.compile(r".*\^\S+")
 
 
 def split_line(line: str) -> tuple[str, ...]:
-    """The terms of a line, none for an empty one. Raises ConfigError for a quotation mark that is not closed."""
+    """The terms of a line; empty for an empty line. Raises ConfigError for an unclosed quotation mark."""
     terms: list[str] = []
-    sentence: list[str] = []  # words that belong together, so far
+    sentence: list[str] = []
 
     def end_sentence() -> None:
         if sentence:
             terms.append(" ".join(sentence))
             sentence.clear()
 
-    place = 0
-    while rest := line[place:].lstrip():
-        word, length, alone = _next_word(rest)
-        place = len(line) - len(rest) + length
-        if alone:
+    position = 0
+    while rest := line[position:].lstrip():
+        word, length, is_term = _next_word(rest)
+        position = len(line) - len(rest) + length
+        if is_term:
             end_sentence()
             terms.append(word)
             continue
@@ -46,7 +46,7 @@ def split_line(line: str) -> tuple[str, ...]:
 
 
 def _next_word(rest: str) -> tuple[str, int, bool]:
-    """The first word or quotation of ``rest``, the length it has there, and whether it is a term of its own."""
+    """The first word or quotation of ``rest``, its length in ``rest``, and whether it is a complete term."""
     sign = rest[0] if rest[0] in "+-" else ""
     body = rest[len(sign) :]
     if (match := _QUOTED.match(body)) is not None:
@@ -58,17 +58,17 @@ def _next_word(rest: str) -> tuple[str, int, bool]:
     else:
         match = _PLAIN.match(body)
         text = _ESCAPED.sub(r"\1", match[0]) if match else ""
-        return sign + text, len(sign) + (match.end() if match else 0), bool(sign) or _names_picture(text)
+        return sign + text, len(sign) + (match.end() if match else 0), bool(sign) or _is_image(text)
     return sign + text + match[2], len(sign) + match.end(), True
 
 
-def _names_picture(text: str) -> bool:
-    names = (text, text.rpartition("^")[0])  # a weight may follow, and a file may be called a^2.jpg
+def _is_image(text: str) -> bool:
+    names = (text, text.rpartition("^")[0])  # with and without a weight: a file may be called a^2.jpg
     return any(is_image_name(name) or (os.sep in name and _is_file(name)) for name in names)
 
 
 def _is_file(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, an unknown ~user
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown ~user
         return False
