@@ -1,4 +1,4 @@
-"""Word vectors read by a recurrence, and a pooling of its states: what GRU and LSTM encoders share."""
+"""The text encoder shared by ``gru`` and ``lstm``: word vectors, an RNN, and a pooling of its states."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models.words import Words
+from xmodal_cli.models.word_embeddings import WordEmbedding
 
 
 class RecurrentTextEncoder(nn.Module):
     """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim)."""
 
-    def __init__(self, words: Words, recurrence: nn.GRU | nn.LSTM, pool: nn.Module) -> None:
+    def __init__(self, words: WordEmbedding, recurrence: nn.GRU | nn.LSTM, pool: nn.Module) -> None:
         super().__init__()
         self.words, self.state_dim = words, recurrence.hidden_size
         self.recurrence = recurrence
@@ -22,6 +22,6 @@ class RecurrentTextEncoder(nn.Module):
         return cast(Tensor, self.pool(*self.states(tokens, lengths)))
 
     def states(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(captions, longest, state_dim), (captions, longest) bool; padding is to the right, so it cannot leak in."""
+        """(captions, longest, state_dim), (captions, longest) bool; right padding cannot affect earlier states."""
         words, mask = self.words(tokens, lengths)
         return self.recurrence(words)[0], mask
