@@ -72,7 +72,7 @@ def _resolve_precision(precision: str, device: str) -> str:
     if precision == "fp16" and device == "cpu":
         raise ConfigError("fp16 is not for CPUs: they compute it slowly or not at all", "use --precision auto or bf16")
     if precision == "auto":
-        return "bf16" if _has_bf16(device) else "fp32"
+        return "bf16" if has_bf16(device) else "fp32"
     return precision
 
 
@@ -88,7 +88,8 @@ def _check_cuda(name: str) -> None:
         )
 
 
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
+    """Whether the hardware computes bfloat16: some GPUs, and CPUs with AVX512-BF16 or AMX."""
     import torch
 
     if device.startswith("cuda"):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, best_boxes, region_rows
+from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, region_rows, select_boxes
 from xmodal_cli.backbones.image import faster_rcnn
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network, check_request
 from xmodal_cli.data.shapes import make_shapes
@@ -151,7 +151,7 @@ def test_the_best_boxes_are_those_of_a_slow_search():
             kept.append(n)
     assert len(kept) > 36
     given = torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(), torch.arange(200)
-    assert best_boxes(*given)[2].tolist() == kept[:36]
+    assert select_boxes(*given)[2].tolist() == kept[:36]
 
 
 def test_rows_keep_boxes_inside_the_picture_and_pad_with_zeros():

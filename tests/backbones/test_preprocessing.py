@@ -37,7 +37,7 @@ def test_normalising_is_less_the_mean_by_the_deviation():
     preprocessing = Preprocessing(16, (0.1, 0.5, 0.9), (0.2, 0.25, 0.5))
     pixels = preprocessing.pixels(picture())
     slow = (pixels.numpy() / 255 - np.reshape([0.1, 0.5, 0.9], (3, 1, 1))) / np.reshape([0.2, 0.25, 0.5], (3, 1, 1))
-    np.testing.assert_allclose(preprocessing.normalise(pixels, torch.float32).numpy(), slow, atol=1e-5)
+    np.testing.assert_allclose(preprocessing.normalize(pixels, torch.float32).numpy(), slow, atol=1e-5)
 
 
 def test_the_record_survives_json():

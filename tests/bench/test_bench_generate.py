@@ -9,7 +9,7 @@ import torch
 from xmodal_cli.backbones.language._gpt2_folder import _renamed
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.models.captioners import clip_gpt2
-from xmodal_cli.models.captioners._gpt2 import CONTEXT
+from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH
 from xmodal_cli.types import Decoding, SpecialTokens
 
 IMAGES, BEAM, MAX_WORDS, ROUNDS = 32, 5, 20, 3
@@ -26,12 +26,18 @@ def models(device):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    sizes = {"vocab_size": VOCAB, "n_embd": WIDTH, "n_layer": LAYERS, "n_head": WIDTH // 64, "n_positions": CONTEXT}
+    sizes = {
+        "vocab_size": VOCAB,
+        "n_embd": WIDTH,
+        "n_layer": LAYERS,
+        "n_head": WIDTH // 64,
+        "n_positions": CONTEXT_LENGTH,
+    }
     theirs = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=START, eos_token_id=END, pad_token_id=END)).eval()
     for parameter in theirs.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     end, places = theirs.transformer.wte.weight.data[END], theirs.transformer.wpe.weight.data
-    pull = END_PULL * torch.arange(CONTEXT - PREFIX)[:, None]
+    pull = END_PULL * torch.arange(CONTEXT_LENGTH - PREFIX)[:, None]
     places[PREFIX:] += pull * end / end.norm()  # the end becomes likelier with every word, as in captions
     ours = clip_gpt2.build(IMAGE_DIM, "global", VOCAB, WIDTH, num_prefix=PREFIX, num_layers=LAYERS).eval()
     ours.language_model.load_state_dict(_renamed("weights", dict(theirs.state_dict()), LAYERS))

@@ -31,7 +31,7 @@ class ColourBackbone:
 
     def encode(self, pixels):
         self.batches.append(len(pixels))
-        return self.preprocessing.normalise(pixels, torch.float32).mean(dim=(2, 3))
+        return self.preprocessing.normalize(pixels, torch.float32).mean(dim=(2, 3))
 
 
 @pytest.fixture

@@ -7,22 +7,22 @@ from torch import Tensor
 
 from xmodal_cli.regions import REGION_COLUMNS
 
-DEPTH = EMBED_DIM = 8  # the identity needs them alike
+DEPTH = EMBED_DIM = 8  # equal, as the identity encoder requires
 CELLS = {"regions": 7, "grid": 9}
 COUNTS = [7, 1, 4, 6, 2]  # regions of each image
-EXTRA = len(REGION_COLUMNS)
+NUM_COLUMNS = len(REGION_COLUMNS)
 
 
 def regions(counts: list[int], seed: int = 0, longest: int = CELLS["regions"]) -> Tensor:
-    """(images, longest, 8 + 7): boxes that lie within the picture, then rows of zeros."""
+    """(images, longest, 8 + 7): boxes inside the image, then rows of zeros."""
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.zeros(len(counts), longest, DEPTH + EXTRA)
+    rows = torch.zeros(len(counts), longest, DEPTH + NUM_COLUMNS)
     for image, count in enumerate(counts):
-        corners = torch.rand(count, 2, 2, generator=generator).sort(1).values  # (regions, first and second, x and y)
+        corners = torch.rand(count, 2, 2, generator=generator).sort(1).values  # (regions, 2 corners, x and y)
         area = (corners[:, 1] - corners[:, 0]).prod(1, keepdim=True)
-        facts = torch.rand(count, 2, generator=generator)
+        score_and_class = torch.rand(count, 2, generator=generator)
         vectors = torch.randn(count, DEPTH, generator=generator)
-        rows[image, :count] = torch.cat((vectors, corners.flatten(1), area, facts), dim=1)
+        rows[image, :count] = torch.cat((vectors, corners.flatten(1), area, score_and_class), dim=1)
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Second, slow implementations in float64, one item at a time and without padding: loops where ours are arrays."""
+"""Reference implementations in float64, one item at a time and without padding, as plain loops."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 
-def place_encoding(length: int, dim: int) -> Tensor:
-    """(length, dim): formula by formula, section 3.5 of arXiv 1706.03762."""
+def naive_positional_encoding(length: int, dim: int) -> Tensor:
+    """(length, dim): the formulas of section 3.5 of arXiv 1706.03762."""
     rows = []
-    for place in range(length):
-        angles = [place / 10_000 ** (2 * (n // 2) / dim) for n in range(dim)]
+    for position in range(length):
+        angles = [position / 10_000 ** (2 * (n // 2) / dim) for n in range(dim)]
         rows.append([math.cos(a) if n % 2 else math.sin(a) for n, a in enumerate(angles)])
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -23,18 +23,18 @@ def affine(layer: nn.Module, vector: Tensor) -> Tensor:
 
 
 def recurrence(network: nn.GRU, inputs: Tensor, suffix: str = "") -> Tensor:
-    """The states (length, dim) of one direction of a GRU, by its equations (arXiv 1406.1078, as PyTorch has them)."""
-    parts = {
+    """The states (length, dim) of one direction of a GRU, by its equations (arXiv 1406.1078, PyTorch variant)."""
+    weights = {
         name: getattr(network, f"{name}_l0{suffix}").double()
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     state = torch.zeros(network.hidden_size, dtype=torch.float64)
     states = []
     for vector in inputs:
-        of_input = (parts["weight_ih"] @ vector + parts["bias_ih"]).chunk(3)
-        of_state = (parts["weight_hh"] @ state + parts["bias_hh"]).chunk(3)
-        reset, update = (1 / (1 + torch.exp(-(of_input[n] + of_state[n]))) for n in (0, 1))
-        candidate = torch.tanh(of_input[2] + reset * of_state[2])
+        from_input = (weights["weight_ih"] @ vector + weights["bias_ih"]).chunk(3)
+        from_state = (weights["weight_hh"] @ state + weights["bias_hh"]).chunk(3)
+        reset, update = (1 / (1 + torch.exp(-(from_input[n] + from_state[n]))) for n in (0, 1))
+        candidate = torch.tanh(from_input[2] + reset * from_state[2])
         state = (1 - update) * candidate + update * state
         states.append(state)
     return torch.stack(states)
@@ -42,15 +42,15 @@ def recurrence(network: nn.GRU, inputs: Tensor, suffix: str = "") -> Tensor:
 
 def softmax(scores: list[float]) -> list[float]:
     largest = max(scores)
-    powers = [math.exp(score - largest) for score in scores]
-    return [power / sum(powers) for power in powers]
+    exponentials = [math.exp(score - largest) for score in scores]
+    return [exponential / sum(exponentials) for exponential in exponentials]
 
 
-def generalised_pooling(pool: nn.Module, states: Tensor) -> Tensor:
+def generalized_pooling(pool: nn.Module, states: Tensor) -> Tensor:
     """(length, dim) -> (dim,): section 3.2 of arXiv 2011.04305."""
-    places = place_encoding(len(states), pool.place_dim)
-    forward = recurrence(pool.recurrence, places)
-    backward = recurrence(pool.recurrence, places.flip(0), "_reverse").flip(0)
+    encoding = naive_positional_encoding(len(states), pool.position_dim)
+    forward = recurrence(pool.recurrence, encoding)
+    backward = recurrence(pool.recurrence, encoding.flip(0), "_reverse").flip(0)
     scores = [float(affine(pool.score, (f + b) / 2)) for f, b in zip(forward, backward, strict=True)]
     weights = softmax([score / pool.temperature for score in scores])
     columns = [sorted(column.tolist(), reverse=True) for column in states.double().T]
@@ -75,23 +75,23 @@ def layer_norm(norm: nn.LayerNorm, states: Tensor) -> Tensor:
 
 
 def self_attention(attention: nn.MultiheadAttention, states: Tensor) -> Tensor:
-    """(length, width) -> (length, width), a head and a place at a time."""
+    """(length, width) -> (length, width), one head and one position at a time."""
     weight, bias = attention.in_proj_weight.double(), attention.in_proj_bias.double()
     queries, keys, values = (states @ w.T + b for w, b in zip(weight.chunk(3), bias.chunk(3), strict=True))
-    size = states.shape[1] // attention.num_heads
+    head_dim = states.shape[1] // attention.num_heads
     rows = []
-    for place in range(len(states)):
+    for i in range(len(states)):
         heads = []
-        for start in range(0, states.shape[1], size):
-            part = slice(start, start + size)
-            scores = [float(queries[place, part] @ key[part]) / math.sqrt(size) for key in keys]
+        for start in range(0, states.shape[1], head_dim):
+            part = slice(start, start + head_dim)
+            scores = [float(queries[i, part] @ key[part]) / math.sqrt(head_dim) for key in keys]
             heads.append(sum(w * value[part] for w, value in zip(softmax(scores), values, strict=True)))
         rows.append(affine(attention.out_proj, torch.cat(heads)))
     return torch.stack(rows)
 
 
-def stirred(model: nn.Module) -> nn.Module:
-    """``model`` with random numbers where it starts from zeros, so that every part of it has a say."""
+def randomize_zeros(model: nn.Module) -> nn.Module:
+    """``model`` with random weights in place of zeros, so that every part affects the output."""
     with torch.no_grad():
         for name, value in model.named_parameters():
             if not value.any():
@@ -100,7 +100,7 @@ def stirred(model: nn.Module) -> nn.Module:
 
 
 def transformer(layers: nn.TransformerEncoder, states: Tensor) -> Tensor:
-    """(length, width) -> (length, width): layers with the norm first, GELU inside."""
+    """(length, width) -> (length, width): pre-norm layers with GELU."""
     states = states.double()
     for layer in layers.layers:
         states = states + self_attention(layer.self_attn, layer_norm(layer.norm1, states))

@@ -1,4 +1,4 @@
-"""Captions as token ids or as states of a pretrained encoder, with or without garbage in the padding."""
+"""Captions as token ids or as states of a pretrained encoder, with or without random values in the padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xmodal_cli.models.tokenizer import pad
 
 VOCAB, DIM = 30, 12
 SENTENCES = [[2, 5, 6, 7, 8, 9, 10, 11, 3], [2, 3], [2, 20, 3], [2, 29, 28, 27, 3], [2, 5, 6, 3]]
-STATES = torch.randn(VOCAB, DIM, generator=torch.Generator().manual_seed(5))  # what a pretrained encoder would give
+STATES = torch.randn(VOCAB, DIM, generator=torch.Generator().manual_seed(5))  # of a pretrained encoder
 
 
 def captions(sentences: list[list[int]], kind: str = "ids") -> tuple[Tensor, Tensor]:
@@ -19,7 +19,7 @@ def captions(sentences: list[list[int]], kind: str = "ids") -> tuple[Tensor, Ten
 
 
 def with_garbage(tokens: Tensor, lengths: Tensor) -> Tensor:
-    """The captions, and three places more; everything beyond a caption's length is something else."""
+    """The captions with three more positions of padding; all padding is random."""
     generator = torch.Generator().manual_seed(3)
     shape = (len(tokens), tokens.shape[1] + 3)
     if tokens.is_floating_point():

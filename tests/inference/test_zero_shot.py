@@ -163,15 +163,15 @@ def test_misspelt_names(xmodal, name, word, photos):
 def test_large_files_are_hashed_once(tmp_path, home, monkeypatch):
     from xmodal_cli.backbones import weights
 
-    monkeypatch.setattr(weights, "REMEMBERED_FROM", 4)
+    monkeypatch.setattr(weights, "MIN_CACHED_BYTES", 4)
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"weights")
-    first = weights.known_fingerprint(file)
+    first = weights.cached_fingerprint(file)
     assert first == weights.sha256_of(file)
     monkeypatch.setattr(weights, "sha256_of", lambda file: "0" * 64)
-    assert weights.known_fingerprint(file) == first
+    assert weights.cached_fingerprint(file) == first
     (note,) = (home / "cache" / "fingerprints").iterdir()
     note.write_text("nonsense")
-    assert weights.known_fingerprint(file) == "0" * 64
+    assert weights.cached_fingerprint(file) == "0" * 64
     file.write_bytes(b"others!!")
-    assert weights.known_fingerprint(file) == "0" * 64
+    assert weights.cached_fingerprint(file) == "0" * 64

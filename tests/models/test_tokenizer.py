@@ -1,4 +1,4 @@
-"""Words to numbers: what a word is, which words are kept, and that a saved vocabulary is the vocabulary."""
+"""Words to token ids: word boundaries, the vocabulary, and saving and loading it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CAPTIONS = ["A dog runs.", "A dog sleeps", "the cat, the dog!"]
         (" ... '!' ", []),
     ],
 )
-def test_what_a_word_is(sentence, words):
+def test_word_boundaries(sentence, words):
     import unicodedata
 
-    found = Tokenizer.from_captions(CAPTIONS).words(sentence)
-    assert found == [unicodedata.normalize("NFKC", word) for word in words]
+    actual = Tokenizer.from_captions(CAPTIONS).words(sentence)
+    assert actual == [unicodedata.normalize("NFKC", word) for word in words]
 
 
-def test_frequent_words_come_first_and_the_alphabet_breaks_ties():
+def test_words_are_sorted_by_frequency_and_then_alphabetically():
     tokenizer = Tokenizer.from_captions(CAPTIONS)
     ids = {word: tokenizer.encode([word])[0][1] for word in ("dog", "a", "the", "cat", "runs", "sleeps")}
     assert ids == {"dog": 4, "a": 5, "the": 6, "cat": 7, "runs": 8, "sleeps": 9}
@@ -47,7 +47,7 @@ def test_the_order_of_captions_does_not_change_the_vocabulary():
     assert Tokenizer.from_captions(CAPTIONS).to_json() == Tokenizer.from_captions(CAPTIONS[::-1]).to_json()
 
 
-def test_sentences_stand_between_start_and_end_and_unknown_words_are_unknown():
+def test_sentences_get_start_and_end_tokens_and_unknown_words_the_unknown_id():
     tokenizer = Tokenizer.from_captions(CAPTIONS)
     assert tokenizer.encode(["The Dog flies", "", "zebra"]) == [[2, 6, 4, 1, 3], [2, 3], [2, 1, 3]]
     assert tokenizer.encode([]) == []
@@ -55,34 +55,34 @@ def test_sentences_stand_between_start_and_end_and_unknown_words_are_unknown():
 
 
 @pytest.mark.parametrize("sentence", ["<pad>", "<unk> <start> <end>"])
-def test_nobody_can_write_a_special_token(sentence):
+def test_text_cannot_contain_special_tokens(sentence):
     tokenizer = Tokenizer.from_captions([*CAPTIONS, "pad unk start end"])
     assert all(token > 3 for token in tokenizer.encode([sentence])[0][1:-1])
 
 
-def test_rare_words_are_left_out():
+def test_rare_words_are_not_in_the_vocabulary():
     tokenizer = Tokenizer.from_captions(CAPTIONS, min_count=2)
     assert tokenizer.vocab_size == len(SPECIALS) + 3  # dog, a, the
     assert tokenizer.unknown_words("the cat sleeps") == ["cat", "sleeps"]
 
 
 @pytest.mark.parametrize(("captions", "min_count"), [([], 1), (["..."], 1), (CAPTIONS, 99)])
-def test_no_words_at_all_is_an_error(captions, min_count):
+def test_an_empty_vocabulary_raises(captions, min_count):
     with pytest.raises(BadData, match="no words"):
         Tokenizer.from_captions(captions, min_count)
 
 
-def test_json_brings_back_the_same_tokenizer():
+def test_a_tokenizer_is_restored_from_its_json():
     tokenizer = Tokenizer.from_captions(CAPTIONS)
-    again = Tokenizer.from_json(tokenizer.to_json())
+    restored = Tokenizer.from_json(tokenizer.to_json())
     sentences = ["A man\N{RIGHT SINGLE QUOTATION MARK}s DOG sleeps!", "unknown words", ""]
-    assert again.encode(sentences) == tokenizer.encode(sentences)
-    assert again.vocab_size == tokenizer.vocab_size
-    assert again.to_json() == tokenizer.to_json()
+    assert restored.encode(sentences) == tokenizer.encode(sentences)
+    assert restored.vocab_size == tokenizer.vocab_size
+    assert restored.to_json() == tokenizer.to_json()
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json"])
-def test_a_damaged_tokenizer_is_a_sentence(text):
+def test_a_damaged_tokenizer_raises(text):
     with pytest.raises(BadModel, match="tokenizer"):
         Tokenizer.from_json(text)
 
@@ -96,7 +96,7 @@ def test_padding_is_zeros_on_the_right():
 
 
 def pretrained(**settings):
-    """A small vocabulary of word pieces between [CLS] and [SEP], as BERT's."""
+    """A small WordPiece vocabulary with [CLS] and [SEP], like that of BERT."""
     from tokenizers import Tokenizer as RustTokenizer
     from tokenizers import models, normalizers, pre_tokenizers, processors
 
@@ -113,7 +113,7 @@ def pretrained(**settings):
     return rust.to_str()
 
 
-def test_a_pretrained_tokenizer_adds_its_own_special_tokens_and_never_loses_the_last():
+def test_a_pretrained_tokenizer_adds_its_special_tokens_also_when_it_truncates():
     tokenizer = Tokenizer.from_json(pretrained(length=5))
     assert tokenizer.encode(["a dogs", "", "a a a a a a a"]) == [[2, 7, 4, 5, 3], [2, 3], [2, 7, 7, 7, 3]]
     assert tokenizer.vocab_size == 8
@@ -122,15 +122,15 @@ def test_a_pretrained_tokenizer_adds_its_own_special_tokens_and_never_loses_the_
     assert Tokenizer.from_json(pretrained()).encode(["a " * 20]) == [[2, *[7] * 20, 3]]
 
 
-def test_a_tokenizer_that_pads_by_itself_gives_sentences_as_long_as_they_are():
+def test_padding_of_a_pretrained_tokenizer_is_disabled():
     tokenizer = Tokenizer.from_json(pretrained(padded=True))
     assert tokenizer.encode(["a dog", "run"]) == [[2, 7, 4, 3], [2, 6, 3]]
 
 
-def test_our_own_json_holds_nothing_but_the_words():
-    """Start and end are added here: a post-processor in the JSON would change what models of before read."""
+def test_the_json_of_a_word_level_tokenizer_contains_only_words():
+    """``encode`` adds start and end; a post-processor in the JSON would change the input of existing models."""
     import json
 
-    kept = json.loads(Tokenizer.from_captions(CAPTIONS).to_json())
-    assert kept["post_processor"] is kept["truncation"] is kept["padding"] is None
-    assert kept["model"]["type"] == "WordLevel" and kept["added_tokens"] == []
+    fields = json.loads(Tokenizer.from_captions(CAPTIONS).to_json())
+    assert fields["post_processor"] is fields["truncation"] is fields["padding"] is None
+    assert fields["model"]["type"] == "WordLevel" and fields["added_tokens"] == []

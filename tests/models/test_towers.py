@@ -1,4 +1,4 @@
-"""Encoders behind pretrained networks: what is frozen stays as it is and out of the file."""
+"""Encoders on top of pretrained networks: frozen weights do not change and are not saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTHS = torch.tensor([4, 2, 3])
 
 
 class Tower(nn.Module):
-    """A text tower in which training would show: dropout, and a norm that keeps running means."""
+    """A text tower that differs in training mode: dropout, and batch normalization with running means."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Tower(nn.Module):
 
 
 class Upper(nn.Module):
-    """Layers above it: states to states."""
+    """Layers on top of ``Tower``: states to states."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,22 +38,22 @@ class Upper(nn.Module):
         return torch.tanh(self.layer(states))
 
 
-def behind(tuned: bool, name: str = "pooled", **args) -> EncoderOnTower:
+def encoder_on_tower(tuned: bool, name: str = "pooled", **args) -> EncoderOnTower:
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCAB, "embed_dim": EMBED_DIM, "text_dim": DIM}
     return EncoderOnTower(Tower(), catalog.build("text_encoder", name, args, **sizes), tuned)
 
 
 def matcher(*tuned: bool, seed: int = 0) -> nn.Module:
-    """One or two networks before the text encoder, from the tokens on."""
+    """A matcher with one or two networks in front of the text encoder, input first."""
     torch.manual_seed(seed)
     stack = list(zip((Tower(), Upper()), tuned, strict=False))
     config = ModelConfig(embed_dim=EMBED_DIM, text_encoder=Component("pooled"))
     return build_matcher(describe(config, Sizes(5, "global", VOCAB, DIM)), {"text": stack})
 
 
-def test_a_frozen_tower_has_no_gradients_and_never_trains():
-    model = behind(tuned=False).train()
+def test_a_frozen_tower_gets_no_gradients_and_stays_in_evaluation_mode():
+    model = encoder_on_tower(tuned=False).train()
     assert model.training and model.encoder.training
     assert not any(module.training for module in model.tower.modules())
     before = {name: value.clone() for name, value in model.tower.state_dict().items()}
@@ -65,8 +65,8 @@ def test_a_frozen_tower_has_no_gradients_and_never_trains():
     assert all(torch.equal(value, before[name]) for name, value in model.tower.state_dict().items())
 
 
-def test_a_tuned_tower_trains_when_the_rest_does():
-    model = behind(tuned=True).train()
+def test_a_tuned_tower_is_trained():
+    model = encoder_on_tower(tuned=True).train()
     assert all(module.training for module in model.modules())
     assert not torch.equal(model(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
     model(TOKENS, LENGTHS).square().sum().backward()
@@ -75,30 +75,30 @@ def test_a_tuned_tower_trains_when_the_rest_does():
     assert torch.equal(model(TOKENS, LENGTHS), model(TOKENS, LENGTHS))
 
 
-def test_what_a_frozen_tower_made_before_gives_the_same_vectors():
-    model = behind(tuned=False).eval()
+def test_precomputed_output_of_a_frozen_tower_gives_the_same_vectors():
+    model = encoder_on_tower(tuned=False).eval()
     with torch.inference_mode():
-        made = model.tower(TOKENS, LENGTHS)
-        made[torch.arange(4)[None] >= LENGTHS[:, None]] = 0  # as it is kept
-        torch.testing.assert_close(model(made, LENGTHS), model(TOKENS, LENGTHS))
-        torch.testing.assert_close(model(made.half(), LENGTHS), model(TOKENS, LENGTHS), rtol=1e-2, atol=1e-2)
+        precomputed = model.tower(TOKENS, LENGTHS)
+        precomputed[torch.arange(4)[None] >= LENGTHS[:, None]] = 0  # as it is stored
+        torch.testing.assert_close(model(precomputed, LENGTHS), model(TOKENS, LENGTHS))
+        torch.testing.assert_close(model(precomputed.half(), LENGTHS), model(TOKENS, LENGTHS), rtol=1e-2, atol=1e-2)
 
 
-def test_the_lower_of_two_may_have_been_run_before_and_the_upper_is_trained():
+def test_the_lower_of_two_towers_is_precomputed_and_the_upper_is_trained():
     model = matcher(False, True).train()
     outer = model.text_encoder
     assert not outer.tower.training and outer.encoder.tower.training
     with torch.no_grad():
-        made = outer.tower(TOKENS, LENGTHS)
-    torch.testing.assert_close(model.encode_text(made, LENGTHS), model.encode_text(TOKENS, LENGTHS))
-    model.encode_text(made, LENGTHS)[:, 0].sum().backward()
+        precomputed = outer.tower(TOKENS, LENGTHS)
+    torch.testing.assert_close(model.encode_text(precomputed, LENGTHS), model.encode_text(TOKENS, LENGTHS))
+    model.encode_text(precomputed, LENGTHS)[:, 0].sum().backward()
     assert all(p.grad is not None for p in outer.encoder.tower.parameters())
     assert not any(p.requires_grad for p in outer.tower.parameters())
 
 
 @pytest.mark.parametrize("name", ["bow", "gru", "identity", "transformer"])
-def test_states_and_sizes_are_the_encoders(name):
-    model = behind(tuned=False, name=name).eval()
+def test_states_and_sizes_are_those_of_the_encoder(name):
+    model = encoder_on_tower(tuned=False, name=name).eval()
     assert model.state_dim == model.encoder.state_dim
     assert model.out_dim == getattr(model.encoder, "out_dim", None)
     with torch.inference_mode():
@@ -110,36 +110,36 @@ def test_states_and_sizes_are_the_encoders(name):
 
 
 @pytest.mark.parametrize("tuned", [(False,), (True,), (False, True), (False, False), (True, True)])
-def test_a_file_holds_what_is_trained_and_brings_it_back(tuned):
+def test_trained_weights_are_saved_and_restored(tuned):
     model, fresh = matcher(*tuned), matcher(*tuned)
     with torch.no_grad():
         torch._foreach_add_([value for value in model.parameters() if value.requires_grad], 1.0)
-    held = trainable_state_dict(model)
-    assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(held)
-    assert not {name for name, p in model.named_parameters() if not p.requires_grad} & set(held)
-    assert {name for name, _ in model.named_buffers()} <= set(held)
-    assert ("text_encoder.tower.words.weight" in held) == tuned[0]
-    load_trainable_state_dict(fresh, held)
+    saved = trainable_state_dict(model)
+    assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(saved)
+    assert not {name for name, p in model.named_parameters() if not p.requires_grad} & set(saved)
+    assert {name for name, _ in model.named_buffers()} <= set(saved)
+    assert ("text_encoder.tower.words.weight" in saved) == tuned[0]
+    load_trainable_state_dict(fresh, saved)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in fresh.state_dict().items())
 
 
-def test_what_is_frozen_stays_when_a_file_is_read():
+def test_loading_does_not_change_frozen_weights():
     other = matcher(False, seed=1)
     words = other.text_encoder.tower.words.weight.clone()
     load_trainable_state_dict(other, trainable_state_dict(matcher(False)))
     assert torch.equal(other.text_encoder.tower.words.weight, words)
 
 
-def test_tensors_that_do_not_fit_are_told():
+def test_mismatched_tensors_raise():
     model = matcher(False)
-    held = trainable_state_dict(model)
+    saved = trainable_state_dict(model)
     name = "text_encoder.encoder.project.linear.weight"
     with pytest.raises(RuntimeError, match=rf"missing: \['{name}'\]"):
-        load_trainable_state_dict(model, {k: v for k, v in held.items() if k != name})
-    with pytest.raises(RuntimeError, match=r"unexpected: \['colour'\]"):
-        load_trainable_state_dict(model, {**held, "colour": torch.zeros(1)})
+        load_trainable_state_dict(model, {k: v for k, v in saved.items() if k != name})
+    with pytest.raises(RuntimeError, match=r"unexpected: \['extra'\]"):
+        load_trainable_state_dict(model, {**saved, "extra": torch.zeros(1)})
     with pytest.raises(RuntimeError, match="size mismatch"):
-        load_trainable_state_dict(model, {**held, name: torch.zeros(2, 2)})
+        load_trainable_state_dict(model, {**saved, name: torch.zeros(2, 2)})
     words = "text_encoder.tower.words.weight"
-    with pytest.raises(RuntimeError, match=rf"unexpected: \['{words}'\]"):  # frozen here, so of another kind of model
-        load_trainable_state_dict(model, {**held, words: torch.zeros(VOCAB, DIM)})
+    with pytest.raises(RuntimeError, match=rf"unexpected: \['{words}'\]"):  # frozen in this model
+        load_trainable_state_dict(model, {**saved, words: torch.zeros(VOCAB, DIM)})

@@ -146,7 +146,7 @@ def test_words_start_from_a_file_of_vectors(xmodal, planted, small_settings, tmp
     settings = ["--set", f"text.word_vectors={file}", "--set", "optimizer.lr=1e-60", "--set", "training.epochs=1"]
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *settings))
     assert done.code == 0, done.err
-    assert "12 of 22 words start from vectors.txt" in done.err
+    assert "12 of 22 words initialized from vectors.txt" in done.err
     table = read_tensors(tmp_path / "run" / "model.safetensors")["text_encoder.words.table.weight"]
     rows_in_file = [row.tolist() for row in table]
     assert all(rows[word] in rows_in_file for word in THINGS)

@@ -34,7 +34,7 @@ FINAL_SIGMA = r"(?<=\p{L})\x{03a3}(?!\p{L})"  # lower-cased otherwise at a word'
 
 
 @dataclass(frozen=True)
-class TowerTokenizer:
+class TextTowerTokenizer:
     """A text tower's tokenizer, and what its input is filled up with, to which length."""
 
     json: str
@@ -42,7 +42,7 @@ class TowerTokenizer:
     pad_id: int
 
 
-def tokenizer_json(text_config: Mapping[str, Any], name: str) -> TowerTokenizer:
+def tokenizer_json(text_config: Mapping[str, Any], name: str) -> TextTowerTokenizer:
     """The tokenizer of the text tower that open_clip's ``text_cfg`` describes.
 
     ``name`` is the backbone's, for messages. Raises DownloadError where the hub's tokenizer is neither in the cache nor
@@ -54,7 +54,7 @@ def tokenizer_json(text_config: Mapping[str, Any], name: str) -> TowerTokenizer:
     length = int(settings.get("context_length", text_config.get("context_length", CONTEXT_LENGTH)))
     source = str(text_config.get("hf_tokenizer_name") or "")
     if not source:
-        return TowerTokenizer(clip_tokenizer(length, settings.get("clean", "lower")).to_str(), length, 0)
+        return TextTowerTokenizer(clip_tokenizer(length, settings.get("clean", "lower")).to_str(), length, 0)
     file, facts = (_hub_file(source, part, name) for part in ("tokenizer.json", "tokenizer_config.json"))
     tokenizer, pad_id = _hub_tokenizer(file, facts)
     tokenizer.normalizer = _before(_cleaning(settings.get("clean", "whitespace")), tokenizer.normalizer)
@@ -62,7 +62,7 @@ def tokenizer_json(text_config: Mapping[str, Any], name: str) -> TowerTokenizer:
     if strip:
         _strip_end(tokenizer)
     tokenizer.enable_truncation(length - strip)  # open_clip cuts with the end token on, and takes it off then
-    return TowerTokenizer(tokenizer.to_str(), length, pad_id)
+    return TextTowerTokenizer(tokenizer.to_str(), length, pad_id)
 
 
 def clip_tokenizer(context_length: int = CONTEXT_LENGTH, clean: str = "lower") -> Tokenizer:

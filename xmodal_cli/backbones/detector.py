@@ -58,10 +58,10 @@ class DetectorBackbone:
 
     def _regions(self, picture: Tensor) -> Tensor:
         """(1, 3, side, side) uint8 -> (36, dim) float32."""
-        maps = self._detector.backbone(self._preprocessing.normalise(picture, self._dtype))
+        maps = self._detector.backbone(self._preprocessing.normalize(picture, self._dtype))
         maps = OrderedDict((name, level.float()) for name, level in maps.items())
         heads = self._detector.roi_heads
-        boxes, scores, classes = best_boxes(*self._candidates(picture, maps))
+        boxes, scores, classes = select_boxes(*self._candidates(picture, maps))
         features = _pooled(heads, maps, boxes, picture)
         side = picture.shape[-1]
         return region_rows(features, boxes / side, scores, classes)
@@ -91,7 +91,7 @@ def _pooled(heads: Any, maps: dict[str, Tensor], boxes: Tensor, picture: Tensor)
     return pooled
 
 
-def best_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def select_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """At most 36 of them, best first, none overlapping a better one by more than ``OVERLAP``."""
     from torchvision.ops import nms
 

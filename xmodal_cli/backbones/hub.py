@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from xmodal_cli.backbones.weights import download_errors, reach
+from xmodal_cli.backbones.weights import check_reachable, download_errors
 
 PARTS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # neither pickles nor code
 
@@ -25,7 +25,7 @@ def hugging_face_folder(repo: str, what: str) -> Path:
             return folder
     url = hf_hub_url(repo, "config.json").partition("/resolve/")[0]
     with download_errors(what, f"download the files of {url} into a folder and give that folder"):
-        reach(url)
+        check_reachable(url)
         return Path(snapshot_download(repo, allow_patterns=PARTS))
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from xmodal_cli import catalog
-from xmodal_cli.backbones.names import local_weights, split
+from xmodal_cli.backbones.names import find_weights, split_name
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
@@ -38,7 +38,7 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
     kinds = getattr(family, "KINDS", ("global", "grid"))
     if kind not in kinds:
         raise ConfigError(
-            f"{split(name)[0]} makes {' and '.join(kinds)} features, not {kind}", _other_kind(kind, kinds)
+            f"{split_name(name)[0]} makes {' and '.join(kinds)} features, not {kind}", _other_kind(kind, kinds)
         )
     if crops not in CROPS:
         hint = "2 averages the picture and its mirror image, 10 the corners, the centre and their mirrors"
@@ -51,7 +51,7 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
 
 def is_from_files(name: str) -> bool:
     """Whether the features of the backbone called ``name`` are read from files rather than computed by a network."""
-    return any(family.supports(split(name)[0]) for family in _families() if getattr(family, "FROM_FILES", False))
+    return any(family.supports(split_name(name)[0]) for family in _families() if getattr(family, "FROM_FILES", False))
 
 
 def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBackbone:
@@ -66,8 +66,8 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
         from xmodal_cli.backbones.network import PixelBackbone
 
         return PixelBackbone(build_backbone(name, "global", crops))
-    base, file = split(name)
-    backbone: ImageBackbone = _family(name).build(base, kind, crops, local_weights(file) if file else None)
+    base, file = split_name(name)
+    backbone: ImageBackbone = _family(name).build(base, kind, crops, find_weights(file) if file else None)
     backbone.meta = replace(backbone.meta, backbone=name)
     return backbone
 
@@ -92,8 +92,8 @@ def build_upper(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, Featu
     Raises what ``build_backbone`` raises.
     """
     check_request(name, f"{TRUNK}{num_blocks}")
-    file = split(name)[1]
-    network, meta = _family(name).build_upper(kind, num_blocks, local_weights(file) if file else None)
+    file = split_name(name)[1]
+    network, meta = _family(name).build_upper(kind, num_blocks, find_weights(file) if file else None)
     return network, replace(meta, backbone=name)
 
 
@@ -109,10 +109,10 @@ def _check_trunk(name: str, family: ModuleType, kind: str, crops: int) -> None:
     blocks, most = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", 0)
     if not most:
         hint = "train it from pixels with features.tuned_blocks = 0, or choose efficientnet-lite2"
-        raise ConfigError(f"{split(name)[0]} cannot be cut into blocks", hint)
+        raise ConfigError(f"{split_name(name)[0]} cannot be cut into blocks", hint)
     if not (blocks.isdigit() and 1 <= int(blocks) <= most):
         raise ConfigError(
-            f"{blocks} blocks of {split(name)[0]} cannot be trained on a cached trunk", f"give 1 to {most}"
+            f"{blocks} blocks of {split_name(name)[0]} cannot be trained on a cached trunk", f"give 1 to {most}"
         )
     if crops not in CROPS[:2]:
         raise ConfigError(f"blocks are trained on one or two views of a picture, not {crops}", "set crops to 1 or 2")
@@ -125,7 +125,7 @@ def _other_kind(kind: str, kinds: tuple[str, ...]) -> str:
 
 
 def _family(name: str) -> ModuleType:
-    base, _ = split(name)
+    base, _ = split_name(name)
     for family in _families():
         if family.supports(base):
             return family

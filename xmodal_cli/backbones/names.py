@@ -9,13 +9,13 @@ from xmodal_cli.errors import MissingData
 from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
 
 
-def split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """The name proper, and the file or ""."""
     base, _, file = name.partition("@")
     return base, file
 
 
-def local_weights(file: str) -> Path:
+def find_weights(file: str) -> Path:
     """``file`` as given, else in the models folder of XMODAL_HOME, else that of a run or model, shipped ones too.
 
     Raises MissingData, and BadModel for a shipped one that is damaged.
@@ -33,6 +33,6 @@ def local_weights(file: str) -> Path:
 
 def resolve_name(name: str) -> str:
     """The name under which the same weights are found from any folder: a file given from here gets its full path."""
-    base, file = split(name)
+    base, file = split_name(name)
     given = Path(file).expanduser()
     return f"{base}@{given.resolve()}" if file and given.is_file() else name

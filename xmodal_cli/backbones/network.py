@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
-from xmodal_cli.backbones.weights import known_fingerprint
+from xmodal_cli.backbones.weights import cached_fingerprint
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class NetworkBackbone:
     def encode(self, pixels: Tensor) -> Tensor:
         with torch.inference_mode():
             moved = pixels.to(self._device, non_blocking=True)
-            output: Tensor = self.tower.network(self._preprocessing.normalise(moved, self._dtype))
+            output: Tensor = self.tower.network(self._preprocessing.normalize(moved, self._dtype))
             return output
 
 
@@ -55,7 +55,7 @@ class PixelTower(nn.Module):
         self._preprocessing = preprocessing
 
     def forward(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.network(self._preprocessing.normalise(pixels, torch.float32))
+        features: Tensor = self.network(self._preprocessing.normalize(pixels, torch.float32))
         return features
 
 
@@ -85,7 +85,7 @@ def assemble(
     network.eval()
     with torch.no_grad():  # not inference_mode: what a network caches here must serve training too
         dim = network(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
-    meta = FeatureMeta(name, known_fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
+    meta = FeatureMeta(name, cached_fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
     return NetworkBackbone(network, preprocessing, meta, weights_file)
 
 

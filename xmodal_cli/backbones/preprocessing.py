@@ -46,7 +46,7 @@ class Preprocessing:
             cuts = np.stack([np.asarray(view) for view in views])
         return torch.from_numpy(cuts).permute(0, 3, 1, 2)
 
-    def normalise(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """(pictures, 3, size, size) uint8 -> the same shape as the network wants it, in ``dtype``."""
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255

@@ -21,13 +21,13 @@ from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import cache_dir, write_text
 
 STATE_DICTS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the weights
-REMEMBERED_FROM = 64_000_000  # bytes; what is smaller is read through in less than a tenth of a second
+MIN_CACHED_BYTES = 64_000_000  # bytes; what is smaller is read through in less than a tenth of a second
 
 
-def known_fingerprint(file: Path) -> str:
+def cached_fingerprint(file: Path) -> str:
     """``sha256_of(file)``, remembered for large files by their size and time of change."""
     stat = file.stat()
-    if stat.st_size < REMEMBERED_FROM:
+    if stat.st_size < MIN_CACHED_BYTES:
         return sha256_of(file)
     key = hashlib.sha256(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
     note = cache_dir() / "fingerprints" / key[:32]
@@ -79,7 +79,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
-def load_into(network: nn.Module, file: Path, allow_more: bool = False) -> nn.Module:
+def load_weights(network: nn.Module, file: Path, allow_more: bool = False) -> nn.Module:
     """Fill ``network`` with the weights of ``file``, every one of them. Raises BadData.
 
     ``allow_more`` lets the file hold more than the network takes, such as a classifier.
@@ -124,7 +124,7 @@ def torch_hub_file(url: str) -> Path:
         return target
     hint = f"download {url} and save it as {target}"
     with download_errors(target.name, hint):
-        reach(url)
+        check_reachable(url)
         folder.mkdir(parents=True, exist_ok=True)
         digest = target.stem.rpartition("-")[2]  # torch names its files NAME-SHA256PREFIX.pth
         torch.hub.download_url_to_file(url, str(target), digest if _is_hex(digest) else None)
@@ -145,7 +145,7 @@ def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = 
     url = hf_hub_url(repo, names[0])
     remedy = remedy or f"name the backbone {what}@FILE, or put the file into the Hugging Face cache"
     with download_errors(what, f"download {url} and {remedy}"):
-        reach(url)
+        check_reachable(url)
         for name in names:
             with contextlib.suppress(EntryNotFoundError):
                 return Path(hf_hub_download(repo, name))
@@ -161,7 +161,7 @@ def download_errors(what: str, hint: str) -> Iterator[None]:
         raise DownloadError(f"the weights {what} are not here and cannot be downloaded: {error}", hint) from error
 
 
-def reach(url: str) -> None:
+def check_reachable(url: str) -> None:
     """Fail at once without a network, where hub clients would retry for half a minute. Raises OSError."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return

@@ -40,7 +40,7 @@ from xmodal_cli.inference.exported_text import (
     ExportedText,
     file_notes,
 )
-from xmodal_cli.models.poolings.gpo import GeneralisedPooling
+from xmodal_cli.models.poolings.gpo import GeneralizedPooling
 from xmodal_cli.models.sequences import positional_encoding
 from xmodal_cli.version import __version__
 
@@ -176,15 +176,15 @@ class _Unpadded(nn.Module):
 
 
 class _OnePooling(nn.Module):
-    """``GeneralisedPooling`` of one item without padding: its own takes ways that cannot be traced."""
+    """``GeneralizedPooling`` of one item without padding: its own takes ways that cannot be traced."""
 
-    def __init__(self, pooling: GeneralisedPooling) -> None:
+    def __init__(self, pooling: GeneralizedPooling) -> None:
         super().__init__()
         self.pooling = pooling
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         own = self.pooling
-        places = positional_encoding(states.shape[1], own.place_dim)[None]
+        places = positional_encoding(states.shape[1], own.position_dim)[None]
         forward, backward = own.recurrence(places)[0].chunk(2, dim=-1)
         weights = torch.softmax(own.score((forward + backward) / 2) / own.temperature, dim=1)  # (1, length, 1)
         ranked = states.sort(1, descending=True).values
@@ -234,7 +234,7 @@ def _for_one_sentence(model: nn.Module) -> None:
             continue
         if isinstance(module, TextTower):
             replacement = _Unpadded(module)
-        elif isinstance(module, GeneralisedPooling):
+        elif isinstance(module, GeneralizedPooling):
             replacement = _OnePooling(module)
         else:
             continue

@@ -44,7 +44,7 @@ def describe(what: str) -> tuple[str, Path, ModelHeader]:
         stamp, header = FileStamp(**kept["weights"]), ModelHeader(**kept["header"])
         if stamp.holds() and header.version == __version__:
             return name, Path(stamp.path), header
-    meta, file = open_clip.matcher_meta(name)
+    meta, file = open_clip.read_matcher_meta(name)
     header = _header(asdict(meta), open_clip.vocab_size(name))
     with contextlib.suppress(StorageError):
         write_text(note, json.dumps({"weights": asdict(FileStamp.of(file)), "header": asdict(header)}))

@@ -1,1 +1,1 @@
-"""Architectures: one file = one architecture, assembled from parts that are passed in."""
+"""Architectures: one file per architecture, assembled from parts that are passed in."""

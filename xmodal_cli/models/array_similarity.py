@@ -1,7 +1,7 @@
-"""Similarities over numpy arrays, as ranks, evaluation, the index and search use them.
+"""Similarities over numpy arrays, for ranks, evaluation, the index and search.
 
 A similarity module may have ``arrays() -> ArraySimilarity``, which must not import torch. A module without it is
-used through its torch ``build()`` in float64: exact, slower, and search then imports torch.
+used through its torch ``build()`` in float64: exact but slower, and search then imports torch.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from xmodal_cli import catalog
 
-BLOCK_NUMBERS = 2**24  # numbers of an (images, texts, dim) difference computed at once
-PAIRS = 32  # pairs taken from the diagonal of one matrix
+BLOCK_ELEMENTS = 2**24  # size of the largest (images, texts, dim) difference computed at once
+PAIRS_PER_BLOCK = 32  # pairs are the diagonal of a square score matrix of this size
 FLOAT32 = float(np.finfo(np.float32).eps)
-SAMPLE = 256  # vectors of each side from which the size of scores is estimated
+SAMPLE_SIZE = 256  # vectors per side used to estimate the magnitude of scores
 ExactMatrix = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -25,7 +25,7 @@ class QueryScorer(Protocol):
     """Scores the images of an index for a weighted sum of query terms, ``sum(w * score) / sum(|w|)``.
 
     ``linear`` (dim,) is the part of the score that is an inner product; ``num_comparisons`` counts the terms that are
-    not in it. With 0 of them ``v @ linear`` is the whole score.
+    not part of it. If it is 0, ``v @ linear`` is the score.
     """
 
     linear: np.ndarray
@@ -46,7 +46,7 @@ class QueryScorer(Protocol):
         ...
 
     def direction(self) -> np.ndarray | None:
-        """(dim,): images with a large inner product with it are likely to score high; None: all must be scored."""
+        """(dim,): images that have a large inner product with it are likely to score high. None: score all images."""
         ...
 
 
@@ -78,7 +78,7 @@ class ArraySimilarity(Protocol):
         ...
 
     def query(self, vectors: Sequence[np.ndarray], weights: Sequence[float], is_text: Sequence[bool]) -> QueryScorer:
-        """A scorer of the terms: ``vectors`` (terms, dim), their weights, and which are sentences, not images."""
+        """A scorer for the terms: ``vectors`` (terms, dim), their weights, and which of them are sentences."""
         ...
 
 
@@ -89,14 +89,14 @@ def array_similarity(name: str) -> ArraySimilarity:
     if hasattr(module, "arrays"):
         arrays: ArraySimilarity = module.arrays()
         return arrays
-    return GenericArrays(_through_torch(name))
+    return GenericArrays(_torch_scores(name))
 
 
 class GenericArrays:
-    """Everything from one float64 function: ``exact`` (images, dim), (texts, dim) float64 -> (images, texts) float64.
+    """An ``ArraySimilarity`` from one float64 function: ``exact`` (images, dim), (texts, dim) -> (images, texts).
 
-    Large inputs are given to ``exact`` in blocks. Float32 scores are rounded float64 scores. In a search, images of a
-    query are compared as sentences are, and all images of the index are scored.
+    ``exact`` is called in blocks. Float32 scores are rounded float64 scores. In a search, query images are scored like
+    sentences, and all images of the index are scored.
     """
 
     inner_product = False
@@ -112,8 +112,8 @@ class GenericArrays:
         """See ``ArraySimilarity``."""
         images, texts = np.asarray(images, np.float64), np.asarray(texts, np.float64)
         dim = max(1, images.shape[1])
-        columns = max(1, min(len(texts), BLOCK_NUMBERS // dim))
-        rows = max(1, BLOCK_NUMBERS // (columns * dim))
+        columns = max(1, min(len(texts), BLOCK_ELEMENTS // dim))
+        rows = max(1, BLOCK_ELEMENTS // (columns * dim))
         scores = np.empty((len(images), len(texts)))
         for top in range(0, len(images), rows):
             for left in range(0, len(texts), columns):
@@ -124,18 +124,18 @@ class GenericArrays:
     def exact_pairs(self, images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         """See ``ArraySimilarity``."""
         parts = [
-            np.diagonal(self.exact_matrix(images[n : n + PAIRS], texts[n : n + PAIRS]))
-            for n in range(0, len(images), PAIRS)
+            np.diagonal(self.exact_matrix(images[n : n + PAIRS_PER_BLOCK], texts[n : n + PAIRS_PER_BLOCK]))
+            for n in range(0, len(images), PAIRS_PER_BLOCK)
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def error_bound(self, images: np.ndarray, texts: np.ndarray) -> float:
         """The error of rounding to float32, from the largest score of a sample.
 
-        Rounding keeps the order of scores, so ranks do not depend on this estimate; it sets which scores are equal.
+        Rounding keeps the order of scores, so ranks do not depend on this estimate; it decides which scores are ties.
         """
-        some = [part[:: max(1, len(part) // SAMPLE)] for part in (images, texts)]
-        largest = float(np.abs(self.exact_matrix(*some)).max())
+        samples = [part[:: max(1, len(part) // SAMPLE_SIZE)] for part in (images, texts)]
+        largest = float(np.abs(self.exact_matrix(*samples)).max())
         return float(2 * np.sqrt(images.shape[1]) * FLOAT32 * largest)
 
     def query(self, vectors: Sequence[np.ndarray], weights: Sequence[float], is_text: Sequence[bool]) -> QueryScorer:
@@ -162,8 +162,8 @@ class WeightedScores:
 
     def fine(self, vectors: np.ndarray) -> np.ndarray:
         """See ``QueryScorer``."""
-        different, place = np.unique(vectors, axis=0, return_inverse=True)
-        return self._scores(different)[place.reshape(-1)]
+        unique_vectors, inverse = np.unique(vectors, axis=0, return_inverse=True)
+        return self._scores(unique_vectors)[inverse.reshape(-1)]
 
     def slack(self, score: float) -> float:
         """See ``QueryScorer``."""
@@ -177,11 +177,13 @@ class WeightedScores:
         return np.asarray((self._exact_matrix(vectors, self._terms) * self._weights).sum(axis=1))
 
 
-def _through_torch(name: str) -> ExactMatrix:
+def _torch_scores(name: str) -> ExactMatrix:
     """The torch similarity as a function of arrays."""
     similarity: Any = catalog.build("similarity", name, {})
     if any(True for _ in getattr(similarity, "parameters", tuple)()):
-        raise TypeError(f"the similarity {name!r} has weights, and a model file keeps none: give them to the matcher")
+        raise TypeError(
+            f"the similarity {name!r} has weights, but model files do not store them: move them to the matcher"
+        )
 
     def exact(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
         import torch

@@ -1,4 +1,4 @@
-"""Puts a matcher or a captioner together from its parts, the same way for training and for loading."""
+"""Builds matchers and captioners from their parts, for training and for loading."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from xmodal_cli.config import ModelConfig
 from xmodal_cli.models.towers import CaptionerOnTower, EncoderOnTower
 
 PARTS = ("image_encoder", "text_encoder", "similarity")
-SIZES = {"image_dim": 0, "image_kind": "global", "vocab_size": 0, "text_dim": 0}
+DEFAULT_SIZES = {"image_dim": 0, "image_kind": "global", "vocab_size": 0, "text_dim": 0}
 
 
-# side -> networks that stand before its encoder, from the input on, and whether each is tuned
+# side -> the pretrained networks in front of its encoder, input first, and whether each is fine-tuned
 Towers = Mapping[str, Sequence[tuple[nn.Module, bool]]]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the data decides about an architecture. ``text_dim`` is 0 where words are learnt from scratch."""
+    """The sizes that depend on the data. ``text_dim`` is 0 if word vectors are trained from scratch."""
 
     image_dim: int
     image_kind: str
@@ -31,21 +31,22 @@ class Sizes:
 
 
 def describe(model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-    """The architecture as plain tables: the ``[model]`` section, the sizes, and the pretrained ``towers`` inside it.
+    """The architecture as plain tables: the ``[model]`` section, the sizes, and the pretrained ``towers`` in it.
 
-    ``towers``: side (``image``, ``text``) -> what ``recipes.towers`` needs to find them again.
+    ``towers``: side (``image``, ``text``) -> the record from which ``inference.towers`` builds them again.
     """
-    return {**asdict(model), **asdict(sizes), "towers": {side: dict(facts) for side, facts in (towers or {}).items()}}
+    records = {side: dict(record) for side, record in (towers or {}).items()}
+    return {**asdict(model), **asdict(sizes), "towers": records}
 
 
 def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
-    """A fresh matcher. ``architecture`` is what ``describe`` returns; ``towers`` the networks it names.
+    """A matcher with new weights. ``architecture`` is the result of ``describe``; ``towers`` are the networks it names.
 
     Raises UnknownName, ConfigError.
     """
-    sizes = {key: architecture.get(key, default) for key, default in SIZES.items()}
+    sizes = {key: architecture.get(key, default) for key, default in DEFAULT_SIZES.items()}
     sizes["embed_dim"] = architecture["embed_dim"]
-    parts = {kind: _part(kind, architecture[kind], sizes) for kind in PARTS}
+    parts = {kind: _build_part(kind, architecture[kind], sizes) for kind in PARTS}
     for side, stack in (towers or {}).items():
         for network, tuned in reversed(stack):
             parts[f"{side}_encoder"] = EncoderOnTower(network, parts[f"{side}_encoder"], tuned)
@@ -57,13 +58,13 @@ def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None)
 def describe_captioner(
     model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """``describe`` for a captioner, which has no other parts."""
-    whole = describe(model, sizes, towers)
-    return {key: value for key, value in whole.items() if key not in (*PARTS, "text_dim")}
+    """``describe`` for a captioner, which has no separate parts."""
+    architecture = describe(model, sizes, towers)
+    return {key: value for key, value in architecture.items() if key not in (*PARTS, "text_dim")}
 
 
 def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
-    """A fresh captioner. ``architecture`` is what ``describe_captioner`` returns. Raises UnknownName, ConfigError."""
+    """A captioner with new weights, from the result of ``describe_captioner``. Raises UnknownName, ConfigError."""
     sizes = {key: architecture[key] for key in ("image_dim", "image_kind", "vocab_size", "embed_dim")}
     model: nn.Module = catalog.build("captioner", architecture["name"], architecture["args"], **sizes)
     for network, _ in reversed((towers or {}).get("image", ())):
@@ -71,6 +72,6 @@ def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = Non
     return model
 
 
-def _part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
-    given = {key: sizes[key] for key in catalog.GIVEN.get(kind, ())}
-    return catalog.build(kind, component["name"], component["args"], **given)
+def _build_part(kind: str, component: Mapping[str, Any], sizes: Mapping[str, Any]) -> Any:
+    accepted = {key: sizes[key] for key in catalog.GIVEN.get(kind, ())}
+    return catalog.build(kind, component["name"], component["args"], **accepted)

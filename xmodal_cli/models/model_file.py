@@ -1,4 +1,4 @@
-"""The model file: one safetensors file that is the whole model. Nothing is ever unpickled.
+"""The model file: one safetensors file that holds the whole model. Nothing is unpickled.
 
 The header's metadata key ``xmodal`` is the JSON of a ModelHeader. Reading it needs neither torch nor the weights.
 """
@@ -30,13 +30,13 @@ KEY = "xmodal"
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """Everything about a model but its weights.
+    """Everything about a model except its weights.
 
-    ``architecture`` is the ``[model]`` section of its configuration, with ``image_dim`` and ``vocab_size`` added;
-    ``fingerprint`` is the sha256 of the weights, filled in when the file is written.
+    ``architecture`` is the ``[model]`` section of its configuration, plus ``image_dim`` and ``vocab_size``;
+    ``fingerprint`` is the sha256 of the weights, set when the file is written.
     """
 
-    kind: str  # "matcher"
+    kind: str  # "matcher" or "captioner"
     architecture: dict[str, Any]
     tokenizer: str  # the JSON of a `tokenizers` tokenizer
     backbone: dict[str, Any]  # a FeatureMeta
@@ -50,36 +50,37 @@ class ModelHeader:
 
     @property
     def meta(self) -> FeatureMeta:
-        """The features that the model reads."""
+        """The record of the model's input features."""
         return FeatureMeta(**self.backbone)
 
 
 def write_model(file: Path, header: ModelHeader, tensors: Mapping[str, Tensor]) -> ModelHeader:
-    """Write the file in one step; returns the header with its fingerprint. Raises StorageError."""
+    """Write the file atomically and return the header with its fingerprint. Raises StorageError."""
     from safetensors.torch import save_file
 
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = replace(header, fingerprint=_fingerprint(plain))
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = replace(header, fingerprint=_fingerprint(contiguous))
     with atomic_path(file) as draft:
-        save_file(plain, draft, metadata={KEY: json.dumps(asdict(header))})
+        save_file(contiguous, draft, metadata={KEY: json.dumps(asdict(header))})
     return header
 
 
 def read_header(file: Path) -> ModelHeader:
-    """The header alone. Raises MissingData, BadModel."""
-    with _opened(file, "np") as opened:
+    """Read only the header. Raises MissingData, BadModel."""
+    with _open(file, "np") as opened:
         text = _header_text(opened, file)
     try:
         fields = json.loads(text)
         if fields.get("format") != FORMAT:
             raise BadModel(
-                f"{file} has model format {fields.get('format')}, this xmodal reads {FORMAT}", "update xmodal"
+                f"{file} has model format {fields.get('format')}, but this version reads format {FORMAT}",
+                "update xmodal",
             )
         header = ModelHeader(**_upgraded(fields))
-        int(header.architecture["embed_dim"]), header.meta  # what every reader needs
+        int(header.architecture["embed_dim"]), header.meta  # required by all readers
         return header
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise BadModel(f"{file} has a header that cannot be read: {error}", "train or fetch the model again") from error
+        raise BadModel(f"{file} has an invalid header: {error}", "train or download the model again") from error
 
 
 def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
@@ -89,31 +90,31 @@ def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_tensors(file: Path, fingerprint: str | None = None) -> dict[str, Tensor]:
-    """All weights, on the CPU. Raises MissingData, BadModel.
+    """Read all weights, to the CPU. Raises MissingData, BadModel.
 
-    ``fingerprint`` is that of a header read before: BadModel where the file was replaced since then.
+    ``fingerprint`` is from a header that was read before; BadModel if the file was replaced since then.
     """
-    with _opened(file, "pt") as opened:
+    with _open(file, "pt") as opened:
         if fingerprint is not None and json.loads(_header_text(opened, file))["fingerprint"] != fingerprint:
-            raise BadModel(f"{file} was replaced by another model just now", "run the command again")
+            raise BadModel(f"{file} was replaced while it was being read", "run the command again")
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
 
 
 def _header_text(opened: Any, file: Path) -> str:
     text: str | None = (opened.metadata() or {}).get(KEY)
     if text is None:
-        raise BadModel(f"{file} is not a model of xmodal's", "give a model that xmodal trained")
+        raise BadModel(f"{file} is not an xmodal model", "use a model file that xmodal wrote")
     return text
 
 
-def _opened(file: Path, framework: str) -> Any:
+def _open(file: Path, framework: str) -> Any:
     try:
         return safe_open(file, framework=framework)
     except FileNotFoundError as error:
-        raise MissingData(f"there is no model file {file}", "see `xmodal models list`") from error
+        raise MissingData(f"model file {file} does not exist", "see `xmodal models list`") from error
     except (SafetensorError, OSError) as error:
         reason = f"{file} is truncated or not a safetensors file ({error})"
-        raise BadModel(reason, "train or fetch the model again") from error
+        raise BadModel(reason, "train or download the model again") from error
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -9,20 +9,20 @@ import numpy as np
 
 from xmodal_cli.unit_vectors import unit_vectors
 
-SLACK = 1e-4  # more than float32 can be wrong about a score between unit vectors
+SLACK = 1e-4  # above the float32 error of a score of unit vectors
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A query brought into one form: ``v @ linear - sum_j weights[j] * ||max(0, texts[j] - v)||^2``."""
+    """A query in one form: ``v @ linear - sum_j weights[j] * ||max(0, texts[j] - v)||^2``."""
 
     linear: np.ndarray  # (dim,) float64
-    texts: np.ndarray  # (sentences, dim) float64, empty unless scored by order
+    texts: np.ndarray  # (sentences, dim) float64, empty unless the similarity is order
     weights: np.ndarray  # (sentences,)
 
     @classmethod
     def of(cls, vectors: Sequence[np.ndarray], weights: Sequence[float], by_order: Sequence[bool]) -> Scorer:
-        """``by_order`` terms are scored by the penalty, the others by cosine; weights are scaled to sum to 1."""
+        """Terms are scored by the penalty if ``by_order``, else by cosine; absolute weights are scaled to sum to 1."""
         total = sum(abs(weight) for weight in weights)
         terms = list(zip(vectors, weights, by_order, strict=True))
         dim = len(vectors[0])
@@ -42,37 +42,37 @@ class Scorer:
         """(rows, dim) float32 -> (rows,) float32, fast."""
         scores: np.ndarray = vectors @ self.linear.astype(np.float32)
         for text, weight in zip(self.texts.astype(np.float32), self.weights, strict=True):
-            short = text - vectors
-            np.maximum(short, 0.0, out=short)
-            scores -= np.float32(weight) * np.einsum("ij,ij->i", short, short)
+            violation = text - vectors
+            np.maximum(violation, 0.0, out=violation)
+            scores -= np.float32(weight) * np.einsum("ij,ij->i", violation, violation)
         return scores
 
     def fine(self, vectors: np.ndarray) -> np.ndarray:
-        """(rows, dim) float32 -> (rows,) float64; equal vectors get equal scores, wherever they stand."""
-        wide = vectors.astype(np.float64)
-        scores: np.ndarray = (wide * self.linear).sum(axis=1)
+        """(rows, dim) float32 -> (rows,) float64; equal vectors get equal scores, in any row."""
+        exact = vectors.astype(np.float64)
+        scores: np.ndarray = (exact * self.linear).sum(axis=1)
         for text, weight in zip(self.texts, self.weights, strict=True):
-            scores -= weight * (np.maximum(text - wide, 0.0) ** 2).sum(axis=1)
+            scores -= weight * (np.maximum(text - exact, 0.0) ** 2).sum(axis=1)
         return scores
 
     def slack(self, score: float) -> float:
-        """The same for all scores: they are of unit vectors."""
+        """The same for all scores, because the vectors are of unit length."""
         return SLACK
 
     def direction(self) -> np.ndarray | None:
-        """(dim,): images with a large product with it are likely to score high.
+        """(dim,): images that have a large inner product with it are likely to score high.
 
-        Between unit vectors ``||max(0, t - v)||^2 = 2 - 2 t.v - ||max(0, v - t)||^2``; this leaves out the last part.
+        Between unit vectors ``||max(0, t - v)||^2 = 2 - 2 t.v - ||max(0, v - t)||^2``; the last term is ignored.
         """
         direction: np.ndarray = self.linear + 2.0 * (self.weights @ self.texts)
         return direction
 
 
 def float32_error_bound(images: np.ndarray, texts: np.ndarray) -> float:
-    """More than float32 can be wrong by: 4 * sqrt(dim) rounding errors of the largest possible score.
+    """An upper bound of the float32 error: 4 * sqrt(dim) rounding errors of the largest possible score.
 
     Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
-    probabilistic rounding error analysis"); the factor leaves room.
+    probabilistic rounding error analysis"); the factor is a safety margin.
     """
     largest = float(np.linalg.norm(images, axis=1).max() * np.linalg.norm(texts, axis=1).max())
     largest = max(largest, float(np.square(texts).sum(1).max()))

@@ -1,4 +1,4 @@
-"""Batches of captions: token ids or text states, padded on demand."""
+"""Gather functions for batches of captions, as token ids or as states of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xmodal_cli.models.tokenizer import Tokenizer, pad
 
 
 def token_ids(captions: Sequence[str], tokenizer: Tokenizer) -> tuple[GatherTokens, Tensor]:
-    """Captions as ids, and their lengths (captions,) int64."""
+    """Captions -> the gather function of their token ids, and (captions,) int64 lengths."""
     return pad_tokens(tokenizer.encode(captions))
 
 
@@ -21,23 +21,23 @@ def pad_tokens(encoded: Sequence[Sequence[int]]) -> tuple[GatherTokens, Tensor]:
     return padded(tokens), lengths
 
 
-GatherTokens = Callable[[Tensor, int], Tensor]  # rows of captions, the longest among them -> (captions, longest, ...)
+GatherTokens = Callable[[Tensor, int], Tensor]  # caption indices, max length -> (captions, longest, ...)
 
 
 def padded(tokens: Tensor) -> GatherTokens:
-    """Batches from (captions, longest) ids, on any device."""
+    """Gather from (captions, longest) token ids, on any device."""
     return lambda rows, longest: tokens[rows.to(tokens.device), :longest]
 
 
 def ragged(states: Tensor, lengths: Tensor) -> GatherTokens:
-    """Batches from (tokens of all captions, dim) states one after another, which may be a memory map."""
+    """Gather from (tokens of all captions, dim) states, concatenated; they may be a memory map."""
     starts = lengths.cumsum(0) - lengths
 
-    def take(rows: Tensor, longest: int) -> Tensor:
-        places = torch.arange(longest)[None, :]
-        held = places < lengths[rows][:, None]
-        where = torch.where(held, starts[rows][:, None] + places, 0)
-        taken = states[where.flatten().to(states.device)].view(len(rows), longest, -1)
-        return taken * held[..., None].to(taken)
+    def gather(rows: Tensor, longest: int) -> Tensor:
+        positions = torch.arange(longest)[None, :]
+        mask = positions < lengths[rows][:, None]
+        indices = torch.where(mask, starts[rows][:, None] + positions, 0)
+        gathered = states[indices.flatten().to(states.device)].view(len(rows), longest, -1)
+        return gathered * mask[..., None].to(gathered)
 
-    return take
+    return gather

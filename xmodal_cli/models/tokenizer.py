@@ -1,8 +1,7 @@
-"""Sentences to numbers, as a `tokenizers` JSON says: our own word-level one, or that of a pretrained text tower.
+"""Sentences to token ids with a `tokenizers` JSON: a word-level vocabulary, or that of a pretrained text tower.
 
-In our own, words are lower-cased runs of letters, digits and inner apostrophes; punctuation is dropped, as in
-Karpathy's tokens. A pretrained one (BERT, CLIP) brings its own rules, special tokens and longest sentence. Knows no
-model.
+Word-level tokens are lower-cased runs of letters, digits and inner apostrophes; punctuation is dropped, as in
+Karpathy's tokens. A pretrained tokenizer (BERT, CLIP) has its own rules, special tokens and maximum length.
 """
 
 from __future__ import annotations
@@ -20,28 +19,32 @@ from xmodal_cli.types import SpecialTokens
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 SPECIALS = (PAD, UNKNOWN, START, END)  # ids 0, 1, 2, 3
-FOREIGN_MARKS = (("<|endoftext|>", "<|endoftext|>"), ("[CLS]", "[SEP]"), ("<s>", "</s>"))  # of GPT-2, BERT, RoBERTa
+PRETRAINED_SPECIAL_TOKENS = (
+    ("<|endoftext|>", "<|endoftext|>"),
+    ("[CLS]", "[SEP]"),
+    ("<s>", "</s>"),
+)  # GPT-2, BERT, RoBERTa
 NOT_A_WORD = r"[^\p{L}\p{M}\p{N}']+|(?<![\p{L}\p{M}\p{N}])'|'(?![\p{L}\p{N}])"  # \p{M}: vowel signs and accents
 CURLY = "\N{RIGHT SINGLE QUOTATION MARK}"
 
 
 class Tokenizer:
-    """A vocabulary and the rules that cut a sentence into its words."""
+    """A vocabulary, and the rules that split a sentence into tokens."""
 
     def __init__(self, rust: RustTokenizer) -> None:
-        rust.no_padding()  # sentences leave here as long as they are; `pad` evens them out
+        rust.no_padding()  # ``pad`` does the padding
         self._rust = rust
         self._is_word_level = isinstance(rust.model, models.WordLevel)
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> Tokenizer:
         """A vocabulary of the words that occur at least ``min_count`` times, most frequent first."""
-        blank = cls(_word_level({}))
-        counts = Counter(word for caption in captions for word in blank.words(caption))
-        kept = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
-        if not kept:
+        empty = cls(_word_level({}))
+        counts = Counter(word for caption in captions for word in empty.words(caption))
+        words = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        if not words:
             raise BadData("there are no words in the training captions", "check the captions with `xmodal data info`")
-        return cls(_word_level({word: number for number, word in enumerate((*SPECIALS, *kept))}))
+        return cls(_word_level({word: i for i, word in enumerate((*SPECIALS, *words))}))
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
@@ -49,37 +52,37 @@ class Tokenizer:
         try:
             return cls(RustTokenizer.from_str(text))
         except Exception as error:  # the library raises bare Exception
-            raise BadModel(f"the model's tokenizer cannot be read: {error}", "train or fetch it again") from error
+            raise BadModel(f"the model's tokenizer cannot be read: {error}", "train or download it again") from error
 
     def to_json(self) -> str:
-        """The whole tokenizer as one JSON text."""
+        """The tokenizer as JSON."""
         return str(self._rust.to_str())
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, the four special ones included."""
+        """Number of ids, including special tokens."""
         return int(self._rust.get_vocab_size())
 
     def words(self, sentence: str) -> list[str]:
-        """The words of a sentence, lower-cased, known or not. Of a word-level vocabulary only."""
-        normalizer = self._rust.normalizer  # a foreign one may have none
+        """The lower-cased words of a sentence, in the vocabulary or not. For word-level vocabularies only."""
+        normalizer = self._rust.normalizer  # None in some pretrained tokenizers
         normalized = normalizer.normalize_str(sentence) if normalizer is not None else sentence
         return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """The words of a sentence that the vocabulary lacks; none where it is made of parts of words."""
+        """The out-of-vocabulary words of a sentence; always empty for a subword vocabulary."""
         if not self._is_word_level:
             return []
         return [word for word in self.words(sentence) if self._rust.token_to_id(word) is None]
 
     def word_ids(self) -> dict[str, int]:
-        """Every word of the vocabulary and its id, without the special ones."""
-        return {word: number for word, number in self._rust.get_vocab().items() if word not in SPECIALS}
+        """Word -> id for all words of the vocabulary, without special tokens."""
+        return {word: i for word, i in self._rust.get_vocab().items() if word not in SPECIALS}
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """One list of ids per sentence: between START and END, or as the JSON's own post-processor has it.
+        """One list of ids per sentence: with START and END, or as the post-processor of the JSON defines it.
 
-        A tokenizer that knows a longest sentence cuts longer ones before it adds the end token, which is always there.
+        If the tokenizer truncates, it does so before it adds the end token.
         """
         if self._rust.post_processor is not None:
             return [item.ids for item in self._rust.encode_batch_fast(list(sentences))]
@@ -89,45 +92,47 @@ class Tokenizer:
 
     @property
     def special_tokens(self) -> SpecialTokens:
-        """Start, end and the ids that are never written. Raises BadModel where no token ends a sentence."""
-        for names in ((START, END), *FOREIGN_MARKS):
+        """BOS, EOS, and the ids that captions must not contain. Raises BadModel if there is no EOS token."""
+        for names in ((START, END), *PRETRAINED_SPECIAL_TOKENS):
             start, end = (self._rust.token_to_id(name) for name in names)
             if start is not None and end is not None:
-                special = {start, *self._specials()} - {end}
+                special = {start, *self._special_ids()} - {end}
                 return SpecialTokens(start, end, tuple(sorted(special)))
-        raise BadModel("the tokenizer has no token that ends a sentence", "a captioner needs one, as GPT-2 has")
+        raise BadModel(
+            "the tokenizer has no end-of-sentence token", "use a tokenizer with one, for example that of GPT-2"
+        )
 
     def encode_captions(self, captions: Sequence[str]) -> list[list[int]]:
-        """One list of ids per caption, from the start mark to the end mark."""
+        """One list of ids per caption, from BOS to EOS."""
         special_tokens = self.special_tokens
         encoded = self._rust.encode_batch_fast(list(captions), add_special_tokens=False)
         return [[special_tokens.bos, *item.ids, special_tokens.eos] for item in encoded]
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The sentence that ``tokens`` say, special ones left out."""
+        """The sentence of ``tokens``, without special tokens."""
         if not self._is_word_level:
             return str(self._rust.decode(list(tokens))).strip()
         return " ".join(str(self._rust.id_to_token(t)) for t in tokens if t >= len(SPECIALS))
 
-    def _specials(self) -> list[int]:
-        return [number for number in map(self._rust.token_to_id, SPECIALS) if number is not None]
+    def _special_ids(self) -> list[int]:
+        return [i for i in map(self._rust.token_to_id, SPECIALS) if i is not None]
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Lists of ids -> (sentences, longest) int64 padded with 0, and (sentences,) int64 lengths.
 
-    0 may be a word of a pretrained vocabulary: the lengths tell what is padding, never the number.
+    0 may be a word of a pretrained vocabulary: padding is defined by the lengths, not by the id.
     """
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
     tokens = np.zeros((len(rows), int(lengths.max(initial=0))), dtype=np.int64)
-    for position, row in enumerate(rows):
-        tokens[position, : len(row)] = row
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = row
     return tokens, lengths
 
 
 def _word_level(vocabulary: dict[str, int]) -> RustTokenizer:
     rust = RustTokenizer(models.WordLevel(vocabulary or {UNKNOWN: 0}, unk_token=UNKNOWN))
-    straighten = normalizers.Replace(CURLY, "'")
-    rust.normalizer = normalizers.Sequence([normalizers.NFKC(), straighten, normalizers.Lowercase()])
+    straight_apostrophes = normalizers.Replace(CURLY, "'")
+    rust.normalizer = normalizers.Sequence([normalizers.NFKC(), straight_apostrophes, normalizers.Lowercase()])
     rust.pre_tokenizer = pre_tokenizers.Split(Regex(NOT_A_WORD), behavior="removed")
     return rust

@@ -1,4 +1,4 @@
-"""Word vectors from a GloVe or word2vec text file as the start of a model's own table of words."""
+"""Initializes the word embeddings of a model from a GloVe or word2vec text file."""
 
 from __future__ import annotations
 
@@ -11,73 +11,73 @@ from torch import nn
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.models.words import Words
+from xmodal_cli.models.word_embeddings import WordEmbedding
 from xmodal_cli.reporter import Reporter
 
 
-def start_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:
-    """Fill the rows of the words that ``file`` knows; returns how many. The other words keep their random start.
+def initialize_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:
+    """Copy the vectors of all words that are in ``file`` and return their number; other words stay random.
 
-    Raises MissingData, BadData with the line, ConfigError where the model has no table of words or one of other width.
+    Raises MissingData, BadData with the line, and ConfigError if the model has no word embeddings of that width.
     """
-    tables = (module.table for module in model.modules() if isinstance(module, Words))
+    tables = (module.table for module in model.modules() if isinstance(module, WordEmbedding))
     table = next((table for table in tables if table is not None), None)
     if table is None:
-        raise ConfigError("this model has no table of words to fill", "leave out text.word_vectors or text.backbone")
-    wanted = tokenizer.word_ids()
-    found = 0
+        raise ConfigError("this model has no word embeddings to initialize", "unset text.word_vectors or text.backbone")
+    word_ids = tokenizer.word_ids()
+    num_initialized = 0
     with torch.no_grad():
-        for word, vector in _read(file, table.embedding_dim, wanted):
-            table.weight[wanted[word]] = torch.from_numpy(vector)
-            found += 1
-    reporter.info(f"{found} of {len(wanted)} words start from {file.name}")
-    return found
+        for word, vector in _read_vectors(file, table.embedding_dim, word_ids):
+            table.weight[word_ids[word]] = torch.from_numpy(vector)
+            num_initialized += 1
+    reporter.info(f"{num_initialized} of {len(word_ids)} words initialized from {file.name}")
+    return num_initialized
 
 
-def _read(file: Path, width: int, wanted: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """(word, (width,) float32) of the words that are wanted; word2vec's first line, two counts, is passed over.
+def _read_vectors(file: Path, width: int, words: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """(word, (width,) float32) for all ``words`` in the file. The header line of word2vec is skipped.
 
-    A few words of published files have spaces inside: the first line tells the width, the others are read from the end.
+    Some words of published files contain spaces, so lines are split from the right.
     """
     try:
         with open(file, encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                if number == 1 and _checked_start(line, width, file):
+            for line_number, line in enumerate(lines, 1):
+                if line_number == 1 and _is_header(line, width, file):
                     continue
                 word, *values = line.rstrip().rsplit(" ", width)
                 if len(values) != width:
-                    raise _bad(file, number, f"{len(values)} numbers, and the first line says {width}")
-                if word in wanted:
-                    yield word, _numbers(values, file, number)
+                    raise _bad_line(file, line_number, f"{len(values)} values, expected {width} as in the first line")
+                if word in words:
+                    yield word, _parse_vector(values, file, line_number)
     except FileNotFoundError as error:
-        raise MissingData(f"there is no file {file}", "give a GloVe or word2vec text file") from error
+        raise MissingData(f"{file} does not exist", "give a GloVe or word2vec text file") from error
     except OSError as error:
         raise BadData(f"{file} cannot be read: {error.strerror}", "give a GloVe or word2vec text file") from error
 
 
-def _checked_start(line: str, width: int, file: Path) -> bool:
-    """Whether the first line is word2vec's. Raises ConfigError for vectors of another width than the model's."""
+def _is_header(line: str, width: int, file: Path) -> bool:
+    """Whether the first line is the header of word2vec. Raises ConfigError if the vectors are not of ``width``."""
     word, *values = line.rstrip().split(" ")
     is_counts = len(values) == 1 and word.isdigit() and values[0].isdigit()
-    found = int(values[0]) if is_counts else len(values)
-    if found != width:
+    file_width = int(values[0]) if is_counts else len(values)
+    if file_width != width:
         raise ConfigError(
-            f"{file} has vectors of {found} numbers, and the model's word vectors have {width}",
-            f"set model.text_encoder.args.word_dim={found}, or give a file of that width",
+            f"{file} has {file_width}-d vectors, but the word embeddings of the model are {width}-d",
+            f"set model.text_encoder.args.word_dim={file_width}, or give a file with {width}-d vectors",
         )
     return is_counts
 
 
-def _numbers(values: list[str], file: Path, line: int) -> np.ndarray:
+def _parse_vector(values: list[str], file: Path, line: int) -> np.ndarray:
     try:
         with np.errstate(over="ignore"):
             vector = np.array(values, dtype=np.float32)
     except ValueError as error:
-        raise _bad(file, line, "not numbers") from error
+        raise _bad_line(file, line, "not numbers") from error
     if not np.isfinite(vector).all():
-        raise _bad(file, line, "not finite numbers")
+        raise _bad_line(file, line, "not finite numbers")
     return vector
 
 
-def _bad(file: Path, line: int, reason: str) -> BadData:
+def _bad_line(file: Path, line: int, reason: str) -> BadData:
     return BadData(f"{file}, line {line}: {reason}", "give a GloVe or word2vec text file")

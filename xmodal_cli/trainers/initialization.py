@@ -10,7 +10,7 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.models import find_model
 from xmodal_cli.models.model_file import read_tensors
 from xmodal_cli.models.towers import CaptionerOnTower, load_trainable_state_dict
-from xmodal_cli.models.word_vectors import start_from_word_vectors
+from xmodal_cli.models.word_vectors import initialize_from_word_vectors
 from xmodal_cli.trainers.job import Job
 
 
@@ -19,7 +19,7 @@ def initialize(model: nn.Module, job: Job) -> None:
     if job.init_from is not None:
         _load_weights(model, job.init_from)
     elif job.config.text.word_vectors:
-        start_from_word_vectors(model, job.tokenizer, Path(job.config.text.word_vectors), job.reporter)
+        initialize_from_word_vectors(model, job.tokenizer, Path(job.config.text.word_vectors), job.reporter)
 
 
 def _load_weights(model: nn.Module, name: str) -> None:

@@ -13,7 +13,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from torch import nn
 
 from xmodal_cli.backbones.clip_tokenizer import clip_tokenizer, tokenizer_json
-from xmodal_cli.backbones.image.open_clip import matcher_meta, text_tower
+from xmodal_cli.backbones.image.open_clip import read_matcher_meta, text_tower
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network
 from xmodal_cli.errors import BadData, ConfigError, DownloadError, MissingData
 from xmodal_cli.models.tokenizer import Tokenizer, pad
@@ -158,7 +158,7 @@ def test_image_towers_compute_what_open_clip_computes(tiny_clip):
     torch.testing.assert_close(build_backbone(name).encode(pixels), expected, atol=1e-5, rtol=1e-5)
     tower, meta = build_network(name)
     torch.testing.assert_close(tower(pixels), expected, atol=1e-5, rtol=1e-5)
-    assert (meta, tower.network) and meta == build_backbone(name).meta == matcher_meta(name)[0]
+    assert (meta, tower.network) and meta == build_backbone(name).meta == read_matcher_meta(name)[0]
 
 
 def test_towers_can_be_trained(tiny_clip):

@@ -18,7 +18,7 @@ from xmodal_cli.backbones import language_models
 from xmodal_cli.backbones.language_models import build_language_model
 from xmodal_cli.errors import BadData, DownloadError, MissingData, UnknownName
 from xmodal_cli.models.captioners import clip_gpt2
-from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2
+from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH, GPT2
 from xmodal_cli.models.tokenizer import Tokenizer
 
 END, LAYERS, WIDTH = "<|endoftext|>", 2, 128
@@ -66,7 +66,7 @@ def test_a_folders_numbers_are_transformers_own(folder):
     ours = GPT2(257, WIDTH, LAYERS).eval()
     ours.load_state_dict(found.tensors)
     theirs = GPT2LMHeadModel.from_pretrained(folder).eval()
-    tokens = torch.randint(257, (2, CONTEXT))
+    tokens = torch.randint(257, (2, CONTEXT_LENGTH))
     with torch.inference_mode():
         logits = ours.logits(ours(ours.words(tokens), 0)[0])
         torch.testing.assert_close(logits, theirs(input_ids=tokens).logits[..., :257], rtol=1e-4, atol=1e-4)

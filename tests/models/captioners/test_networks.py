@@ -1,4 +1,4 @@
-"""Each captioner against a second, plain implementation of its formulas."""
+"""Each captioner against a plain implementation of its formulas."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from xmodal_cli import catalog
-from xmodal_cli.models.captioners._rows import by_image
+from xmodal_cli.models.captioners._caption_rows import group_by_image
 from xmodal_cli.models.sequences import grid_geometry
 
 
 def build(name: str, embed_dim: int, **args):
     torch.manual_seed(0)
-    given = {"image_dim": 6, "image_kind": "grid", "vocab_size": 11, "embed_dim": embed_dim}
-    return catalog.build("captioner", name, args, **given).eval()
+    sizes = {"image_dim": 6, "image_kind": "grid", "vocab_size": 11, "embed_dim": embed_dim}
+    return catalog.build("captioner", name, args, **sizes).eval()
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -26,14 +26,14 @@ def scaled(cells: np.ndarray) -> np.ndarray:
     return cells / np.sqrt((cells**2).mean())
 
 
-def naive_show_attend_tell(model, picture: np.ndarray, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """One caption of one picture, a cell and a word at a time: (words, vocab) logits, (words, cells) attention."""
+def naive_show_attend_tell(model, image: np.ndarray, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """One caption of one image, one cell and one word at a time: (words, vocab) logits, (words, cells) attention."""
     w = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
         return w[f"{name}.weight"] @ x + w.get(f"{name}.bias", 0)
 
-    cells = [np.maximum(0, linear("project", cell)) for cell in scaled(picture)]
+    cells = [np.maximum(0, linear("project", cell)) for cell in scaled(image)]
     h, c = np.split(np.tanh(linear("first", np.mean(cells, axis=0))), 2)
     logits, attention = [], []
     for token in tokens:
@@ -49,70 +49,73 @@ def naive_show_attend_tell(model, picture: np.ndarray, tokens: list[int]) -> tup
     return np.array(logits), np.array(attention)
 
 
-def test_show_attend_tell_is_its_formulas():
+def test_show_attend_tell_equals_its_formulas():
     model = build("show-attend-tell", 8, attention_dim=5)
-    pictures, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (3, 5))
-    taught = model(pictures, torch.tensor([1, 0, 1]), tokens)
+    images, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (3, 5))
+    output = model(images, torch.tensor([1, 0, 1]), tokens)
     for caption, image in enumerate((1, 0, 1)):
-        logits, attention = naive_show_attend_tell(model, pictures[image].double().numpy(), tokens[caption].tolist())
-        np.testing.assert_allclose(taught.logits[caption].detach(), logits, atol=1e-5)
-        np.testing.assert_allclose(taught.attention[caption].detach(), attention, atol=1e-5)
+        logits, attention = naive_show_attend_tell(model, images[image].double().numpy(), tokens[caption].tolist())
+        np.testing.assert_allclose(output.logits[caption].detach(), logits, atol=1e-5)
+        np.testing.assert_allclose(output.attention[caption].detach(), attention, atol=1e-5)
 
 
-def test_hard_attention_looks_at_one_cell():
+def test_hard_attention_selects_one_cell():
     model = build("show-attend-tell", 8, attention="hard")
-    pictures, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
+    images, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
     soft = build("show-attend-tell", 8)
-    looked = model(pictures, torch.arange(2), tokens[:, :1]).attention
-    wanted = soft(pictures, torch.arange(2), tokens[:, :1]).attention
-    assert torch.equal(looked.argmax(-1), wanted.argmax(-1))
-    drawn = model.train()(pictures, torch.arange(2), tokens).attention
-    assert torch.equal(drawn.sort(-1).values, torch.eye(4)[3].expand(2, 5, -1))
+    hard_weights = model(images, torch.arange(2), tokens[:, :1]).attention
+    expected = soft(images, torch.arange(2), tokens[:, :1]).attention
+    assert torch.equal(hard_weights.argmax(-1), expected.argmax(-1))
+    sampled = model.train()(images, torch.arange(2), tokens).attention
+    assert torch.equal(sampled.sort(-1).values, torch.eye(4)[3].expand(2, 5, -1))
 
 
-def test_attention_is_soft_or_hard():
+def test_an_invalid_attention_raises():
     with pytest.raises(Exception, match="soft or hard"):
         build("show-attend-tell", 8, attention="middling")
 
 
-def test_the_transformer_is_torchs_decoder():
+def test_the_transformer_equals_the_decoder_of_torch():
     model = build("transformer", 128, num_layers=2)
-    layer = nn.TransformerDecoderLayer(128, 2, 512, 0.0, "gelu", batch_first=True, norm_first=True)
-    theirs = nn.TransformerDecoder(layer, 2).eval()
-    for own, other in zip(model.layers, theirs.layers, strict=True):
-        other.self_attn.in_proj_weight.data, other.self_attn.in_proj_bias.data = own.words_in.weight, own.words_in.bias
-        other.self_attn.out_proj.load_state_dict(own.words_out.state_dict())
-        other.multihead_attn.in_proj_weight.data = torch.cat((own.query.weight, own.keys_values.weight))
-        other.multihead_attn.in_proj_bias.data = torch.cat((own.query.bias, own.keys_values.bias))
-        other.multihead_attn.out_proj.load_state_dict(own.cells_out.state_dict())
-        other.linear1.load_state_dict(own.wide[0].state_dict())
-        other.linear2.load_state_dict(own.wide[2].state_dict())
-        for theirs_norm, norm in ((other.norm1, own.norm_words), (other.norm2, own.norm_cells)):
-            theirs_norm.load_state_dict(norm.state_dict())
-        other.norm3.load_state_dict(own.norm_wide.state_dict())
-    pictures, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
-    cells = torch.stack([torch.from_numpy(scaled(p.numpy())) for p in pictures])
+    reference_layer = nn.TransformerDecoderLayer(128, 2, 512, 0.0, "gelu", batch_first=True, norm_first=True)
+    reference = nn.TransformerDecoder(reference_layer, 2).eval()
+    for layer, other in zip(model.layers, reference.layers, strict=True):
+        other.self_attn.in_proj_weight.data, other.self_attn.in_proj_bias.data = (
+            layer.words_in.weight,
+            layer.words_in.bias,
+        )
+        other.self_attn.out_proj.load_state_dict(layer.words_out.state_dict())
+        other.multihead_attn.in_proj_weight.data = torch.cat((layer.query.weight, layer.keys_values.weight))
+        other.multihead_attn.in_proj_bias.data = torch.cat((layer.query.bias, layer.keys_values.bias))
+        other.multihead_attn.out_proj.load_state_dict(layer.cells_out.state_dict())
+        other.linear1.load_state_dict(layer.wide[0].state_dict())
+        other.linear2.load_state_dict(layer.wide[2].state_dict())
+        for reference_norm, norm in ((other.norm1, layer.norm_words), (other.norm2, layer.norm_cells)):
+            reference_norm.load_state_dict(norm.state_dict())
+        other.norm3.load_state_dict(layer.norm_wide.state_dict())
+    images, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
+    cells = torch.stack([torch.from_numpy(scaled(p.numpy())) for p in images])
     cells = model.norm_cells(model.project(torch.cat((cells, grid_geometry(4).expand(2, -1, -1)), dim=-1)))
     words = model.words(tokens) * 128**0.5 + model.places[:5]
     mask = nn.Transformer.generate_square_subsequent_mask(5)
-    wanted = model.norm(theirs(words, cells, tgt_mask=mask)) @ model.words.weight.T + model.bias
-    torch.testing.assert_close(model(pictures, torch.arange(2), tokens).logits, wanted, atol=1e-4, rtol=0)
+    expected = model.norm(reference(words, cells, tgt_mask=mask)) @ model.words.weight.T + model.bias
+    torch.testing.assert_close(model(images, torch.arange(2), tokens).logits, expected, atol=1e-4, rtol=0)
 
 
-def test_captions_longer_than_the_places_still_go_through():
+def test_captions_longer_than_max_length_are_accepted():
     model = build("transformer", 64, max_length=4)
     state = model.start(torch.randn(1, 4, 6))
     tokens = torch.randint(0, 11, (1, 9))
-    wanted = model(torch.randn(1, 4, 6), torch.zeros(1, dtype=torch.int64), tokens).logits
-    assert wanted.shape == (1, 9, 11)
-    for place in range(9):
-        given, state = model.step(state, tokens[:, place : place + 1])
-        assert torch.isfinite(given).all()
+    expected = model(torch.randn(1, 4, 6), torch.zeros(1, dtype=torch.int64), tokens).logits
+    assert expected.shape == (1, 9, 11)
+    for i in range(9):
+        log_probs, state = model.step(state, tokens[:, i : i + 1])
+        assert torch.isfinite(log_probs).all()
 
 
-def test_the_layout_by_image_is_the_obvious_one():
-    owner = torch.tensor([2, 0, 2, 2, 1, 0])
-    table, places = by_image(owner, 4)
+def test_captions_are_grouped_by_image():
+    image_of_caption = torch.tensor([2, 0, 2, 2, 1, 0])
+    table, positions = group_by_image(image_of_caption, 4)
     assert table.shape == (4, 3)
-    assert [table.flatten()[p].item() for p in places] == [0, 1, 2, 3, 4, 5]
-    assert [p.item() // 3 for p in places] == owner.tolist()
+    assert [table.flatten()[p].item() for p in positions] == [0, 1, 2, 3, 4, 5]
+    assert [p.item() // 3 for p in positions] == image_of_caption.tolist()

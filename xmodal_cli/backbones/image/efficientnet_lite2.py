@@ -64,12 +64,12 @@ def build_upper(kind: str, num_blocks: int, weights: Path | None) -> tuple[nn.Mo
     from torch import nn
 
     from xmodal_cli.backbones.network import UpperBlocks
-    from xmodal_cli.backbones.weights import known_fingerprint
+    from xmodal_cli.backbones.weights import cached_fingerprint
 
     file = weights or _packaged_file()
     layers = _layers(file)
     upper = UpperBlocks(nn.Sequential(*layers[_cut(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
-    return upper, FeatureMeta(NAME, known_fingerprint(file), kind, DIM)
+    return upper, FeatureMeta(NAME, cached_fingerprint(file), kind, DIM)
 
 
 def _cut(num_blocks: int) -> int:

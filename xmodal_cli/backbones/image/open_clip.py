@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.backbones.names import local_weights, split
+from xmodal_cli.backbones.names import find_weights, split_name
 from xmodal_cli.errors import ConfigError, DownloadError, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
@@ -55,26 +55,26 @@ def text_tower(name: str) -> tuple[nn.Module, str]:
     from xmodal_cli.backbones.clip_text import TextTower
     from xmodal_cli.backbones.clip_tokenizer import tokenizer_json
 
-    base, given = split(name)
-    arch, config, file = _source(base, local_weights(given) if given else None)
+    base, given = split_name(name)
+    arch, config, file = _source(base, find_weights(given) if given else None)
     tokenizer = tokenizer_json(_settings(arch)["text_cfg"], name)
     tower = TextTower(_model(arch, file, config), tokenizer.context_length, tokenizer.pad_id)
     return tower.eval(), tokenizer.json
 
 
-def matcher_meta(name: str) -> tuple[FeatureMeta, Path]:
+def read_matcher_meta(name: str) -> tuple[FeatureMeta, Path]:
     """What ``build_backbone(name).meta`` is, and the weights file, without building the network."""
-    from xmodal_cli.backbones.weights import known_fingerprint
+    from xmodal_cli.backbones.weights import cached_fingerprint
 
-    base, given = split(name)
-    arch, config, file = _source(base, local_weights(given) if given else None)
+    base, given = split_name(name)
+    arch, config, file = _source(base, find_weights(given) if given else None)
     facts = _preprocessing(arch, config, 1).facts()
-    return FeatureMeta(name, known_fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
+    return FeatureMeta(name, cached_fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
 
 
 def vocab_size(name: str) -> int:
     """Number of ids that the text tower knows."""
-    arch = split(name)[0].removeprefix(PREFIX).partition("/")[0]
+    arch = split_name(name)[0].removeprefix(PREFIX).partition("/")[0]
     return int(_settings(arch)["text_cfg"].get("vocab_size", CLIP_VOCAB_SIZE))
 
 

@@ -50,10 +50,10 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 def _local(arch: str, file: Path) -> tuple[Any, Path]:
     import timm
 
-    from xmodal_cli.backbones.weights import load_into
+    from xmodal_cli.backbones.weights import load_weights
 
     # not through timm, which leaves what the file lacks at random for some architectures
-    return load_into(timm.create_model(arch, num_classes=0), file, allow_more=True), file
+    return load_weights(timm.create_model(arch, num_classes=0), file, allow_more=True), file
 
 
 def _published(arch: str, name: str) -> tuple[Any, Path]:

@@ -31,10 +31,10 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 
     from xmodal_cli.backbones.network import assemble
     from xmodal_cli.backbones.preprocessing import Preprocessing
-    from xmodal_cli.backbones.weights import load_into, torch_hub_file
+    from xmodal_cli.backbones.weights import load_weights, torch_hub_file
 
     file = weights or torch_hub_file(models.get_model_weights(name).IMAGENET1K_V1.url)
-    network = load_into(models.get_model(name, weights=None, init_weights=False), file)
+    network = load_weights(models.get_model(name, weights=None, init_weights=False), file)
     return assemble(_cut(network, kind), Preprocessing(224, crops=crops), name, kind, file)
 
 

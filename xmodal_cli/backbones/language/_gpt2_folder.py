@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from xmodal_cli.backbones.weights import known_fingerprint, read_weights
+from xmodal_cli.backbones.weights import cached_fingerprint, read_weights
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.types import LanguageModel
 
-HEAD = 64  # coordinates of an attention head, in every published size
-CONTEXT = 128  # places that are kept; captions are short
+HEAD_DIM = 64  # coordinates of an attention head, in every published size
+CONTEXT_LENGTH = 128  # places that are kept; captions are short
 OUTER = {"words.weight": "wte.weight", "places.weight": "wpe.weight", "norm.weight": "ln_f.weight"}
 OUTER |= {"norm.bias": "ln_f.bias"}
 # ours -> theirs, of one layer, and whether theirs is a weight that stands the other way round
@@ -52,8 +52,8 @@ def load_folder(name: str, folder: Path) -> LanguageModel:
     sizes = {"vocab_size": num_ids, "embed_dim": config["n_embd"], "num_layers": config["n_layer"]}
     _check_shapes(weights_file, tensors, sizes)
     tensors["words.weight"] = tensors["words.weight"][:num_ids].clone()  # tables are padded to round numbers
-    tensors["places.weight"] = tensors["places.weight"][:CONTEXT].clone()
-    return LanguageModel(name, tensors, sizes, tokenizer, known_fingerprint(weights_file))
+    tensors["places.weight"] = tensors["places.weight"][:CONTEXT_LENGTH].clone()
+    return LanguageModel(name, tensors, sizes, tokenizer, cached_fingerprint(weights_file))
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -68,8 +68,10 @@ def _config(file: Path) -> dict[str, Any]:
     for key, value in SETTINGS.items():
         if config.get(key, value) != value:
             raise BadData(f"{file} is of another kind of GPT-2: {key} is {config[key]!r}, not {value!r}", OTHER)
-    if config["n_head"] != max(1, config["n_embd"] // HEAD) or (config["n_embd"] > HEAD and config["n_embd"] % HEAD):
-        told = f"{config['n_head']} heads share {config['n_embd']} coordinates; a head of GPT-2 has {HEAD}"
+    if config["n_head"] != max(1, config["n_embd"] // HEAD_DIM) or (
+        config["n_embd"] > HEAD_DIM and config["n_embd"] % HEAD_DIM
+    ):
+        told = f"{config['n_head']} heads share {config['n_embd']} coordinates; a head of GPT-2 has {HEAD_DIM}"
         raise BadData(f"{file} is of another kind of GPT-2: {told}", OTHER)
     return {**config, **sizes}
 
@@ -96,7 +98,7 @@ def _check_shapes(file: Path, tensors: dict[str, Tensor], sizes: dict[str, int])
     inner |= {"attention.bias": (3 * width,), "network.bias": (4 * width,)}
     for name, tensor in tensors.items():
         part = ".".join(name.split(".")[-2:])
-        least = {"words.weight": sizes["vocab_size"], "places.weight": CONTEXT}.get(name)
+        least = {"words.weight": sizes["vocab_size"], "places.weight": CONTEXT_LENGTH}.get(name)
         wanted = (max(least, tensor.shape[0]), width) if least else inner.get(part, (width,))
         if tuple(tensor.shape) != wanted:
             told = f"{name} is {tuple(tensor.shape)} where {wanted} is needed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-class OneState(nn.Module):
+class SentenceState(nn.Module):
     """(captions, longest) int64, (captions,) int64 -> (captions, 1, dim), of a network that gives (captions, dim)."""
 
     def __init__(self, network: nn.Module) -> None:

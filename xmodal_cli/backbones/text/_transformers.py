@@ -16,7 +16,7 @@ from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.length_mask import length_mask
 from xmodal_cli.types import TextBackbone, TextMeta
 
-BERT_LIKE = ("bert", "roberta", "xlm-roberta", "electra", "camembert")  # layers that need states and mask alone
+BERT_TYPES = ("bert", "roberta", "xlm-roberta", "electra", "camembert")  # layers that need states and mask alone
 MAX_TOKENS = 64  # captions are short; longer sentences are cut here, their end token kept
 
 
@@ -90,7 +90,7 @@ def _cut(name: str, network: Any, tuned_layers: int) -> UpperLayers:
     """Take the last layers off ``network``. Raises ConfigError."""
     encoder = getattr(network, "encoder", None)
     layers = getattr(encoder, "layer", None)
-    if encoder is None or layers is None or network.config.model_type not in BERT_LIKE:
+    if encoder is None or layers is None or network.config.model_type not in BERT_TYPES:
         raise ConfigError(f"{name} cannot be cut into layers", "train all of it: set text.tuned_layers to 0")
     if not 1 <= tuned_layers < len(layers):
         raise ConfigError(

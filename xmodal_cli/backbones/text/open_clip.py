@@ -20,11 +20,11 @@ def supports(name: str) -> bool:
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     """The tower, which gives one vector a sentence. Raises UnknownName, MissingData, DownloadError, BadData."""
-    from xmodal_cli.backbones.image.open_clip import matcher_meta, text_tower
-    from xmodal_cli.backbones.text._sentence import OneState
+    from xmodal_cli.backbones.image.open_clip import read_matcher_meta, text_tower
+    from xmodal_cli.backbones.text._sentence import SentenceState
 
     if tuned_layers:
         raise ConfigError(f"{name} cannot be cut into layers", "train all of it: set text.tuned_layers to 0")
     tower, tokenizer = text_tower(name)
-    meta, _ = matcher_meta(name)
-    return TextBackbone(OneState(tower), tokenizer, TextMeta(name, meta.fingerprint, "sentence", meta.dim))
+    meta, _ = read_matcher_meta(name)
+    return TextBackbone(SentenceState(tower), tokenizer, TextMeta(name, meta.fingerprint, "sentence", meta.dim))

@@ -1,8 +1,7 @@
-"""Keys and values of the words written so far, for captioners with attention: beams change, nothing is copied.
+"""KV cache for captioners with attention. Reordering a beam copies no keys or values.
 
-Every row of a beam has slots, one for each of its steps. A row that is selected takes over what its parent sees, not
-what its parent holds: only ``BeamMask``, a few bits for each slot, is gathered. Slots that all rows share, such as a
-prefix or what is known of the image, come first and exist once for each image.
+Every step adds one slot per beam row. Selecting a row copies the attention mask of its parent (``BeamMask``), not the
+keys and values. Slots shared by all rows, such as an image prefix, come first and are stored once per image.
 """
 
 from __future__ import annotations
@@ -13,85 +12,85 @@ from typing import Self
 import torch
 from torch import Tensor
 
-ROOM = 64  # slots that are made at least when there is no room left
+MIN_FREE_SLOTS = 64  # free slots in a new buffer, at least
 
 
 @dataclass(frozen=True)
 class BeamMask:
-    """Which slots each row sees: ``mask`` (images, rows, slots) bool."""
+    """The slots that each row attends to: ``mask`` (images, rows, slots) bool."""
 
     mask: Tensor
 
     @classmethod
-    def of_start(cls, num_images: int, num_shared: int, device: torch.device) -> Self:
-        """One row for each image, which sees the ``num_shared`` slots of the image."""
+    def initial(cls, num_images: int, num_shared: int, device: torch.device) -> Self:
+        """One row per image, which attends to the ``num_shared`` slots of the image."""
         return cls(torch.ones(num_images, 1, num_shared, dtype=torch.bool, device=device))
 
     def select(self, parents: Tensor) -> BeamMask:
-        """(images, rows) int64: new row ``r`` of image ``i`` sees what the old row ``parents[i, r]`` sees."""
+        """(images, rows) int64: new row ``r`` of image ``i`` attends to the slots of old row ``parents[i, r]``."""
         return BeamMask(self.mask.gather(1, parents[..., None].expand(-1, -1, self.mask.shape[-1])))
 
-    def grown(self) -> BeamMask:
-        """One slot more for each row, which it alone sees; in the order of the rows."""
+    def add_slots(self) -> BeamMask:
+        """Append one slot per row, in the order of the rows; only that row attends to it."""
         num_images, rows, _ = self.mask.shape
-        own = torch.eye(rows, dtype=torch.bool, device=self.mask.device).expand(num_images, -1, -1)
-        return BeamMask(torch.cat((self.mask, own), dim=-1))
+        new_slots = torch.eye(rows, dtype=torch.bool, device=self.mask.device).expand(num_images, -1, -1)
+        return BeamMask(torch.cat((self.mask, new_slots), dim=-1))
 
 
 class _Buffer:
-    """Tensors (images, heads, capacity, head_dim) and how many of their slots are taken; these never change."""
+    """Tensors (images, heads, capacity, head_dim), of which the first ``num_used`` slots are never written again."""
 
-    def __init__(self, keys: Tensor, values: Tensor, taken: int) -> None:
-        self.keys, self.values, self.taken = keys, values, taken
+    def __init__(self, keys: Tensor, values: Tensor, num_used: int) -> None:
+        self.keys, self.values, self.num_used = keys, values, num_used
 
 
 class SlotCache:
-    """Keys and values of one layer, (images, heads, slots, head_dim) each. Never changed: ``append`` gives another."""
+    """Keys and values of one layer, (images, heads, slots, head_dim) each. Immutable: ``append`` returns another."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self._room = _Buffer(keys, values, keys.shape[2])
+        self._buffer = _Buffer(keys, values, keys.shape[2])
         self.num_slots = keys.shape[2]
 
     @property
     def keys(self) -> Tensor:
         """(images, heads, slots, head_dim)."""
-        return self._room.keys[:, :, : self.num_slots]
+        return self._buffer.keys[:, :, : self.num_slots]
 
     @property
     def values(self) -> Tensor:
         """(images, heads, slots, head_dim)."""
-        return self._room.values[:, :, : self.num_slots]
+        return self._buffer.values[:, :, : self.num_slots]
 
     def append(self, keys: Tensor, values: Tensor) -> SlotCache:
-        """The cache with the slots of ``keys`` and ``values``, (images, heads, new, head_dim), after its own."""
-        if torch.is_grad_enabled():  # what the gradient needs must not be written into
+        """The cache followed by the slots of ``keys`` and ``values``, (images, heads, new, head_dim)."""
+        if torch.is_grad_enabled():  # in-place writes would invalidate tensors saved for backward
             return SlotCache(torch.cat((self.keys, keys), dim=2), torch.cat((self.values, values), dim=2))
         end = self.num_slots + keys.shape[2]
-        room = self._room if self._may_grow_to(end) else self._larger_room(end)
-        room.keys[:, :, self.num_slots : end] = keys
-        room.values[:, :, self.num_slots : end] = values
-        room.taken = end
-        return self._view(room, end)
+        buffer = self._buffer if self._can_append_in_place(end) else self._copy_to_larger_buffer(end)
+        buffer.keys[:, :, self.num_slots : end] = keys
+        buffer.values[:, :, self.num_slots : end] = values
+        buffer.num_used = end
+        return self._view(buffer, end)
 
-    def of_rows(self, rows: Tensor) -> SlotCache:
-        """(n,) int64 -> the cache of these images, in this order; an image may come again."""
-        return SlotCache(self.keys[rows], self.values[rows])
+    def select_images(self, images: Tensor) -> SlotCache:
+        """(n,) int64 image indices, which may repeat -> the cache of these images, in this order."""
+        return SlotCache(self.keys[images], self.values[images])
 
-    def _may_grow_to(self, end: int) -> bool:
-        """Whether there is room behind the slots of this cache that no other has taken."""
-        room = self._room
-        writable = room.keys.is_inference() == torch.is_inference_mode_enabled()
-        return writable and room.taken == self.num_slots and end <= room.keys.shape[2]
+    def _can_append_in_place(self, end: int) -> bool:
+        """Whether the slots from ``num_slots`` to ``end`` of the buffer exist and are unused."""
+        buffer = self._buffer
+        writable = buffer.keys.is_inference() == torch.is_inference_mode_enabled()
+        return writable and buffer.num_used == self.num_slots and end <= buffer.keys.shape[2]
 
-    def _larger_room(self, end: int) -> _Buffer:
-        num_images, heads, _, head_dim = self._room.keys.shape
-        shape = (num_images, heads, end + max(ROOM, end), head_dim)
+    def _copy_to_larger_buffer(self, end: int) -> _Buffer:
+        num_images, heads, _, head_dim = self._buffer.keys.shape
+        shape = (num_images, heads, end + max(MIN_FREE_SLOTS, end), head_dim)
         keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
         keys[:, :, : self.num_slots], values[:, :, : self.num_slots] = self.keys, self.values
         return _Buffer(keys, values, self.num_slots)
 
     @classmethod
-    def _view(cls, room: _Buffer, num_slots: int) -> SlotCache:
+    def _view(cls, buffer: _Buffer, num_slots: int) -> SlotCache:
         cache = cls.__new__(cls)
-        cache._room, cache.num_slots = room, num_slots
+        cache._buffer, cache.num_slots = buffer, num_slots
         return cache

@@ -1,8 +1,7 @@
-"""Image features as the first words of a language model: ClipCap (Mokady, Hertz and Bermano, arXiv 2111.09734).
+"""Image features as a prefix of a language model: ClipCap (Mokady, Hertz and Bermano, arXiv 2111.09734).
 
-A mapping turns the features into ``num_prefix`` vectors in the space of GPT-2's word vectors; after them come the
-start mark and the words. The prefix is computed once for each image and shared by all its captions, in training as in
-decoding.
+A mapping network turns the features into ``num_prefix`` vectors in the embedding space of GPT-2, followed by BOS and
+the words. The prefix is computed once per image and shared by all its captions, in training and in decoding.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.models.captioners._cache import BeamMask
-from xmodal_cli.models.captioners._gpt2 import CONTEXT, GPT2, Caches
-from xmodal_cli.models.sequences import GEOMETRY, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH, GPT2, Caches
+from xmodal_cli.models.sequences import GEOMETRY_DIM, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.settings import RATE, check_argument
 from xmodal_cli.types import CaptionerOutput
 
@@ -24,20 +23,20 @@ LANGUAGE_MODEL = True
 
 @dataclass(frozen=True)
 class PrefixState:
-    """Rows that follow their image's prefix; ``place`` is that of the next token. It attends to no cells."""
+    """Rows after the prefix of their image; ``position`` is that of the next token. ``attention`` is not computed."""
 
     caches: Caches
-    ancestry: BeamMask
-    place: int
+    beam_mask: BeamMask
+    position: int
     attention: Tensor | None = None
 
     def select(self, parents: Tensor) -> PrefixState:
         """See ``types.CaptionState``."""
-        return replace(self, ancestry=self.ancestry.select(parents))
+        return replace(self, beam_mask=self.beam_mask.select(parents))
 
 
 class MLPMapping(nn.Module):
-    """(images, [cells,] image_dim) -> (images, num_prefix, width): ClipCap's two layers, of the mean of the cells."""
+    """(images, [cells,] image_dim) -> (images, num_prefix, width): ClipCap's two-layer MLP on the mean of the cells."""
 
     def __init__(self, depth: int, image_kind: str, width: int, num_prefix: int) -> None:
         super().__init__()
@@ -48,22 +47,22 @@ class MLPMapping(nn.Module):
         )
 
     def forward(self, image_features: Tensor) -> Tensor:
-        cells, _, mask = scaled_cells(image_features, self.image_kind)  # 0 outside the mask
+        cells, _, mask = scaled_cells(image_features, self.image_kind)  # cells are 0 outside the mask
         mean = cells.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
         return cast(Tensor, self.out(torch.tanh(self.hidden(mean))).unflatten(-1, (self.num_prefix, -1)))
 
 
 class TransformerMapping(nn.Module):
-    """(images, [cells,] image_dim) -> (images, num_prefix, width): learnt vectors that look at the cells.
+    """(images, [cells,] image_dim) -> (images, num_prefix, width): learned vectors that attend to the cells.
 
-    A single vector is first mapped to as many as there are in the prefix, as in ClipCap; cells come with their places.
+    A ``global`` feature vector is first mapped to ``num_prefix`` vectors, as in ClipCap. Cells include their geometry.
     """
 
     def __init__(self, depth: int, image_kind: str, layers: nn.TransformerEncoder, width: int, num_prefix: int) -> None:
         super().__init__()
         self.image_kind, self.num_prefix = image_kind, num_prefix
         self.split = num_prefix if image_kind == "global" else 1
-        self.join = nn.Linear(depth + GEOMETRY, self.split * width)
+        self.join = nn.Linear(depth + GEOMETRY_DIM, self.split * width)
         self.prefix = nn.Parameter(torch.randn(1, num_prefix, width) * 0.02)
         self.layers = layers
 
@@ -77,7 +76,7 @@ class TransformerMapping(nn.Module):
 
 
 class PrefixCaptioner(nn.Module):
-    """A mapping and a ``language_model``: a ``types.Captioner``."""
+    """A mapping network and a ``language_model``: a ``types.Captioner``."""
 
     def __init__(self, mapping: nn.Module, language_model: GPT2, num_prefix: int) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ class PrefixCaptioner(nn.Module):
 
     def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
-        past = tuple(cache.of_rows(image_of_caption) for cache in self._prefix(image_features))
+        past = tuple(cache.select_images(image_of_caption) for cache in self._prefix(image_features))
         words = self.language_model.words(tokens)
         states, _ = self.language_model(words, self.num_prefix, past)
         return CaptionerOutput(self.language_model.logits(states))
@@ -95,15 +94,15 @@ class PrefixCaptioner(nn.Module):
     def start(self, image_features: Tensor) -> PrefixState:
         """See ``types.Captioner``."""
         caches = self._prefix(image_features)
-        ancestry = BeamMask.of_start(len(image_features), self.num_prefix, image_features.device)
-        return PrefixState(caches, ancestry, self.num_prefix)
+        beam_mask = BeamMask.initial(len(image_features), self.num_prefix, image_features.device)
+        return PrefixState(caches, beam_mask, self.num_prefix)
 
     def step(self, state: PrefixState, tokens: Tensor) -> tuple[Tensor, PrefixState]:
         """See ``types.Captioner``."""
-        ancestry = state.ancestry.grown()
-        states, caches = self.language_model.step(tokens, state.place, state.caches, ancestry.mask)
+        beam_mask = state.beam_mask.add_slots()
+        states, caches = self.language_model.step(tokens, state.position, state.caches, beam_mask.mask)
         logits = self.language_model.logits(states)
-        return logits.float().log_softmax(dim=-1), PrefixState(caches, ancestry, state.place + 1)
+        return logits.float().log_softmax(dim=-1), PrefixState(caches, beam_mask, state.position + 1)
 
     def _prefix(self, image_features: Tensor) -> Caches:
         caches: Caches = self.language_model(self.mapping(image_features), 0)[1]
@@ -120,15 +119,15 @@ def build(
     num_layers: int = 2,
     dropout: float = 0.1,
 ) -> PrefixCaptioner:
-    """A fresh language model of ``num_layers`` of ``embed_dim``; pretrained weights go into its ``language_model``.
+    """A captioner with new weights; ``num_layers`` and ``embed_dim`` are the depth and width of the language model.
 
-    ``mapping_layers`` 0 maps the picture by two linear layers, more by so many transformer layers. Raises ValueError
-    for an ``embed_dim`` above 64 that 64 does not divide and for a prefix without or of too many vectors.
+    ``mapping_layers``: number of transformer layers of the mapping network; 0 is an MLP of two linear layers. Raises
+    ValueError for an ``embed_dim`` above 64 that is not a multiple of 64, and for other values out of range.
     """
-    if not 1 <= num_prefix <= CONTEXT // 2:
-        raise ValueError(f"num_prefix is 1 to {CONTEXT // 2}, not {num_prefix}")
+    if not 1 <= num_prefix <= CONTEXT_LENGTH // 2:
+        raise ValueError(f"num_prefix must be from 1 to {CONTEXT_LENGTH // 2}, not {num_prefix}")
     if mapping_layers < 0 or num_layers < 1:
-        raise ValueError(f"mapping_layers is at least 0 and num_layers at least 1, not {mapping_layers}, {num_layers}")
+        raise ValueError(f"mapping_layers must be >= 0 and num_layers >= 1, not {mapping_layers} and {num_layers}")
     check_argument("dropout", dropout, RATE)
     language_model = GPT2(vocab_size, embed_dim, num_layers, dropout)
     depth = cell_depth(image_dim, image_kind)

@@ -1,9 +1,9 @@
-"""Show, Attend and Tell: an LSTM that looks at another part of the picture for every word.
+"""Show, Attend and Tell: an LSTM that attends to the cells of the image at every step.
 
-Xu et al., 2015 (arXiv 1502.03044): a small network scores each cell against the LSTM's state, the cells' weighted mean
-``z`` is gated by a scalar, and the word comes from word, state and ``z`` together (their deep output). What the score
-needs of the cells is computed once for each image. ``attention="hard"`` looks at one cell, drawn by its weight; its
-gradient is that of a relaxed draw (straight-through Gumbel-softmax, arXiv 1611.01144) where the paper has REINFORCE.
+Xu et al., 2015 (arXiv 1502.03044): additive attention scores each cell against the LSTM state, the weighted mean of the
+cells (the context vector ``z``) is gated by a scalar, and the logits are computed from the previous word, the state and
+``z`` (deep output). The keys of the cells are computed once per image. ``attention="hard"`` samples one cell; its
+gradient is straight-through Gumbel-softmax (arXiv 1611.01144), not REINFORCE as in the paper.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xmodal_cli.models.captioners._rows import by_image
+from xmodal_cli.models.captioners._caption_rows import group_by_image
 from xmodal_cli.models.sequences import cell_depth, scaled_cells
 from xmodal_cli.settings import POSITIVE, RATE, check_argument
 from xmodal_cli.types import CaptionerOutput
@@ -22,7 +22,7 @@ from xmodal_cli.types import CaptionerOutput
 
 @dataclass(frozen=True)
 class ImageContext:
-    """The images, shared by all rows: cells (images, cells, width) and their keys (images, cells, attention_dim)."""
+    """The images, shared by all rows: cells (images, cells, width) and keys (images, cells, attention_dim)."""
 
     cells: Tensor
     keys: Tensor
@@ -31,17 +31,19 @@ class ImageContext:
 
 @dataclass(frozen=True)
 class RecurrentState:
-    """``hidden`` and ``memory`` (images, rows, width) of the LSTM, and the cells last looked at."""
+    """``hidden`` and ``memory`` (images, rows, width) of the LSTM, and the attention weights of the last step."""
 
-    picture: ImageContext
+    image: ImageContext
     hidden: Tensor
     memory: Tensor
     attention: Tensor | None = None
 
     def select(self, parents: Tensor) -> RecurrentState:
         """See ``types.CaptionState``."""
-        chosen = parents[..., None].expand(-1, -1, self.hidden.shape[-1])
-        return replace(self, hidden=self.hidden.gather(1, chosen), memory=self.memory.gather(1, chosen), attention=None)
+        indices = parents[..., None].expand(-1, -1, self.hidden.shape[-1])
+        return replace(
+            self, hidden=self.hidden.gather(1, indices), memory=self.memory.gather(1, indices), attention=None
+        )
 
 
 class ShowAttendTell(nn.Module):
@@ -75,48 +77,49 @@ class ShowAttendTell(nn.Module):
     def step(self, state: RecurrentState, tokens: Tensor) -> tuple[Tensor, RecurrentState]:
         """See ``types.Captioner``."""
         words = self.words(tokens)
-        seen, state = self._advance(state, words)
-        return functional.log_softmax(self._logits(words, state.hidden, seen).float(), dim=-1), state
+        context, state = self._advance(state, words)
+        return functional.log_softmax(self._logits(words, state.hidden, context).float(), dim=-1), state
 
     def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
         state = self.start(image_features)
-        table, places = by_image(image_of_caption, len(image_features))
+        table, positions = group_by_image(image_of_caption, len(image_features))
         words = self.dropout(self.words(tokens[table]))  # (images, rows, longest, width)
-        rows = state.hidden.new_zeros(table.shape, dtype=torch.int64)
-        state = state.select(rows)
-        hidden, seen, attention = [], [], []
-        for place in range(tokens.shape[1]):
-            z, state = self._advance(state, words[:, :, place])
+        parents = state.hidden.new_zeros(table.shape, dtype=torch.int64)
+        state = state.select(parents)
+        hidden, contexts, weights = [], [], []
+        for i in range(tokens.shape[1]):
+            context, state = self._advance(state, words[:, :, i])
             hidden.append(state.hidden)
-            seen.append(z)
-            attention.append(state.attention)
-        logits = self._logits(words, torch.stack(hidden, dim=2), torch.stack(seen, dim=2))
-        looked = torch.stack([a for a in attention if a is not None], dim=2)
-        return CaptionerOutput(logits.flatten(0, 1)[places], looked.flatten(0, 1)[places])
+            contexts.append(context)
+            weights.append(state.attention)
+        logits = self._logits(words, torch.stack(hidden, dim=2), torch.stack(contexts, dim=2))
+        attention = torch.stack([w for w in weights if w is not None], dim=2)
+        return CaptionerOutput(logits.flatten(0, 1)[positions], attention.flatten(0, 1)[positions])
 
     def _advance(self, state: RecurrentState, words: Tensor) -> tuple[Tensor, RecurrentState]:
-        """One word of each row, (images, rows, width) -> what is seen of the picture, and the state after the word."""
-        weights = self._look(state)
-        seen = torch.sigmoid(self.gate(state.hidden)) * torch.bmm(weights.to(state.picture.cells), state.picture.cells)
-        gates = self.inputs(torch.cat((words.to(seen), seen), dim=-1)) + self.recurrent(state.hidden)
-        enter, forget, leave, new = gates.float().chunk(4, dim=-1)
-        memory = torch.sigmoid(forget + 1) * state.memory + torch.sigmoid(enter) * torch.tanh(new)
-        return seen, RecurrentState(state.picture, torch.sigmoid(leave) * torch.tanh(memory), memory, weights)
+        """One word per row, (images, rows, width) -> context vectors (images, rows, width) and the next state."""
+        weights = self._attend(state)
+        cells = state.image.cells
+        context = torch.sigmoid(self.gate(state.hidden)) * torch.bmm(weights.to(cells), cells)
+        gates = self.inputs(torch.cat((words.to(context), context), dim=-1)) + self.recurrent(state.hidden)
+        input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=-1)
+        memory = torch.sigmoid(forget_gate + 1) * state.memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
+        return context, RecurrentState(state.image, torch.sigmoid(output_gate) * torch.tanh(memory), memory, weights)
 
-    def _look(self, state: RecurrentState) -> Tensor:
-        """(images, rows, cells) float32, each row's sum 1."""
+    def _attend(self, state: RecurrentState) -> Tensor:
+        """Attention weights (images, rows, cells) float32; each row sums to 1."""
         query = self.query(state.hidden)
-        scores = self.score(torch.tanh(state.picture.keys[:, None] + query[:, :, None])).squeeze(-1).float()
-        scores = scores.masked_fill(~state.picture.mask[:, None], -torch.inf)
+        scores = self.score(torch.tanh(state.image.keys[:, None] + query[:, :, None])).squeeze(-1).float()
+        scores = scores.masked_fill(~state.image.mask[:, None], -torch.inf)
         if not self.hard:
             return torch.softmax(scores, dim=-1)
         if self.training:
             return functional.gumbel_softmax(scores, hard=True)
         return functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
 
-    def _logits(self, words: Tensor, hidden: Tensor, seen: Tensor) -> Tensor:
-        deep = words + self.deep_hidden(hidden) + self.deep_seen(seen)
+    def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        deep = words + self.deep_hidden(hidden) + self.deep_seen(context)
         logits: Tensor = self.to_words(self.dropout(torch.tanh(deep)))
         return logits
 
@@ -130,9 +133,9 @@ def build(
     attention: str = "soft",
     dropout: float = 0.3,
 ) -> ShowAttendTell:
-    """``embed_dim`` is the width of words, states and cells. Raises ValueError for an unknown ``attention``."""
+    """``embed_dim`` is the width of embeddings, states and cells. Raises ValueError for an unknown ``attention``."""
     if attention not in ("soft", "hard"):
-        raise ValueError(f"attention is soft or hard, not {attention!r}")
+        raise ValueError(f"attention must be soft or hard, not {attention!r}")
     check_argument("attention_dim", attention_dim, POSITIVE)
     check_argument("dropout", dropout, RATE)
     model = ShowAttendTell(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, attention_dim)

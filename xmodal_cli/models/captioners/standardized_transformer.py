@@ -1,13 +1,13 @@
 """The transformer captioner on standardized features, for small models that are trained in about a minute.
 
 Features of a frozen backbone are similar for all images, and the position of a cell is five numbers among hundreds.
-Standardization removes the mean of the features and scales the positions up (``_standard``).
+Standardization removes the mean of the features and scales the positions up (``_standardize``).
 """
 
 from __future__ import annotations
 
 from xmodal_cli.models.captioners import transformer
-from xmodal_cli.models.captioners._standard import Standardize
+from xmodal_cli.models.captioners._standardize import Standardize
 from xmodal_cli.models.captioners.transformer import TransformerCaptioner
 from xmodal_cli.models.sequences import cell_depth
 
@@ -21,7 +21,7 @@ def build(
     max_length: int = 64,
     dropout: float = 0.0,
 ) -> TransformerCaptioner:
-    """As ``transformer``. Raises ValueError for an ``embed_dim`` that 64 does not divide."""
+    """As ``transformer``. Raises ValueError for an ``embed_dim`` that is not a multiple of 64."""
     model = transformer.build(
         image_dim, image_kind, vocab_size, embed_dim, num_layers, max_length=max_length, dropout=dropout
     )

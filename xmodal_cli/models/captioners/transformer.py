@@ -1,9 +1,8 @@
-"""A compact transformer decoder that looks at the cells of a picture: our own default captioner.
+"""A small transformer decoder that attends to the cells of an image: the default captioner.
 
-Layers of causal attention over the words, attention over the cells, and a small network, each with its norm first
-(Vaswani et al., arXiv 1706.03762; Xiong et al., arXiv 2002.04745). Words in and words out share one table. The keys and
-values of the cells are computed once for each image; the rows of a beam share them, and a beam that changes copies
-nothing (``_cache``).
+Pre-norm layers of causal self-attention, cross-attention to the cells and an MLP (Vaswani et al., arXiv 1706.03762;
+Xiong et al., arXiv 2002.04745). Input and output word embeddings are tied. The keys and values of the cells are
+computed once per image and shared by the rows of a beam; reordering a beam copies no keys or values (``_cache``).
 """
 
 from __future__ import annotations
@@ -16,35 +15,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
-from xmodal_cli.models.captioners._rows import by_image
-from xmodal_cli.models.captioners._standard import Standardize
-from xmodal_cli.models.sequences import GEOMETRY, HEAD, cell_depth, scaled_cells, transformer_layers
+from xmodal_cli.models.captioners._caption_rows import group_by_image
+from xmodal_cli.models.captioners._standardize import Standardize
+from xmodal_cli.models.sequences import GEOMETRY_DIM, HEAD_DIM, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 
 @dataclass(frozen=True)
-class WritingState:
-    """Keys and values of the words so far and of the cells, layer by layer."""
+class DecoderState:
+    """Keys and values of the words so far and of the cells, per layer."""
 
     words: tuple[SlotCache, ...]
     cells: tuple[tuple[Tensor, Tensor], ...]  # (images, heads, cells, head_dim) each
     mask: Tensor  # (images, 1, 1, cells) bool
-    ancestry: BeamMask
-    place: int = 0
+    beam_mask: BeamMask
+    position: int = 0
     attention: Tensor | None = None
 
-    def select(self, parents: Tensor) -> WritingState:
+    def select(self, parents: Tensor) -> DecoderState:
         """See ``types.CaptionState``."""
-        return replace(self, ancestry=self.ancestry.select(parents), attention=None)
+        return replace(self, beam_mask=self.beam_mask.select(parents), attention=None)
 
 
 class Layer(nn.Module):
-    """Attention over words, over cells, and a network four times as wide."""
+    """Self-attention over the words, cross-attention to the cells, and an MLP of hidden size ``4 * width``."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.num_heads = max(1, width // HEAD)
+        self.num_heads = max(1, width // HEAD_DIM)
         self.norm_words, self.norm_cells, self.norm_wide = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.words_in, self.words_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query, self.keys_values, self.cells_out = (
@@ -55,41 +54,41 @@ class Layer(nn.Module):
         self.wide = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(dropout)
 
-    def heads(self, states: Tensor) -> Tensor:
+    def split_heads(self, states: Tensor) -> Tensor:
         """(items, length, width) -> (items, heads, length, head_dim)."""
         return states.view(*states.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def project_cells(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """(images, cells, width) -> keys and values of the cells."""
         keys, values = self.keys_values(cells).chunk(2, dim=-1)
-        return self.heads(keys), self.heads(values)
+        return self.split_heads(keys), self.split_heads(values)
 
-    def words_of(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project_words(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(items, length, width) -> queries, keys and values of the words."""
         queries, keys, values = self.words_in(self.norm_words(states)).chunk(3, dim=-1)
-        return self.heads(queries), self.heads(keys), self.heads(values)
+        return self.split_heads(queries), self.split_heads(keys), self.split_heads(values)
 
-    def weigh(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """-> (items, heads, queries, keys), each query's sum 1. Plain products: fastest for short sentences."""
+    def attention_weights(self, queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """-> (items, heads, queries, keys); sums to 1 over keys. Not fused: this is fastest for short sentences."""
         scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(-1, -2)
         return cast(Tensor, scores.masked_fill(~mask, -torch.inf).softmax(-1))
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """-> (items, length, width)."""
-        weights = self.weigh(queries, keys, mask)
+        weights = self.attention_weights(queries, keys, mask)
         return (weights.to(values) @ values).transpose(1, 2).flatten(2)
 
-    def finish(self, states: Tensor, found: Tensor, cells: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-        """From what was found among the words to the layer's states; (images, length, width) for one mask an image."""
-        states = states + self.dropout(self.words_out(found))
-        queries = self.heads(self.query(self.norm_cells(states)))
+    def attend_to_cells(self, states: Tensor, attended: Tensor, cells: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        """The rest of the layer after self-attention, whose result is ``attended``; (images, length, width)."""
+        states = states + self.dropout(self.words_out(attended))
+        queries = self.split_heads(self.query(self.norm_cells(states)))
         states = states + self.dropout(self.cells_out(self.attend(queries, *cells, mask)))
         return cast(Tensor, states + self.dropout(self.wide(self.norm_wide(states))))
 
-    def weights(self, states: Tensor, found: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
-        """What ``finish`` gives each cell, the mean over heads: (images, length, cells) float32."""
-        queries = self.heads(self.query(self.norm_cells(states + self.words_out(found))))
-        return self.weigh(queries, keys, mask).float().mean(1)
+    def cell_weights(self, states: Tensor, attended: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """The weights of ``attend_to_cells``, averaged over heads: (images, length, cells) float32."""
+        queries = self.split_heads(self.query(self.norm_cells(states + self.words_out(attended))))
+        return self.attention_weights(queries, keys, mask).float().mean(1)
 
 
 class TransformerCaptioner(nn.Module):
@@ -98,7 +97,7 @@ class TransformerCaptioner(nn.Module):
     def __init__(self, depth: int, image_kind: str, vocab_size: int, width: int, layers: nn.ModuleList) -> None:
         super().__init__()
         self.image_kind, self.vocab_size = image_kind, vocab_size
-        self.project = nn.Linear(depth + GEOMETRY, width)
+        self.project = nn.Linear(depth + GEOMETRY_DIM, width)
         self.standardize: Standardize | None = None
         self.reason: nn.Module | None = None
         self.norm_cells = nn.LayerNorm(width)
@@ -110,46 +109,50 @@ class TransformerCaptioner(nn.Module):
         self.dropout = nn.Dropout(0.0)
         nn.init.normal_(self.words.weight, std=width**-0.5)
 
-    def start(self, image_features: Tensor) -> WritingState:
+    def start(self, image_features: Tensor) -> DecoderState:
         """See ``types.Captioner``."""
-        cells, mask = self._see(image_features)
-        seen = tuple(layer.project_cells(cells) for layer in self.layers)
-        keys, values = seen[0]
-        nothing = tuple(SlotCache(keys[:, :, :0], values[:, :, :0]) for _ in self.layers)
-        return WritingState(nothing, seen, mask, BeamMask.of_start(len(cells), 0, cells.device))
+        cells, mask = self._encode_cells(image_features)
+        cell_keys_values = tuple(layer.project_cells(cells) for layer in self.layers)
+        keys, values = cell_keys_values[0]
+        empty_caches = tuple(SlotCache(keys[:, :, :0], values[:, :, :0]) for _ in self.layers)
+        return DecoderState(empty_caches, cell_keys_values, mask, BeamMask.initial(len(cells), 0, cells.device))
 
-    def step(self, state: WritingState, tokens: Tensor) -> tuple[Tensor, WritingState]:
+    def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState]:
         """See ``types.Captioner``."""
-        states = self._enter(tokens, torch.tensor(state.place, device=tokens.device))
-        ancestry = state.ancestry.grown()
-        caches, looked = [], None
+        states = self._embed(tokens, torch.tensor(state.position, device=tokens.device))
+        beam_mask = state.beam_mask.add_slots()
+        caches, attention = [], None
         for layer, cache, cells in zip(self.layers, state.words, state.cells, strict=True):
-            queries, keys, values = layer.words_of(states)
-            grown = cache.append(keys, values)
-            found = layer.attend(queries, grown.keys, grown.values, ancestry.mask[:, None])
+            queries, keys, values = layer.project_words(states)
+            new_cache = cache.append(keys, values)
+            attended = layer.attend(queries, new_cache.keys, new_cache.values, beam_mask.mask[:, None])
             if layer is self.layers[-1]:
-                looked = layer.weights(states, found, cells[0], state.mask)
-            states = layer.finish(states, found, cells, state.mask)
-            caches.append(grown)
-        after = replace(state, words=tuple(caches), ancestry=ancestry, place=state.place + 1, attention=looked)
-        return functional.log_softmax(self._logits(states).float(), dim=-1), after
+                attention = layer.cell_weights(states, attended, cells[0], state.mask)
+            states = layer.attend_to_cells(states, attended, cells, state.mask)
+            caches.append(new_cache)
+        next_state = replace(
+            state, words=tuple(caches), beam_mask=beam_mask, position=state.position + 1, attention=attention
+        )
+        return functional.log_softmax(self._logits(states).float(), dim=-1), next_state
 
     def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
         """See ``types.Captioner``."""
-        cells, mask = self._see(image_features)
-        table, places = by_image(image_of_caption, len(image_features))
+        cells, mask = self._encode_cells(image_features)
+        table, caption_rows = group_by_image(image_of_caption, len(image_features))
         images, rows = table.shape
         length = tokens.shape[1]
-        spread = torch.arange(length, device=tokens.device)
-        causal = spread[:, None] >= spread[None, :]
-        states = self.dropout(self._enter(tokens[table].flatten(0, 1), spread))  # (images * rows, longest, width)
+        positions = torch.arange(length, device=tokens.device)
+        causal = positions[:, None] >= positions[None, :]
+        states = self.dropout(self._embed(tokens[table].flatten(0, 1), positions))  # (images * rows, longest, width)
         for layer in self.layers:
-            found = layer.attend(*layer.words_of(states), causal)
-            of_image = (part.reshape(images, rows * length, -1) for part in (states, found))
-            states = layer.finish(*of_image, layer.project_cells(cells), mask).reshape(images * rows, length, -1)
-        return CaptionerOutput(self._logits(states[places]))
+            attended = layer.attend(*layer.project_words(states), causal)
+            by_image = (part.reshape(images, rows * length, -1) for part in (states, attended))
+            states = layer.attend_to_cells(*by_image, layer.project_cells(cells), mask).reshape(
+                images * rows, length, -1
+            )
+        return CaptionerOutput(self._logits(states[caption_rows]))
 
-    def _see(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_cells(self, image_features: Tensor) -> tuple[Tensor, Tensor]:
         """-> (images, cells, width), (images, 1, 1, cells) bool."""
         features, geometry, mask = scaled_cells(image_features, self.image_kind)
         if self.standardize is not None:
@@ -159,10 +162,10 @@ class TransformerCaptioner(nn.Module):
             cells = self.reason(cells, src_key_padding_mask=~mask)
         return self.norm_cells(cells), mask[:, None, None]
 
-    def _enter(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Words and where they stand; all places beyond the last known one count as that."""
-        known = self.places[places.clamp(max=len(self.places) - 1)]
-        return cast(Tensor, self.words(tokens) * self.words.embedding_dim**0.5 + known)
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Word plus position embeddings; positions beyond the last embedding use the last one."""
+        position_vectors = self.places[positions.clamp(max=len(self.places) - 1)]
+        return cast(Tensor, self.words(tokens) * self.words.embedding_dim**0.5 + position_vectors)
 
     def _logits(self, states: Tensor) -> Tensor:
         return functional.linear(self.norm(states), self.words.weight, self.bias)
@@ -178,16 +181,16 @@ def build(
     max_length: int = 64,
     dropout: float = 0.1,
 ) -> TransformerCaptioner:
-    """``embed_dim``: the width of all layers; ``image_layers``: transformer layers over the cells before they are seen.
+    """``embed_dim``: width of all layers; ``image_layers``: number of transformer encoder layers over the cells.
 
-    Raises ValueError for an ``embed_dim`` that 64 does not divide.
+    Raises ValueError for an ``embed_dim`` that is not a multiple of 64.
     """
     for name, value in (("num_layers", num_layers), ("max_length", max_length)):
         check_argument(name, value, POSITIVE)
     check_argument("image_layers", image_layers, Bounds(min=0))
     check_argument("dropout", dropout, RATE)
-    if embed_dim > HEAD and embed_dim % HEAD:
-        raise ValueError(f"transformer layers need a width that {HEAD} divides, not {embed_dim}")
+    if embed_dim > HEAD_DIM and embed_dim % HEAD_DIM:
+        raise ValueError(f"the width of transformer layers must be a multiple of {HEAD_DIM}, not {embed_dim}")
     layers = nn.ModuleList(Layer(embed_dim, dropout) for _ in range(num_layers))
     model = TransformerCaptioner(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, layers)
     model.places = nn.Parameter(torch.randn(max_length, embed_dim) * 0.02)

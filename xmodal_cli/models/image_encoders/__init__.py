@@ -1,5 +1,5 @@
-"""Image sides of a matcher: one file = one encoder.
+"""Image encoders of matchers: one file per encoder.
 
-``build(image_dim, image_kind, embed_dim, ...)`` gives a module features -> (images, embed_dim). Features are (images,
-image_dim), or (images, cells, image_dim) where ``image_kind`` is ``grid`` or ``regions``, not ``global``.
+``build(image_dim, image_kind, embed_dim, ...)`` returns a module: features -> (images, embed_dim). Features are
+(images, image_dim) if ``image_kind`` is ``global``, (images, cells, image_dim) if it is ``grid`` or ``regions``.
 """

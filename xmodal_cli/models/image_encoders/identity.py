@@ -1,4 +1,4 @@
-"""The image features as they are, for towers that end in the joint space themselves, such as CLIP's."""
+"""The unchanged image features, for towers whose output is the joint space, such as CLIP's."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class IdentityImageEncoder(nn.Module):
 
 
 def build(image_dim: int, image_kind: str = "global") -> IdentityImageEncoder:
-    """No settings; the joint space has the width of the features."""
+    """No settings; ``embed_dim`` must be the dimension of the features."""
     return IdentityImageEncoder(image_dim, image_kind)

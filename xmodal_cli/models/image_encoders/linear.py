@@ -1,4 +1,4 @@
-"""One linear map from image features to the joint space, as in VSE, order embeddings and VSE++."""
+"""One linear layer from image features to the joint space, as in VSE, order embeddings and VSE++."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xmodal_cli.settings import RATE, check_argument
 
 
 class LinearImageEncoder(nn.Module):
-    """(images, [cells,] image_dim) -> (images, embed_dim); the mean of the cells, of unit length if asked."""
+    """(images, [cells,] image_dim) -> (images, embed_dim); from the mean of the cells, normalized if ``normalize``."""
 
     def __init__(self, image_dim: int, image_kind: str, embed_dim: int, normalize: bool, dropout: float) -> None:
         super().__init__()
@@ -33,6 +33,6 @@ class LinearImageEncoder(nn.Module):
 def build(
     image_dim: int, embed_dim: int, image_kind: str = "global", normalize: bool = True, dropout: float = 0.0
 ) -> LinearImageEncoder:
-    """``normalize``: unit-length features, so that one learning rate suits every backbone."""
+    """``normalize``: scale features to unit length, so that one learning rate works for every backbone."""
     check_argument("dropout", dropout, RATE)
     return LinearImageEncoder(image_dim, image_kind, embed_dim, normalize, dropout)

@@ -1,7 +1,6 @@
-"""Cells or regions mapped to the joint space one by one, then pooled into a vector, as in VSE-infinity.
+"""Cells or regions, each projected to the joint space, then pooled into one vector, as in VSE-infinity.
 
-Chen et al. (arXiv 2011.04305): a linear map plus a small network beside it, some regions left out in training, and
-generalised pooling.
+Chen et al. (arXiv 2011.04305): a linear layer plus a parallel MLP, region dropout, and generalized pooling.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models.heads import Projection
-from xmodal_cli.models.sequences import build_pooling, cell_depth, drop_places, split_cells
+from xmodal_cli.models.projection import Projection
+from xmodal_cli.models.sequences import build_pooling, cell_depth, drop_positions, split_cells
 from xmodal_cli.settings import RATE, check_argument
 
 
@@ -20,13 +19,13 @@ class PooledImageEncoder(nn.Module):
 
     def __init__(self, image_kind: str, project: Projection, pool: nn.Module, cell_dropout: float) -> None:
         super().__init__()
-        self.image_kind, self.drop_cells = image_kind, cell_dropout
+        self.image_kind, self.cell_dropout = image_kind, cell_dropout
         self.project, self.pool = project, pool
 
     def forward(self, image_features: Tensor) -> Tensor:
         cells, _, mask = split_cells(image_features, self.image_kind)
         if self.training:
-            mask = drop_places(mask, self.drop_cells)
+            mask = drop_positions(mask, self.cell_dropout)
         return cast(Tensor, self.pool(self.project(cells.float()), mask))
 
 
@@ -39,8 +38,8 @@ def build(
     dropout: float = 0.0,
     cell_dropout: float = 0.0,
 ) -> PooledImageEncoder:
-    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``cell_dropout``: share of cells left
-    out in training.
+    """``hidden_dim``: hidden size of the MLP parallel to the linear layer, 0 for none; ``cell_dropout``: fraction of
+    cells dropped in training.
     """
     check_argument("cell_dropout", cell_dropout, RATE)
     project = Projection(cell_depth(image_dim, image_kind), embed_dim, hidden_dim, dropout)

@@ -1,1 +1,1 @@
-"""Image-text matchers: one file = one architecture; build(image_encoder, text_encoder, similarity, embed_dim, ...)."""
+"""Matchers: one file per architecture; ``build(image_encoder, text_encoder, similarity, embed_dim, ...)``."""

@@ -1,9 +1,8 @@
-"""TERN, the Transformer Encoder Reasoning Network: both sides end in the same transformer layers.
+"""TERN, the Transformer Encoder Reasoning Network: image and text end in the same transformer layers.
 
 Messina, Falchi, Esuli, Amato: Transformer Reasoning Network for Image-Text Matching and Retrieval (arXiv 2004.09144).
-Regions reason among themselves and words among themselves; then layers whose weights the two sides share bring them
-to one level of abstraction, and one state of each, the whole's, is the vector. Nothing crosses from one side to the
-other, so pictures are indexed once and a query costs what any dual encoder's costs.
+Each side has its own encoder, followed by transformer layers with shared weights and a pooling. There is no
+cross-attention: it is a dual encoder, so images are indexed once.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from xmodal_cli.types import Similarity
 
 
 class TERN(nn.Module):
-    """Encoders that give states, the shared layers above them, and a pooling for each side."""
+    """Two encoders with ``states``, the shared layers after them, and a pooling per side."""
 
     def __init__(
         self,
@@ -47,17 +46,17 @@ class TERN(nn.Module):
         return self._vectors(self.text_widen(states), mask, self.text_pool)
 
     def _vectors(self, states: Tensor, mask: Tensor, pool: nn.Module) -> Tensor:
-        reasoned = self.shared(states, src_key_padding_mask=~mask)
-        return self.similarity.prepare(cast(Tensor, pool(reasoned, mask)).float())
+        states = self.shared(states, src_key_padding_mask=~mask)
+        return self.similarity.prepare(cast(Tensor, pool(states, mask)).float())
 
 
 def _widen(encoder: Any, embed_dim: int) -> nn.Module:
     if not hasattr(encoder, "states"):
-        raise ValueError(f"{type(encoder).__name__} gives one vector; tern needs an encoder with states: transformer")
-    for module in encoder.modules():  # what comes after the states is not used, and has no place in the file
-        for end in ("pool", "project"):
-            if hasattr(module, "states") and isinstance(getattr(module, end, None), nn.Module):
-                setattr(module, end, nn.Identity())
+        raise ValueError(f"{type(encoder).__name__} returns one vector; tern needs an encoder with states: transformer")
+    for module in encoder.modules():  # the layers after the states are unused and should not be saved
+        for layer in ("pool", "project"):
+            if hasattr(module, "states") and isinstance(getattr(module, layer, None), nn.Module):
+                setattr(module, layer, nn.Identity())
     return nn.Identity() if encoder.state_dim == embed_dim else nn.Linear(encoder.state_dim, embed_dim)
 
 
@@ -71,9 +70,9 @@ def build(
     image_pooling: str = "first",
     text_pooling: str = "first",
 ) -> TERN:
-    """``shared_layers``: transformer layers, of width ``embed_dim``, that both sides go through.
+    """``shared_layers``: number of shared transformer layers, of width ``embed_dim``.
 
-    Raises ValueError for encoders that give no states, or for an ``embed_dim`` that 64 does not divide.
+    Raises ValueError for encoders without ``states``, or an ``embed_dim`` that is not a multiple of 64.
     """
     layers = transformer_layers(embed_dim, shared_layers, dropout)
     model = TERN(image_encoder, text_encoder, similarity, embed_dim, layers)

@@ -2,7 +2,7 @@
 
 Kiros, Salakhutdinov, Zemel: Unifying Visual-Semantic Embeddings with Multimodal Neural Language Models
 (arXiv 1411.2539); order embeddings (Vendrov et al., arXiv 1511.06361), VSE++ (Faghri et al., arXiv 1707.05612) and
-VSE-infinity (Chen et al., arXiv 2011.04305) are the same architecture with another similarity, loss or pooling.
+VSE-infinity (Chen et al., arXiv 2011.04305) are the same architecture with a different similarity, loss or pooling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xmodal_cli.types import Similarity
 
 
 class VSE(nn.Module):
-    """Two encoders, passed in, and the similarity whose space they share."""
+    """An image encoder, a text encoder, and a similarity of their outputs."""
 
     def __init__(
         self, image_encoder: nn.Module, text_encoder: nn.Module, similarity: Similarity, embed_dim: int
@@ -36,9 +36,9 @@ class VSE(nn.Module):
 
 
 def build(image_encoder: nn.Module, text_encoder: nn.Module, similarity: Similarity, embed_dim: int) -> VSE:
-    """The matcher from its parts. Raises ValueError where an encoder's vectors cannot be of ``embed_dim``."""
+    """The matcher from its parts. Raises ValueError if an encoder has a fixed output size other than ``embed_dim``."""
     for encoder in (image_encoder, text_encoder):
         width = getattr(encoder, "out_dim", None) or embed_dim
         if width != embed_dim:
-            raise ValueError(f"{type(encoder).__name__} gives vectors of {width}, and embed_dim is {embed_dim}")
+            raise ValueError(f"{type(encoder).__name__} returns {width}-d vectors, but embed_dim is {embed_dim}")
     return VSE(image_encoder, text_encoder, similarity, embed_dim)

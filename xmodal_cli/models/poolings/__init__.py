@@ -1,5 +1,5 @@
-"""From a sequence to one vector.
+"""Poolings of a sequence into one vector.
 
-``build(dim, ...)`` gives a module (states (items, longest, dim), mask (items, longest) bool) -> (items, dim); what
-stands outside the mask has no influence. ``dim`` is the length of a state.
+``build(dim, ...)`` returns a module: states (items, longest, dim), mask (items, longest) bool -> (items, dim). States
+outside the mask have no influence.
 """

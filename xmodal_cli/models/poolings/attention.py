@@ -1,4 +1,4 @@
-"""A weighted mean whose weights come from a small network over each state (self-attention, arXiv 1703.03130)."""
+"""A weighted mean; an MLP computes the weight of each state (self-attentive pooling, arXiv 1703.03130)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class AttentionPooling(nn.Module):
 
 
 def build(dim: int, hidden_dim: int = 256) -> AttentionPooling:
-    """``hidden_dim``: width of the network that scores a state."""
+    """``hidden_dim``: hidden size of the MLP that scores a state."""
     check_argument("hidden_dim", hidden_dim, POSITIVE)
     return AttentionPooling(dim, hidden_dim)

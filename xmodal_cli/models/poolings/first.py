@@ -1,4 +1,4 @@
-"""The first state: that of BERT's [CLS] token."""
+"""The first state, for example that of BERT's [CLS] token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last state: what a forward recurrence ends in, as in VSE and order embeddings."""
+"""The last state, for example of a forward RNN, as in VSE and order embeddings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class LastPooling(nn.Module):
-    """(items, longest, dim), (items, longest) bool -> (items, dim): the state at the last place inside the mask."""
+    """(items, longest, dim), (items, longest) bool -> (items, dim): the last state inside the mask."""
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        places = torch.arange(mask.shape[1], device=mask.device)
-        last = (places * mask).amax(1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        last = (positions * mask).amax(1).view(-1, 1, 1).expand(-1, 1, states.shape[-1])
         return states.gather(1, last).squeeze(1)
 
 

@@ -1,4 +1,4 @@
-"""The largest value of each coordinate."""
+"""The maximum of each coordinate."""
 
 from __future__ import annotations
 

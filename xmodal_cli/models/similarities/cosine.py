@@ -1,4 +1,4 @@
-"""Cosine similarity: unit-length vectors, compared by their inner product."""
+"""Cosine similarity: the inner product of unit-length vectors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class CosineArrays:
         return float32_error_bound(images, texts)
 
     def query(self, vectors: Sequence[np.ndarray], weights: Sequence[float], is_text: Sequence[bool]) -> Scorer:
-        """All terms together are one inner product."""
+        """The weighted sum of all terms is one inner product."""
         return Scorer.of(vectors, weights, [False] * len(vectors))
 
 
@@ -62,5 +62,5 @@ def build() -> Cosine:
 
 
 def arrays() -> CosineArrays:
-    """Without torch."""
+    """The similarity on numpy arrays."""
     return CosineArrays()

@@ -1,7 +1,7 @@
-"""Order similarity: minus the order-violation penalty between non-negative unit vectors.
+"""Order similarity: the negative order-violation penalty between non-negative unit vectors.
 
 Vendrov, Kiros, Fidler, Urtasun: Order-Embeddings of Images and Language (arXiv 1511.06361), equation 2 with
-``score(v, t) = -||max(0, t - v)||^2``; both sides take absolute values of unit-length vectors.
+``score(v, t) = -||max(0, t - v)||^2``; ``prepare`` takes the absolute values of unit-length vectors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Order:
 
 
 class OrderArrays:
-    """Minus the penalty, compiled by numba: a ``models.array_similarity.ArraySimilarity``."""
+    """The negative penalty, compiled by numba: a ``models.array_similarity.ArraySimilarity``."""
 
     inner_product = False
     additive = True
@@ -63,7 +63,7 @@ class OrderArrays:
         return float32_error_bound(images, texts)
 
     def query(self, vectors: Sequence[np.ndarray], weights: Sequence[float], is_text: Sequence[bool]) -> Scorer:
-        """Sentences are scored by the penalty; two images are both specific and are compared by cosine."""
+        """Sentences are scored by the penalty, query images by cosine, because neither image is more general."""
         return Scorer.of(vectors, weights, is_text)
 
 
@@ -73,5 +73,5 @@ def build() -> Order:
 
 
 def arrays() -> OrderArrays:
-    """Without torch."""
+    """The similarity on numpy arrays."""
     return OrderArrays()

@@ -1,5 +1,5 @@
-"""Text sides of a matcher: one file = one encoder.
+"""Text encoders of matchers: one file per encoder.
 
-``build(vocab_size, text_dim, embed_dim, ...)`` gives a module (tokens, lengths) -> (captions, embed_dim). ``text_dim``
-is the width of a pretrained sentence encoder's states, which then come in place of tokens, or 0.
+``build(vocab_size, text_dim, embed_dim, ...)`` returns a module: tokens, lengths -> (captions, embed_dim). If
+``text_dim`` is not 0, the input is not token ids but the states of a pretrained sentence encoder of that dimension.
 """

@@ -1,4 +1,4 @@
-"""Bag of words: the mean of the word vectors, or another pooling of them, mapped to the joint space."""
+"""Bag of words: a pooling of the word vectors, by default the mean, projected to the joint space."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import cast
 from torch import Tensor, nn
 
 from xmodal_cli.models.sequences import build_pooling
-from xmodal_cli.models.words import Words, build_words
+from xmodal_cli.models.word_embeddings import WordEmbedding, build_word_embeddings
 
 
 class BagOfWordsTextEncoder(nn.Module):
-    """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim); word order is lost."""
+    """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim); ignores word order."""
 
-    def __init__(self, words: Words, embed_dim: int, pool: nn.Module) -> None:
+    def __init__(self, words: WordEmbedding, embed_dim: int, pool: nn.Module) -> None:
         super().__init__()
         self.words, self.state_dim = words, words.dim
         self.pool = pool
@@ -36,6 +36,6 @@ def build(
     word_dropout: float = 0.0,
     pooling: str = "mean",
 ) -> BagOfWordsTextEncoder:
-    """``dropout`` is applied to the word vectors; ``word_dropout``: share of words that the pooling leaves out."""
-    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
+    """``dropout`` is applied to the word vectors; ``word_dropout``: fraction of words dropped in training."""
+    words = build_word_embeddings(vocab_size, word_dim, text_dim, dropout, word_dropout)
     return BagOfWordsTextEncoder(words, embed_dim, build_pooling(pooling, words.dim))

@@ -1,4 +1,4 @@
-"""A pretrained encoder's states as they are: for TERN, which reads them, and for towers that end in the joint space."""
+"""The unchanged states of a pretrained encoder, for TERN and for towers whose output is the joint space."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import cast
 from torch import Tensor, nn
 
 from xmodal_cli.models.sequences import build_pooling
-from xmodal_cli.models.words import Words, build_words
+from xmodal_cli.models.word_embeddings import WordEmbedding, build_word_embeddings
 
 
 class IdentityTextEncoder(nn.Module):
-    """(captions, longest, text_dim) states, (captions,) int64 -> (captions, text_dim): their mean."""
+    """(captions, longest, text_dim) states, (captions,) int64 -> (captions, text_dim): the mean."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: WordEmbedding) -> None:
         super().__init__()
         self.words, self.state_dim, self.out_dim = words, words.dim, words.dim
         self.pool = build_pooling("mean", words.dim)
@@ -27,7 +27,7 @@ class IdentityTextEncoder(nn.Module):
 
 
 def build(text_dim: int = 0, dropout: float = 0.0, word_dropout: float = 0.0) -> IdentityTextEncoder:
-    """``word_dropout``: share of words left out in training. Raises ValueError where there is no pretrained encoder."""
+    """``word_dropout``: fraction of words dropped in training. Raises ValueError without a pretrained encoder."""
     if not text_dim:
-        raise ValueError("it needs a pretrained sentence encoder: set text.backbone, for example to minilm")
-    return IdentityTextEncoder(build_words(0, 0, text_dim, dropout, word_dropout))
+        raise ValueError("this encoder needs a pretrained sentence encoder: set text.backbone, for example to minilm")
+    return IdentityTextEncoder(build_word_embeddings(0, 0, text_dim, dropout, word_dropout))

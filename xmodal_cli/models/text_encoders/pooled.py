@@ -1,6 +1,6 @@
-"""Word vectors mapped to the joint space one by one, then pooled: the text side of VSE-infinity (arXiv 2011.04305).
+"""Word vectors, each projected to the joint space, then pooled: the text encoder of VSE-infinity (arXiv 2011.04305).
 
-Made for the states of a pretrained encoder, where each word has seen the others; order is lost otherwise.
+Intended for the contextual states of a pretrained encoder; on word embeddings it ignores word order.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from xmodal_cli.models.heads import Projection
+from xmodal_cli.models.projection import Projection
 from xmodal_cli.models.sequences import build_pooling
-from xmodal_cli.models.words import Words, build_words
+from xmodal_cli.models.word_embeddings import WordEmbedding, build_word_embeddings
 
 
 class PooledTextEncoder(nn.Module):
     """(captions, longest[, text_dim]) tokens, (captions,) int64 -> (captions, embed_dim)."""
 
-    def __init__(self, words: Words, project: Projection, pool: nn.Module) -> None:
+    def __init__(self, words: WordEmbedding, project: Projection, pool: nn.Module) -> None:
         super().__init__()
         self.words, self.project, self.pool = words, project, pool
 
@@ -36,9 +36,9 @@ def build(
     word_dropout: float = 0.0,
     pooling: str = "gpo",
 ) -> PooledTextEncoder:
-    """``hidden_dim``: width of the network beside the linear map, 0 for none; ``word_dropout``: share of words left
-    out in training.
+    """``hidden_dim``: hidden size of the MLP parallel to the linear layer, 0 for none; ``word_dropout``: fraction of
+    words dropped in training.
     """
-    words = build_words(vocab_size, word_dim, text_dim, dropout, word_dropout)
+    words = build_word_embeddings(vocab_size, word_dim, text_dim, dropout, word_dropout)
     project = Projection(words.dim, embed_dim, hidden_dim, 0.0)
     return PooledTextEncoder(words, project, build_pooling(pooling, embed_dim))

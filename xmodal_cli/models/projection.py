@@ -1,4 +1,4 @@
-"""From a vector to the joint space: a linear map, and a small network beside it where asked."""
+"""Projection to the joint space: a linear layer, optionally plus a parallel MLP."""
 
 from __future__ import annotations
 
