@@ -28,7 +28,7 @@ def main(folder: str, *names: str) -> dict[str, float]:
     taus = {}
     for name in names or METRICS:
         scores = catalog.build("caption_metric", name, {})(candidates, references)
-        for metric, each in scores.each.items():
+        for metric, each in scores.per_candidate.items():
             taus[metric] = 100 * kendall_tau_c(np.repeat(each, ratings.shape[1]), ratings.ravel())
             print(f"{metric:<8} {taus[metric]:.1f}")
     return taus

@@ -126,7 +126,7 @@ def test_parameters_that_cannot_be_named_are_refused(component):
 
 def test_a_similarity_with_settings_is_refused(monkeypatch):
     monkeypatch.setattr(catalog.load("similarity", "cosine"), "build", lambda scale=1.0: None)
-    with pytest.raises(TypeError, match="stored by its name alone"):
+    with pytest.raises(TypeError, match="only the name of a"):
         catalog.build("similarity", "cosine", {})
 
 

@@ -83,9 +83,9 @@ def test_the_umask_decides_who_may_read_even_where_a_library_decides_otherwise(t
 @pytest.mark.parametrize(
     ("raised", "sentence", "hint"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk", "make room"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk", "make room"),
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on the disk", "make room"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk", "delete files"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk", "delete files"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on the disk", "delete files"),
         (PermissionError(errno.EACCES, "Permission denied"), "cannot be written: Permission denied", "another place"),
         (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only", "another place"),
     ],

@@ -94,7 +94,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_damaged_file_is_refused(damaged: Path) -> None:
-    with pytest.raises(BadModel, match=r"starter\.safetensors is not the file that came with xmodal"):
+    with pytest.raises(BadModel, match=r"starter\.safetensors does not have its published checksum"):
         load_matcher(starter.MATCHER)
     with pytest.raises(BadModel, match=r"starter-captioner\.safetensors is not the file"):
         load_captioner(starter.CAPTIONER)
@@ -117,7 +117,7 @@ def test_without_its_list_of_checksums_nothing_passes(damaged: Path, content: by
 
 def test_a_missing_file_is_told(damaged: Path) -> None:
     (damaged / "starter.safetensors").unlink()
-    with pytest.raises(MissingData, match="is not in this installation"):
+    with pytest.raises(MissingData, match="is missing from this installation"):
         starter.check(damaged / "starter.safetensors")
 
 
