@@ -1,4 +1,4 @@
-"""The examples run, and do what their first lines say."""
+"""The examples run and do what their docstrings describe."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def test_a_loss_of_ones_own_is_found_and_is_that_of_the_formula(unified: Callabl
     scores, positives = scores_of_nine_captions()
     total = 0.0
     for i, c in positives.nonzero().tolist():
-        for rivals in (scores[i][~positives[i]], scores[:, c][~positives[:, c]]):
-            total += math.log(1 + sum(math.exp(4 * (0.3 - float(scores[i, c]) + n)) for n in rivals.tolist())) / 4
+        for negatives in (scores[i][~positives[i]], scores[:, c][~positives[:, c]]):
+            total += math.log(1 + sum(math.exp(4 * (0.3 - float(scores[i, c]) + n)) for n in negatives.tolist())) / 4
     assert unified(margin=0.3, scale=4.0)(scores, positives).item() == pytest.approx(total / 9, rel=1e-9)
 
 

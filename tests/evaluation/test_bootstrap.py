@@ -20,9 +20,9 @@ METRICS = {
 def fold_of(of_images, of_captions, image_of_caption) -> Fold:
     """A fold with ranks and images of captions, but without vectors."""
     num_images = int(image_of_caption.max()) + 2  # the last one has no caption
-    given = Embeddings(np.zeros((num_images, 1)), np.zeros((len(image_of_caption), 1)), image_of_caption, "cosine")
+    embeddings = Embeddings(np.zeros((num_images, 1)), np.zeros((len(image_of_caption), 1)), image_of_caption, "cosine")
     ranks = Ranks(np.asarray(of_images), np.asarray(of_captions))
-    return Fold(given, np.arange(num_images), np.arange(len(image_of_caption)), ranks)
+    return Fold(embeddings, np.arange(num_images), np.arange(len(image_of_caption)), ranks)
 
 
 def synthetic(seed, num_images=30) -> Fold:
@@ -87,15 +87,15 @@ def test_additional_metrics_use_the_same_resamples():
 
 def test_intervals_depend_on_the_seed_and_contain_the_metric(vectors):
     image_of_caption = np.repeat(np.arange(50), 3)
-    given = vectors(1, image_of_caption, 50, 8)
-    folds = rank_folds(given)
+    embeddings = vectors(1, image_of_caption, 50, 8)
+    folds = rank_folds(embeddings)
     first, again, other = (confidence_intervals(folds, 200, seed) for seed in (1, 1, 2))
     assert first == again != other
-    row = compute_metrics(given, folds)
+    metrics = compute_metrics(embeddings, folds)
     for side in ("image_to_text", "text_to_image"):
         for name, (low, high) in first[side].items():
-            assert low <= row[side][name] <= high
-    assert first["rsum"][0] < row["rsum"] < first["rsum"][1]
+            assert low <= metrics[side][name] <= high
+    assert first["rsum"][0] < metrics["rsum"] < first["rsum"][1]
 
 
 def test_intervals_of_a_perfect_model_have_zero_width():
@@ -114,8 +114,10 @@ def test_the_coverage_of_the_intervals_is_95_percent():
         fold = synthetic(seed, 60)
         low, high = confidence_intervals([fold], 200, seed)["text_to_image"]["R@5"]
         covered += low <= truth <= high
-        alone = fold_of(fold.ranks.text_to_image, fold.ranks.text_to_image, np.arange(len(fold.ranks.text_to_image)))
-        low, high = confidence_intervals([alone], 200, seed)["text_to_image"]["R@5"]
+        independent = fold_of(
+            fold.ranks.text_to_image, fold.ranks.text_to_image, np.arange(len(fold.ranks.text_to_image))
+        )
+        low, high = confidence_intervals([independent], 200, seed)["text_to_image"]["R@5"]
         covered_by_captions += low <= truth <= high
     assert 0.90 <= covered / 200 <= 0.985
     assert covered_by_captions / 200 < 0.85 < covered / 200

@@ -25,9 +25,9 @@ def score_captions(
 ) -> dict[str, Any]:
     """Score one candidate per image against all references of the image; the scores of ``xmodal eval --json``.
 
-    ``names`` are caption metrics, by default all; ``diversity`` counts candidates that are in ``training``.
-    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for sentences that are already tokenized. An unavailable score
-    is None, with the reason in ``unavailable``. Raises UnknownName, ConfigError, BadData.
+    ``names`` are caption metrics, by default all. ``training`` are the captions of the training set, for ``diversity``.
+    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. An unavailable score is
+    None, with the reason in ``unavailable``. Raises UnknownName, ConfigError, BadData.
     """
     split_words = _find_tokenizer(tokenize)
     if len(candidates) != len(references) or not candidates:

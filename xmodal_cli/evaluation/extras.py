@@ -23,7 +23,7 @@ class Extras:
     """The options. ``seed`` is that of the bootstrap and of the sample of queries in the report.
 
     ``ensemble`` adds the result of all models as one; ``bootstrap`` is the number of resamples, 0 for none; ``ndcg``
-    adds NDCG@25; ``ranks`` is a file to write with one row per query; ``report`` is a folder for an HTML page with images.
+    adds NDCG@25; ``ranks`` is a file with one row per query; ``report`` is a folder for an HTML page with images.
     """
 
     ensemble: bool = False
