@@ -1,4 +1,4 @@
-"""The table columns of the caption metrics: order, labels and number format, as declared by the metric modules."""
+"""The table columns of the caption metrics: order, labels and formatting, as declared by the metric modules."""
 
 from __future__ import annotations
 

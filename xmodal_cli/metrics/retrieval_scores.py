@@ -1,4 +1,4 @@
-"""The scores of all retrieval metrics, in table order, with the number format declared by the metric modules."""
+"""The scores of all retrieval metrics, in table order, formatted as declared by the metric modules."""
 
 from __future__ import annotations
 

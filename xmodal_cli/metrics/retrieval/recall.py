@@ -19,5 +19,5 @@ def build(k: int = 10) -> Callable[[np.ndarray], float]:
 
 
 def per_query(ranks: np.ndarray, k: int = 10) -> np.ndarray:
-    """(queries,) 100 for a query with a positive among the first ``k`` results, else 0."""
+    """(queries,) 100 if a positive is among the first ``k`` results, else 0."""
     return 100.0 * (ranks <= k)
