@@ -25,7 +25,7 @@ MATCHERS = [name for name in PRESETS if name not in CAPTIONERS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_component_module_says_what_it_is_and_can_be_built(kind):
+def test_every_component_module_is_documented_and_can_be_built(kind):
     names = catalog.names(kind)
     assert names
     for name in names:
@@ -77,8 +77,8 @@ def test_every_captioner_preset_builds_a_model_end_to_end(name):
     model = build_captioner(describe_captioner(config.model, sizes_for(config)))
     loss = catalog.build("caption_loss", config.loss.name, config.loss.args)
     tokens = torch.randint(4, VOCAB, (5, 7))
-    held = torch.arange(6)[None] < torch.tensor([6, 3, 2, 5, 6])[:, None]
-    value = loss(model(images_for(config), torch.tensor([0, 1, 2, 3, 3]), tokens[:, :-1]), tokens[:, 1:], held)
+    mask = torch.arange(6)[None] < torch.tensor([6, 3, 2, 5, 6])[:, None]
+    value = loss(model(images_for(config), torch.tensor([0, 1, 2, 3, 3]), tokens[:, :-1]), tokens[:, 1:], mask)
     value.backward()
     assert value.item() > 0
     for parameter, owner in model.named_parameters():

@@ -228,7 +228,7 @@ def test_new_names_are_settings():
         ("model.text_encoder.arg=3", "did you mean 'model.text_encoder.args'?"),
     ],
 )
-def test_a_misspelt_key_is_told_the_nearest(setting, hint):
+def test_the_hint_for_a_misspelled_key_is_the_closest_one(setting, hint):
     with pytest.raises(UnknownName) as caught:
         load_config("vse", [setting])
     assert caught.value.hint.startswith(hint)
@@ -305,7 +305,7 @@ def test_files_that_are_no_settings(tmp_path):
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"folder\.toml cannot be read"):
         load_config(str(folder))
-    misspelt = tmp_path / "misspelt.toml"
-    misspelt.write_text("[trainin]\nepochs = 3\n", encoding="utf-8")
+    misspelled = tmp_path / "misspelled.toml"
+    misspelled.write_text("[trainin]\nepochs = 3\n", encoding="utf-8")
     with pytest.raises(UnknownName, match="trainin"):
-        load_config(str(misspelt))
+        load_config(str(misspelled))

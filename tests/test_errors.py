@@ -24,13 +24,13 @@ def test_every_kind_carries_its_message_and_hint(kind):
     assert kind("no hint").hint == ""
 
 
-def test_an_unknown_name_is_told_its_nearest_neighbour():
+def test_the_hint_for_an_unknown_name_is_the_closest_one():
     error = UnknownName.of("preset", "vsep", ["vse", "vsepp", "order-emb"])
     assert error.message == "there is no preset called 'vsep'"
     assert error.hint in ("did you mean 'vse'?", "did you mean 'vsepp'?")
 
 
-def test_a_name_without_neighbours_is_told_all_names():
+def test_the_hint_without_a_close_name_is_all_names():
     assert UnknownName.of("preset", "zzz", iter(["b", "a"])).hint == "known: a, b"
     assert UnknownName.of("preset", "zzz", []).hint == "known: none"
 

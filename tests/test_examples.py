@@ -1,4 +1,4 @@
-"""The examples run, and do what their first lines say."""
+"""The examples run and do what their docstrings describe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
 
 
 def test_every_example_is_tested_here() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"build_starter", "judgements", "notebook", "unified"}
+    assert {p.stem for p in EXAMPLES.glob("*.py")} == {"build_starter", "judgments", "notebook", "unified"}
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_the_notebook_from_images_to_search(
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_metrics_agree_with_people_as_published(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    taus = load("judgements").main(str(real_data / "f8k"), "bleu", "rouge-l", "cider")
+    taus = load("judgments").main(str(real_data / "f8k"), "bleu", "rouge-l", "cider")
     rounded = {name: round(tau, 1) for name, tau in taus.items()}
     assert rounded | {"bleu_1": 32.3, "bleu_4": 30.8, "rouge_l": 32.3, "cider": 43.9} == rounded
     assert "5,664 captions" in capsys.readouterr().out
@@ -57,7 +57,7 @@ def test_tau_counts_pairs() -> None:
     rng = np.random.default_rng(0)
     scores, grades = rng.integers(0, 6, 60), rng.integers(1, 5, 60)
     surplus = sum(np.sign((scores[i] - scores[j]) * (grades[i] - grades[j])) for i in range(60) for j in range(i))
-    assert load("judgements").kendall_tau_c(scores, grades) == pytest.approx(2 * 4 * surplus / (60**2 * 3))
+    assert load("judgments").kendall_tau_c(scores, grades) == pytest.approx(2 * 4 * surplus / (60**2 * 3))
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_a_loss_of_ones_own_is_found_and_is_that_of_the_formula(unified: Callabl
     scores, positives = scores_of_nine_captions()
     total = 0.0
     for i, c in positives.nonzero().tolist():
-        for rivals in (scores[i][~positives[i]], scores[:, c][~positives[:, c]]):
-            total += math.log(1 + sum(math.exp(4 * (0.3 - float(scores[i, c]) + n)) for n in rivals.tolist())) / 4
+        for negatives in (scores[i][~positives[i]], scores[:, c][~positives[:, c]]):
+            total += math.log(1 + sum(math.exp(4 * (0.3 - float(scores[i, c]) + n)) for n in negatives.tolist())) / 4
     assert unified(margin=0.3, scale=4.0)(scores, positives).item() == pytest.approx(total / 9, rel=1e-9)
 
 

@@ -145,19 +145,21 @@ def check_metrics(result: dict, ranks: dict[str, np.ndarray]) -> None:
 
 
 def test_a_similarity_with_arrays_is_ranked_with_ties(ran: dict[str, Ran], folder: Path) -> None:
-    held = np.load(folder / "ties.npz")
-    scores = -np.abs(held["images"][:, None] - held["texts"]).max(-1)
+    arrays = np.load(folder / "ties.npz")
+    scores = -np.abs(arrays["images"][:, None] - arrays["texts"]).max(-1)
     assert len(np.unique(scores)) < 8  # there are ties
-    check_metrics(ran["ties"].json, expected_ranks(scores, held["image_of_caption"]))
+    check_metrics(ran["ties"].json, expected_ranks(scores, arrays["image_of_caption"]))
 
 
 def test_a_similarity_of_two_methods_is_trained_and_ranked_exactly(ran: dict[str, Ran], folder: Path) -> None:
     assert ran["train"].json["val"]["rsum"] > 1.2 * CHANCE
     assert ran["vectors"].code == 0, ran["vectors"].err
-    held = np.load(folder / "v.npz")
-    assert str(held["similarity"]) == "l1"
-    images, texts = (held[name].astype(np.float64) for name in ("images", "texts"))
-    check_metrics(ran["eval"].json, expected_ranks(-np.abs(images[:, None] - texts).sum(-1), held["image_of_caption"]))
+    arrays = np.load(folder / "v.npz")
+    assert str(arrays["similarity"]) == "l1"
+    images, texts = (arrays[name].astype(np.float64) for name in ("images", "texts"))
+    check_metrics(
+        ran["eval"].json, expected_ranks(-np.abs(images[:, None] - texts).sum(-1), arrays["image_of_caption"])
+    )
 
 
 def test_a_similarity_of_two_methods_is_searched(ran: dict[str, Ran]) -> None:
@@ -182,7 +184,7 @@ def test_a_retrieval_metric_is_in_the_json_the_table_val_and_the_intervals(ran: 
         assert "mrr" in ran["train"].json["val"][side]
 
 
-def test_a_misspelt_setting_of_a_loss_gets_a_hint(ran: dict[str, Ran]) -> None:
+def test_a_misspelled_setting_of_a_loss_gets_a_hint(ran: dict[str, Ran]) -> None:
     assert ran["setting"].code == 1
     assert "did you mean 'scale'?" in ran["setting"].err
 

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def files_of(kind: str) -> dict[str, Path]:
-    """The files that a wheel or sdist would hold, by their place in it, as the build backend lists them."""
+    """The files of a wheel or sdist, by their path in it, as listed by the build backend."""
     pytest.importorskip("hatchling", reason="the build backend is not installed; `uv sync` brings it")
     from hatchling.builders.sdist import SdistBuilder
     from hatchling.builders.wheel import WheelBuilder
@@ -36,24 +36,24 @@ def test_the_wheel_holds_the_package_and_nothing_else() -> None:
 
 
 def test_the_wheel_holds_presets_types_and_the_starter_pair_and_is_light() -> None:
-    held = files_of("wheel")
+    files = files_of("wheel")
     for name in (
         "py.typed",
         "presets/demo.toml",
         "starter/starter.safetensors",
         "starter/starter-captioner.safetensors",
     ):
-        assert f"xmodal_cli/{name}" in held
-    starter = {name for name in held if name.endswith(".safetensors")}
-    assert sum(held[name].stat().st_size for name in starter) <= 30 << 20
-    assert sum(path.stat().st_size for name, path in held.items() if name not in starter) <= 3 << 20
+        assert f"xmodal_cli/{name}" in files
+    starter = {name for name in files if name.endswith(".safetensors")}
+    assert sum(files[name].stat().st_size for name in starter) <= 30 << 20
+    assert sum(path.stat().st_size for name, path in files.items() if name not in starter) <= 3 << 20
 
 
 def test_the_sdist_can_be_built_and_tested_from() -> None:
-    held = set(files_of("sdist"))
-    assert {"pyproject.toml", "README.md", "xmodal_cli/__main__.py", "tests/conftest.py"} <= held
-    assert "xmodal_cli/starter/starter.safetensors" in held
-    assert not any(name == "uv.lock" or name.startswith((".venv/", "dist/", ".git/")) for name in held)
+    files = set(files_of("sdist"))
+    assert {"pyproject.toml", "README.md", "xmodal_cli/__main__.py", "tests/conftest.py"} <= files
+    assert "xmodal_cli/starter/starter.safetensors" in files
+    assert not any(name == "uv.lock" or name.startswith((".venv/", "dist/", ".git/")) for name in files)
 
 
 def test_the_script_of_the_package_is_a_function_that_exists() -> None:
@@ -67,7 +67,7 @@ def test_the_project_names_no_registry() -> None:
 
 
 def completed(line: str) -> tuple[list[str], set[str]]:
-    """What the shell would offer after ``line``, and the packages that were loaded to say so."""
+    """The completions of ``line``, and the packages that were imported to compute them."""
     words = line.split(" ")
     asked = {"_XMODAL_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     command = [sys.executable, "-X", "importtime", "-m", "xmodal_cli"]
@@ -88,7 +88,7 @@ def test_the_shell_completes_and_loads_nothing_heavy(line: str, offered: list[st
 
 
 def test_reading_options_does_not_load_pydantic() -> None:
-    """Typer 0.29 does, for a tenth of a second in every command; that is why the version is held below it."""
+    """Typer 0.29 does, for a tenth of a second in every command; which is why older versions are required."""
     code = (
         "import sys; from xmodal_cli.__main__ import main; main(['search', '-h']); sys.exit('pydantic' in sys.modules)"
     )
@@ -153,9 +153,9 @@ def start(file: Path, cache: Path, *args: str) -> subprocess.Popen[str]:
 def test_a_single_file_unpacks_once_and_passes_its_arguments(single_file: Build, tmp_path: Path) -> None:
     file = single_file(payload_of('#!/bin/sh\nshift 3\nprintf "%s|" "$@"\nexit 3\n'))
     first = start(file, tmp_path / "cache", "search", "two dogs")
-    out, told = first.communicate()
+    out, stderr = first.communicate()
     assert (first.returncode, out) == (3, "search|two dogs|")
-    assert "unpacking" in told
+    assert "unpacking" in stderr
     later = start(file, tmp_path / "cache", "-h")
     assert later.communicate() == ("-h|", "")
     assert [p.name for p in (tmp_path / "cache" / "xmodal-file").iterdir()] == ["0123"]
@@ -169,10 +169,10 @@ def test_starts_at_once_leave_one_copy(single_file: Build, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kept", [-20, -8], ids=["cut short", "without its checksum"])
-def test_a_damaged_single_file_says_so_and_leaves_nothing(single_file: Build, tmp_path: Path, kept: int) -> None:
+def test_a_damaged_single_file_is_an_error_and_leaves_nothing(single_file: Build, tmp_path: Path, kept: int) -> None:
     broken = start(single_file(payload_of("#!/bin/sh\n")[:kept]), tmp_path / "cache")
-    _, told = broken.communicate()
+    _, stderr = broken.communicate()
     assert broken.returncode == 1
-    assert "error: could not unpack" in told
-    assert "hint:" in told
+    assert "error: could not unpack" in stderr
+    assert "hint:" in stderr
     assert list((tmp_path / "cache" / "xmodal-file").iterdir()) == []

@@ -16,7 +16,7 @@ from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import atomic_path, storage_errors, write_bytes, write_text
 
 
-def test_the_home_is_where_the_variable_says(home):
+def test_the_home_is_the_path_of_the_variable(home):
     assert paths.home() == home
     folders = [paths.data_dir(), paths.runs_dir(), paths.indexes_dir(), paths.models_dir(), paths.cache_dir()]
     assert [f.relative_to(home).as_posix() for f in folders] == ["data", "runs", "indexes", "models", "cache"]
@@ -83,11 +83,11 @@ def test_the_umask_decides_who_may_read_even_where_a_library_decides_otherwise(t
 @pytest.mark.parametrize(
     ("raised", "sentence", "hint"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk", "make room"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk", "make room"),
-        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on the disk", "make room"),
-        (PermissionError(errno.EACCES, "Permission denied"), "cannot be written: Permission denied", "another place"),
-        (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only", "another place"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space left on the disk", "delete files"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk", "delete files"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on the disk", "delete files"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be written: Permission denied", "another path"),
+        (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only", "another path"),
     ],
 )
 def test_refusals_of_the_disk_are_sentences_with_a_hint(tmp_path, raised, sentence, hint):

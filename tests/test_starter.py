@@ -41,8 +41,8 @@ def test_half_precision_and_no_trace_of_the_machine(file: Path) -> None:
     header = read_header(file)
     assert header.dataset["name"] == "f8k"
     content = file.read_bytes()
-    places = (Path.home(), Path(tempfile.gettempdir()), Path(__file__).resolve().parents[2])
-    assert not any(f"{place}/".encode() in content for place in places)
+    folders = (Path.home(), Path(tempfile.gettempdir()), Path(__file__).resolve().parents[2])
+    assert not any(f"{folder}/".encode() in content for folder in folders)
 
 
 def test_the_captioner_reads_the_matchers_backbone() -> None:
@@ -94,7 +94,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_damaged_file_is_refused(damaged: Path) -> None:
-    with pytest.raises(BadModel, match=r"starter\.safetensors is not the file that came with xmodal"):
+    with pytest.raises(BadModel, match=r"starter\.safetensors does not have its published checksum"):
         load_matcher(starter.MATCHER)
     with pytest.raises(BadModel, match=r"starter-captioner\.safetensors is not the file"):
         load_captioner(starter.CAPTIONER)
@@ -115,9 +115,9 @@ def test_without_its_list_of_checksums_nothing_passes(damaged: Path, content: by
     assert "--reinstall ." in str(caught.value.hint)
 
 
-def test_a_missing_file_is_told(damaged: Path) -> None:
+def test_a_missing_file_is_an_error(damaged: Path) -> None:
     (damaged / "starter.safetensors").unlink()
-    with pytest.raises(MissingData, match="is not in this installation"):
+    with pytest.raises(MissingData, match="is missing from this installation"):
         starter.check(damaged / "starter.safetensors")
 
 

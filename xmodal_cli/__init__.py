@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from xmodal_cli.api import search as search
     from xmodal_cli.api import train as train
 
-# From 1.29 on, onnxruntime reports its use to its makers and keeps a device's number in the home folder, unless this is
-# set before it is loaded. Nobody who searches their photos asked for that.
+# From version 1.29 on, onnxruntime sends telemetry and stores a device id in the user's home folder, unless this is set
+# before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [  # the same as in api.py; a test compares them

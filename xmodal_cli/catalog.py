@@ -1,9 +1,9 @@
-"""Finds a component by its file name, and lists names without importing anything heavy.
+"""Finds components by file name, and lists their names without importing them.
 
-A *kind* is a folder; a component is one file in it; its name is the file's name with dashes for
-underscores. A file that starts with an underscore is shared code of its folder, not a component.
-Every component module has a ``build(...)`` with flat keyword arguments; what it returns is stated in
-the kind's ``__init__`` docstring, and what is passed besides the user's arguments in ``GIVEN``.
+A *kind* is a folder, a component is one file in it, and its name is the file name with dashes instead of underscores.
+A file name with a leading underscore is shared code, not a component. Every component module has a ``build(...)`` with
+flat keyword arguments. Its return type is documented in the ``__init__`` docstring of the kind; arguments that it
+receives besides those of the user are in ``GIVEN``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "caption_metric": ("metrics/captions", ".py"),
 }
 
-# kind -> what its ``build`` may take besides the user's arguments, by name; a component takes those that it needs
+# kind -> arguments passed to its ``build`` besides those of the user; a component declares the ones that it needs
 GIVEN: dict[str, tuple[str, ...]] = {
     "matcher": ("image_encoder", "text_encoder", "similarity", "embed_dim"),
     "image_encoder": ("image_dim", "image_kind", "embed_dim"),
@@ -51,22 +51,22 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "caption_metric": ("training",),
 }
 
-# kinds whose ``build`` takes nothing: indexes and files of vectors store the name alone
+# kinds whose ``build`` has no arguments: indexes and embeddings files store only the name
 NAME_ONLY = ("similarity",)
 
-# annotations of ``build`` that a user's value is checked against
+# annotations of ``build`` parameters that are checked
 TYPES: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
 def names(kind: str) -> list[str]:
-    """The names of all components of ``kind``, sorted; no component is imported."""
+    """The sorted names of all components of ``kind``, without importing them."""
     folder, suffix = KINDS[kind]
     stems = (p.stem for p in (PACKAGE / folder).glob(f"*{suffix}"))
     return sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_"))
 
 
 def path(kind: str, name: str) -> Path:
-    """The file that defines ``name``. Raises UnknownName with the nearest right name."""
+    """The file of the component ``name``. Raises UnknownName."""
     if canonical(name) not in names(kind):
         raise UnknownName.of(kind.replace("_", " "), name, names(kind))
     folder, suffix = KINDS[kind]
@@ -75,18 +75,18 @@ def path(kind: str, name: str) -> Path:
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """Import the module of one component. Raises UnknownName."""
+    """Import the module of a component. Raises UnknownName."""
     file = path(kind, name)
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return importlib.import_module(".".join((PACKAGE.name, *parts)))
 
 
 def build(kind: str, name: str, args: Mapping[str, Any], **given: Any) -> Any:
-    """Call the component's ``build`` with the user's ``args`` and those of ``GIVEN[kind]`` that it takes.
+    """Call ``build`` of a component with the user's ``args`` and those of ``given`` that it declares.
 
-    ``build`` refuses a value by ValueError. Raises UnknownName for an argument that ``build`` does not take,
-    ConfigError for a value of the wrong type or that ``build`` refuses, TypeError for a mistake in the component:
-    a parameter that is neither given nor has a default. Any other error in ``build`` is a bug and passes through.
+    Raises UnknownName for an unknown argument, ConfigError for a value of the wrong type or one that ``build`` rejects
+    by ValueError, TypeError for a bug in the component: a parameter without a value. Other errors of ``build`` are
+    bugs and are not caught.
     """
     function = load(kind, name).build
     parameters = inspect.signature(function).parameters
@@ -107,35 +107,37 @@ def build(kind: str, name: str, args: Mapping[str, Any], **given: Any) -> Any:
     except RuntimeError as error:
         if not args or type(error) is not RuntimeError:
             raise
-        # torch raises a plain RuntimeError for impossible sizes, such as a negative number of units
+        # torch raises a plain RuntimeError for invalid sizes, such as a negative number of units
         raise ConfigError(f"{what} cannot be built: {error}", "see --print-config") from error
 
 
 def _check_parameters(
     kind: str, name: str, parameters: Mapping[str, inspect.Parameter], supplied: Collection[str]
 ) -> None:
-    """Raise TypeError for a parameter without a value, and for one that misspells a name of ``GIVEN``."""
+    """Raise TypeError for a parameter without a value, and for a misspelled name of ``GIVEN``."""
     known = GIVEN.get(kind, ())
-    place = f"build() of the {kind.replace('_', ' ')} {name!r} in {path(kind, name)}"
-    offers = f"{', '.join(known)} are passed to it" if known else "nothing is passed to it"
+    function = f"build() of the {kind.replace('_', ' ')} {name!r} in {path(kind, name)}"
+    passed = f"{', '.join(known)} are passed to it" if known else "nothing is passed to it"
     if parameters and kind in NAME_ONLY:
-        raise TypeError(f"{place} takes arguments, and a {kind} is stored by its name alone: write one file for each")
+        raise TypeError(
+            f"{function} has parameters, but only the name of a {kind} is stored: write one file per variant"
+        )
     for parameter in parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(f"{place} takes {parameter}: its parameters must be named, one by one")
+            raise TypeError(f"{function} has the parameter {parameter}: only keyword parameters are supported")
         if parameter.name in known or parameter.name in supplied:
             if parameter.default is parameter.empty and parameter.name not in supplied:
-                raise TypeError(f"{place} needs {parameter.name!r}, which was not passed by its caller")
+                raise TypeError(f"{function} needs {parameter.name!r}, which was not passed by its caller")
             continue
         if parameter.default is parameter.empty:
-            raise TypeError(f"{place} has a parameter {parameter.name!r} without a default, and {offers}")
+            raise TypeError(f"{function} has a parameter {parameter.name!r} without a default, and {passed}")
         unused = [other for other in known if other not in parameters]
         if near := difflib.get_close_matches(parameter.name, unused, n=1, cutoff=0.85):
-            raise TypeError(f"{place} has a parameter {parameter.name!r}: did you mean {near[0]!r}? {offers}")
+            raise TypeError(f"{function} has a parameter {parameter.name!r}: did you mean {near[0]!r}? {passed}")
 
 
 def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
-    """Raise ConfigError where a number, a string or a flag is annotated and the value is not one, or not finite."""
+    """Raise ConfigError for a value that is not of the annotated type or not finite; only ``TYPES`` are checked."""
     annotation = parameter.annotation
     wanted = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     if wanted not in TYPES:
@@ -151,5 +153,5 @@ def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
 
 
 def canonical(name: str) -> str:
-    """The listed form of a name: ``order_emb`` and ``order-emb`` are the same component."""
+    """The canonical form of a name: ``order_emb`` is ``order-emb``."""
     return name.replace("_", "-")

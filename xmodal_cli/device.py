@@ -1,4 +1,4 @@
-"""The device and the precision to compute with. The only module that queries the hardware."""
+"""The device and the precision of computations. The only module that queries the hardware."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 @dataclass(frozen=True)
 class Compute:
-    """The device and the precision to compute with, as given by ``--device`` and ``--precision``.
+    """The device and the precision, as given by ``--device`` and ``--precision``.
 
-    ``resolve`` replaces ``auto`` by what suits this machine; ``dtype`` and ``autocast`` need a resolved record.
+    ``resolve`` replaces ``auto`` by concrete values for this machine; ``dtype`` and ``autocast`` need those.
     """
 
     device: str = "auto"
     precision: str = "auto"
 
     def resolve(self) -> Compute:
-        """The same with concrete names, such as ``cpu``, ``cuda:1`` and ``fp32``, ``bf16``.
+        """A copy with concrete names, such as ``cpu``, ``cuda:1`` and ``fp32``, ``bf16``.
 
-        The device ``auto`` is a CUDA GPU if there is one, else an Apple GPU, else the CPU. The precision ``auto`` is
-        bf16 if the hardware computes it (GPUs that have it, CPUs with AVX512-BF16 or AMX), else fp32.
-        Raises ConfigError for a device that this machine does not have and for fp16 on a CPU, UnknownName.
+        The device ``auto`` is a CUDA GPU if available, else an Apple GPU, else the CPU. The precision ``auto`` is bf16
+        if the hardware supports it (CPUs: with AVX512-BF16 or AMX), else fp32.
+        Raises ConfigError for a device that is not available and for fp16 on a CPU, UnknownName for an unknown name.
         """
         device = _resolve_device(self.device)
         return Compute(device, _resolve_precision(self.precision, device))
@@ -43,7 +43,7 @@ class Compute:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def autocast(self, enabled: bool = True) -> AbstractContextManager[None]:
-        """Mixed precision, unless the precision is fp32; with ``enabled=False`` a float32 region inside of it."""
+        """Automatic mixed precision, unless the precision is fp32; ``enabled=False`` disables it locally."""
         import torch
 
         enabled = enabled and self.precision != "fp32"
@@ -70,7 +70,7 @@ def _resolve_precision(precision: str, device: str) -> str:
     if precision not in PRECISIONS:
         raise UnknownName.of("precision", precision, PRECISIONS)
     if precision == "fp16" and device == "cpu":
-        raise ConfigError("fp16 is not for CPUs: they compute it slowly or not at all", "use --precision auto or bf16")
+        raise ConfigError("fp16 is not supported on CPUs", "use --precision auto or bf16")
     if precision == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return precision
@@ -84,7 +84,7 @@ def _check_cuda(name: str) -> None:
     count = torch.cuda.device_count()
     if ":" in name and int(name.partition(":")[2]) >= count:
         raise ConfigError(
-            f"there is no {name}: this machine has {count} CUDA GPU(s)", f"use cuda:0 to cuda:{count - 1}"
+            f"{name} does not exist: this machine has {count} CUDA GPU(s)", f"use cuda:0 to cuda:{count - 1}"
         )
 
 
@@ -94,9 +94,9 @@ def has_bf16(device: str) -> bool:
 
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device == "cpu":  # torch has no public name for these two questions
+    if device == "cpu":  # torch has no public functions for these
         return any(
-            bool(getattr(torch.cpu, question, lambda: False)())
-            for question in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+            bool(getattr(torch.cpu, function, lambda: False)())
+            for function in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         )
     return False

@@ -1,15 +1,15 @@
-"""Every error that a person can mend, as one sentence and one hint. Knows nothing of the rest.
+"""User-fixable errors, each with a message and a hint. Imports no other module of the package.
 
-XmodalError                 message + hint; the command line prints both and exits with 1
-├── UnknownName             a misspelt or unknown name; the hint gives the nearest right one
-├── ConfigError             a setting of the wrong kind, or settings that contradict each other
-├── MissingData             a dataset, file or folder that is not there
-├── BadData                 a file that is there and cannot be used
-│   └── BadModel            a model file that is truncated, foreign or of another kind
-├── IncompatibleFeatures    features, model, query or index that were not made for each other
-├── Unavailable             a program that some figures need and most do not, absent or failing
-├── DownloadError           a download that failed, or arrived damaged
-└── StorageError            the disk is full, or a place cannot be written
+XmodalError                 message and hint; the command line prints both and exits with code 1
+├── UnknownName             a misspelled or unknown name; the hint gives the closest known one
+├── ConfigError             an invalid setting, or settings that contradict each other
+├── MissingData             a dataset, file or folder that does not exist
+├── BadData                 a file that exists but cannot be used
+│   └── BadModel            a model file that is truncated, of another kind or from another program
+├── IncompatibleFeatures    features, model, query and index that do not match
+├── Unavailable             an external program that is missing or fails; only some metrics need it
+├── DownloadError           a download that failed or is damaged
+└── StorageError            the disk is full, or a path is not writable
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 
 class XmodalError(Exception):
-    """A problem the user can mend: ``message`` says what and where, ``hint`` says what to do next."""
+    """A user-fixable error. ``message`` is what failed and in which file, ``hint`` what to do next, "" if unknown."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -29,11 +29,11 @@ class XmodalError(Exception):
 
 
 class UnknownName(XmodalError):
-    """A name that nothing answers to."""
+    """An unknown name."""
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownName:
-        """The error for ``name``; its hint names the nearest of ``known``, or lists them all."""
+        """The error for ``name``. The hint is the closest of ``known`` or, if none is close, all of them."""
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
@@ -41,39 +41,39 @@ class UnknownName(XmodalError):
 
 
 class ConfigError(XmodalError):
-    """A setting that cannot be used as given."""
+    """An invalid setting."""
 
 
 class MissingData(XmodalError):
-    """A dataset, file or folder that is not where it was looked for."""
+    """A dataset, file or folder that does not exist."""
 
 
 class BadData(XmodalError):
-    """A file that exists and cannot be used; the message names it."""
+    """A file that exists but cannot be used; the message has its path."""
 
 
 class BadModel(BadData):
-    """A model file that is truncated, foreign or of another kind."""
+    """A model file that is truncated, of another kind or from another program."""
 
 
 class IncompatibleFeatures(XmodalError):
-    """Features, a model, a query or an index that were made by different backbones."""
+    """Features, model, query or index of different backbones or models."""
 
 
 class Unavailable(XmodalError):
-    """A program beside xmodal that is absent or failed; the rest works without it."""
+    """An external program that is missing or fails; everything else works without it."""
 
 
 class DownloadError(XmodalError):
-    """A download that failed, or that arrived damaged."""
+    """A download that failed or is damaged."""
 
 
 class StorageError(XmodalError):
-    """The disk is full, or the place cannot be written."""
+    """The disk is full, or a path is not writable."""
 
 
 def is_debugging() -> bool:
-    """Whether the environment variable XMODAL_DEBUG asks for tracebacks."""
+    """Whether tracebacks are printed: the environment variable XMODAL_DEBUG is set and not 0."""
     return os.environ.get("XMODAL_DEBUG", "") not in ("", "0")
 
 
@@ -83,5 +83,5 @@ def error_lines(message: str, hint: str = "") -> list[str]:
 
 
 def bug_lines(error: Exception) -> list[str]:
-    """The lines for an error of any other kind than ``XmodalError``."""
+    """The lines that the command line prints for an exception that is not an ``XmodalError``."""
     return error_lines(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def length_mask(lengths: Tensor, longest: int) -> Tensor:
-    """(items,) lengths -> (items, longest) bool, on their device: True at the positions that are not padding."""
+    """(items,) lengths -> (items, longest) bool on the same device, False at padding."""
     import torch
 
     return torch.arange(longest, device=lengths.device)[None, :] < lengths[:, None]

@@ -1,4 +1,4 @@
-"""``compiled``: numba's ``njit`` with a cache on disk, as a typed decorator. Numba is imported when it is applied."""
+"""``compiled``: numba's ``njit`` with an on-disk cache, as a typed decorator. Imports numba when it is applied."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(*, parallel: bool = False, fastmath: bool = False) -> Callable[[Function], Function]:
-    """Decorate a function of numpy arrays and numbers: compiled at its first call, then read from numba's cache.
+    """Compile a function of numpy arrays and scalars at its first call; later processes load it from numba's cache.
 
-    With ``parallel`` the loops over ``numba.prange`` run on all cores; ``fastmath`` allows sums in another order.
+    ``parallel`` runs loops over ``numba.prange`` on all cores; ``fastmath`` allows reordered floating-point sums.
     """
     from numba import njit
 

@@ -1,6 +1,6 @@
-"""Where things live on disk, and how they are written: aside, flushed, then renamed into place.
+"""The folders of xmodal on disk, and atomic writes: to a temporary file, flushed, then renamed.
 
-``XMODAL_HOME`` overrides the platform's user data folder. Knows nothing of what the files hold.
+``XMODAL_HOME`` overrides the user data folder of the platform. Independent of file formats.
 """
 
 from __future__ import annotations
@@ -26,118 +26,117 @@ def home() -> Path:
     override = os.environ.get("XMODAL_HOME")
     if override:
         return Path(override).expanduser()
-    import platformdirs  # 10 ms that --help need not pay
+    import platformdirs  # takes 10 ms, not needed for --help
 
     return Path(platformdirs.user_data_dir("xmodal", appauthor=False))
 
 
 def absolute_path(path: Path) -> Path:
-    """``path`` from the root, without ``..``; symbolic links are kept, and ``~`` is a letter."""
+    """``path`` as an absolute path without ``..``; symbolic links are not resolved, ``~`` is not expanded."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would replace symbolic links
 
 
 def numbered_names(name: str) -> Iterator[str]:
-    """``name``, ``name-2``, ``name-3`` ... without end, to choose the first that is free."""
+    """``name``, ``name-2``, ``name-3`` and so on without end, to choose the first unused one from."""
     yield name
-    yield from (f"{name}-{number}" for number in itertools.count(2))
+    yield from (f"{name}-{suffix}" for suffix in itertools.count(2))
 
 
 def data_dir() -> Path:
-    """Downloaded datasets, and ``registry.json`` with the names of registered ones."""
+    """Downloaded datasets, and ``registry.json`` with the registered names."""
     return home() / "data"
 
 
 def runs_dir() -> Path:
-    """One folder per training."""
+    """Training runs, one folder per run."""
     return home() / "runs"
 
 
 def indexes_dir() -> Path:
-    """One folder per index."""
+    """Indexes, one folder per index."""
     return home() / "indexes"
 
 
 def models_dir() -> Path:
-    """Model files that were downloaded or converted."""
+    """Downloaded and converted model files."""
     return home() / "models"
 
 
 def config_file() -> Path:
-    """The person's own settings."""
+    """The user's settings."""
     return home() / "config.toml"
 
 
 def cache_dir() -> Path:
-    """What can be made again: features."""
+    """Files that can be recomputed: features."""
     return home() / "cache"
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a path beside ``target`` to write to; on success it is flushed and becomes ``target``.
+    """Yield a temporary path in the folder of ``target`` to write to; on success it is flushed and replaces ``target``.
 
-    On any failure ``target`` is left as it was. Raises StorageError when the disk is full or the
-    place cannot be written.
+    On failure ``target`` is unchanged. Raises StorageError if the disk is full or the folder is not writable.
     """
-    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            draft.touch(exist_ok=False)
-            mode = stat.S_IMODE(draft.stat().st_mode)
-            yield draft
-            if stat.S_IMODE(draft.stat().st_mode) != mode:
-                draft.chmod(mode)  # safetensors makes files that only their owner can read, whatever the umask
-            with open(draft, "rb+") as file:
+            temporary.touch(exist_ok=False)
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            yield temporary
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
+                temporary.chmod(mode)  # safetensors ignores the umask: its files are readable by their owner only
+            with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            draft.replace(target)
+            temporary.replace(target)
     finally:
-        with contextlib.suppress(OSError):  # must not hide the error that brought us here
-            draft.unlink()
+        with contextlib.suppress(OSError):  # must not hide the original error
+            temporary.unlink()
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a whole text file in one atomic step."""
-    with atomic_path(target) as draft:
-        draft.write_text(text, encoding="utf-8")
+    """Write a text file atomically. Raises StorageError."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(target: Path, content: bytes) -> None:
-    """Write a whole file in one atomic step."""
-    with atomic_path(target) as draft:
-        draft.write_bytes(content)
+    """Write a file atomically. Raises StorageError."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write ``target`` into StorageError."""
+    """Convert errors of the operating system on writing ``target`` to StorageError."""
     try:
         yield
     except Exception as error:
-        number = _os_error(error)
-        if number in _FULL:
+        code = _errno_of(error)
+        if code in _DISK_FULL:
             raise StorageError(f"no space left on the disk to write {target}", _free_space_hint(target)) from error
-        if number in _REFUSED:
+        if code in _NOT_WRITABLE:
             raise StorageError(
-                f"{target} cannot be written: {os.strerror(number)}",
-                "choose another place, or set XMODAL_HOME to a folder you may write to",
+                f"{target} cannot be written: {os.strerror(code)}",
+                "choose another path, or set XMODAL_HOME to a writable folder",
             ) from error
         raise
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
-def _os_error(error: Exception) -> int:
-    """The operating system's number for a failure, 0 if there is none; libraries in Rust write it in their text."""
+def _errno_of(error: Exception) -> int:
+    """The errno of a failure, 0 if it has none; Rust libraries give it in the message only."""
     if isinstance(error, OSError):
         return error.errno or 0
-    written = re.search(r"\(os error (\d+)\)", str(error))
-    return int(written.group(1)) if written and not isinstance(error, XmodalError) else 0
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match.group(1)) if match and not isinstance(error, XmodalError) else 0
 
 
 def _free_space_hint(target: Path) -> str:
-    place = next((p for p in (target, *target.parents) if p.exists()), Path("/"))
-    free = shutil.disk_usage(place).free
-    return f"{free / 1e6:,.0f} MB are free there; make room, or set XMODAL_HOME to a larger disk"
+    existing = next((p for p in (target, *target.parents) if p.exists()), Path("/"))
+    free = shutil.disk_usage(existing).free
+    return f"{free / 1e6:,.0f} MB are free on it; delete files, or set XMODAL_HOME to a larger disk"

@@ -1,9 +1,9 @@
-"""The layout of region features: the detector's features, then ``REGION_COLUMNS``, one row per region."""
+"""The layout of region features: one row per region, the features of the detector followed by ``REGION_COLUMNS``."""
 
 from __future__ import annotations
 
-# corners and area as fractions of the image's width, height and area; the detector's confidence; its class.
-# A row whose area is 0 is padding.
+# box corners and area relative to the width, height and area of the image, confidence of the detector, class index.
+# A row with an area of 0 is padding.
 REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
-NUM_REGIONS = 36  # rows per image, as many as bottom-up attention's fixed set; fewer regions are padded
-SMALLEST_SIDE = 1e-3  # no box is narrower, as a fraction of the image's side: an area of 0 means padding
+NUM_REGIONS = 36  # rows per image, as in the fixed features of bottom-up attention; shorter lists are padded
+SMALLEST_SIDE = 1e-3  # minimum width and height of a box, relative to the image, so that no area is 0

@@ -1,4 +1,4 @@
-"""Progress and messages of a long operation: the protocol of a reporter, and the one that prints nothing."""
+"""Progress and messages of long operations: the ``Reporter`` protocol, and a reporter that prints nothing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Protocol, Self
 
 
 class ProgressTask(Protocol):
-    """One bar. ``facts`` are shown beside it, such as ``loss=0.31``."""
+    """One progress bar; a context manager that closes it."""
 
-    def advance(self, amount: int = 1, **facts: object) -> None: ...
+    def advance(self, amount: int = 1, **facts: object) -> None:
+        """Advance by ``amount`` units; ``facts``, such as ``loss=0.31``, are shown beside the bar."""
+        ...
+
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -17,11 +20,19 @@ class ProgressTask(Protocol):
 
 
 class Reporter(Protocol):
-    """Receives progress and messages. The command line draws progress bars on stderr."""
+    """Receives progress and messages. The reporter of the command line prints them to stderr."""
 
-    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask: ...
-    def info(self, message: str) -> None: ...
-    def warn(self, message: str) -> None: ...
+    def task(self, label: str, total: int | None, unit: str = "items") -> ProgressTask:
+        """Start a progress bar over ``total`` units; ``total`` is None if their number is unknown."""
+        ...
+
+    def info(self, message: str) -> None:
+        """Report a status message."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Report a warning."""
+        ...
 
 
 class _SilentProgress:

@@ -1,6 +1,6 @@
-"""The records and protocols that the layers share. No code that computes, no torch at run time.
+"""The records and protocols shared by all layers. No computation, no torch at run time.
 
-Shapes are written in words: ``(images, captions)`` is a matrix with a row per image.
+Shapes are given by name: ``(images, captions)`` is a matrix with one row per image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
-    """Where a dataset's own, precomputed feature of an image stands: row ``row`` of a ``.npy`` file."""
+    """The location of an image feature that comes with a dataset: row ``row`` of a ``.npy`` file."""
 
     path: Path
     row: int
@@ -34,8 +34,8 @@ class FeatureRow:
 class Example:
     """One image, its captions and its split.
 
-    ``path`` may point into a tar file (``shard-000.tar/0001.jpg``); it is None where a dataset
-    carries only precomputed features, and then ``feature`` says where they are.
+    ``path`` may point into a tar file (``shard-000.tar/0001.jpg``). It is None if the dataset has only precomputed
+    features; ``feature`` is then their location.
     """
 
     image_id: str
@@ -47,7 +47,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ImageTextDataset:
-    """Images with any number of captions each. ``source`` is the path it was read from."""
+    """Images, each with any number of captions. ``source`` is the path that the dataset was read from."""
 
     name: str
     format: str
@@ -63,7 +63,7 @@ class ImageTextDataset:
         return counts
 
     def select(self, *splits: str) -> ImageTextDataset:
-        """The examples of the named splits, in the dataset's order."""
+        """The examples of ``splits``, in the order of the dataset."""
         chosen = tuple(e for e in self.examples if e.split in splits)
         return ImageTextDataset(self.name, self.format, self.source, chosen)
 
@@ -79,7 +79,7 @@ class ImageTextDataset:
 
     @cached_property
     def image_of_caption(self) -> np.ndarray:
-        """(captions,) int64: for each caption the position of its image in ``examples``."""
+        """(captions,) int64: the index in ``examples`` of each caption's image."""
         import numpy as np
 
         return np.repeat(np.arange(len(self.examples)), [len(e.captions) for e in self.examples])
@@ -90,7 +90,7 @@ class ImageTextDataset:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The result for an image file that gives no features, vector or caption. ``reason`` is shown to the user."""
+    """The result for an image file that cannot be read. ``reason`` is shown to the user."""
 
     path: Path
     reason: str
@@ -98,10 +98,10 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class FeatureMeta:
-    """What made some features; two sets fit together when their ``key()`` is the same.
+    """How image features were computed. Features are compatible if their ``key()`` is equal.
 
-    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``regions.REGION_COLUMNS``); ``dim`` the last axis;
-    ``fingerprint`` the sha256 of the weights; ``preprocessing`` everything done to a picture before the network saw it.
+    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``regions.REGION_COLUMNS``); ``dim`` is the size of the
+    last axis; ``fingerprint`` the sha256 of the weights; ``preprocessing`` the settings of the image transforms.
     """
 
     backbone: str
@@ -112,7 +112,7 @@ class FeatureMeta:
     crops: int = 1
 
     def key(self) -> tuple[Any, ...]:
-        """What must agree between features, model, query and index."""
+        """The values that features, model, query and index must share."""
         settings = tuple(sorted((k, str(v)) for k, v in self.preprocessing.items()))
         return (self.backbone, self.fingerprint, self.kind, self.dim, self.crops, settings)
 
@@ -127,30 +127,30 @@ class Features:
 
 
 class ImageBackbone(Protocol):
-    """A pretrained network that turns pictures into features."""
+    """A pretrained network that computes image features."""
 
     meta: FeatureMeta
-    weights_file: Path | None  # the file the weights came from, when they came from one
+    weights_file: Path | None  # the file that the weights were loaded from, None if there is none
 
     def preprocess(self, image: Any) -> Tensor:
-        """PIL RGB image -> (crops, 3, height, width) uint8, on the CPU; safe to call from many threads."""
+        """PIL RGB image -> (crops, 3, height, width) uint8, on the CPU. Thread-safe."""
         ...
 
     def to(self, device: str, dtype: torch.dtype) -> None:
-        """Move the network, once, and cast it to the number format it computes in."""
+        """Move the network to ``device`` and cast it to ``dtype``; called once."""
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(pictures, 3, height, width) uint8 -> (pictures, dim) or (pictures, cells, dim), any float type.
+        """(images, 3, height, width) uint8 -> (images, dim) or (images, cells, dim), any float type.
 
-        On a CPU it is called from several threads at once.
+        Thread-safe on a CPU.
         """
         ...
 
 
 @dataclass(frozen=True)
 class TextMeta:
-    """What made some text features: ``kind`` is ``tokens`` (a state for each) or ``sentence`` (one vector)."""
+    """How text features were computed. ``kind`` is ``tokens`` (one state per token) or ``sentence`` (one vector)."""
 
     backbone: str
     fingerprint: str  # sha256 of the weights
@@ -162,9 +162,8 @@ class TextMeta:
 class TextBackbone:
     """A pretrained sentence encoder: (tokens, lengths) -> (captions, longest, dim); longest is 1 for ``sentence``.
 
-    ``upper`` holds its last layers where they are to be trained apart: (states, lengths) -> states; ``network`` then
-    ends before them.
-    ``tokenizer`` is the JSON of the ``tokenizers`` tokenizer that it was trained with.
+    ``upper`` are the last layers if they are trained separately: (states, lengths) -> states; ``network`` then ends
+    before them. ``tokenizer`` is the JSON of the ``tokenizers`` tokenizer that the encoder was trained with.
     """
 
     network: nn.Module
@@ -177,7 +176,7 @@ class TextBackbone:
 
 
 class Similarity(Protocol):
-    """Scores every image against every text; higher is more alike."""
+    """Scores every image against every text; a higher score means more similar."""
 
     name: str
 
@@ -186,22 +185,22 @@ class Similarity(Protocol):
         ...
 
     def prepare(self, vectors: Tensor) -> Tensor:
-        """(items, dim) raw projections -> vectors of the space the similarity is defined on."""
+        """(items, dim) projections -> (items, dim) vectors for the similarity, for example L2-normalized ones."""
         ...
 
 
 class Matcher(Protocol):
-    """A dual encoder: both sides end in vectors of ``embed_dim`` that ``similarity`` compares."""
+    """A dual encoder: embeds images and texts as vectors of size ``embed_dim``, compared by ``similarity``."""
 
     embed_dim: int
     similarity: Similarity
 
     def encode_image(self, image_features: Tensor) -> Tensor:
-        """(images, dim) or (images, cells, dim) -> (images, embed_dim)."""
+        """Embed images: (images, dim) or (images, cells, dim) features -> (images, embed_dim)."""
         ...
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """(captions, longest) int64 padded with 0, (captions,) int64 -> (captions, embed_dim)."""
+        """Embed captions: (captions, longest) int64 padded with 0, (captions,) int64 -> (captions, embed_dim)."""
         ...
 
 
@@ -209,72 +208,78 @@ class Loss(Protocol):
     """A training objective over in-batch scores."""
 
     def __call__(self, scores: Tensor, positives: Tensor) -> Tensor:
-        """(images, captions) scores, (images, captions) bool -> scalar."""
+        """(images, captions) scores, (images, captions) bool positives -> scalar."""
         ...
 
 
 class RetrievalMetric(Protocol):
-    """A number from ranks: (queries,) int64, 1-based rank of each query's best right item."""
+    """A score computed from ranks."""
 
-    def __call__(self, ranks: np.ndarray) -> float: ...
+    def __call__(self, ranks: np.ndarray) -> float:
+        """(queries,) int64 ranks of the best positive of each query, 1-based -> score."""
+        ...
 
 
 # ---------------------------------------------------------------------------- captioning
 
 
 class CaptionState(Protocol):
-    """Captions that are being generated: some rows per image. A state is never changed in place."""
+    """The decoding state of a batch of images, with one row per hypothesis. States are immutable."""
 
     attention: Tensor | None  # (images, rows, cells) attention weights of the last step, None if the model has none
 
     def select(self, parents: Tensor) -> Self:
-        """(images, rows) int64: new row ``r`` of image ``i`` goes on with the old row ``parents[i, r]`` of that image.
+        """Reorder the rows, as beam search does after each step.
 
-        There may be more or fewer rows than before. What belongs to the image is shared by its rows, not copied.
+        ``parents`` is (images, rows) int64: row ``r`` of image ``i`` of the new state is row ``parents[i, r]`` of image
+        ``i`` of this state. The number of rows may change. Tensors of an image are shared by its rows, not copied.
         """
         ...
 
 
 @dataclass(frozen=True)
 class CaptionerOutput:
-    """The output under teacher forcing: ``logits`` (captions, longest, vocab) of the word that follows each word."""
+    """The output under teacher forcing: ``logits`` (captions, longest, vocab) of the next token at each position."""
 
     logits: Tensor
     attention: Tensor | None = None  # (captions, longest, cells), None if the model has none
 
 
 class Captioner(Protocol):
-    """Writes captions word by word. All of decoding is written against ``start`` and ``step``."""
+    """An autoregressive caption model. Decoding uses ``start`` and ``step``, teacher forcing uses ``__call__``."""
 
     vocab_size: int
 
     def start(self, image_features: Tensor) -> CaptionState:
-        """(images, [cells,] dim) -> a state of one row for each image, before the start token."""
+        """Encode images: (images, dim) or (images, cells, dim) -> the initial state, one row per image, no tokens."""
         ...
 
     def step(self, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
-        """A state and the next token of each row, (images, rows) int64, the start token first.
+        """Append one token to each row: ``tokens`` is (images, rows) int64, BOS at the first step.
 
-        -> (images, rows, vocab) float32 log-probabilities of the token after it, and the state that has seen it.
+        Returns the log-probabilities of the next token, (images, rows, vocab) float32, and the new state.
         """
         ...
 
     def __call__(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
-        """(images, ...), (captions,) int64 rows of ``image_features``, (captions, longest) int64 tokens."""
+        """Teacher forcing: ``tokens`` is (captions, longest) int64 from BOS.
+
+        ``image_of_caption`` (captions,) int64 are row indices of ``image_features`` (images, ...).
+        """
         ...
 
 
 class CaptionLoss(Protocol):
-    """A training objective over what teacher forcing gives."""
+    """A training objective over the output under teacher forcing."""
 
     def __call__(self, output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
-        """``targets`` (captions, longest) int64, the word after each word; ``mask`` bool, which of them are there."""
+        """``targets`` (captions, longest) int64 next tokens, ``mask`` (captions, longest) bool, False at padding."""
         ...
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Token ids that are not words: begin and end of a caption, and those that are never generated."""
+    """Ids of special tokens: begin (BOS) and end (EOS) of a caption, and ``banned`` ones that are never generated."""
 
     bos: int
     eos: int
@@ -307,10 +312,10 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A finished caption: its tokens without start and end, and ``score``, by which the n best are ordered.
+    """A generated caption: its tokens without BOS and EOS, and ``score``, by which hypotheses are sorted.
 
-    ``log_prob`` is the sum over its tokens, the end included where it was reached (``ended``). ``attention`` is
-    (tokens, cells) where it was asked for.
+    ``log_prob`` is the sum over the tokens, EOS included if it was generated (``ended``). ``attention`` is
+    (tokens, cells), None unless requested.
     """
 
     tokens: tuple[int, ...]
@@ -322,36 +327,36 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class MetricScores:
-    """What a caption metric says, by name (``bleu_4``): of all candidates, and of ``each``, (candidates,) float64."""
+    """The scores of a caption metric by name (``bleu_4``): of the corpus, and per candidate, (candidates,) float64."""
 
     total: dict[str, float]
-    each: dict[str, np.ndarray]
+    per_candidate: dict[str, np.ndarray]
 
 
 class CaptionMetric(Protocol):
-    """Candidates against their references, all cut into words."""
+    """Scores candidates against references, both split into words."""
 
     def __call__(
         self, candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
     ) -> MetricScores:
-        """One candidate for each image, and all the references of that image."""
+        """One candidate per image, and all references of each image."""
         ...
 
 
 # ---------------------------------------------------------------------------- files
 
 
-# what opens a picture: path -> PIL RGB image, or raises BadData
+# path -> PIL RGB image; raises BadData
 ImageOpener = Callable[[Path], Any]
-# turns files, taken as they are needed, into vectors, in order: (path, (embed_dim,) float32 or why there is none)
+# embeds image files lazily and in order: -> (path, (embed_dim,) float32 or Unreadable)
 ImageVectors = Callable[[Iterable[Path]], Iterator[tuple[Path, "np.ndarray | Unreadable"]]]
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What a language model was when it was fetched; ``tensors`` are named as in ``models/captioners/_gpt2.py``.
+    """A pretrained language model; ``tensors`` are named as in ``models/captioners/_gpt2.py``.
 
-    ``sizes`` holds ``vocab_size``, ``embed_dim`` and ``num_layers``. ``tokenizer`` is the JSON of its ``tokenizers``
+    ``sizes`` has ``vocab_size``, ``embed_dim`` and ``num_layers``. ``tokenizer`` is the JSON of its ``tokenizers``
     tokenizer, ``fingerprint`` the sha256 of its weights file.
     """
 

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike
 
-SHORTEST = 1e-12  # a shorter vector is divided by this; a zero vector stays zero
+SHORTEST = 1e-12  # lower bound of the norm: a zero vector stays zero
 
 
 def unit_vectors(vectors: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
-    """(..., dim) -> the same with an L2 norm of 1 along the last axis; ``dtype`` None is that of ``vectors``."""
+    """(..., dim) -> (..., dim) with an L2 norm of 1 along the last axis; ``dtype`` None keeps that of ``vectors``."""
     import numpy as np
 
-    given = np.asarray(vectors, dtype)
-    return np.asarray(given / np.maximum(np.linalg.norm(given, axis=-1, keepdims=True), SHORTEST))
+    vectors = np.asarray(vectors, dtype)
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), SHORTEST))

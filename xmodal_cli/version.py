@@ -1,3 +1,3 @@
-"""The version of xmodal, in one place."""
+"""The version of xmodal."""
 
 __version__ = "0.1.0"

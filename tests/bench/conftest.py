@@ -15,8 +15,8 @@ _rows: list[tuple[str, str]] = []
 
 @pytest.fixture
 def report() -> Callable[[str, str], None]:
-    """``report(what, figures)`` adds a line to the table."""
-    return lambda what, figures: _rows.append((what, figures))
+    """``report(what, results)`` adds a line to the table."""
+    return lambda what, results: _rows.append((what, results))
 
 
 @pytest.fixture
@@ -44,5 +44,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     where = torch.cuda.get_device_name() if DEVICE == "cuda" else f"{torch.get_num_threads()} threads"
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     terminalreporter.write_sep("=", f"benchmarks on {where}{load}")
-    for what, figures in _rows:
-        terminalreporter.write_line(f"{what:<52} {figures}")
+    for what, results in _rows:
+        terminalreporter.write_line(f"{what:<52} {results}")

@@ -18,7 +18,7 @@ from xmodal_cli import catalog
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.types import Captioner, Decoding, SpecialTokens
 
-MARKS = SpecialTokens(2, 3, (0, 1, 2))
+SPECIAL_TOKENS = SpecialTokens(2, 3, (0, 1, 2))
 SETTINGS = Decoding(beam=5)
 BATCH, PART, ROUNDS = 32, 8, 3  # the peers are measured on a part of the batch
 SIZES = {"image_dim": 1280, "image_kind": "grid", "vocab_size": 2_990, "embed_dim": 512}
@@ -66,12 +66,12 @@ def plain_beam(step: Step, special_tokens: SpecialTokens, settings: Decoding) ->
         scores[:, list(special_tokens.banned)] = -torch.inf
         if length < settings.min_length:
             scores[:, special_tokens.eos] = -torch.inf
-        values, places = (part.tolist() for part in scores.flatten().topk(2 * settings.beam))
-        options = [(v, *divmod(p, scores.shape[1])) for v, p in zip(values, places, strict=True)]
+        values, indices = (part.tolist() for part in scores.flatten().topk(2 * settings.beam))
+        options = [(v, *divmod(p, scores.shape[1])) for v, p in zip(values, indices, strict=True)]
         ends = {row: value for value, row, token in options[: settings.beam] if token == special_tokens.eos}
         finished += [(value / (length + 1), live[row][0]) for row, value in ends.items()]
         if length == settings.max_length:
-            finished += [(total / length, said) for row, (said, total) in enumerate(live) if row not in ends]
+            finished += [(total / length, tokens) for row, (tokens, total) in enumerate(live) if row not in ends]
             break
         onward = [option for option in options if option[2] != special_tokens.eos][: settings.beam]
         if finished and max(finished)[0] >= onward[0][0] / (settings.max_length + 1):
@@ -93,11 +93,11 @@ def test_a_batch_at_once_against_image_by_image(name, peer, ratio, report, secon
     theirs: list[tuple[int, ...]] = []
 
     def batched() -> None:
-        ours[:] = [captions[0].tokens for captions in decode(model, images, MARKS, SETTINGS)]
+        ours[:] = [captions[0].tokens for captions in decode(model, images, SPECIAL_TOKENS, SETTINGS)]
 
     @torch.no_grad()
     def one_by_one() -> None:
-        theirs[:] = [plain_beam(peer(model, image[None]), MARKS, SETTINGS) for image in images[:PART]]
+        theirs[:] = [plain_beam(peer(model, image[None]), SPECIAL_TOKENS, SETTINGS) for image in images[:PART]]
 
     times = np.array([(seconds(batched) / BATCH, seconds(one_by_one) / PART) for _ in range(ROUNDS)])
     fast, slow = np.median(times, axis=0)

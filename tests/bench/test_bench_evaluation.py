@@ -50,7 +50,7 @@ def test_evaluation_is_far_quicker_than_sorting_every_query(similarity, report, 
     for part in range(3):
         of_images = slice(part * num_images, (part + 1) * num_images)
         of_captions = slice(part * num_captions, (part + 1) * num_captions)
-        # the peer's float32 scores may put neighbours the other way round
+        # the float32 scores of the peer may swap adjacent ranks
         assert np.mean(found[3 * part] + 1 == ranks.image_to_text[of_images]) > 0.9
         assert np.mean(found[3 * part + 1] + 1 == ranks.text_to_image[of_captions]) > 0.9
     ratio = float(np.median(theirs) / np.median(ours))

@@ -36,9 +36,9 @@ def models(device):
     theirs = GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=START, eos_token_id=END, pad_token_id=END)).eval()
     for parameter in theirs.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
-    end, places = theirs.transformer.wte.weight.data[END], theirs.transformer.wpe.weight.data
+    end, positions = theirs.transformer.wte.weight.data[END], theirs.transformer.wpe.weight.data
     pull = END_PULL * torch.arange(CONTEXT_LENGTH - PREFIX)[:, None]
-    places[PREFIX:] += pull * end / end.norm()  # the end becomes likelier with every word, as in captions
+    positions[PREFIX:] += pull * end / end.norm()  # EOS becomes more likely with every token, as in captions
     ours = clip_gpt2.build(IMAGE_DIM, "global", VOCAB, WIDTH, num_prefix=PREFIX, num_layers=LAYERS).eval()
     ours.language_model.load_state_dict(_renamed("weights", dict(theirs.state_dict()), LAYERS))
     return theirs.to(device), ours.to(device)
@@ -55,7 +55,7 @@ def theirs_captions(theirs, ours, features, early_stopping):
     return [tuple(row[: row.index(END)] if END in row else row) for row in found.tolist()]
 
 
-def test_beams_over_gpt2_are_quicker_than_generate_and_say_the_same(report, seconds, device):
+def test_beams_over_gpt2_are_faster_than_generate_with_the_same_captions(report, seconds, device):
     theirs, ours = models(device)
     features = torch.randn(IMAGES, IMAGE_DIM, device=device)
     settings = Decoding(beam=BEAM, max_length=MAX_WORDS)

@@ -1,5 +1,5 @@
 """The whole of indexing against the bare network: files listed, read, decoded, embedded, kept and put in place, against
-forward passes alone on tensors that lie in memory. Same backbone, number format, batches and cores, interleaved."""
+forward passes alone on tensors in memory. Same backbone, precision, batches and cores, interleaved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
 
 class InMemory:
-    """A types.ImageBackbone whose pictures are decoded already."""
+    """A types.ImageBackbone with decoded images."""
 
     def __init__(self, backbone: Any, pixels: dict[Path, torch.Tensor]) -> None:
         self.meta, self.weights_file = backbone.meta, None
@@ -59,13 +59,13 @@ def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, d
     opener = opener_for(backbone)
     pixels = {path: backbone.preprocess(opener(path)) for path in files}
     card = to_index_model(matcher.info)
-    places = iter(range(1000))
+    indices = iter(range(1000))
 
     def embed() -> Any:
         return lambda paths: file_vectors(backbone, matcher.embed_features, matcher.compute, paths)
 
     def whole() -> None:
-        changes = update_index(tmp_path / f"index{next(places)}", IndexRequest(scan([photos]), card), embed)
+        changes = update_index(tmp_path / f"index{next(indices)}", IndexRequest(scan([photos]), card), embed)
         assert changes.num_computed == NUM_PHOTOS
 
     def each_core() -> None:

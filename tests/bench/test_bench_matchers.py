@@ -71,7 +71,9 @@ def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_p
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((NUM_VECTORS, 256), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    sentences = [f"{count} dogs run over {place}" for count in ("two", "three") for place in ("grass", "sand", "snow")]
+    sentences = [
+        f"{count} dogs run over {ground}" for count in ("two", "three") for ground in ("grass", "sand", "snow")
+    ]
     written: dict[str, list[float]] = {name: [] for name in matchers}
     searched: dict[str, list[float]] = {name: [] for name in matchers}
     for _ in range(ROUNDS):

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
 
 class Data:
-    """Features and captions as long as Flickr8k's: 10.8 words on average, and the two marks around them."""
+    """Features, and captions as long as those of Flickr8k: 10.8 words on average, with BOS and EOS."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Imports in a child: errors, crashes, hangs and noise are answers; what follows is tried all the same."""
+"""Imports in a child process: errors, crashes, hangs and output are reported, and later modules are imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODIES = {
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
-    """``modules(name=code)`` puts modules in front of all others, also in children."""
+    """``modules(name=code)`` writes modules that precede all others on the import path, in child processes too."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(**bodies):
@@ -30,53 +30,53 @@ def modules(tmp_path, monkeypatch):
     return write
 
 
-def test_every_way_to_fail_is_told_and_the_next_is_tried(modules):
+def test_every_failure_is_reported_and_the_next_module_is_imported(modules):
     modules(**BODIES)
     calls = []
     names = ["sound", "torn", "dier", "crasher", "leaver", "absent", "warner"]
-    found = probe(names, lambda: calls.append(1))
-    assert list(found) == names
+    results = probe(names, lambda: calls.append(1))
+    assert list(results) == names
     assert len(calls) == len(names)
-    assert found["sound"].error == found["warner"].error == ""
-    assert found["torn"].error == "RuntimeError: operator torchvision::nms does not exist"
-    assert found["dier"].error == "it ends Python with exit code 7"
-    assert found["crasher"].error == "it ends Python with SIGSEGV"
-    assert found["leaver"].error == "SystemExit: 3"
-    assert found["absent"].error == "ModuleNotFoundError: No module named 'absent'"
+    assert results["sound"].error == results["warner"].error == ""
+    assert results["torn"].error == "RuntimeError: operator torchvision::nms does not exist"
+    assert results["dier"].error == "the import ends Python with exit code 7"
+    assert results["crasher"].error == "the import ends Python with SIGSEGV"
+    assert results["leaver"].error == "SystemExit: 3"
+    assert results["absent"].error == "ModuleNotFoundError: No module named 'absent'"
 
 
-def test_an_import_that_hangs_is_ended(modules):
+def test_an_import_that_hangs_is_killed(modules):
     modules(sleeper=BODIES["sleeper"], sound=BODIES["sound"])
-    found = probe(["sleeper", "sound"], lambda: None, seconds=2.0)
-    assert found["sleeper"].error == "it takes more than 2 s"
-    assert found["sound"].error == ""
+    results = probe(["sleeper", "sound"], lambda: None, seconds=2.0)
+    assert results["sleeper"].error == "the import takes longer than 2 s"
+    assert results["sound"].error == ""
 
 
-def test_the_current_folder_does_not_stand_in_for_packages(tmp_path, monkeypatch):
+def test_modules_in_the_current_folder_are_not_imported(tmp_path, monkeypatch):
     (tmp_path / "colorsys.py").write_text("raise RuntimeError('not this one')\n")
     monkeypatch.chdir(tmp_path)
     assert probe(["colorsys"], lambda: None)["colorsys"].error == ""
 
 
-def test_without_a_python_to_start_each_module_says_so(monkeypatch):
+def test_an_error_of_starting_python_is_reported_for_each_module(monkeypatch):
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    found = probe(["json", "csv"], lambda: None)
-    assert all("cannot be started" in p.error for p in found.values())
-    assert len(found) == 2
+    results = probe(["json", "csv"], lambda: None)
+    assert all("cannot be started" in p.error for p in results.values())
+    assert len(results) == 2
 
 
-def test_a_torch_pair_that_does_not_match_is_found_without_loading_it_here(modules):
+def test_a_torch_pair_that_does_not_match_is_reported_without_importing_it_here(modules):
     modules(torch="", torchvision=BODIES["torn"])
     probes = probe(["torch", "torchvision"], lambda: None)
     (finding,) = software.torch_pair(probes)
     assert finding.status == "fail"
-    assert "do not go together" in finding.found
+    assert "do not match" in finding.found
     assert "torch torchvision" in finding.remedy
-    assert all(f.what != "torchvision" for f in software.packages(probes))  # told once
+    assert all(f.what != "torchvision" for f in software.packages(probes))  # reported once
 
 
-def test_what_auto_means_fails_with_its_reason_where_torch_does(modules):
+def test_the_device_check_fails_with_the_error_of_torch(modules):
     modules(torch="raise ImportError('libtorch.so: no such file')")
-    found = probe([DEVICE], lambda: None)[DEVICE]
-    assert found.facts == {}
-    assert found.error == "ImportError: libtorch.so: no such file"
+    result = probe([DEVICE], lambda: None)[DEVICE]
+    assert result.facts == {}
+    assert result.error == "ImportError: libtorch.so: no such file"

@@ -1,4 +1,4 @@
-"""The recipe that gives captions their figures: shape, words, training captions, signature, refusals."""
+"""Scores of captions: order, tokenization, training captions, signature, errors."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ REFERENCES = [
     ["Two men are on a bench.", "Men sit."],
     ["A cat, asleep!", "a cat", "cats"],
 ]
-FIGURES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "cider_d"]
+METRICS = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "cider_d"]
 DIVERSITY = ["distinct_1", "distinct_2", "distinct_captions", "vocabulary", "mean_length", "seen_in_training"]
 
 
 @pytest.fixture(autouse=True)
 def without_java(monkeypatch, tmp_path):
-    """Its program takes seconds, and is tested elsewhere."""
+    """METEOR takes seconds and has its own tests."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_the_figures_stand_in_the_papers_order():
+def test_the_scores_are_in_the_order_of_the_papers():
     result = score_captions(CANDIDATES, REFERENCES)
-    assert list(result) == [*FIGURES, *DIVERSITY, "signature", "unavailable"]
+    assert list(result) == [*METRICS, *DIVERSITY, "signature", "unavailable"]
     assert result == score_captions(CANDIDATES, REFERENCES, names=catalog.names("caption_metric")[::-1])
     assert set(result["unavailable"]) == {"meteor", "spice", "seen_in_training"}
-    assert result["cider"] == result["cider_d"]  # by the same document frequencies
+    assert result["cider"] == result["cider_d"]  # with the same document frequencies
 
 
-def test_a_few_figures_are_those_of_all():
+def test_scores_of_a_subset_of_metrics_are_equal():
     few = score_captions(CANDIDATES, REFERENCES, names=("cider", "bleu"))
     assert list(few) == ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "cider", "signature", "unavailable"]
-    whole = score_captions(CANDIDATES, REFERENCES)
-    assert {name: whole[name] for name in few if name in FIGURES} == {n: few[n] for n in few if n in FIGURES}
+    all_scores = score_captions(CANDIDATES, REFERENCES)
+    assert {name: all_scores[name] for name in few if name in METRICS} == {n: few[n] for n in few if n in METRICS}
     assert few["unavailable"] == {}
 
 
-def test_punctuation_and_capitals_do_not_count_but_without_a_tokenizer():
-    given = ["a dog runs"], [["A dog runs."]]
-    assert score_captions(*given, names=("bleu",))["bleu_3"] == pytest.approx(1)
-    assert score_captions(*given, names=("bleu",), tokenize="spaces")["bleu_1"] == pytest.approx(1 / 3)
+def test_punctuation_and_case_count_only_without_the_tokenizer():
+    pair = ["a dog runs"], [["A dog runs."]]
+    assert score_captions(*pair, names=("bleu",))["bleu_3"] == pytest.approx(1)
+    assert score_captions(*pair, names=("bleu",), tokenize="spaces")["bleu_1"] == pytest.approx(1 / 3)
 
 
-def test_captions_of_the_training_set_are_known_by_their_words():
+def test_captions_are_compared_with_the_training_set_by_their_words():
     result = score_captions(CANDIDATES, REFERENCES, names=("diversity",), training=["a CAT .", "a dog"])
     assert result["seen_in_training"] == pytest.approx(1 / 3)
     assert result["vocabulary"] == 9
@@ -55,7 +55,7 @@ def test_captions_of_the_training_set_are_known_by_their_words():
     assert result["unavailable"] == {}
 
 
-def test_the_signature_says_what_figures_depend_on():
+def test_the_signature_has_the_protocol():
     signature = score_captions(CANDIDATES, REFERENCES, names=("bleu", "cider"))["signature"]
     assert signature.split("|")[:3] == [f"xmodal:{__version__}", "tok:ptb", "refs:2-3"]
     assert "df=references" in signature
@@ -63,7 +63,7 @@ def test_the_signature_says_what_figures_depend_on():
     assert few == f"xmodal:{__version__}|tok:spaces|refs:2"
 
 
-def test_what_cannot_be_scored_is_told():
+def test_invalid_arguments_raise():
     with pytest.raises(ConfigError, match="2 captions for 1 images"):
         score_captions(["a", "b"], [["a"]])
     with pytest.raises(ConfigError, match="0 captions"):
@@ -77,7 +77,7 @@ def test_what_cannot_be_scored_is_told():
         score_captions(["a"], [["a"]], tokenize="ptbb")
 
 
-def test_a_caption_without_a_word_scores_nothing_and_breaks_nothing():
+def test_captions_without_words_have_zero_scores():
     result = score_captions(["...", ""], [["a dog"], ["a cat"]])
     assert [result[name] for name in ("rouge_l", "cider", "vocabulary", "mean_length")] == [0, 0, 0, 0]
     assert result["bleu_1"] < 1e-6

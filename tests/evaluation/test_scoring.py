@@ -1,4 +1,4 @@
-"""From vectors to the table: both directions, rsum, folds, the name of the protocol."""
+"""Retrieval metrics of embeddings: both directions, rsum, folds, the name of the protocol."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.retrieval.ranks import compute_ranks
 
-FIGURES = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
+METRICS = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
 
 
 def embeddings(num_images: int, similarity: str = "cosine", seed: int = 0, noise: float = 1.0) -> Embeddings:
-    """Captions near their images; the number of captions per image varies and they are shuffled."""
+    """Captions close to their images, shuffled; the number of captions per image varies."""
     rng = np.random.default_rng(seed)
     images = np.abs(rng.normal(size=(num_images, 12))).astype(np.float32)
-    owner = rng.permutation(np.repeat(np.arange(num_images), rng.integers(1, 6, num_images)))
-    texts = np.abs(images[owner] + noise * rng.normal(size=(len(owner), 12))).astype(np.float32)
-    return Embeddings(images, texts, owner, similarity)
+    image_of_caption = rng.permutation(np.repeat(np.arange(num_images), rng.integers(1, 6, num_images)))
+    texts = np.abs(images[image_of_caption] + noise * rng.normal(size=(len(image_of_caption), 12))).astype(np.float32)
+    return Embeddings(images, texts, image_of_caption, similarity)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-def test_the_table_follows_from_the_ranks(similarity):
+def test_the_metrics_equal_those_of_the_ranks(similarity):
     given = embeddings(40, similarity)
     result = score_embeddings(given)
     ranks = compute_ranks(given.images, given.texts, given.image_of_caption, similarity)
     for side, values in (("image_to_text", ranks.image_to_text), ("text_to_image", ranks.text_to_image)):
-        assert set(result[side]) == FIGURES
+        assert set(result[side]) == METRICS
         for k in (1, 5, 10):
             assert result[side][f"R@{k}"] == pytest.approx(100 * np.mean(values <= k))
         assert result[side]["median_rank"] == np.floor(np.median(values - 1)) + 1
@@ -38,17 +38,17 @@ def test_the_table_follows_from_the_ranks(similarity):
     assert 0 < result["rsum"] < 600
 
 
-def test_folds_are_means_over_parts_scored_alone():
+def test_folds_are_means_over_parts_scored_separately():
     given = embeddings(43)
     result = score_embeddings(given, folds=5)
     parts = []
     for fold in range(5):
         rows = [c for c in range(len(given.texts)) if given.image_of_caption[c] // 8 == fold]
-        owner = given.image_of_caption[rows] - 8 * fold
-        part = Embeddings(given.images[8 * fold : 8 * fold + 8], given.texts[rows], owner, "cosine")
+        image_of_caption = given.image_of_caption[rows] - 8 * fold
+        part = Embeddings(given.images[8 * fold : 8 * fold + 8], given.texts[rows], image_of_caption, "cosine")
         parts.append(score_embeddings(part))
     for side in ("image_to_text", "text_to_image"):
-        for name in FIGURES:
+        for name in METRICS:
             assert result[side][name] == pytest.approx(np.mean([p[side][name] for p in parts]))
     assert result["rsum"] == pytest.approx(np.mean([p["rsum"] for p in parts]))
     assert (result["images"], result["protocol"]) == (43, "5 folds of 8")
@@ -67,19 +67,21 @@ def test_the_protocol_is_named_as_in_the_papers(num_images, folds, protocol):
 
 
 @pytest.mark.parametrize("folds", [0, -1, 41])
-def test_impossible_folds_are_refused(folds):
+def test_invalid_folds_are_rejected(folds):
     with pytest.raises(ConfigError, match="folds"):
         score_embeddings(embeddings(40), folds)
 
 
-def test_a_fold_without_captions_is_refused():
+def test_a_fold_without_captions_is_rejected():
     given = embeddings(10)
-    late = given.image_of_caption >= 5
+    in_second_half = given.image_of_caption >= 5
     with pytest.raises(BadData):
-        score_embeddings(Embeddings(given.images, given.texts[late], given.image_of_caption[late], "cosine"), 2)
+        score_embeddings(
+            Embeddings(given.images, given.texts[in_second_half], given.image_of_caption[in_second_half], "cosine"), 2
+        )
 
 
-def test_flatten_gives_one_level_of_names_and_nest_takes_it_back():
+def test_nest_inverts_flatten():
     from xmodal_cli.cli.tables import nest
 
     result = score_embeddings(embeddings(40))

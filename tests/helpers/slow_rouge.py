@@ -1,4 +1,4 @@
-"""ROUGE-L by its definition, a cell of the table at a time."""
+"""A slow reference implementation of ROUGE-L, by its definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def slow_lcs(a, b):
 
 
 def slow_rouge(candidate, references, beta=1.2):
-    """As the COCO caption evaluation has it: the best precision and the best recall, each over all references."""
+    """As in the COCO caption evaluation: the best precision and the best recall over all references."""
     if not candidate:
         return 0.0
     precision = max((slow_lcs(candidate, r) / len(candidate) for r in references), default=0)

@@ -1,4 +1,4 @@
-"""InfoNCE against its formula, pair by pair in float64, against cross entropy, and what it must never do."""
+"""InfoNCE against a loop over pairs in float64 and against cross-entropy; its gradients and numerical limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from helpers.loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, WITH_NEGATIVES, batch, terms
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -19,10 +19,10 @@ def infonce(**args):
 
 
 def naive(scores, positives, scale, smoothing=0.0):
-    """Each pair and direction: cross entropy over the pair and its negatives, of a target that may be smoothed."""
+    """Per pair and direction: the cross-entropy over the pair and its negatives, with label smoothing."""
     costs = []
-    for own, negatives in terms(scores, positives):
-        candidates = [own, *negatives]
+    for positive, negatives in terms(scores, positives):
+        candidates = [positive, *negatives]
         total = math.log(sum(math.exp(scale * s) for s in candidates))
         target = [smoothing / len(candidates)] * len(candidates)
         target[0] += 1 - smoothing
@@ -34,7 +34,7 @@ def naive(scores, positives, scale, smoothing=0.0):
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("temperature", [0.05, 1.0])
-def test_the_loss_is_that_of_the_loop(image_of_caption, seed, smoothing, temperature):
+def test_the_loss_equals_the_loop(image_of_caption, seed, smoothing, temperature):
     scores, positives = batch(image_of_caption, seed)
     value = infonce(temperature=temperature, label_smoothing=smoothing)(scores, positives)
     assert value.shape == ()
@@ -42,16 +42,16 @@ def test_the_loss_is_that_of_the_loop(image_of_caption, seed, smoothing, tempera
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_with_one_caption_each_it_is_cross_entropy_both_ways(smoothing):
-    scores, positives = batch(BATCHES["one caption each"])
-    right = torch.arange(len(scores))
-    both = [cross_entropy(s / 0.07, right, label_smoothing=smoothing) for s in (scores, scores.T)]
+def test_with_one_caption_per_image_it_is_cross_entropy_in_both_directions(smoothing):
+    scores, positives = batch(BATCHES["one caption per image"])
+    targets = torch.arange(len(scores))
+    directions = [cross_entropy(s / 0.07, targets, label_smoothing=smoothing) for s in (scores, scores.T)]
     value = infonce(temperature=0.07, label_smoothing=smoothing)(scores, positives)
-    assert value.item() == pytest.approx(sum(b.item() for b in both) / 2, rel=1e-10)
+    assert value.item() == pytest.approx(sum(d.item() for d in directions) / 2, rel=1e-10)
 
 
-def test_two_captions_of_one_image_do_not_see_each_other():
-    """What one positive's score is changes nothing in what the loss asks of the other."""
+def test_captions_of_one_image_are_independent():
+    """The gradient of a positive does not depend on the score of another positive."""
     scores, positives = batch([0, 0, 1, 2])
 
     def gradient(of_first):
@@ -66,7 +66,7 @@ def test_two_captions_of_one_image_do_not_see_each_other():
 
 
 @pytest.mark.parametrize("args", [{}, {"label_smoothing": 0.1}])
-@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("image_of_caption", WITH_NEGATIVES.values(), ids=WITH_NEGATIVES)
 def test_gradients(args, image_of_caption):
     scores, positives = batch(image_of_caption)
     fixed, learned = infonce(**args), infonce(learnable=True, **args).double()
@@ -85,42 +85,42 @@ def test_a_batch_without_negatives_has_zero_loss_and_zero_gradient(image_of_capt
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_large_scores_in_float32_are_those_of_float64(smoothing):
-    scores, positives = batch(BATCHES["images that come twice"], spread=1000.0)
-    loss = infonce(temperature=0.01, label_smoothing=smoothing)  # logits up to 1e5: their exponentials are infinite
+def test_large_scores_in_float32_agree_with_float64(smoothing):
+    scores, positives = batch(BATCHES["several captions per image"], spread=1000.0)
+    loss = infonce(temperature=0.01, label_smoothing=smoothing)  # exp() of logits up to 1e5 overflows
     exact = loss(scores, positives)
-    small = scores.detach().float().requires_grad_()
-    value = loss(small, positives)
+    scores32 = scores.detach().float().requires_grad_()
+    value = loss(scores32, positives)
     assert value.item() == pytest.approx(exact.item(), rel=1e-5)
     assert torch.allclose(
-        torch.autograd.grad(value, small)[0].double(), torch.autograd.grad(exact, scores)[0], atol=1e-2
+        torch.autograd.grad(value, scores32)[0].double(), torch.autograd.grad(exact, scores)[0], atol=1e-2
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_stays_finite(dtype):
-    scores, positives = batch(BATCHES["images that come twice"])
+    scores, positives = batch(BATCHES["several captions per image"])
     value = infonce(temperature=0.01)(scores.to(dtype), positives)
     value.backward()
     assert value.isfinite() and scores.grad.isfinite().all()
 
 
-def test_a_fixed_scale_leaves_nothing_to_learn_or_to_save():
+def test_a_fixed_scale_is_not_a_parameter():
     loss = infonce()
     assert isinstance(loss, nn.Module)
     assert list(loss.parameters()) == [] and loss.state_dict() == {}
 
 
 def test_a_learned_scale_starts_at_the_temperature():
-    scores, positives = batch(BATCHES["images that come twice"])
+    scores, positives = batch(BATCHES["several captions per image"])
     loss = infonce(temperature=0.1, learnable=True)
     assert [name for name, _ in loss.named_parameters()] == ["log_scale"]
     assert loss(scores, positives).item() == pytest.approx(infonce(temperature=0.1)(scores, positives).item(), rel=1e-6)
 
 
-def test_a_learned_scale_never_passes_its_maximum_and_can_come_back():
+def test_a_learned_scale_does_not_exceed_its_maximum_and_can_decrease_again():
     positives = torch.eye(4, dtype=torch.bool)
-    good = 2.0 * positives - 1  # the surer, the better: the scale grows
+    good = 2.0 * positives - 1  # all pairs are right, so the scale grows
     loss = infonce(temperature=0.5, learnable=True, max_scale=3.0)
     optimizer = torch.optim.SGD(loss.parameters(), lr=20.0)
     for _ in range(30):
@@ -129,7 +129,7 @@ def test_a_learned_scale_never_passes_its_maximum_and_can_come_back():
         optimizer.step()
     assert loss(good, positives).item() == pytest.approx(infonce(temperature=1 / 3)(good, positives).item(), rel=1e-5)
     assert loss.log_scale.exp().item() == pytest.approx(3.0)
-    loss(-good, positives).backward()  # now every answer is wrong
+    loss(-good, positives).backward()  # all pairs are wrong
     optimizer.step()
     assert loss.log_scale.exp().item() < 2.9
 

@@ -1,4 +1,4 @@
-"""What every loss must keep, found by its file: finite, right about positives, blind to the order of a batch."""
+"""The contract of every loss in ``losses``: finite, positives above negatives, independent of the order in a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.loss_batches import BATCHES, MANY, batch
+from helpers.loss_batches import BATCHES, WITH_NEGATIVES, batch
 from torch import nn
 
 from xmodal_cli import catalog
@@ -16,7 +16,7 @@ NAMES = catalog.names("loss")
 
 
 def build(name):
-    """The loss in float64, and its parameters if it has any."""
+    """The loss, with its parameters in float64."""
     loss = catalog.build("loss", name, {})
     return loss.double() if isinstance(loss, nn.Module) else loss
 
@@ -44,15 +44,15 @@ def test_value_and_gradients_are_finite_in_float32(name, image_of_caption, sprea
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
-def test_the_gradient_is_that_of_finite_differences(name, image_of_caption):
+@pytest.mark.parametrize("image_of_caption", WITH_NEGATIVES.values(), ids=WITH_NEGATIVES)
+def test_the_gradient_agrees_with_finite_differences(name, image_of_caption):
     scores, positives = batch(image_of_caption)
     loss = build(name)
     assert torch.autograd.gradcheck(lambda s: loss(s, positives), (scores,))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("image_of_caption", WITH_NEGATIVES.values(), ids=WITH_NEGATIVES)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_gradient_step_raises_positives_above_negatives(name, image_of_caption, seed):
     scores, positives = batch(image_of_caption, seed, spread=0.6)
@@ -66,7 +66,7 @@ def test_a_gradient_step_raises_positives_above_negatives(name, image_of_caption
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_caption_is_never_a_negative_of_its_own_image(name):
-    """However well one caption of an image scores, the image's other captions cost no more for it."""
+    """A higher score of one caption of an image does not increase the loss of the others."""
     scores, positives = batch([0, 0, 0, 1, 2], seed=1)
     loss = build(name)
     costs = []
@@ -82,8 +82,8 @@ def test_a_caption_is_never_a_negative_of_its_own_image(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_right_answers_cost_next_to_nothing(name):
-    scores, positives = batch(BATCHES["images that come twice"])
+def test_perfect_scores_have_a_loss_near_0(name):
+    scores, positives = batch(BATCHES["several captions per image"])
     loss = build(name)
     perfect = loss(10 * (2.0 * positives.double() - 1), positives).item()
     assert perfect == pytest.approx(0, abs=1e-6)
@@ -92,7 +92,7 @@ def test_right_answers_cost_next_to_nothing(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_images_and_captions_does_not_matter(name):
-    scores, positives = batch(BATCHES["one or three, mixed"])
+    scores, positives = batch(BATCHES["one or three, unsorted"])
     images, captions = torch.randperm(scores.shape[0]), torch.randperm(scores.shape[1])
     loss = build(name)
     shuffled = loss(scores[images][:, captions], positives[images][:, captions])
@@ -100,8 +100,8 @@ def test_the_order_of_images_and_captions_does_not_matter(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_leaves_its_inputs_alone(name):
-    scores, positives = batch(BATCHES["images that come twice"])
+def test_it_does_not_change_its_inputs(name):
+    scores, positives = batch(BATCHES["several captions per image"])
     before = scores.detach().clone(), positives.clone()
     build(name)(scores, positives).backward()
     assert torch.equal(scores, before[0]) and torch.equal(positives, before[1])

@@ -1,4 +1,4 @@
-"""The adapter against pytorch-metric-learning itself, run on vectors with its own cosine similarity, in float64."""
+"""The adapter on scores against pytorch-metric-learning on vectors with its cosine similarity, in float64."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, WITH_NEGATIVES, batch, terms
 from pytorch_metric_learning import losses, miners
 from pytorch_metric_learning.distances import CosineSimilarity
 from torch.nn.functional import normalize
@@ -45,7 +45,7 @@ def metric_learning(**args):
 
 
 def vectors(image_of_caption, seed=0):
-    """Image and caption vectors that ask for gradients, a caption somewhat like its image."""
+    """Image and caption vectors with ``requires_grad``, captions similar to their images."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(max(image_of_caption) + 1, DIM, generator=generator, dtype=torch.float64)
     captions = 0.7 * images[image_of_caption] + torch.randn(
@@ -54,57 +54,57 @@ def vectors(image_of_caption, seed=0):
     return images.requires_grad_(), captions.requires_grad_()
 
 
-def theirs(image_of_caption, images, captions, loss, loss_args, miner, miner_args):
-    """The library on the vectors themselves: the mean of both directions."""
+def library_loss(image_of_caption, images, captions, loss, loss_args, miner, miner_args):
+    """The loss of the library on vectors: the mean of both directions."""
     criterion = getattr(losses, loss)(distance=CosineSimilarity(), **{**LOSSES[loss], **loss_args})
     miner_args = {**MINERS.get(miner, {}), **miner_args}
     mine = getattr(miners, miner)(distance=CosineSimilarity(), **miner_args) if miner else None
     of_images, of_captions = torch.arange(len(images)), torch.tensor(image_of_caption)
     total = 0.0
-    for sides in ((images, of_images, captions, of_captions), (captions, of_captions, images, of_images)):
-        vectors, labels, others, other_labels = sides
+    for direction in ((images, of_images, captions, of_captions), (captions, of_captions, images, of_images)):
+        vectors, labels, others, other_labels = direction
         mined = mine(vectors, labels, others, other_labels) if mine else None
         total = total + criterion(vectors, labels, mined, others, other_labels) / 2
     return total
 
 
 def compare(image_of_caption, seed, loss, loss_args, miner="", miner_args=None):
-    """Ours on the scores, theirs on the vectors: the same value and the same gradients; returns the value."""
+    """Compare value and gradients of the adapter on scores and the library on vectors; returns the value."""
     images, captions = vectors(image_of_caption, seed)
     positives = torch.tensor(image_of_caption)[None, :] == torch.arange(len(images))[:, None]
     torch.manual_seed(seed)
-    expected = theirs(image_of_caption, images, captions, loss, loss_args, miner, miner_args or {})
-    wanted = torch.autograd.grad(expected, (images, captions))
+    expected = library_loss(image_of_caption, images, captions, loss, loss_args, miner, miner_args or {})
+    expected_gradients = torch.autograd.grad(expected, (images, captions))
     torch.manual_seed(seed)
     adapter = metric_learning(loss=loss, loss_args=loss_args, miner=miner, miner_args=miner_args)
     torch.manual_seed(seed)
     value = adapter(normalize(images) @ normalize(captions).T, positives)
-    got = torch.autograd.grad(value, (images, captions))
+    gradients = torch.autograd.grad(value, (images, captions))
     assert value.item() == pytest.approx(expected.item(), abs=1e-9)
-    for ours, other in zip(got, wanted, strict=True):
-        assert torch.allclose(ours, other, rtol=0, atol=1e-9)
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        assert torch.allclose(gradient, expected_gradient, rtol=0, atol=1e-9)
     return value.item()
 
 
-def test_everything_that_is_offered_is_tested():
+def test_all_supported_losses_and_miners_are_tested():
     assert set(ARGS) == set(LOSSES)
     assert set(MINER_ARGS) | {"BatchHardMiner"} == set(MINERS)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
-@pytest.mark.parametrize("given", [False, True], ids=["defaults", "arguments"])
-def test_a_loss_is_that_of_the_library(loss, image_of_caption, given):
-    values = [compare(image_of_caption, seed, loss, ARGS[loss] if given else {}) for seed in range(2)]
+@pytest.mark.parametrize("image_of_caption", WITH_NEGATIVES.values(), ids=WITH_NEGATIVES)
+@pytest.mark.parametrize("with_args", [False, True], ids=["defaults", "arguments"])
+def test_a_loss_equals_that_of_the_library(loss, image_of_caption, with_args):
+    values = [compare(image_of_caption, seed, loss, ARGS[loss] if with_args else {}) for seed in range(2)]
     assert min(values) > 0
 
 
 @pytest.mark.parametrize("miner", MINERS)
 @pytest.mark.parametrize("loss", ["NTXentLoss", "TripletMarginLoss", "ContrastiveLoss", "MultiSimilarityLoss"])
-def test_a_miner_is_that_of_the_library(miner, loss):
+def test_a_miner_equals_that_of_the_library(miner, loss):
     values = [
         compare(image_of_caption, seed, loss, {}, miner, args)
-        for image_of_caption in MANY.values()
+        for image_of_caption in WITH_NEGATIVES.values()
         for seed in range(2)
         for args in ({}, MINER_ARGS.get(miner, {}))
     ]
@@ -120,39 +120,39 @@ def test_a_batch_without_negatives_stays_finite(loss, miner, image_of_caption):
     assert value.shape == () and value.isfinite()
     value.backward()
     assert scores.grad.isfinite().all()
-    assert (scores.grad <= 0).all()  # at most, the pairs are drawn together
+    assert (scores.grad <= 0).all()  # scores of positives are only increased
 
 
 @pytest.mark.parametrize("miner", ["", *MINERS])
-def test_the_scores_are_left_alone(miner):
-    """Some miners write into the matrix that the distance gives them."""
-    scores, positives = batch(BATCHES["one or three, mixed"])
+def test_the_scores_are_not_changed(miner):
+    """Some miners change the matrix of the distance in place."""
+    scores, positives = batch(BATCHES["one or three, unsorted"])
     before = scores.detach().clone()
     metric_learning(loss="MultiSimilarityLoss", miner=miner)(scores, positives)
     assert torch.equal(scores, before)
 
 
-def test_the_default_is_our_own_infonce():
-    scores, positives = batch(BATCHES["one or three, mixed"])
-    ours = catalog.build("loss", "infonce", {"temperature": 0.07})(scores, positives)
-    assert metric_learning()(scores, positives).item() == pytest.approx(ours.item(), rel=1e-9)
+def test_the_default_equals_infonce():
+    scores, positives = batch(BATCHES["one or three, unsorted"])
+    expected = catalog.build("loss", "infonce", {"temperature": 0.07})(scores, positives)
+    assert metric_learning()(scores, positives).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_all_triplets_are_the_violations_of_the_margin():
-    """The library takes the mean of the costs that are not 0, over each direction."""
-    scores, positives = batch(BATCHES["images that come twice"])
+def test_the_triplet_loss_is_the_mean_over_margin_violations():
+    """The library computes the mean of the costs above 0 per direction."""
+    scores, positives = batch(BATCHES["several captions per image"])
     costs = [[0.2 - own + n for n in negatives if 0.2 - own + n > 0] for own, negatives in terms(scores, positives)]
-    of_images, of_captions = (list(chain.from_iterable(costs[way::2])) for way in (0, 1))
+    of_images, of_captions = (list(chain.from_iterable(costs[direction::2])) for direction in (0, 1))
     expected = (sum(of_images) / len(of_images) + sum(of_captions) / len(of_captions)) / 2
     loss = metric_learning(loss="TripletMarginLoss", loss_args={"margin": 0.2})
     assert loss(scores, positives).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_what_a_loss_learns_is_among_the_parameters():
+def test_learned_values_of_a_loss_are_parameters():
     assert list(metric_learning().parameters()) == []
     loss = metric_learning(loss="MarginLoss", loss_args={"learn_beta": True})
     assert [name for name, _ in loss.named_parameters()] == ["loss.beta"]
-    scores, positives = batch(BATCHES["images that come twice"])
+    scores, positives = batch(BATCHES["several captions per image"])
     loss(scores, positives).backward()
     assert loss.loss.beta.grad.item() != 0
 
@@ -165,11 +165,12 @@ def test_what_a_loss_learns_is_among_the_parameters():
         *(({"miner": name}, name) for name in ("AngularMiner", "DistanceWeightedMiner")),
     ],
 )
-def test_what_cannot_do_with_scores_is_refused_with_what_works(args, name):
+def test_a_loss_that_needs_more_than_scores_is_rejected_with_a_list_of_others(args, name):
     with pytest.raises(ConfigError) as caught:
         metric_learning(**args)
     assert name in caught.value.message and "needs more than the scores of a batch" in caught.value.message
-    assert caught.value.hint == f"these work on scores: {', '.join(MINERS if 'miner' in args else LOSSES)}"
+    supported = ", ".join(MINERS if "miner" in args else LOSSES)
+    assert caught.value.hint == f"choose one that works on scores: {supported}"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_what_cannot_do_with_scores_is_refused_with_what_works(args, name):
         ({"loss": "__name__"}, "known: "),
     ],
 )
-def test_a_misspelt_name_is_told_the_right_one(args, hint):
+def test_the_hint_for_a_misspelled_name_is_the_closest_one(args, hint):
     with pytest.raises(UnknownName) as caught:
         metric_learning(**args)
     assert caught.value.hint.startswith(hint)
@@ -195,7 +196,7 @@ def test_a_misspelt_name_is_told_the_right_one(args, hint):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"loss_args": {"temperature": "warm"}}, "these arguments do not work"),
+        ({"loss_args": {"temperature": "warm"}}, "invalid arguments"),
         ({"loss_args": {"temperature": 0.0}}, "not a finite number"),
         ({"loss_args": 3}, "loss_args must be a table"),
         ({"miner_args": {"margin": 0.1}}, "no miner"),
@@ -209,18 +210,18 @@ def test_invalid_arguments_are_errors(args, message):
 
 
 def test_building_uses_no_random_numbers():
-    """A run's random numbers are its seed's, whatever its loss."""
+    """The random numbers of a run depend on its seed, not on its loss."""
     before = torch.get_rng_state()
     metric_learning(loss="MarginLoss", miner="UniformHistogramMiner", miner_args={"num_bins": 3})
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_library_is_loaded_by_those_who_use_it_only():
+def test_the_library_is_imported_only_when_it_is_used():
     tree = ast.parse(Path(metric_learning_module.__file__).read_text(encoding="utf-8"))
     imported = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     assert imported and not any("pytorch_metric_learning" in ast.unparse(node) for node in imported)
 
 
-def test_the_page_on_extending_lists_all_that_is_offered():
+def test_the_page_on_extending_lists_all_losses_and_miners():
     page = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in page for name in [*LOSSES, *MINERS])

@@ -1,10 +1,10 @@
-"""The triplet loss against a naive triple loop in float64."""
+"""The triplet loss against a loop over triplets in float64."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from helpers.loss_batches import BATCHES, MANY, batch, terms
+from helpers.loss_batches import BATCHES, WITH_NEGATIVES, batch, terms
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
@@ -13,21 +13,22 @@ MARGIN = 0.2
 
 
 def naive(scores, positives, reduce=sum):
-    """Every positive pair, both directions; ``reduce`` takes the costs of one pair and direction."""
+    """The sum over positive pairs and directions; ``reduce`` combines the costs of one pair and direction."""
     return sum(
-        reduce([max(0.0, MARGIN - own + n) for n in negatives] or [0.0]) for own, negatives in terms(scores, positives)
+        reduce([max(0.0, MARGIN - positive + n) for n in negatives] or [0.0])
+        for positive, negatives in terms(scores, positives)
     )
 
 
 def naive_semi_hard(scores, positives):
-    """FaceNet's band (below the pair, within the margin), its best; beyond it nothing; none below: the worst."""
+    """The best negative below the pair and within the margin; if all are above the pair, the worst; else nothing."""
     total = 0.0
-    for own, negatives in terms(scores, positives):
-        band = [n for n in negatives if own - MARGIN < n < own]
+    for positive, negatives in terms(scores, positives):
+        band = [n for n in negatives if positive - MARGIN < n < positive]
         if band:
-            total += MARGIN - own + max(band)
-        elif negatives and min(negatives) >= own:
-            total += MARGIN - own + min(negatives)
+            total += MARGIN - positive + max(band)
+        elif negatives and min(negatives) >= positive:
+            total += MARGIN - positive + min(negatives)
     return total
 
 
@@ -38,7 +39,7 @@ def triplet(**args):
 @pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("hardest", "reduce"), [(False, sum), (True, max)], ids=["sum", "hardest"])
-def test_the_loss_is_that_of_the_loop(image_of_caption, seed, hardest, reduce):
+def test_the_loss_equals_the_loop(image_of_caption, seed, hardest, reduce):
     scores, positives = batch(image_of_caption, seed)
     loss = triplet(hardest_negative=hardest)(scores, positives)
     assert loss.shape == ()
@@ -47,28 +48,28 @@ def test_the_loss_is_that_of_the_loop(image_of_caption, seed, hardest, reduce):
 
 @pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_semi_hard_loss_is_that_of_the_loop(image_of_caption, seed):
+def test_the_semi_hard_loss_equals_the_loop(image_of_caption, seed):
     scores, positives = batch(image_of_caption, seed)
     loss = triplet(semi_hard=True)(scores, positives)
     assert loss.item() == pytest.approx(naive_semi_hard(scores, positives), rel=1e-12)
 
 
-def semi_hard_cost(own, *negatives):
-    """The cost of the image of a batch whose other pairs are beyond every margin."""
+def semi_hard_cost(positive, *negatives):
+    """The cost of the first image of a batch in which all other pairs have no cost."""
     others = torch.full((len(negatives), 1 + len(negatives)), -9.0)
     others[:, 1:].fill_diagonal_(9.0)
-    scores = torch.cat([torch.tensor([[own, *negatives]]), others])
+    scores = torch.cat([torch.tensor([[positive, *negatives]]), others])
     return triplet(semi_hard=True)(scores, torch.eye(len(scores), dtype=torch.bool)).item()
 
 
 def test_which_negative_is_semi_hard():
-    assert semi_hard_cost(0.5, 0.9, 0.45, 0.35) == pytest.approx(0.15)  # of the two in the band the better one
-    assert semi_hard_cost(0.5, 0.9, 0.1) == 0  # one below, but beyond the margin
-    assert semi_hard_cost(0.5, 0.9, 0.6) == pytest.approx(0.3)  # none below: the worst one
-    assert semi_hard_cost(0.5, 0.5, 0.45) == pytest.approx(0.15)  # as high as the pair is not below it
+    assert semi_hard_cost(0.5, 0.9, 0.45, 0.35) == pytest.approx(0.15)  # two within the margin: the higher one
+    assert semi_hard_cost(0.5, 0.9, 0.1) == 0  # one below the pair, but beyond the margin
+    assert semi_hard_cost(0.5, 0.9, 0.6) == pytest.approx(0.3)  # none below the pair: the lowest one
+    assert semi_hard_cost(0.5, 0.5, 0.45) == pytest.approx(0.15)  # an equal score is not below the pair
 
 
-def test_captions_of_one_image_are_never_each_others_negatives():
+def test_captions_of_one_image_are_not_negatives_of_each_other():
     scores, positives = batch([0, 0, 1])
     with torch.no_grad():
         scores[0] = torch.tensor([-5.0, 5.0, -9.0])  # the first caption of image 0 is far worse than the second
@@ -78,14 +79,14 @@ def test_captions_of_one_image_are_never_each_others_negatives():
 
 
 @pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"semi_hard": True}])
-@pytest.mark.parametrize("image_of_caption", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("image_of_caption", WITH_NEGATIVES.values(), ids=WITH_NEGATIVES)
 def test_gradients(args, image_of_caption):
     scores, positives = batch(image_of_caption)
     loss = triplet(**args)
     assert torch.autograd.gradcheck(lambda s: loss(s, positives), (scores,))
 
 
-def test_all_negatives_that_violate_are_pushed_and_only_the_hardest_if_asked():
+def test_all_violating_negatives_have_gradients_or_only_the_hardest():
     scores, positives = batch([0, 1, 2])
     with torch.no_grad():
         scores.copy_(torch.tensor([[0.0, 0.5, 0.3], [-9.0, 0.0, -9.0], [-9.0, -9.0, 0.0]]))
@@ -94,48 +95,48 @@ def test_all_negatives_that_violate_are_pushed_and_only_the_hardest_if_asked():
     scores.grad = None
     triplet(hardest_negative=True)(scores, positives).backward()
     assert scores.grad[0, 1] > 0
-    assert scores.grad[0, 2] == 1  # from the other direction alone: image 0 is caption 2's hardest
+    assert scores.grad[0, 2] == 1  # from the other direction only: image 0 is the hardest negative of caption 2
     assert scores.grad[0, 0] == -1
 
 
 @pytest.mark.parametrize("image_of_caption", BATCHES.values(), ids=BATCHES)
-def test_one_sampled_negative_lies_between_the_easiest_and_the_hardest(image_of_caption):
+def test_the_loss_of_one_sampled_negative_is_between_the_easiest_and_the_hardest(image_of_caption):
     scores, positives = batch(image_of_caption)
     loss = triplet(ncon=1)
-    drawn = {round(loss(scores, positives).item(), 9) for _ in range(40)}
-    assert min(drawn) >= naive(scores, positives, min) - 1e-9
-    assert max(drawn) <= naive(scores, positives, max) + 1e-9
-    assert len(drawn) > 1 or len(set(image_of_caption)) < 3
+    values = {round(loss(scores, positives).item(), 9) for _ in range(40)}
+    assert min(values) >= naive(scores, positives, min) - 1e-9
+    assert max(values) <= naive(scores, positives, max) + 1e-9
+    assert len(values) > 1 or len(set(image_of_caption)) < 3
 
 
-def test_each_negative_is_sampled_and_nothing_else():
-    """Two images, of which the second has three captions: one pair's cost tells which of them was drawn."""
+def test_exactly_the_negatives_are_sampled():
+    """Two images, the second with three captions, with a different cost for each sampled negative."""
     positives = torch.tensor([[True, False, False, False], [False, True, True, True]])
     scores = torch.tensor([[0.0, 0.1, 0.2, 0.3], [-9.0, 9.0, 9.0, 9.0]])  # only the pair (0, 0) costs anything
-    drawn = {round(triplet(ncon=1)(scores, positives).item(), 6) for _ in range(100)}
-    assert drawn == {0.3, 0.4, 0.5}  # the margin plus each negative's score; 0.2, the pair's own, never
+    values = {round(triplet(ncon=1)(scores, positives).item(), 6) for _ in range(100)}
+    assert values == {0.3, 0.4, 0.5}  # the margin plus the score of a negative; 0.2 would be the positive
 
 
-def test_the_sampled_loss_is_the_full_one_in_expectation():
+def test_the_expectation_of_the_sampled_loss_is_a_fraction_of_the_full_one():
     scores, positives = batch(list(range(6)))
     torch.manual_seed(0)
     mean = sum(triplet(ncon=2)(scores, positives).item() for _ in range(3000)) / 3000
     assert mean == pytest.approx(naive(scores, positives) * 2 / 5, rel=0.02)  # 2 of 5 negatives
 
 
-def test_sampling_follows_the_seed():
+def test_sampling_depends_on_the_seed():
     scores, positives = batch(list(range(12)))
     loss = triplet(ncon=2)
 
-    def draws(seed):
+    def losses(seed):
         torch.manual_seed(seed)
         return [loss(scores, positives).item() for _ in range(5)]
 
-    assert draws(1) == draws(1) != draws(2)
+    assert losses(1) == losses(1) != losses(2)
 
 
 @pytest.mark.parametrize("args", [{}, {"hardest_negative": True}, {"ncon": 3}, {"semi_hard": True}])
-def test_a_batch_without_negatives_costs_nothing(args):
+def test_a_batch_without_negatives_has_zero_loss(args):
     scores, positives = batch([0, 0])
     loss = triplet(**args)(scores, positives)
     loss.backward()

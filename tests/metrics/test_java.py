@@ -1,4 +1,4 @@
-"""METEOR and SPICE: right where their programs are, a reason where they are not, and nothing left running."""
+"""METEOR and SPICE: scores if their programs are installed, a reason if not, and no process left running."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java
 
 @pytest.fixture
 def fake_java(tmp_path, monkeypatch):
-    """``fake_java(code)``: from now on ``java`` is this Python program."""
+    """``fake_java(code)`` replaces ``java`` by a Python program."""
 
     def make(code):
         program = tmp_path / "bin" / "java"
@@ -37,10 +37,12 @@ def fake_java(tmp_path, monkeypatch):
 
 @pytest.fixture
 def processes(monkeypatch):
-    """Every process that is started."""
+    """A list of all started processes."""
     started = []
     real = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **given: started.append(real(*args, **given)) or started[-1])
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **kwargs: started.append(real(*args, **kwargs)) or started[-1]
+    )
     return started
 
 
@@ -50,10 +52,10 @@ def metric(name, **args):
 
 @needs_java
 @pytest.mark.slow
-def test_borders_and_line_breaks_in_words_do_not_break_the_talk():
+def test_separators_and_line_breaks_in_words_do_not_break_the_protocol():
     scores = metric("meteor")([["a|||b", "|||"], ["c\nd"], ["e"]], [[["a\rb"]], [["c", "d"]], [["|||"], [], ["e"]]])
-    assert scores.each["meteor"].shape == (3,)
-    assert scores.each["meteor"][1] > 0.5
+    assert scores.per_candidate["meteor"].shape == (3,)
+    assert scores.per_candidate["meteor"][1] > 0.5
 
 
 @needs_java
@@ -69,73 +71,73 @@ def test_meteor_of_a_published_set(real_data):
     assert metric("meteor")(candidates, references).total["meteor"] == pytest.approx(published, abs=1e-9)
 
 
-ANSWERS = (
+METEOR_CODE = (
     "for line in sys.stdin:\n    print('0.5\\n' * line.count('|||') + '0.25' if line[0] == 'E' else 's', flush=True)"
 )
 
 
-def test_the_talk_with_meteor(fake_java, processes):
-    fake_java(ANSWERS)
+def test_the_protocol_of_meteor(fake_java, processes):
+    fake_java(METEOR_CODE)
     scores = metric("meteor")(CANDIDATES, REFERENCES)
     assert scores.total == {"meteor": 0.25}
-    assert scores.each["meteor"].tolist() == [0.5] * 3
+    assert scores.per_candidate["meteor"].tolist() == [0.5] * 3
     assert [p.returncode is not None for p in processes] == [True]
 
 
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("sys.exit(3)", "ended before it answered with code 3"),
-        ("print('no heap space', file=sys.stderr)", "ended before it answered: no heap space"),
-        ("input(); print('s'); sys.exit('disk full')", "ended before it answered: disk full"),
-        ("print('half', end='')", "ended before it answered"),
-        ("for line in sys.stdin: print('what?', flush=True)", "gave no number"),
+        ("sys.exit(3)", "ended before its output was complete with code 3"),
+        ("print('no heap space', file=sys.stderr)", "ended before its output was complete: no heap space"),
+        ("input(); print('s'); sys.exit('disk full')", "ended before its output was complete: disk full"),
+        ("print('half', end='')", "ended before its output was complete"),
+        ("for line in sys.stdin: print('what?', flush=True)", "is not a number"),
     ],
 )
-def test_a_program_that_fails_is_a_reason(fake_java, processes, code, reason):
+def test_a_program_that_fails_raises_unavailable(fake_java, processes, code, reason):
     fake_java(code)
-    with pytest.raises(Unavailable, match=reason) as caught:
+    with pytest.raises(Unavailable, match=reason) as error:
         metric("meteor")(CANDIDATES, REFERENCES)
-    assert caught.value.hint
+    assert error.value.hint
     assert [p.returncode is not None for p in processes] == [True]
 
 
-def test_a_program_that_hangs_is_ended(fake_java, processes):
+def test_a_program_that_hangs_is_killed(fake_java, processes):
     fake_java("import time; time.sleep(600)")
-    with pytest.raises(Unavailable, match="ended before it answered"):
+    with pytest.raises(Unavailable, match="ended before its output was complete"):
         metric("meteor", seconds=1)(CANDIDATES, REFERENCES)
     assert [p.returncode is not None for p in processes] == [True]
 
 
-def test_a_program_that_does_not_start_is_a_reason(fake_java, tmp_path):
+def test_a_program_that_cannot_be_started_raises_unavailable(fake_java, tmp_path):
     fake_java("")
     (tmp_path / "bin" / "java").write_text("#!/no/such/program\n", encoding="utf-8")
-    with pytest.raises(Unavailable, match="does not start"):
+    with pytest.raises(Unavailable, match="cannot be started"):
         metric("meteor")(CANDIDATES, REFERENCES)
 
 
-def test_without_java_the_figures_are_null_with_a_reason(monkeypatch, tmp_path):
+def test_without_java_the_scores_are_null_with_a_reason(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     result = score_captions(["a dog"], [["a dog", "the dog"]], names=("meteor", "spice", "bleu"))
     assert result["meteor"] is None
     assert result["spice"] is None
     assert result["bleu_1"] > 0.9
-    assert result["unavailable"]["meteor"].startswith("there is no Java; install")
+    assert result["unavailable"]["meteor"].startswith("Java is not installed; install")
     assert set(result["unavailable"]) == {"meteor", "spice"}
     assert "meteor" not in result["signature"]
 
 
-def test_a_jar_that_is_missing_is_told():
-    with pytest.raises(Unavailable, match=r"pycocoevalcap's meteor/no.jar is not there"):
+def test_a_missing_jar_raises_unavailable():
+    with pytest.raises(Unavailable, match=r"pycocoevalcap has no meteor/no.jar"):
         java.jar("meteor", "no.jar")
 
 
-# ---------------------------------------------------------------------------- SPICE, whose models are seldom there
+# ---------------------------------------------------------------------------- SPICE, whose models are rarely installed
 
 
 @pytest.fixture
 def spice_models(tmp_path, monkeypatch):
-    """A folder with files named as SPICE and its models."""
+    """A folder with empty files named like SPICE and its models."""
     from xmodal_cli.metrics.captions import spice
 
     folder = tmp_path / "spice"
@@ -146,7 +148,7 @@ def spice_models(tmp_path, monkeypatch):
     return folder
 
 
-WRITES = (
+SPICE_CODE = (
     "given, got = sys.argv[4], sys.argv[8]\n"
     "items = json.load(open(given))\n"
     "score = lambda i: {'All': {'f': len(i['test'].split()) / 4}}\n"
@@ -155,23 +157,23 @@ WRITES = (
 )
 
 
-def test_spice_reads_what_its_program_writes(fake_java, spice_models):
-    fake_java(WRITES)
+def test_spice_reads_the_output_file_of_its_program(fake_java, spice_models):
+    fake_java(SPICE_CODE)
     scores = metric("spice")(CANDIDATES, REFERENCES)
-    assert scores.each["spice"].tolist() == [0.75, 0.5, 0]
+    assert scores.per_candidate["spice"].tolist() == [0.75, 0.5, 0]
     assert scores.total["spice"] == pytest.approx(1.25 / 3)
 
 
 @pytest.mark.parametrize("code", ["sys.exit(1)", "open(sys.argv[8], 'w').write('[]')", "import time; time.sleep(600)"])
-def test_a_spice_that_fails_is_a_reason(fake_java, spice_models, code):
+def test_a_spice_that_fails_raises_unavailable(fake_java, spice_models, code):
     fake_java(code)
     with pytest.raises(Unavailable, match="SPICE failed"):
         metric("spice", seconds=1 if "sleep" in code else 60)(CANDIDATES, REFERENCES)
 
 
-def test_a_spice_without_models_says_what_to_put_where(spice_models):
+def test_the_hint_of_spice_without_models_has_their_folder(spice_models):
     model = next(Path(spice_models, "lib").iterdir())
     model.unlink()
-    with pytest.raises(Unavailable, match=model.name) as caught:
+    with pytest.raises(Unavailable, match=model.name) as error:
         metric("spice")(CANDIDATES, REFERENCES)
-    assert str(spice_models / "lib") in caught.value.hint
+    assert str(spice_models / "lib") in error.value.hint

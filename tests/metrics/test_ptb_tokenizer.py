@@ -1,4 +1,4 @@
-"""Our Penn Treebank words: invented sentences with known words, and the real tokeniser beside them where Java is."""
+"""The Penn Treebank tokenizer: sentences with known tokens, and the Stanford tokenizer if Java is installed."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_known_sentences(sentence):
 
 
 @pytest.mark.parametrize("sentence", ["(" * 3000, "a." * 5000, "a-" * 5000, "1 " * 5000, "x'" * 5000, "http://" * 2000])
-def test_long_sentences_of_one_kind_take_no_long_time(sentence):
+def test_long_sentences_need_no_quadratic_time(sentence):
     assert len(ptb_words(sentence)) <= len(sentence)
 
 
 def jar_words(sentences):
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    cut = PTBTokenizer().tokenize({n: [{"caption": s}] for n, s in enumerate(sentences)})
-    return [tuple(cut[n][0].split()) for n in range(len(sentences))]
+    tokens = PTBTokenizer().tokenize({n: [{"caption": s}] for n, s in enumerate(sentences)})
+    return [tuple(tokens[n][0].split()) for n in range(len(sentences))]
 
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java")
@@ -56,7 +56,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="needs Java
 
 @needs_java
 @pytest.mark.slow
-def test_the_known_sentences_are_cut_so_by_the_real_one():
+def test_known_sentences_are_tokenized_the_same_by_stanford():
     sentences = [s for s in KNOWN if s.strip() and "\u2028" not in s]
     assert jar_words(sentences) == [ptb_words(s) for s in sentences]
 
@@ -64,7 +64,7 @@ def test_the_known_sentences_are_cut_so_by_the_real_one():
 @needs_java
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_real_captions_are_cut_as_by_the_real_one(real_data):
+def test_real_captions_are_tokenized_as_by_stanford(real_data):
     lines = (real_data / "f8k/Flickr8k.token.txt").read_text(encoding="utf-8").splitlines()
     captions = [line.partition("\t")[2] for line in lines]
     odd = [c for c in captions if not c.replace(" ", "").replace(".", "").replace(",", "").isalpha()]
@@ -73,7 +73,7 @@ def test_real_captions_are_cut_as_by_the_real_one(real_data):
     assert jar_words(sample) == [ptb_words(c) for c in sample]
 
 
-def test_what_is_removed_is_what_the_evaluation_removes():
+def test_the_punctuation_is_that_of_the_evaluation():
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
-    assert {mark for mark in PUNCTUATIONS if mark == mark.lower()} == PUNCTUATION
+    assert {token for token in PUNCTUATIONS if token == token.lower()} == PUNCTUATION

@@ -171,9 +171,9 @@ def test_a_locked_tower_is_run_once_and_stays(xmodal, tiny_clip, shapes, tmp_pat
         "optimizer.lr=0.01",
         "training.eval_initial=false",
     )
-    held = own(tmp_path / "run", name)
+    tower_weights = own(tmp_path / "run", name)
     other = "text" if locked == "image" else "image"
-    assert not held[locked] and any(not torch.equal(value, start) for value, start in held[other])
+    assert not tower_weights[locked] and any(not torch.equal(value, start) for value, start in tower_weights[other])
     header = read_header(tmp_path / "run" / "model.safetensors")
     assert header.meta.kind == ("global" if locked == "image" else "pixels")
     assert bool(list((home / "cache").glob("features/*"))) == (locked == "image")

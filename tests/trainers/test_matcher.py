@@ -87,7 +87,7 @@ def test_a_learned_scale_changes_and_the_kept_model_is_the_average(xmodal, plant
     if history(run)[-1]["rsum"] == max(entry["rsum"] for entry in history(run)):
         assert torch.equal(kept["image_encoder.project.weight"], tensors[f"average.module.{weights}"])
     assert not torch.equal(kept["image_encoder.project.weight"], tensors[f"model.{weights}"])
-    assert not any("log_scale" in name for name in kept)  # a loss is no part of a matcher
+    assert not any("log_scale" in name for name in kept)  # a matcher has no parameters of losses
     assert result(xmodal("eval", run, "--data", planted, "--json"))["rsum"] > 2 * CHANCE
 
 
@@ -103,9 +103,7 @@ def test_a_training_without_improvement_keeps_the_initial_model(xmodal, planted,
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_whole_images_are_trained_on_in_as_many_batches_as_they_need(
-    xmodal, planted, small_settings, tmp_path, monkeypatch
-):
+def test_captions_grouped_by_image_are_trained_on(xmodal, planted, small_settings, tmp_path, monkeypatch):
     seen = []
     forward = InfoNCE.forward
 
@@ -188,7 +186,7 @@ def tiny_bert(tmp_path_factory):
     from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("encoders") / "tiny-bert"
-    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *THINGS, *"a next to there is and in the picture beside".split()]  # noqa: SIM905
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *THINGS, *"a next to there is and in the image beside".split()]  # noqa: SIM905
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     torch.manual_seed(0)
     config = BertConfig(vocab_size=len(words), initializer_range=0.3, **sizes)

@@ -39,7 +39,7 @@ def test_the_order_of_an_epoch_depends_only_on_seed_and_number(make_batches):
     first = plan(0, 5)
     torch.manual_seed(2)
     batches = make_batches(seed=0)
-    list(batches.epoch(1))  # earlier epochs make no difference
+    list(batches.epoch(1))  # earlier epochs do not matter
     assert first == [batch.tokens.tolist() for batch in batches.epoch(5)]
     assert first != plan(0, 6)
     assert first != plan(1, 5)

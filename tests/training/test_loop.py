@@ -101,7 +101,7 @@ def test_the_global_generator_does_not_matter(toy, monkeypatch):
     first, second = toy("a"), toy("b")
     first.train()
     evaluate = second._evaluate
-    second._evaluate = lambda: (torch.rand(3), evaluate())[1]  # evaluation may draw what it likes
+    second._evaluate = lambda: (torch.rand(3), evaluate())[1]  # evaluation may use random numbers
     second.train()
     assert torch.equal(first.model.layers[0].weight, second.model.layers[0].weight)
 

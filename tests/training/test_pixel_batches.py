@@ -59,7 +59,7 @@ def test_every_image_comes_with_its_own_pixels_in_the_order_of_the_plan():
 def test_augmentation_depends_only_on_seed_epoch_and_image():
     first = load_all(PixelBatches(Numbered(), noisy, seed=0, num_threads=1), 5)
     again = PixelBatches(Numbered(), noisy, seed=0, num_threads=7)
-    load_all(again, 1)  # earlier epochs make no difference, so a resumed run gets the same
+    load_all(again, 1)  # earlier epochs do not matter, so a resumed run gets the same
     assert same(first, load_all(again, 5)) and same(first, load_all(again, 5))
     assert not same(first, load_all(again, 6))
     assert not same(first, load_all(PixelBatches(Numbered(), noisy, seed=1), 5))

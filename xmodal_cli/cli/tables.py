@@ -67,13 +67,13 @@ class _Column:
 def _retrieval_columns() -> list[_Column]:
     from xmodal_cli.metrics.retrieval_scores import retrieval_scores
 
-    return [_Column(score.name, score.label, score.shown) for score in retrieval_scores()]
+    return [_Column(score.name, score.label, score.format) for score in retrieval_scores()]
 
 
 def _caption_columns() -> list[_Column]:
     from xmodal_cli.metrics.caption_columns import sorted_columns
 
-    return [_Column(name, label, metric.shown) for metric in sorted_columns() for name, label in metric.labels.items()]
+    return [_Column(name, label, metric.format) for metric in sorted_columns() for name, label in metric.labels.items()]
 
 
 def nest(flat: Mapping[str, float]) -> dict[str, Any]:

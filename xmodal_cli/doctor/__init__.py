@@ -1,5 +1,4 @@
-"""What ``xmodal doctor`` looks at: one file = one area, each a function that gives Findings. Standard library first.
+"""The checks of ``xmodal doctor``: one file per area, with functions that yield Findings.
 
-What is examined may be broken, so nothing here imports torch or another heavy package into this process: ``probe`` does
-that in a child.
+Packages under examination may be broken: none is imported in this process; ``probe`` imports them in a child process.
 """

@@ -1,6 +1,6 @@
-"""``xmodal doctor``: what is installed, what computes, what would fail, and how to mend it. Needs no network.
+"""Runs all checks of ``xmodal doctor``. Needs no network.
 
-Each check stands alone: one that raises is a finding itself, and the others go on.
+Checks are independent: an exception in a check becomes a finding, and the other checks still run.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from xmodal_cli.errors import XmodalError
 from xmodal_cli.reporter import SILENT, Reporter
 
 Check = Callable[[], Iterable[Finding]]
-# module of recipes.checks -> its checks, in the order of the report; imported one by one, as they need more than this
-LATER = {
+# module of this package -> its checks, in the order of the report; imported when they run, as an import may fail
+LAZY_CHECKS = {
     "weights": ("towers", "starters", "java"),
-    "home": ("place", "sizes", "disks", "defaults", "datasets", "models", "indexes", "downloads"),
+    "home": ("location", "sizes", "disks", "defaults", "datasets", "models", "indexes", "downloads"),
 }
 
 
 def examine(reporter: Reporter = SILENT) -> list[Finding]:
-    """Every check's findings, in the order in which they are read. Raises nothing; takes a quarter of a minute."""
+    """The findings of all checks, in the order of the report. Raises nothing; takes about 15 s."""
     probes = _probe(reporter)
     device = probes.get(DEVICE, Probe(DEVICE))
     checks: list[tuple[str, Check]] = [
@@ -32,30 +32,30 @@ def examine(reporter: Reporter = SILENT) -> list[Finding]:
         ("packages", partial(software.packages, probes)),
         ("torch pair", partial(software.torch_pair, probes)),
         ("optional", software.optional),
-        *((name, partial(check, device)) for name, check in _of_the_machine()),
+        *((name, partial(check, device)) for name, check in _device_checks()),
         ("memory", machine.memory),
-        *((name, partial(_later, file, name)) for file, names in LATER.items() for name in names),
+        *((name, partial(_import_and_run, file, name)) for file, names in LAZY_CHECKS.items() for name in names),
     ]
-    return [finding for name, check in checks for finding in _guarded(name, check)]
+    return [finding for name, check in checks for finding in _run_check(name, check)]
 
 
 def worst(findings: Iterable[Finding]) -> Status:
-    """``fail`` if anything will fail, else ``warn`` if there is a warning, else ``ok``."""
-    found = {finding.status for finding in findings}
-    return "fail" if "fail" in found else "warn" if "warn" in found else "ok"
+    """``fail`` if a finding is one, else ``warn`` if a finding is one, else ``ok``."""
+    statuses = {finding.status for finding in findings}
+    return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "ok"
 
 
-def _of_the_machine() -> Iterator[tuple[str, Callable[[Probe], Iterable[Finding]]]]:
+def _device_checks() -> Iterator[tuple[str, Callable[[Probe], Iterable[Finding]]]]:
     yield "device", machine.auto
     yield "processor", machine.processor
     yield "GPU", machine.gpu
 
 
 def _probe(reporter: Reporter) -> dict[str, Probe]:
-    """How the imports of all packages go, by module."""
+    """The results of importing all packages, by module."""
     try:
         modules = [module for name in software.needed() if (module := software.module_of(name))]
-        # torch first: what hangs on it fails by it, and the question about devices needs it
+        # torch first: other packages and the device facts depend on it
         order = ["torch", DEVICE, "torchvision", *(m for m in modules if m not in ("torch", "torchvision"))]
         with reporter.task("importing packages", len(order), "packages") as task:
             return probe(order, task.advance)
@@ -63,19 +63,19 @@ def _probe(reporter: Reporter) -> dict[str, Probe]:
         return dict.fromkeys(("torch", "torchvision", DEVICE), Probe("", f"not tried: {error}"))
 
 
-def _later(file: str, check: str) -> Iterable[Finding]:
+def _import_and_run(file: str, check: str) -> Iterable[Finding]:
     findings: Iterable[Finding] = getattr(importlib.import_module(f"xmodal_cli.doctor.{file}"), check)()
     return findings
 
 
-def _guarded(name: str, check: Check) -> list[Finding]:
-    """The check's findings; where it fails itself, that is one more."""
-    found: list[Finding] = []
+def _run_check(name: str, check: Check) -> list[Finding]:
+    """The findings of a check, with one more if it raises."""
+    findings: list[Finding] = []
     try:
-        found.extend(check())  # keeps what came before a failure
+        findings.extend(check())  # keeps the findings before an exception
     except XmodalError as error:
-        found.append(Finding(name, name, "fail", error.message, error.hint))
+        findings.append(Finding(name, name, "fail", error.message, error.hint))
     except Exception as error:
         reason = f"could not be checked: {type(error).__name__}: {error}"
-        found.append(Finding(name, name, "warn", reason, "mend what stands above, and ask again"))
-    return found
+        findings.append(Finding(name, name, "warn", reason, "fix the problems above, then run xmodal doctor again"))
+    return findings

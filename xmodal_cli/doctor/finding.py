@@ -1,4 +1,4 @@
-"""What a check found: fine, a warning, or something that will fail, with the remedy."""
+"""The result of a check: ok, a warning or a failure, with the suggested fix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: ``fail`` is what makes a command fail, ``warn`` what only costs speed or an extra."""
+    """One row of the report. ``fail``: commands will fail; ``warn``: slower, or an optional feature is missing."""
 
     area: str
     what: str
@@ -22,7 +22,7 @@ class Finding:
 
 
 def install(*requirements: str) -> str:
-    """The command that installs packages beside this xmodal, whatever it was installed with."""
+    """The command that installs packages into the environment of this xmodal, by pip if it is there, else by uv."""
     packages = " ".join(f'"{r}"' if any(c in r for c in "<>! ") else r for r in requirements)
     if find_spec("pip") is not None:
         return f"{sys.executable} -m pip install {packages}"
@@ -30,7 +30,7 @@ def install(*requirements: str) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """``1.2 GB``, in powers of ten as disks are sold."""
+    """A size such as ``1.2 GB``, in powers of ten."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= scale:
             return f"{num_bytes / scale:,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Places: the home and what is in it, room on its disk, and what was downloaded elsewhere. Leaves nothing behind."""
+"""Checks of ``XMODAL_HOME``, its contents, free disk space and download caches. Leaves no files behind."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmodal_cli import paths
-from xmodal_cli.doctor.finding import Finding, size
+from xmodal_cli.doctor.finding import Finding, Status, size
 from xmodal_cli.errors import MissingData, UnknownName, XmodalError
 
-AREA = "home"
-LITTLE, TOO_LITTLE = 5e9, 0.2e9  # bytes free: features of MS COCO take gigabytes, a model's file 100 MB
-PATIENCE = 0.5  # seconds spent on adding up one folder
-SHOWN = 8  # names in one line
+AREA, STORED = "home", "stored"
+WARN_BYTES, FAIL_BYTES = 5e9, 0.2e9  # free bytes: features of MS COCO take gigabytes, a model file 100 MB
+SIZE_SECONDS = 0.5  # time limit for the size of one folder
+MAX_NAMES = 8  # in one line
 
 
-def place() -> Iterator[Finding]:
-    """Where the home is, and whether it can be written."""
+def location() -> Iterator[Finding]:
+    """The home folder, and whether it is writable."""
     home = paths.home()
     found = f"{home} ({'from XMODAL_HOME' if os.environ.get('XMODAL_HOME') else 'the default; XMODAL_HOME moves it'})"
     reason = _not_writable(home)
     if reason:
-        remedy = "nothing new can be kept there; change its permissions, or set XMODAL_HOME to a folder of your own"
+        remedy = "change its permissions, or set XMODAL_HOME to a writable folder"
         yield Finding(AREA, "home", "fail", f"{found} cannot be written: {reason}", remedy)
     else:
-        yield Finding(AREA, "home", "ok", found if home.exists() else f"{found}, not made yet")
+        yield Finding(AREA, "home", "ok", found if home.exists() else f"{found}, not created yet")
 
 
 def _not_writable(home: Path) -> str:
-    """Why nothing can be written there, or ""; tried, since permissions do not tell all."""
+    """The reason why the folder is not writable, or ""; by writing a file, as permissions alone are not enough."""
     folder = next((p for p in (home, *home.parents) if p.exists()), Path("/"))
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -43,68 +43,70 @@ def _not_writable(home: Path) -> str:
 
 
 def sizes() -> Iterator[Finding]:
-    """How much each folder of the home holds; of a very large one only so much as half a second adds up."""
+    """The size of each folder in the home; a lower bound if adding up takes longer than half a second."""
     folders = (paths.data_dir(), paths.runs_dir(), paths.models_dir(), paths.indexes_dir(), paths.cache_dir())
     parts = [f"{folder.name} {_size_of(folder)}" for folder in folders if folder.is_dir()]
     yield Finding(AREA, "sizes", "ok", ", ".join(parts) or "nothing yet")
 
 
 def _size_of(folder: Path) -> str:
-    total, end = 0, time.monotonic() + PATIENCE
-    waiting = [str(folder)]
-    while waiting:
+    total, deadline = 0, time.monotonic() + SIZE_SECONDS
+    pending = [str(folder)]
+    while pending:
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
+                        pending.append(entry.path)
                     elif entry.is_file(follow_symlinks=False):
                         total += entry.stat(follow_symlinks=False).st_size
-                    if time.monotonic() > end:
+                    if time.monotonic() > deadline:
                         return f"more than {size(total)}"
-        except OSError:  # vanished, or not ours to read
+        except OSError:  # deleted in the meantime, or not readable
             continue
     return size(total)
 
 
 def disks() -> Iterator[Finding]:
-    """Room where the home and the download caches are; places on the same disk are one finding."""
-    seen: dict[int, list[str]] = {}
-    room: dict[int, int] = {}
+    """Free space for the home and the download caches, one finding per disk."""
+    names: dict[int, list[str]] = {}
+    free: dict[int, int] = {}
     for what, folder in (("home", paths.home()), ("torch hub", torch_hub()), ("Hugging Face", hugging_face())):
-        there = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
-        device = there.stat().st_dev
-        seen.setdefault(device, []).append(what)
-        room.setdefault(device, shutil.disk_usage(there).free)
-    for device, names in seen.items():
-        yield _disk(", ".join(names), room[device], "home" in names)
+        existing = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
+        device = existing.stat().st_dev
+        names.setdefault(device, []).append(what)
+        free.setdefault(device, shutil.disk_usage(existing).free)
+    for device, on_device in names.items():
+        yield _disk(", ".join(on_device), free[device], "home" in on_device)
 
 
 def _disk(names: str, free: int, is_home: bool) -> Finding:
     found = f"{size(free)} free for {names}"
-    if free >= LITTLE:
+    if free >= WARN_BYTES:
         return Finding(AREA, "disk", "ok", found)
-    remedy = "what is in the home's cache can be made again; or set XMODAL_HOME to a larger disk" if is_home else ""
-    return Finding(
-        AREA, "disk", "fail" if free < TOO_LITTLE and is_home else "warn", found, remedy or "make room there"
-    )
+    status: Status = "fail" if free < FAIL_BYTES and is_home else "warn"
+    if is_home:
+        remedy = "delete files (the cache folder of the home can be recomputed), or set XMODAL_HOME to a larger disk"
+    else:
+        remedy = "delete files on that disk"
+    return Finding(AREA, "disk", status, found, remedy)
 
 
 def torch_hub() -> Path:
-    """Where torch keeps the weights it downloads."""
+    """The folder of weights downloaded by torch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser() / "hub" / "checkpoints"
 
 
 def hugging_face() -> Path:
-    """Where Hugging Face's client keeps what it downloads."""
+    """The download cache of huggingface_hub."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     base = Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser()
     return Path(os.environ.get("HF_HUB_CACHE") or base / "hub").expanduser()
 
 
 def downloads() -> Iterator[Finding]:
-    """Weights that torch and Hugging Face's client have downloaded; none are needed to begin."""
+    """Weights downloaded by torch and huggingface_hub; none are required."""
     files = sorted(p.name for p in torch_hub().glob("*.pt*") if p.is_file())
     repos = sorted(p.name.removeprefix("models--").replace("--", "/") for p in hugging_face().glob("models--*"))
     for what, folder, names in (("torch hub", torch_hub(), files), ("Hugging Face", hugging_face(), repos)):
@@ -114,12 +116,12 @@ def downloads() -> Iterator[Finding]:
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def defaults() -> Iterator[Finding]:
-    """The models that speak where none is named. Raises BadData where the settings cannot be read."""
+    """The default models. Raises BadData if the settings cannot be read."""
     from xmodal_cli.inference.defaults import default_models
     from xmodal_cli.inference.models import describe_model
 
@@ -128,23 +130,23 @@ def defaults() -> Iterator[Finding]:
             describe_model(name)
             yield Finding(AREA, f"default {kind}", "ok", name)
         except XmodalError as error:
-            remedy = f"{error.hint}; or choose another: xmodal models default MODEL"
+            remedy = f"{error.hint}; or choose another default model: xmodal models default MODEL"
             yield Finding(AREA, f"default {kind}", "fail", error.message, remedy)
 
 
 def datasets() -> Iterator[Finding]:
-    """The registered names, and whether anything is where they say."""
+    """The registered datasets, and whether their paths exist."""
     from xmodal_cli.data.registry import list_registered
 
-    present = {name: path.exists() for name, path in list_registered().items()}
-    yield Finding("kept", "datasets", "ok", _listed([name for name, there in present.items() if there]) or "none yet")
-    for name in (name for name, there in present.items() if not there):
-        found = f"nothing is at {list_registered()[name]} any more"
-        yield Finding("kept", f"dataset {name}", "warn", found, f"say where it is: xmodal data add {name} PATH")
+    exists = {name: path.exists() for name, path in list_registered().items()}
+    yield Finding(STORED, "datasets", "ok", _listed([name for name in exists if exists[name]]) or "none yet")
+    for name in (name for name in exists if not exists[name]):
+        found = f"{list_registered()[name]} does not exist"
+        yield Finding(STORED, f"dataset {name}", "warn", found, f"register its new path: xmodal data add {name} PATH")
 
 
 def models() -> Iterator[Finding]:
-    """The trained models; one that cannot be read is a failure of whatever names it."""
+    """The trained and imported models, and whether their files can be read."""
     from xmodal_cli.inference.models import find_model, model_names
     from xmodal_cli.models.model_file import read_header
 
@@ -153,38 +155,40 @@ def models() -> Iterator[Finding]:
         try:
             read_header(find_model(name))
         except XmodalError as error:
-            broken.append(Finding("kept", f"model {name}", "fail", error.message, error.hint))
-    whole = [name for name in names if f"model {name}" not in {f.what for f in broken}]
-    yield Finding("kept", "models", "ok", _listed(whole) or "none yet")
+            broken.append(Finding(STORED, f"model {name}", "fail", error.message, error.hint))
+    readable = [name for name in names if f"model {name}" not in {f.what for f in broken}]
+    yield Finding(STORED, "models", "ok", _listed(readable) or "none yet")
     yield from broken
 
 
 def indexes() -> Iterator[Finding]:
-    """The indexes: whole, and with the model that made them."""
+    """The indexes, whether they can be read, and whether their models exist unchanged."""
     from xmodal_cli.inference.models import describe_model
     from xmodal_cli.retrieval.index import open_index
     from xmodal_cli.retrieval.registry import find_index, names
 
-    whole, broken = list[str](), list[Finding]()
+    readable, problems = list[str](), list[Finding]()
     for name in names():
         try:
             with open_index(find_index(name)) as index:
-                made_by, count = index.metadata.model, len(index)
-            whole.append(f"{name} ({count:,} photo{'s' * (count != 1)})")
-            found = describe_model(made_by.source)
+                model, count = index.metadata.model, len(index)
+            readable.append(f"{name} ({count:,} photo{'s' * (count != 1)})")
+            info = describe_model(model.source)
         except (MissingData, UnknownName) as error:
-            hint = f"put the model back, or xmodal index PATH --index {name} --model M --rebuild"
-            broken.append(Finding("kept", f"index {name}", "warn", f"no sentence can be asked: {error.message}", hint))
+            hint = f"restore the model, or rebuild: xmodal index PATH --index {name} --model M --rebuild"
+            found = f"cannot be searched by text: {error.message}"
+            problems.append(Finding(STORED, f"index {name}", "warn", found, hint))
         except XmodalError as error:
-            hint = error.hint or f"make it again: xmodal index PATH --index {name} --rebuild"
-            broken.append(Finding("kept", f"index {name}", "fail", error.message, hint))
+            hint = error.hint or f"rebuild it: xmodal index PATH --index {name} --rebuild"
+            problems.append(Finding(STORED, f"index {name}", "fail", error.message, hint))
         else:
-            if found.fingerprint != made_by.fingerprint:
-                broken.append(Finding("kept", f"index {name}", "warn", *_other_model(name, made_by.name)))
-    yield Finding("kept", "indexes", "ok", _listed(whole) or "none yet")
-    yield from broken
+            if info.fingerprint != model.fingerprint:
+                problems.append(_changed_model(name, model.name))
+    yield Finding(STORED, "indexes", "ok", _listed(readable) or "none yet")
+    yield from problems
 
 
-def _other_model(name: str, model: str) -> tuple[str, str]:
-    found = f"no sentence can be asked: the model {model} was trained again since"
-    return found, f"compute it anew: xmodal index --index {name} --model {model} --rebuild"
+def _changed_model(name: str, model: str) -> Finding:
+    found = f"cannot be searched by text: the model {model} has changed since the index was built"
+    remedy = f"rebuild it: xmodal index --index {name} --model {model} --rebuild"
+    return Finding(STORED, f"index {name}", "warn", found, remedy)

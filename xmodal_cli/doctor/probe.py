@@ -1,7 +1,7 @@
-"""Imports packages in a child process, where a broken one can do no harm: not by an error, a crash or a hang.
+"""Imports packages in a child process, which isolates errors, crashes and hangs.
 
-``python -P -m xmodal_cli.doctor.probe MODULE...`` is the child; it writes one line of JSON for each module.
- The module ``DEVICE`` is no module but the question what torch computes on.
+``python -P -m xmodal_cli.doctor.probe MODULE...`` is the child; it writes one line of JSON per module. The special name
+``DEVICE`` stands for facts about the device of torch.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 DEVICE = "device"
-SECONDS = 180.0  # for one import; on a cold disk and a busy machine torch alone takes half a minute
+SECONDS = 180.0  # time limit of one import; torch takes 30 s on a cold disk and a busy machine
 
 
 @dataclass(frozen=True)
 class Probe:
-    """How the import of ``module`` went: ``error`` is empty or says why not; ``facts`` are those of ``DEVICE``."""
+    """The result of importing ``module``: ``error`` is empty on success; only ``DEVICE`` has ``facts``."""
 
     module: str
     error: str = ""
@@ -33,44 +33,47 @@ class Probe:
 
 
 def probe(modules: Sequence[str], done: Callable[[], None], seconds: float = SECONDS) -> dict[str, Probe]:
-    """Import ``modules`` one after the other; after one that takes its process along, the next starts anew."""
-    found: dict[str, Probe] = {}
-    while rest := [m for m in modules if m not in found]:
-        for answer in _child(rest, seconds):
-            found[answer.module] = answer
+    """Import ``modules`` in order, in a new process after each that ends its process; ``done`` is called per module."""
+    results: dict[str, Probe] = {}
+    while remaining := [m for m in modules if m not in results]:
+        for result in _run_child(remaining, seconds):
+            results[result.module] = result
             done()
-    return found
+    return results
 
 
-def _child(modules: Sequence[str], seconds: float) -> Iterator[Probe]:
-    """Answers for the first of ``modules``, one at least, in order."""
-    # the child sees what this process sees, and not what happens to lie in the current folder
+def _run_child(modules: Sequence[str], seconds: float) -> Iterator[Probe]:
+    """Results for the first of ``modules``, in order, at least one."""
+    # the child has the import path of this process, without the current folder
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-P", "-m", __name__, *modules]
-    nowhere, pipe = subprocess.DEVNULL, subprocess.PIPE
+    devnull, pipe = subprocess.DEVNULL, subprocess.PIPE
     try:
         process = subprocess.Popen(
-            command, env=environment, stdin=nowhere, stdout=pipe, stderr=nowhere, encoding="utf-8"
+            command, env=environment, stdin=devnull, stdout=pipe, stderr=devnull, encoding="utf-8"
         )
     except OSError as error:
         yield from (Probe(module, f"Python cannot be started: {error}") for module in modules)
         return
-    waiting = list(modules)
-    late = threading.Event()
-    with _ended(process):
-        while line := _line(process, seconds, late):
+    pending = list(modules)
+    timed_out = threading.Event()
+    with _killed_on_error(process):
+        while line := _read_line(process, seconds, timed_out):
             yield Probe(**json.loads(line))
-            waiting.pop(0)
-    if waiting:
-        yield Probe(waiting[0], f"it takes more than {seconds:.0f} s" if late.is_set() else _end(process.returncode))
+            pending.pop(0)
+    if pending:
+        reason = (
+            f"the import takes longer than {seconds:.0f} s" if timed_out.is_set() else _exit_reason(process.returncode)
+        )
+        yield Probe(pending[0], reason)
 
 
-def _line(process: subprocess.Popen[str], seconds: float, late: threading.Event) -> str:
-    """The next answer, "" after the last; a process that takes more than ``seconds`` over it is ended, and ``late``."""
+def _read_line(process: subprocess.Popen[str], seconds: float, timed_out: threading.Event) -> str:
+    """The next line, "" after the last; after ``seconds`` the process is killed and ``timed_out`` is set."""
     assert process.stdout is not None
 
     def stop() -> None:
-        late.set()
+        timed_out.set()
         process.kill()
 
     timer = threading.Timer(seconds, stop)
@@ -82,8 +85,8 @@ def _line(process: subprocess.Popen[str], seconds: float, late: threading.Event)
 
 
 @contextlib.contextmanager
-def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Leaves no process behind, also where this one is interrupted."""
+def _killed_on_error(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Wait for the process at the end of the block; kill it on an exception, KeyboardInterrupt included."""
     with process:
         try:
             yield
@@ -92,34 +95,34 @@ def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
             raise
 
 
-def _end(code: int) -> str:
-    """What the end of a child says that did not come to its own."""
+def _exit_reason(code: int) -> str:
+    """A description of an exit code; negative ones are signals."""
     if code < 0:
         with contextlib.suppress(ValueError):
-            return f"it ends Python with {signal.Signals(-code).name}"
-    return f"it ends Python with exit code {code}"
+            return f"the import ends Python with {signal.Signals(-code).name}"
+    return f"the import ends Python with exit code {code}"
 
 
 def _main(modules: Sequence[str]) -> None:
-    """The child: what imports write on stdout goes elsewhere."""
+    """The child process; stdout of the imports is redirected to stderr."""
     warnings.simplefilter("ignore")
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as results:
         os.dup2(2, 1)
         for module in modules:
-            _answer(module, answers)
+            _write_result(module, results)
 
 
-def _answer(module: str, answers: IO[str]) -> None:
-    answer: dict[str, Any] = {"module": module}
+def _write_result(module: str, results: IO[str]) -> None:
+    result: dict[str, Any] = {"module": module}
     try:
         if module == DEVICE:
-            answer["facts"] = _device_facts()
+            result["facts"] = _device_facts()
         else:
             importlib.import_module(module)
     except (Exception, SystemExit) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        answer["error"] = ": ".join([type(error).__name__, *lines[:1]])[:300]
-    print(json.dumps(answer), file=answers, flush=True)
+        result["error"] = ": ".join([type(error).__name__, *lines[:1]])[:300]
+    print(json.dumps(result), file=results, flush=True)
 
 
 def _device_facts() -> dict[str, Any]:
@@ -138,15 +141,15 @@ def _device_facts() -> dict[str, Any]:
     }
 
 
-def _gpu_facts(number: int) -> dict[str, Any]:
-    """Name, memory, and why it does not compute, if so: a driver that answers may still lack the kernels."""
+def _gpu_facts(index: int) -> dict[str, Any]:
+    """Name, memory, and the error of a small computation: torch may list a GPU for which it has no kernels."""
     import torch
 
-    properties = torch.cuda.get_device_properties(number)
+    properties = torch.cuda.get_device_properties(index)
     facts = {"name": properties.name, "memory": properties.total_memory, "error": ""}
     try:
-        one = torch.ones(8, 8, device=f"cuda:{number}")
-        (one @ one).sum().item()
+        ones = torch.ones(8, 8, device=f"cuda:{index}")
+        (ones @ ones).sum().item()
     except RuntimeError as error:
         facts["error"] = str(error).splitlines()[0][:200]
     return facts

@@ -1,4 +1,4 @@
-"""Packages: what xmodal is built on, whether it is here, recent enough, can be imported; what may come beside."""
+"""Checks of required packages (installed, recent enough, importable) and of optional ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xmodal_cli.doctor.probe import Probe
 from xmodal_cli.version import __version__
 
 AREA = "packages"
-# distribution -> module, where the names differ; "" is not imported: its code is never run
+# distribution -> module, if the names differ; "" for packages that are never imported
 MODULES = {
     "pillow": "PIL",
     "faiss-cpu": "faiss",
@@ -24,50 +24,50 @@ MODULES = {
 BASE = ("numpy", "pillow", "safetensors", "tokenizers", "faiss-cpu", "torch", "torchvision", "timm", "open-clip-torch")
 NEED_TORCH = ("torchvision", "timm", "open-clip-torch", "pytorch-metric-learning")
 OPTIONAL = {
-    "pillow-heif": "photos in HEIC, as phones write them",
-    "tensorboard": "a view of the curves that every run logs",
+    "pillow-heif": "photos in HEIC, the format of many phones",
+    "tensorboard": "training curves of runs",
 }
-SAME_PLACE = "install the two anew, in one command from one place"
+REINSTALL_PAIR = "reinstall both in one command, from the same index"
 
 
 def module_of(distribution: str) -> str:
-    """The module to import, "" for none."""
+    """The module to import, "" if none is."""
     return MODULES.get(distribution, distribution.replace("-", "_"))
 
 
 def versions() -> Iterator[Finding]:
-    """xmodal and Python."""
+    """The versions of xmodal and Python."""
     yield Finding("xmodal", "xmodal", "ok", f"{__version__}, in {sys.prefix}")
     yield Finding("xmodal", "Python", "ok", f"{platform.python_version()}, {platform.platform(terse=True)}")
 
 
 def needed() -> dict[str, str]:
-    """Distribution -> what versions will do (``>=2.5``), of everything that xmodal needs; in alphabetical order."""
+    """The requirements of xmodal, sorted: distribution -> version specifier, such as ``>=2.5``."""
     try:
         lines = metadata.requires("xmodal") or []
-    except metadata.PackageNotFoundError:  # run from its source
+    except metadata.PackageNotFoundError:  # xmodal is not installed, but run from its source
         lines = list(BASE)
     required = [line.partition(";")[0].strip() for line in lines if "extra ==" not in line]
-    found = {}
+    specifiers = {}
     for line in required:
         end = next((n for n, c in enumerate(line) if c in "<>=!~ (["), len(line))
-        found[line[:end].lower().replace("_", "-")] = line[end:].strip(" ()")
-    return dict(sorted(found.items()))
+        specifiers[line[:end].lower().replace("_", "-")] = line[end:].strip(" ()")
+    return dict(sorted(specifiers.items()))
 
 
 def packages(probes: Mapping[str, Probe]) -> Iterator[Finding]:
-    """A finding for each package; ``probes`` tell, by module, how the imports went."""
-    for name, wanted in needed().items():
+    """One finding per package; ``probes`` are the results of the imports by module."""
+    for name, specifier in needed().items():
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(AREA, name, "fail", "not installed", install(name + wanted))
+            yield Finding(AREA, name, "fail", "not installed", install(name + specifier))
             continue
         error = probes[module_of(name)].error if module_of(name) in probes else ""
-        if not _will_do(version, wanted):
-            yield Finding(AREA, name, "fail", f"{version}, but xmodal needs {wanted}", install(name + wanted))
+        if not _matches(version, specifier):
+            yield Finding(AREA, name, "fail", f"{version}, but xmodal needs {specifier}", install(name + specifier))
         elif error and name == "torchvision":
-            continue  # it has a finding of its own
+            continue  # reported by torch_pair
         elif error:
             yield Finding(AREA, name, "fail", f"{version} cannot be imported: {error}", _remedy(name, probes))
         else:
@@ -77,42 +77,42 @@ def packages(probes: Mapping[str, Probe]) -> Iterator[Finding]:
 def _remedy(name: str, probes: Mapping[str, Probe]) -> str:
     for root in ("torch", "torchvision"):
         if name in NEED_TORCH and name != root and root in probes and probes[root].error:
-            return f"mend {root} first"
-    return f"install it again: {install('--force-reinstall', name)}"
+            return f"fix {root} first"
+    return f"reinstall it: {install('--force-reinstall', name)}"
 
 
-def _will_do(version: str, wanted: str) -> bool:
+def _matches(version: str, specifier: str) -> bool:
     try:
         from packaging.specifiers import SpecifierSet
-    except ImportError:  # it comes with others of the packages
+    except ImportError:  # a dependency of other packages, which may be missing
         return True
     try:
-        return bool(SpecifierSet(wanted).contains(version, prereleases=True))
-    except ValueError:  # a local build with a version of its own kind
+        return bool(SpecifierSet(specifier).contains(version, prereleases=True))
+    except ValueError:  # a local build whose version is not standard
         return True
 
 
 def torch_pair(probes: Mapping[str, Probe]) -> Iterator[Finding]:
-    """torch and torchvision: built for each other, or the second fails as it is imported."""
+    """Whether torch and torchvision match: a torchvision of another build fails at import."""
     try:
         pair = f"torch {metadata.version('torch')}, torchvision {metadata.version('torchvision')}"
     except metadata.PackageNotFoundError:
-        return  # said already
+        return  # reported by packages
     torch, torchvision = probes["torch"].error, probes["torchvision"].error
     if torchvision and not torch:
         command = install("--force-reinstall", "torch", "torchvision")
-        remedy = f"{SAME_PLACE} (the same --index-url for both): {command}"
-        yield Finding(AREA, "torch pair", "fail", f"{pair} do not go together: {torchvision}", remedy)
+        remedy = f"{REINSTALL_PAIR} (the same --index-url for both): {command}"
+        yield Finding(AREA, "torch pair", "fail", f"{pair} do not match: {torchvision}", remedy)
     elif torchvision:
-        yield Finding(AREA, "torch pair", "fail", f"{pair}: {torchvision}", "mend torch first")
+        yield Finding(AREA, "torch pair", "fail", f"{pair}: {torchvision}", "fix torch first")
     else:
         yield Finding(AREA, "torch pair", "ok", f"{pair}: both can be imported")
 
 
 def optional() -> Iterator[Finding]:
-    """Packages that nobody must have, and what they bring; absent is fine."""
-    for name, brings in OPTIONAL.items():
+    """Optional packages and what they are used for; a missing one is ok."""
+    for name, purpose in OPTIONAL.items():
         try:
-            yield Finding("optional", name, "ok", f"{metadata.version(name)}: {brings}")
+            yield Finding("optional", name, "ok", f"{metadata.version(name)}: {purpose}")
         except metadata.PackageNotFoundError:
-            yield Finding("optional", name, "ok", f"not installed; would bring {brings}", install(name))
+            yield Finding("optional", name, "ok", f"not installed; needed for {purpose}", install(name))

@@ -1,4 +1,4 @@
-"""Weights that come with the installation, byte for byte; and Java, for the figures that need it."""
+"""Checks of installed weights by their checksums, and of Java, which METEOR and SPICE need."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JAVA_SECONDS = 20.0
 
 
 class _Packaged(Protocol):
-    """A backbone whose weights are a file of a package."""
+    """A backbone whose weights are a file in a Python package."""
 
     NAME: str
     PACKAGE: str
@@ -32,7 +32,7 @@ class _Packaged(Protocol):
 
 
 def towers() -> Iterator[Finding]:
-    """The two towers that packages carry: there, and the published files."""
+    """The two towers whose weights are Python packages: installed, with the published checksum."""
     for tower in (efficientnet_lite2, minilm):
         yield _tower(tower)
 
@@ -44,36 +44,36 @@ def _tower(tower: _Packaged) -> Finding:
         return Finding(AREA, tower.NAME, "fail", "its package is not installed", tower.INSTALL)
     digest = sha256_of(file)
     if digest != tower.SHA256:
-        found = f"{file} is not the file that was published: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
+        found = f"{file} does not have its published checksum: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
         return Finding(AREA, tower.NAME, "fail", found, tower.INSTALL)
     return Finding(AREA, tower.NAME, "ok", f"{size(file.stat().st_size)}, sha256 {digest[:12]}... as published")
 
 
 def starters() -> Iterator[Finding]:
-    """The two models that come with xmodal: there, and as they were shipped."""
+    """The two bundled models: present, with the published checksum."""
     for name in starter.NAMES.values():
         file = starter.folder() / f"{name}.safetensors"
         try:
             starter.check(file)
-            yield Finding(AREA, name, "ok", f"{size(file.stat().st_size)}, as shipped")
+            yield Finding(AREA, name, "ok", f"{size(file.stat().st_size)}, sha256 as published")
         except XmodalError as error:
             yield Finding(AREA, name, "fail", error.message, error.hint)
 
 
 def java() -> Iterator[Finding]:
-    """Java and METEOR's program; everything but METEOR and SPICE does without."""
-    lacking = "METEOR and SPICE are left out of `xmodal eval`"
+    """Java and the program of METEOR; only METEOR and SPICE need them."""
+    consequence = "`xmodal eval` cannot compute METEOR and SPICE"
     program = shutil.which("java")
     if program is None:
-        yield Finding("programs", "Java", "warn", f"there is none: {lacking}", NO_JAVA)
+        yield Finding("programs", "Java", "warn", f"not installed: {consequence}", NO_JAVA)
         return
     try:
         done = subprocess.run([program, "-version"], capture_output=True, check=True, timeout=JAVA_SECONDS)
         jar("meteor", "meteor-1.5.jar")
     except (OSError, subprocess.SubprocessError) as error:
-        yield Finding("programs", "Java", "warn", f"{program} does not run ({error}): {lacking}", NO_JAVA)
+        yield Finding("programs", "Java", "warn", f"{program} does not run ({error}): {consequence}", NO_JAVA)
     except XmodalError as error:
-        yield Finding("programs", "Java", "warn", f"{error.message}: {lacking}", error.hint)
+        yield Finding("programs", "Java", "warn", f"{error.message}: {consequence}", error.hint)
     else:
-        told = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-        yield Finding("programs", "Java", "ok", f"{told[0] if told else program}: for METEOR")
+        lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+        yield Finding("programs", "Java", "ok", f"{lines[0] if lines else program}: for METEOR")

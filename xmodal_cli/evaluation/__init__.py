@@ -1,1 +1,1 @@
-"""From embeddings or captions to the metrics the papers print. Loads no model."""
+"""Evaluation of embeddings and of captions by the metrics of the papers. Loads no model."""

@@ -1,8 +1,9 @@
-"""95% confidence intervals by the bootstrap: pictures are drawn again and again, each with all of its captions.
+"""95% confidence intervals by the bootstrap over images.
 
-What is drawn are the queries, with replacement: a picture and its captions come together, because captions of one
-picture fail together, and both directions (and all models of one call) see the same draws. The gallery stays whole, so
-ranks are those already computed. Efron's percentile interval; folds are drawn one by one and averaged.
+Queries are resampled with replacement. An image and its captions are resampled together, because ranks of captions of
+one image are correlated; both directions, and all models of one call, use the same resamples. The gallery is not
+resampled, so ranks do not change. Intervals are Efron's percentile intervals; folds are resampled separately and
+averaged.
 """
 
 from __future__ import annotations
@@ -12,25 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, Fold, side_of
+from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, Fold, ranks_of
 from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 
-ENDS = (2.5, 97.5)  # percentiles
+PERCENTILES = (2.5, 97.5)
 
-Extra = Mapping[str, Mapping[str, np.ndarray]]  # direction -> figure -> (queries,): a value per query, to be averaged
+PerQuery = Mapping[str, Mapping[str, np.ndarray]]  # direction -> metric -> (queries,) values whose mean is the metric
 
 
-def confidence(folds: list[Fold], num_draws: int, seed: int, extras: Sequence[Extra] | None = None) -> dict[str, Any]:
-    """``[low, high]`` of every figure, by direction, and of rsum, from ``num_draws`` draws.
+def confidence_intervals(
+    folds: list[Fold], num_resamples: int, seed: int, per_query: Sequence[PerQuery] | None = None
+) -> dict[str, Any]:
+    """``[low, high]`` of every metric, by direction, and of rsum, from ``num_resamples`` resamples.
 
-    ``extras`` gives, per fold, further figures that are means over queries (NaN: the query does not count).
+    ``per_query`` has, per fold, additional metrics that are means over queries; queries with NaN are left out.
     """
     random = np.random.default_rng(seed)
-    drawn = [
-        _drawn(fold, num_draws, random, extra) for fold, extra in zip(folds, extras or [{} for _ in folds], strict=True)
+    per_fold = [
+        _resample(fold, num_resamples, random, values)
+        for fold, values in zip(folds, per_query or [{} for _ in folds], strict=True)
     ]
     means = {
-        side: {name: np.mean([part[side][name] for part in drawn], axis=0) for name in drawn[0][side]}
+        side: {name: np.mean([scores[side][name] for scores in per_fold], axis=0) for name in per_fold[0][side]}
         for side in DIRECTIONS
     }
     rsum = np.sum([means[side][name] for side in DIRECTIONS for name in RECALLS], axis=0)
@@ -39,33 +43,35 @@ def confidence(folds: list[Fold], num_draws: int, seed: int, extras: Sequence[Ex
 
 
 def _interval(values: np.ndarray) -> list[float]:
-    low, high = np.percentile(values, ENDS)
+    low, high = np.percentile(values, PERCENTILES)
     return [round(float(low), 6), round(float(high), 6)]
 
 
-def _drawn(fold: Fold, num_draws: int, random: np.random.Generator, extra: Extra) -> dict[str, dict[str, np.ndarray]]:
-    """Every figure of every draw: direction -> figure -> (draws,)."""
+def _resample(
+    fold: Fold, num_resamples: int, random: np.random.Generator, per_query: PerQuery
+) -> dict[str, dict[str, np.ndarray]]:
+    """The metrics of all resamples: direction -> metric -> (resamples,)."""
     images, image_of_caption = np.unique(fold.vectors.image_of_caption, return_inverse=True)
-    times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), num_draws)  # (draws, images)
+    counts = random.multinomial(len(images), np.full(len(images), 1 / len(images)), num_resamples)
     clusters = {"image_to_text": np.arange(len(images)), "text_to_image": image_of_caption}
-    drawn = {}
+    metrics = {}
     for side in DIRECTIONS:
-        ranks, cluster = side_of(fold.ranks, side), clusters[side]
-        drawn[side] = {score.name: _score_draws(score, times, cluster, ranks) for score in retrieval_scores()}
-        drawn[side] |= {name: _means(times, cluster, of_query) for name, of_query in extra.get(side, {}).items()}
-    return drawn
+        ranks, cluster = ranks_of(fold.ranks, side), clusters[side]
+        metrics[side] = {score.name: _score_resamples(score, counts, cluster, ranks) for score in retrieval_scores()}
+        metrics[side] |= {name: _means(counts, cluster, values) for name, values in per_query.get(side, {}).items()}
+    return metrics
 
 
-def _score_draws(score: RetrievalScore, times: np.ndarray, cluster: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-    """(draws,) the score of each draw: from the values per query, or of each draw's queries by themselves."""
+def _score_resamples(score: RetrievalScore, counts: np.ndarray, cluster: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """(resamples,) scores, as means over queries if the score has ``per_query``, else one by one."""
     if score.per_query is not None:
-        return _means(times, cluster, score.per_query(ranks))
-    return np.array([score.metric(np.repeat(ranks, draw[cluster])) for draw in times], np.float64)
+        return _means(counts, cluster, score.per_query(ranks))
+    return np.array([score.metric(np.repeat(ranks, count[cluster])) for count in counts], np.float64)
 
 
-def _means(times: np.ndarray, cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(draws, clusters) how often each was drawn, (queries,) cluster and value -> (draws,) mean over drawn queries."""
-    counts = np.isfinite(values)
-    sums = np.bincount(cluster[counts], values[counts], times.shape[1])
-    sizes = np.bincount(cluster[counts], minlength=times.shape[1])
-    return np.asarray((times @ sums) / np.maximum(times @ sizes, 1))
+def _means(counts: np.ndarray, cluster: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(resamples, clusters) counts, (queries,) clusters and values -> (resamples,) means of the finite values."""
+    is_finite = np.isfinite(values)
+    sums = np.bincount(cluster[is_finite], values[is_finite], counts.shape[1])
+    sizes = np.bincount(cluster[is_finite], minlength=counts.shape[1])
+    return np.asarray((counts @ sums) / np.maximum(counts @ sizes, 1))

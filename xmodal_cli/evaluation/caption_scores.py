@@ -1,4 +1,4 @@
-"""The figures of captions: every metric over the same words, in the papers' order, and how they came about."""
+"""Scores of captions by all caption metrics, in the order of the papers, with a signature of the protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xmodal_cli.types import MetricScores
 from xmodal_cli.version import __version__
 
 TOKENIZERS: dict[str, Callable[[str], Sequence[str]]] = {"ptb": ptb_words, "spaces": str.split}
-NOT_GIVEN = "the captions of the training set were not given"
+NO_TRAINING_CAPTIONS = "the captions of the training set are unknown"
 
 
 def score_captions(
@@ -23,53 +23,53 @@ def score_captions(
     training: Collection[str] | None = None,
     tokenize: str = "ptb",
 ) -> dict[str, Any]:
-    """One candidate for each image against all its references: the figures as ``xmodal eval --json`` prints them.
+    """Score one candidate per image against all references of the image; the scores of ``xmodal eval --json``.
 
-    ``names`` are caption metrics, by default all; ``training`` captions tell ``diversity`` which candidates are copies.
-    ``tokenize`` is ``ptb``, as the COCO evaluation, or ``spaces`` where the sentences are tokens already. A figure that
-    cannot be had is None, and ``unavailable`` says why. Raises UnknownName, ConfigError, BadData.
+    ``names`` are caption metrics, by default all. ``training`` are the captions of the training set, for ``diversity``.
+    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. An unavailable score is
+    None, with the reason in ``unavailable``. Raises UnknownName, ConfigError, BadData.
     """
-    cut = _tokenizer(tokenize)
+    split_words = _find_tokenizer(tokenize)
     if len(candidates) != len(references) or not candidates:
         raise ConfigError(
-            f"{len(candidates)} captions for {len(references)} images cannot be scored", "give one caption an image"
+            f"{len(candidates)} captions for {len(references)} images cannot be scored", "give one caption per image"
         )
-    words = [cut(sentence) for sentence in candidates]
-    against = [[cut(sentence) for sentence in those] for those in references]
-    if not any(reference for those in against for reference in those) or not all(against):
+    words = [split_words(sentence) for sentence in candidates]
+    reference_words = [[split_words(sentence) for sentence in sentences] for sentences in references]
+    if not any(sentence for sentences in reference_words for sentence in sentences) or not all(reference_words):
         raise BadData("there are images without references", "see `xmodal data info` for images without captions")
     columns = sorted_columns(None if names is None else list(names))
-    wanted = training is not None and any(column.from_training for column in columns)
-    seen = {tuple(cut(sentence)) for sentence in training or ()} if wanted else None
+    uses_training = training is not None and any(column.from_training for column in columns)
+    training_set = {tuple(split_words(sentence)) for sentence in training or ()} if uses_training else None
     metrics: dict[str, Any] = {}
-    missing: dict[str, str] = {}
+    unavailable: dict[str, str] = {}
     for column in columns:
         try:
-            given = {} if seen is None else {"training": seen}
-            scores = catalog.build("caption_metric", column.metric, {}, **given)(words, against)
-            metrics |= _plain(scores, column.counts)
+            given = {} if training_set is None else {"training": training_set}
+            scores = catalog.build("caption_metric", column.metric, {}, **given)(words, reference_words)
+            metrics |= _to_python(scores, column.counts)
         except Unavailable as reason:
             metrics |= dict.fromkeys(column.labels)
-            missing |= dict.fromkeys(column.labels, f"{reason.message}; {reason.hint}")
-        if seen is None:
+            unavailable |= dict.fromkeys(column.labels, f"{reason.message}; {reason.hint}")
+        if training_set is None:
             metrics |= dict.fromkeys(column.from_training)
-            missing |= dict.fromkeys(column.from_training, NOT_GIVEN)
-    return {**metrics, "signature": _signature(metrics, tokenize, against), "unavailable": missing}
+            unavailable |= dict.fromkeys(column.from_training, NO_TRAINING_CAPTIONS)
+    return {**metrics, "signature": _signature(metrics, tokenize, reference_words), "unavailable": unavailable}
 
 
-def _tokenizer(name: str) -> Callable[[str], Sequence[str]]:
+def _find_tokenizer(name: str) -> Callable[[str], Sequence[str]]:
     if name not in TOKENIZERS:
         raise UnknownName.of("tokenizer of captions", name, TOKENIZERS)
     return TOKENIZERS[name]
 
 
-def _plain(scores: MetricScores, counts: Collection[str]) -> dict[str, float | int]:
+def _to_python(scores: MetricScores, counts: Collection[str]) -> dict[str, float | int]:
     return {name: int(value) if name in counts else float(value) for name, value in scores.total.items()}
 
 
 def _signature(metrics: dict[str, Any], tokenize: str, references: Sequence[Sequence[Any]]) -> str:
-    """What must be the same for figures to be compared, in one line."""
-    counts = sorted({len(those) for those in references})
+    """The protocol in one line; scores are comparable if it is equal."""
+    counts = sorted({len(sentences) for sentences in references})
     parts = [
         f"xmodal:{__version__}",
         f"tok:{tokenize}",

@@ -1,4 +1,4 @@
-"""Embeddings files: images, texts and the image of each text, from ``.npz`` or ``.safetensors``."""
+"""Reads embeddings files, ``.npz`` or ``.safetensors``: image vectors, text vectors and the image of each text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARRAYS = ("images", "texts", "image_of_caption")
 
 
 def is_embeddings(what: str) -> bool:
-    """Whether ``what`` is an existing ``.npz`` or ``.safetensors`` file that holds vectors rather than a model."""
+    """Whether ``what`` is an existing ``.npz`` file, or a ``.safetensors`` file with embeddings instead of a model."""
     path = Path(what)
     if not path.is_file():
         return False
@@ -27,27 +27,24 @@ def is_embeddings(what: str) -> bool:
             with safe_open(path, framework="np") as opened:
                 return set(ARRAYS) <= set(opened.keys())
         except SafetensorError:
-            return False  # the model reader tells what is wrong with it
+            return False  # the model reader reports what is wrong with it
     return path.suffix == ".npz"
 
 
 def read_embeddings(file: Path) -> Embeddings:
-    """The vectors of an embeddings file; for cosine they are scaled to unit length, else used as they are.
-
-    Raises BadData.
-    """
+    """Read an embeddings file; vectors for the cosine similarity are L2-normalized. Raises BadData."""
     try:
         arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
         images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
-        owner = arrays["image_of_caption"].astype(np.int64)
+        image_of_caption = arrays["image_of_caption"].astype(np.int64)
     except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
-        wanted = f"it must hold the arrays {', '.join(ARRAYS)}"
-        raise BadData(f"{file} cannot be read as embeddings: {error}", wanted) from error
+        hint = f"it must contain the arrays {', '.join(ARRAYS)}"
+        raise BadData(f"{file} cannot be read as embeddings: {error}", hint) from error
     if catalog.canonical(similarity) not in (known := catalog.names("similarity")):
-        raise BadData(f"{file} names the similarity {similarity!r}", f"known: {', '.join(known)}")
+        raise BadData(f"{file} has an unknown similarity {similarity!r}", f"known: {', '.join(known)}")
     if array_similarity(similarity).inner_product:
         images, texts = unit_vectors(images), unit_vectors(texts)
-    return Embeddings(images, texts, owner, similarity)
+    return Embeddings(images, texts, image_of_caption, similarity)
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:

@@ -1,4 +1,7 @@
-"""What an evaluation gives besides the figures of the papers. What is not asked for is not imported."""
+"""Optional parts of a retrieval evaluation: ensembles, confidence intervals, NDCG, rank files and reports.
+
+Modules of options that are not set are not imported.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,15 @@ from xmodal_cli.errors import ConfigError, IncompatibleFeatures, StorageError
 from xmodal_cli.evaluation.scoring import DIRECTIONS, EmbeddedModel, Fold
 
 RANK_FILES = (".jsonl", ".csv")
+ENSEMBLE_HINT = "give two models or more, or omit --ensemble"
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is wanted; ``seed`` is of the bootstrap's draws and of the report's sample of queries.
+    """The options. ``seed`` is that of the bootstrap and of the sample of queries in the report.
 
-    ``ensemble`` adds a last result, of all that was named as one; ``bootstrap`` is a number of draws; ``ndcg`` adds
-    NDCG@25; ``ranks`` is a file to write, a row per query; ``report`` a folder to write a page with pictures into.
+    ``ensemble`` adds the result of all models as one; ``bootstrap`` is the number of resamples, 0 for none; ``ndcg``
+    adds NDCG@25; ``ranks`` is a file with one row per query; ``report`` is a folder for an HTML page with images.
     """
 
     ensemble: bool = False
@@ -31,44 +35,44 @@ class Extras:
 
     @property
     def writes(self) -> bool:
-        """Whether files are wanted."""
+        """Whether files are written."""
         return self.ranks is not None or self.report is not None
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """One subject, its ranks and the result that was made of them."""
+    """A model with its ranks and its metrics."""
 
-    subject: EmbeddedModel
+    model: EmbeddedModel
     folds: list[Fold]
     result: dict[str, Any]
 
 
 def check_request(what: list[str], data: str | None, extras: Extras) -> None:
-    """Raise ConfigError or StorageError for what cannot be done, before anything is computed."""
+    """Check the options before anything is computed. Raises ConfigError, StorageError."""
     if extras.ensemble and len(what) == 1:
-        raise ConfigError(f"{what[0]} alone is no ensemble", "name two models or more, or leave --ensemble out")
+        raise ConfigError(f"an ensemble of {what[0]} needs another model", ENSEMBLE_HINT)
     if data is None and (extras.ndcg or extras.report):
-        wish = "--ndcg" if extras.ndcg else "--report"
-        raise ConfigError(f"{wish} reads the captions, and these come with the data", "add --data")
+        option = "--ndcg" if extras.ndcg else "--report"
+        raise ConfigError(f"{option} needs the captions of the dataset", "add --data")
     if extras.ranks is not None and extras.ranks.suffix not in RANK_FILES:
         raise ConfigError(
             f"ranks cannot be written as {extras.ranks.suffix or extras.ranks}",
-            f"end --ranks in {' or '.join(RANK_FILES)}",
+            f"use the extension {' or '.join(RANK_FILES)} for --ranks",
         )
     if extras.report is not None and extras.report.exists() and not extras.report.is_dir():
-        raise StorageError(f"{extras.report} is a file, and a report is a folder", "give --report another name")
+        raise StorageError(f"{extras.report} is a file, but a report is a folder", "give --report another path")
     if extras.report is not None and len(what) > 1 and not extras.ensemble:
-        raise ConfigError("a report is of one model", "name one, or add --ensemble for a report of all as one")
+        raise ConfigError("a report is for one model", "give one model, or add --ensemble for a report of the ensemble")
 
 
-def add_metrics(result: dict[str, Any], subject: EmbeddedModel, folds: list[Fold], extras: Extras) -> dict[str, Any]:
-    """``result`` with NDCG@25 in both directions and confidence intervals, where they are wanted."""
+def add_metrics(result: dict[str, Any], model: EmbeddedModel, folds: list[Fold], extras: Extras) -> dict[str, Any]:
+    """``result`` with NDCG@25 in both directions and confidence intervals, as set in ``extras``."""
     per_query: list[dict[str, dict[str, np.ndarray]]] = [{} for _ in folds]
     if extras.ndcg:
         from xmodal_cli.evaluation.rouge_ndcg import NAME, fold_ndcg
 
-        captions = captions_of(subject)
+        captions = captions_of(model)
         for n, fold in enumerate(folds):
             values = fold_ndcg(fold, [captions[row] for row in fold.captions])
             per_query[n] = {side: {NAME: values[side]} for side in DIRECTIONS}
@@ -76,18 +80,18 @@ def add_metrics(result: dict[str, Any], subject: EmbeddedModel, folds: list[Fold
             means = [np.nanmean(values[side][NAME]) for values in per_query]
             result = {**result, side: {**result[side], NAME: round(float(np.mean(means)), 6)}}
     if extras.bootstrap:
-        from xmodal_cli.evaluation.bootstrap import confidence
+        from xmodal_cli.evaluation.bootstrap import confidence_intervals
 
-        intervals = confidence(folds, extras.bootstrap, extras.seed, per_query)
+        intervals = confidence_intervals(folds, extras.bootstrap, extras.seed, per_query)
         result = {**result, "confidence": intervals, "bootstrap": extras.bootstrap}
     return result
 
 
-def captions_of(subject: EmbeddedModel) -> list[str]:
-    """The captions that the texts' vectors are of. Raises IncompatibleFeatures where nobody knows."""
-    if subject.part is None:
+def captions_of(model: EmbeddedModel) -> list[str]:
+    """The captions of the text vectors, in their order. Raises IncompatibleFeatures if they are unknown."""
+    if model.dataset is None:
         raise IncompatibleFeatures(
-            f"{subject.name} does not hold the captions of the data in their order",
-            "make it with `xmodal features DATA --model M --split S`, or leave --ndcg and --report out",
+            f"{model.name} does not have the captions of the dataset in order",
+            "create it with `xmodal features DATA --model M --split S`, or omit --ndcg and --report",
         )
-    return subject.part.captions
+    return model.dataset.captions

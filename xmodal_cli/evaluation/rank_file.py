@@ -1,4 +1,4 @@
-"""The rank of every query and its best answers, as a file to look into: JSON Lines or CSV, a row per query."""
+"""Rank files: the rank and the top results of every query, as JSON Lines or CSV with one row per query."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ COLUMNS = ("model", "direction", "image_id", "caption", "rank", "top_image_ids",
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The best answers to the queries of one direction, in rows of the whole split.
+class TopResults:
+    """The top results of the queries of one direction; queries and results are row indices of the split.
 
     ``queries`` (queries,), ``ranks`` (queries,) 1-based, ``best`` (queries, k) best first.
     """
@@ -33,55 +33,60 @@ class Answers:
     best: np.ndarray
 
 
-def text_to_image(fold: Fold, k: int) -> Answers:
-    """The best images for every caption of a fold."""
+def text_to_image(fold: Fold, k: int) -> TopResults:
+    """The top ``k`` images for every caption of a fold."""
     best = top_images(_vectors(fold), k, lambda image, text: fold.vectors.image_of_caption[text] == image)
-    return Answers(fold.captions, fold.ranks.text_to_image, fold.images[best])
+    return TopResults(fold.captions, fold.ranks.text_to_image, fold.images[best])
 
 
-def image_to_text(fold: Fold, k: int) -> Answers:
-    """The best captions for every captioned image of a fold."""
-    owner = fold.vectors.image_of_caption
-    asked = np.unique(owner)
-    best = top_texts(_vectors(fold), k, lambda image, text: owner[text] == image)[asked]
-    return Answers(fold.images[asked], fold.ranks.image_to_text, fold.captions[best])
+def image_to_text(fold: Fold, k: int) -> TopResults:
+    """The top ``k`` captions for every captioned image of a fold."""
+    image_of_caption = fold.vectors.image_of_caption
+    queries = np.unique(image_of_caption)
+    best = top_texts(_vectors(fold), k, lambda image, text: image_of_caption[text] == image)[queries]
+    return TopResults(fold.images[queries], fold.ranks.image_to_text, fold.captions[best])
 
 
-def write_ranks(judged: Sequence[EvaluatedModel], file: Path) -> None:
-    """Write the rows of all, one model after the other, in one step. Raises StorageError.
+def write_ranks(models: Sequence[EvaluatedModel], file: Path) -> None:
+    """Write the rows of all models to ``file`` atomically. Raises StorageError.
 
-    Images and captions are told by their number in the file of vectors where no data says what they are.
+    Without a dataset, images and captions are identified by their row index in the embeddings file.
     """
-    rows = (row for one in judged for row in _rows(one))
-    text = _as_csv(rows) if file.suffix == ".csv" else "".join(f"{_json(row)}\n" for row in rows)
-    write_bytes(file, text.encode("utf-8", "backslashreplace"))  # ids may be names of files that are no UTF-8
+    rows = (row for model in models for row in _rows(model))
+    text = _to_csv(rows) if file.suffix == ".csv" else "".join(f"{_json(row)}\n" for row in rows)
+    write_bytes(file, text.encode("utf-8", "backslashreplace"))  # ids may be file names that are not valid UTF-8
 
 
-def _rows(one: EvaluatedModel) -> Iterator[dict[str, Any]]:
-    vectors, part = one.subject.vectors, one.subject.part
-    ids: Sequence[Any] = part.ids if part else range(len(vectors.images))
-    captions: Sequence[Any] = part.captions if part else range(len(vectors.texts))
-    owner = vectors.image_of_caption.tolist()
-    for fold in one.folds:
-        for query, rank, best in _listed(text_to_image(fold, TOP)):
-            answers = {"top_image_ids": [ids[image] for image in best], "top_captions": []}
-            told = {"image_id": ids[owner[query]], "caption": captions[query], "rank": rank}
-            yield {"model": one.subject.name, "direction": "text_to_image", **told, **answers}
-        for query, rank, best in _listed(image_to_text(fold, TOP)):
-            answers = {"top_image_ids": [ids[owner[c]] for c in best], "top_captions": [captions[c] for c in best]}
-            told = {"image_id": ids[query], "caption": None, "rank": rank}
-            yield {"model": one.subject.name, "direction": "image_to_text", **told, **answers}
+def _rows(evaluated: EvaluatedModel) -> Iterator[dict[str, Any]]:
+    vectors, dataset = evaluated.model.vectors, evaluated.model.dataset
+    ids: Sequence[Any] = dataset.ids if dataset else range(len(vectors.images))
+    captions: Sequence[Any] = dataset.captions if dataset else range(len(vectors.texts))
+    image_of_caption = vectors.image_of_caption.tolist()
+    for fold in evaluated.folds:
+        for query, rank, best in _iterate(text_to_image(fold, TOP)):
+            head = {
+                "model": evaluated.model.name,
+                "direction": "text_to_image",
+                "image_id": ids[image_of_caption[query]],
+            }
+            top = {"top_image_ids": [ids[image] for image in best], "top_captions": []}
+            yield {**head, "caption": captions[query], "rank": rank, **top}
+        for query, rank, best in _iterate(image_to_text(fold, TOP)):
+            head = {"model": evaluated.model.name, "direction": "image_to_text", "image_id": ids[query]}
+            top_ids = [ids[image_of_caption[caption]] for caption in best]
+            top = {"top_image_ids": top_ids, "top_captions": [captions[caption] for caption in best]}
+            yield {**head, "caption": None, "rank": rank, **top}
 
 
-def _listed(answers: Answers) -> Iterator[tuple[int, int, list[int]]]:
-    return zip(answers.queries.tolist(), answers.ranks.tolist(), answers.best.tolist(), strict=True)
+def _iterate(results: TopResults) -> Iterator[tuple[int, int, list[int]]]:
+    return zip(results.queries.tolist(), results.ranks.tolist(), results.best.tolist(), strict=True)
 
 
 def _vectors(fold: Fold) -> Vectors:
     return Vectors(fold.vectors.images, fold.vectors.texts, fold.vectors.similarity)
 
 
-def _as_csv(rows: Iterator[dict[str, Any]]) -> str:
+def _to_csv(rows: Iterator[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -91,7 +91,7 @@ def describe_model(what: str) -> ModelInfo:
         return ModelInfo(name, file, name, header)
     file = find_model(what).resolve()
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    source = name if starter.is_shipped(file) else str(file)  # the shipped ones move with every installation
+    source = name if starter.is_bundled(file) else str(file)  # the shipped ones move with every installation
     return ModelInfo(name, file, source, read_header(file))
 
 

@@ -1,15 +1,14 @@
 """InfoNCE in both directions, as in CLIP (arXiv 2103.00020), for images with any number of captions.
 
-With ``t`` the scale (1 / temperature), P the positive pairs and N(i) the captions of other images than i::
+With the scale ``t`` (1 / temperature), the positive pairs P and the captions N(i) of images other than i::
 
     cost(i, c) = -log( e^(t s(i,c)) / (e^(t s(i,c)) + sum over c' in N(i) of e^(t s(i,c'))) )
 
-and likewise for the caption against other images; the loss is the mean over P and both directions. Each pair is a
-term of its own, the sum over positives outside the logarithm, as in supervised contrastive learning (SupCon,
-arXiv 2004.11362, its L_out); unlike there, the *other* positives are left out of the denominator, where they would
-count as negatives of each other and two captions of one image would push each other away. The sum inside the
-logarithm (MIL-NCE, arXiv 1912.06430) does not do that either, but needs only one good caption per image.
-With one caption per image all of them are the same, and equal to CLIP's.
+and likewise for the caption against other images; the loss is the mean over P and both directions. The sum over
+positives is outside of the logarithm, as in supervised contrastive learning (L_out of SupCon, arXiv 2004.11362). Unlike
+there, the *other* positives are left out of the denominator, where captions of one image would be negatives of each
+other. The sum inside of the logarithm (MIL-NCE, arXiv 1912.06430) avoids that too, but is small if only one caption of
+an image matches. With one caption per image, all three are equal to the loss of CLIP.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class InfoNCE(nn.Module):
     def _scale(self) -> Tensor | float:
         if self.log_scale is None:
             return self.scale
-        with torch.no_grad():  # the weight itself, as CLIP does: a clamp in the graph would end its gradient for good
+        with torch.no_grad():  # clamps the weight as CLIP does: a clamp in the graph has no gradient above the maximum
             self.log_scale.clamp_(max=math.log(self.max_scale))
         return self.log_scale.exp()
 
@@ -62,7 +61,7 @@ def build(
     temperature: float = 0.05, learnable: bool = False, max_scale: float = 100.0, label_smoothing: float = 0.0
 ) -> InfoNCE:
     """``learnable`` trains the scale starting from 1 / ``temperature`` and at most ``max_scale``;
-    ``label_smoothing`` is the part of the target that is spread evenly over a pair and its negatives.
+    ``label_smoothing`` is the fraction of the target that is distributed evenly over a pair and its negatives.
 
     Raises ValueError for a temperature that is not positive, a smoothing outside [0, 1), or a learnable scale that
     would start above its maximum.

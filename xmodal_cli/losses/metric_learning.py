@@ -1,11 +1,11 @@
-"""The losses and miners of pytorch-metric-learning that work on scores, by their own names.
+"""The losses and miners of pytorch-metric-learning that work on scores, under the names of that library.
 
     --set loss.name=metric_learning --set loss.args.loss=MultiSimilarityLoss --set loss.args.miner=BatchHardMiner
 
-That library takes vectors and a distance between them. Here a "vector" is an item's row of scores and the distance
-returns that row, so its losses get exactly the scores of the model's own similarity, and treat them as
-cosines. Images are the anchors once and captions once; the loss is the mean of both. Labels are images, so captions
-of one image are all positives, to each loss in its own published way (SupConLoss keeps them in its denominator).
+That library computes distances between vectors. Here the "vector" of an item is its row of scores, and the distance
+returns that row: the losses get the scores of the model's similarity and treat them as cosines. The loss is the mean of
+two directions, with images and with captions as anchors. Labels are images: captions of one image are positives, which
+each loss handles as published (SupConLoss has them in its denominator).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from xmodal_cli.errors import ConfigError, UnknownName
 
-# name -> defaults for cosines where the library's own are for distances
+# name -> defaults for cosines, where the defaults of the library are for distances
 LOSSES: dict[str, dict[str, Any]] = {
     "CircleLoss": {},
     "ContrastiveLoss": {"pos_margin": 1.0, "neg_margin": 0.0},
@@ -41,7 +41,7 @@ MINERS: dict[str, dict[str, Any]] = {
     "TripletMarginMiner": {},
     "UniformHistogramMiner": {},
 }
-# arguments that are objects of the library, need labels across batches, or compare captions with captions
+# unsupported arguments: objects of the library, those that need labels across batches or compare captions to captions
 WITHHELD = {"self", "distance", "reducer", "embedding_regularizer", "embedding_reg_weight", "collect_stats"}
 WITHHELD |= {"mat_based_loss", "num_classes", "swap"}
 
@@ -56,10 +56,12 @@ class MetricLearning(nn.Module):
     def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
         images = torch.arange(len(positives), device=positives.device)
         image_of_caption = positives.long().argmax(0)
-        return (self._one_way(scores, images, image_of_caption) + self._one_way(scores.T, image_of_caption, images)) / 2
+        image_to_text = self._direction(scores, images, image_of_caption)
+        text_to_image = self._direction(scores.T, image_of_caption, images)
+        return (image_to_text + text_to_image) / 2
 
-    def _one_way(self, scores: Tensor, labels: Tensor, other_labels: Tensor) -> Tensor:
-        """(anchors, others) scores and the image of each -> scalar."""
+    def _direction(self, scores: Tensor, labels: Tensor, other_labels: Tensor) -> Tensor:
+        """(anchors, others) scores, (anchors,) and (others,) image indices -> scalar."""
         mined = None if self.miner is None else self.miner(scores, labels, scores.T, other_labels)
         value: Tensor = self.loss(scores, labels, mined, scores.T, other_labels)
         return value
@@ -71,7 +73,7 @@ def build(
     miner: str = "",
     miner_args: Mapping[str, Any] | None = None,
 ) -> MetricLearning:
-    """``loss`` and ``miner`` (none by default) are class names of the library, the others are their arguments.
+    """``loss`` and ``miner`` ("" for none) are class names of the library, ``loss_args`` and ``miner_args`` arguments.
 
     Raises UnknownName for an unknown name, ConfigError for a loss or miner that needs more than scores, ValueError for
     invalid arguments.
@@ -80,22 +82,24 @@ def build(
 
     if miner_args and not miner:
         raise ValueError("miner_args are given, but no miner")
-    for key, given in (("loss_args", loss_args), ("miner_args", miner_args)):
-        if not isinstance(given or {}, Mapping):
-            raise ValueError(f"{key} must be a table, not {given!r}")
-    chosen_loss = _part("loss", losses, LOSSES, loss, loss_args or {})
-    chosen_miner = _part("miner", miners, MINERS, miner, miner_args or {}) if miner else None
-    module = MetricLearning(chosen_loss, chosen_miner)
-    _try_out(module)
+    for key, args in (("loss_args", loss_args), ("miner_args", miner_args)):
+        if not isinstance(args or {}, Mapping):
+            raise ValueError(f"{key} must be a table, not {args!r}")
+    loss_module = _build_part("loss", losses, LOSSES, loss, loss_args or {})
+    miner_module = _build_part("miner", miners, MINERS, miner, miner_args or {}) if miner else None
+    module = MetricLearning(loss_module, miner_module)
+    _check_arguments(module)
     return module
 
 
-def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, args: Mapping[str, Any]) -> nn.Module:
-    """The loss or miner ``name``, computing on scores."""
+def _build_part(
+    kind: str, module: ModuleType, known: Mapping[str, Any], name: str, args: Mapping[str, Any]
+) -> nn.Module:
+    """The loss or miner ``name`` with scores as its distance."""
     if name not in known and inspect.isclass(getattr(module, name, None)):
         raise ConfigError(
             f"the {kind} {name} of pytorch-metric-learning needs more than the scores of a batch",
-            f"these work on scores: {', '.join(known)}",
+            f"choose one that works on scores: {', '.join(known)}",
         )
     if name not in known:
         raise UnknownName.of(f"{kind} of pytorch-metric-learning", name, known)
@@ -106,13 +110,13 @@ def _part(kind: str, module: ModuleType, known: Mapping[str, Any], name: str, ar
             raise UnknownName.of(f"argument of {name}", key, accepted)
     try:
         part: nn.Module = factory(distance=_scores_as_distance(), **{**known[name], **args})
-    except TypeError as error:  # a value of the wrong type: the library does not check them
-        raise ValueError(f"these arguments of {name} do not work: {error}") from error
+    except TypeError as error:  # a value of the wrong type, which the library does not check
+        raise ValueError(f"invalid arguments of {name}: {error}") from error
     return part
 
 
 def _arguments(base: type) -> set[str]:
-    """The named arguments of the constructor that ``base`` itself defines."""
+    """The names of the constructor arguments of ``base``, those of its bases excluded."""
     if "__init__" not in vars(base) or base in (nn.Module, object):
         return set()
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -120,7 +124,7 @@ def _arguments(base: type) -> set[str]:
 
 
 def _scores_as_distance() -> nn.Module:
-    """The library's cosine distance, for rows of scores in place of vectors."""
+    """The cosine distance of the library, for rows of scores instead of vectors."""
     from pytorch_metric_learning.distances import CosineSimilarity
 
     class Scores(CosineSimilarity):  # type: ignore[misc]
@@ -128,18 +132,18 @@ def _scores_as_distance() -> nn.Module:
             return embeddings
 
         def compute_mat(self, query_emb: Tensor, ref_emb: Tensor) -> Tensor:
-            return query_emb.clone()  # some miners write into it
+            return query_emb.clone()  # some miners change it in place
 
     return Scores()
 
 
-def _try_out(module: MetricLearning) -> None:
-    """Raise ValueError for invalid arguments: the library checks most of them only when it computes."""
+def _check_arguments(module: MetricLearning) -> None:
+    """Raise ValueError for invalid arguments, which the library checks only during the computation."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         positives = torch.eye(3, dtype=torch.bool)
         try:
             value = module(0.9 * torch.eye(3), positives)
         except Exception as error:
-            raise ValueError(f"these arguments do not work: {error or type(error).__name__}") from error
+            raise ValueError(f"invalid arguments: {error or type(error).__name__}") from error
     if not value.isfinite():
         raise ValueError("with these arguments the loss is not a finite number")

@@ -1,6 +1,6 @@
 """The pairwise sigmoid loss of SigLIP (arXiv 2303.15343): each pair of a batch is a binary classification.
 
-With z = 1 for a caption of the image and -1 for another's, and n the number of captions (pairs, in the paper)::
+With z = 1 for positive pairs, z = -1 for negative pairs and n the number of captions (of pairs, in the paper)::
 
     loss = -1/n  sum over images i, captions c of  log sigmoid(z(i,c) (t s(i,c) + b))
 
@@ -32,7 +32,7 @@ class Sigmoid(nn.Module):
 
 
 def build(scale: float = 10.0, bias: float = -10.0) -> Sigmoid:
-    """``scale`` and ``bias`` are initial values, by default the paper's. Raises ValueError where ``scale`` <= 0."""
+    """``scale`` and ``bias`` are initial values, by default those of the paper. Raises ValueError if ``scale`` <= 0."""
     if scale <= 0:
         raise ValueError(f"scale must be above 0, not {scale}")
     return Sigmoid(scale, bias)

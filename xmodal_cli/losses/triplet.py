@@ -38,10 +38,10 @@ class Triplet:
 
 
 def _semi_hard(of_pair: Tensor, scores: Tensor, negative: Tensor) -> Tensor:
-    """(pairs, 1): position of the best negative that scores below the pair, else that of the worst negative.
+    """(pairs, 1): index of the highest-scoring negative below the pair, else of the lowest-scoring negative.
 
-    The cost of a choice beyond the margin is 0 anyway. Where every negative scores as high as the pair or higher,
-    FaceNet leaves the choice open; the worst-scoring one is that of TensorFlow's ``triplet_semihard_loss``.
+    Its cost is 0 beyond the margin. If no negative scores below the pair, FaceNet does not define the choice; the
+    lowest-scoring one is the choice of TensorFlow's ``triplet_semihard_loss``.
     """
     below = negative & (scores < of_pair)
     best_below = scores.masked_fill(~below, float("-inf")).argmax(1, keepdim=True)
@@ -50,23 +50,23 @@ def _semi_hard(of_pair: Tensor, scores: Tensor, negative: Tensor) -> Tensor:
 
 
 def _sample(negative: Tensor, count: int) -> Tensor:
-    """(pairs, count): positions of negatives sampled with replacement; a pair without any samples zero costs."""
+    """(pairs, count): indices of negatives, sampled with replacement; the costs are zero for a pair without any."""
     weights = negative.float() + 1e-12 * (~negative.any(1, keepdim=True))
     return torch.multinomial(weights, count, replacement=True)
 
 
 def build(margin: float = 0.2, hardest_negative: bool = False, ncon: int = 0, semi_hard: bool = False) -> Triplet:
-    """All negatives, unless one kind of selection is set: ``hardest_negative`` takes one negative per pair and
-    direction, ``semi_hard`` the best one that scores below the pair, ``ncon`` that many sampled at random.
+    """All negatives by default. ``hardest_negative`` selects one negative per pair and direction, ``semi_hard`` the
+    highest-scoring one below the pair, ``ncon`` the given number of random ones.
 
-    Raises ValueError for a margin that is not positive, a negative ``ncon``, or more than one kind of selection.
+    Raises ValueError for a margin that is not positive, a negative ``ncon``, or more than one selection.
     """
     if margin <= 0:
         raise ValueError(f"margin must be above 0, not {margin}")
     if ncon < 0:
         raise ValueError(f"ncon must be at least 0, not {ncon}")
-    chosen = {"hardest_negative": hardest_negative, "ncon": ncon > 0, "semi_hard": semi_hard}
-    asked = [name for name, wanted in chosen.items() if wanted]
-    if len(asked) > 1:
-        raise ValueError(f"{' and '.join(asked)} exclude each other")
+    options = {"hardest_negative": hardest_negative, "ncon": ncon > 0, "semi_hard": semi_hard}
+    selected = [name for name, is_selected in options.items() if is_selected]
+    if len(selected) > 1:
+        raise ValueError(f"{' and '.join(selected)} exclude each other")
     return Triplet(margin, hardest_negative, ncon, semi_hard)

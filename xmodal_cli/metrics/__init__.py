@@ -1,1 +1,1 @@
-"""One file = one metric; ``build()`` gives a ``types.RetrievalMetric``."""
+"""Metrics: of retrieval in ``retrieval``, of captions in ``captions``, one file per metric; and their kernels."""

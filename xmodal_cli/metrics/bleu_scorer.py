@@ -1,4 +1,4 @@
-"""BLEU's counts (Papineni et al., 2002) of token lists, compiled by numba. Knows numbers of words only."""
+"""BLEU (Papineni et al., 2002) of token ids: the n-gram counts, compiled by numba, and the scores."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xmodal_cli.metrics.token_rows import References, Rows, Tokens
 from xmodal_cli.numba_kernel import compiled
 
 ORDERS = 4
-TINY, SMALL = 1e-15, 1e-9  # as in the COCO evaluation: no guess gives 0, and nothing is divided by 0
+TINY, SMALL = 1e-15, 1e-9  # smoothing of the COCO evaluation: of numerators and of denominators
 
 
 class BleuScorer:
-    """Scores captions of images whose references it was built with, as ``CiderScorer`` does."""
+    """Scores captions against the references of their images, like ``CiderScorer``."""
 
     def __init__(self, references: Sequence[Sequence[Tokens]] | References) -> None:
         self._references = references if isinstance(references, References) else References.of(references)
@@ -22,44 +22,49 @@ class BleuScorer:
     def counts(
         self, images: np.ndarray, captions: Sequence[Tokens] | np.ndarray, lengths: np.ndarray | None = None
     ) -> np.ndarray:
-        """(captions, 6) int64: right n-grams for n = 1..4, words, words of the reference nearest in length."""
+        """(captions, 6) int64: clipped n-gram matches for n = 1..4, caption length, closest reference length.
+
+        ``images`` and ``captions`` are as in ``CiderScorer.scores``. Raises ValueError, IndexError.
+        """
         rows, images = Rows.of(captions, lengths), np.asarray(images, np.int64)
         if len(images) != len(rows.starts) - 1:
             raise ValueError(f"{len(images)} images for {len(rows.starts) - 1} captions")
-        if len(images) and not 0 <= images.min() <= images.max() < len(self._references.firsts) - 1:
-            raise IndexError(f"images are numbered from 0 to {len(self._references.firsts) - 2}")
+        references = self._references
+        if len(images) and not 0 <= images.min() <= images.max() < len(references.firsts) - 1:
+            raise IndexError(f"image indices must be in [0, {len(references.firsts) - 2}]")
         counts = np.zeros((len(images), ORDERS + 2), np.int64)
-        own = self._references
-        _count(images, rows.words, rows.starts, own.rows.words, own.rows.starts, own.firsts, counts)
+        _count(
+            images, rows.words, rows.starts, references.rows.words, references.rows.starts, references.firsts, counts
+        )
         return counts
 
     def scores(
         self, images: np.ndarray, captions: Sequence[Tokens] | np.ndarray, lengths: np.ndarray | None = None
     ) -> np.ndarray:
-        """(captions, 4) float64: BLEU-1..4 of each caption by itself."""
+        """(captions, 4) float64: sentence-level BLEU-1..4. Arguments and errors are those of ``counts``."""
         return bleu(self.counts(images, captions, lengths))
 
 
-def bleu(counts: np.ndarray, together: bool = False) -> np.ndarray:
-    """(captions, 6) counts -> (captions, 4) BLEU-1..4 of each, or, ``together``, (1, 4) of the whole corpus."""
-    sizes = counts[:, ORDERS]
-    guesses = np.maximum(sizes[:, None] - np.arange(ORDERS), 0)
-    if together:
-        counts, guesses = counts.sum(0, keepdims=True), guesses.sum(0, keepdims=True)
-    precisions = np.cumprod((counts[:, :ORDERS] + TINY) / (guesses + SMALL), axis=1)
+def bleu(counts: np.ndarray, corpus: bool = False) -> np.ndarray:
+    """(captions, 6) counts -> (captions, 4) sentence-level BLEU-1..4, or (1, 4) corpus-level with ``corpus``."""
+    lengths = counts[:, ORDERS]
+    num_ngrams = np.maximum(lengths[:, None] - np.arange(ORDERS), 0)
+    if corpus:
+        counts, num_ngrams = counts.sum(0, keepdims=True), num_ngrams.sum(0, keepdims=True)
+    precisions = np.cumprod((counts[:, :ORDERS] + TINY) / (num_ngrams + SMALL), axis=1)
     ratio = (counts[:, ORDERS] + TINY) / (counts[:, ORDERS + 1] + SMALL)
     brevity = np.exp(np.minimum(0, 1 - 1 / ratio))
     return np.asarray(precisions ** (1 / np.arange(1, ORDERS + 1)) * brevity[:, None])
 
 
 @compiled()
-def _times(words: np.ndarray, start: int, end: int, wanted: np.ndarray, place: int, size: int) -> int:
-    """How often the ``size`` words of ``wanted`` at ``place`` stand in ``words[start:end]``."""
+def _occurrences(words: np.ndarray, start: int, end: int, source: np.ndarray, position: int, n: int) -> int:
+    """The number of occurrences of the n-gram ``source[position:position + n]`` in ``words[start:end]``."""
     count = 0
-    for other in range(start, end - size + 1):
+    for other in range(start, end - n + 1):
         same = True
-        for step in range(size):
-            if words[other + step] != wanted[place + step]:
+        for offset in range(n):
+            if words[other + offset] != source[position + offset]:
                 same = False
                 break
         count += same
@@ -71,27 +76,29 @@ def _count(
     images: np.ndarray,
     words: np.ndarray,
     starts: np.ndarray,
-    own_words: np.ndarray,
-    own_starts: np.ndarray,
+    ref_words: np.ndarray,
+    ref_starts: np.ndarray,
     firsts: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    for n in range(len(images)):
-        start, end = starts[n], starts[n + 1]
-        first, last = firsts[images[n]], firsts[images[n] + 1]
-        nearest = own_starts[first + 1] - own_starts[first]
+    """Write ``counts`` (captions, 6), see ``BleuScorer.counts``; of equally close references the shorter counts."""
+    for caption in range(len(images)):
+        start, end = starts[caption], starts[caption + 1]
+        first, last = firsts[images[caption]], firsts[images[caption] + 1]
+        closest = ref_starts[first + 1] - ref_starts[first]
         for row in range(first + 1, last):
-            size = own_starts[row + 1] - own_starts[row]
-            apart, least = abs(size - (end - start)), abs(nearest - (end - start))
-            if apart < least or (apart == least and size < nearest):
-                nearest = size
-        counts[n, ORDERS], counts[n, ORDERS + 1] = end - start, nearest
-        for order in range(1, ORDERS + 1):
-            for place in range(start, end - order + 1):
-                if _times(words, start, place + order - 1, words, place, order):
-                    continue  # counted where it stood first
+            length = ref_starts[row + 1] - ref_starts[row]
+            distance, min_distance = abs(length - (end - start)), abs(closest - (end - start))
+            if distance < min_distance or (distance == min_distance and length < closest):
+                closest = length
+        counts[caption, ORDERS], counts[caption, ORDERS + 1] = end - start, closest
+        for n in range(1, ORDERS + 1):
+            for position in range(start, end - n + 1):
+                if _occurrences(words, start, position + n - 1, words, position, n):
+                    continue  # counted at its first occurrence
                 most = 0
                 for row in range(first, last):
-                    most = max(most, _times(own_words, own_starts[row], own_starts[row + 1], words, place, order))
+                    in_row = _occurrences(ref_words, ref_starts[row], ref_starts[row + 1], words, position, n)
+                    most = max(most, in_row)
                 if most:
-                    counts[n, order - 1] += min(most, _times(words, start, end, words, place, order))
+                    counts[caption, n - 1] += min(most, _occurrences(words, start, end, words, position, n))

@@ -1,4 +1,4 @@
-"""What the modules of caption metrics say about their scores: order, labels, format. Computes nothing."""
+"""The table columns of the caption metrics: order, labels and formatting, as declared by the metric modules."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from xmodal_cli import catalog
 
-LAST = 1000  # place of a metric without ORDER
+LAST = 1000  # sort key of a metric without ORDER
 
 
 @dataclass(frozen=True)
 class CaptionColumns:
-    """One metric: ``labels`` score -> column of the table; see ``metrics/captions`` for the rest."""
+    """The columns of one metric: ``labels`` maps a score to its column; see ``metrics/captions`` for the rest."""
 
     metric: str
     order: int
@@ -20,13 +20,13 @@ class CaptionColumns:
     counts: tuple[str, ...]
     from_training: tuple[str, ...]
 
-    def shown(self, value: float) -> str:
-        """The value as the table prints it."""
+    def format(self, value: float) -> str:
+        """The value as printed in the table."""
         return f"{100 * value:.1f}" if self.percent else f"{value:.3f}"
 
 
 def caption_columns(metric: str) -> CaptionColumns:
-    """Those of the metric called ``metric``. Raises UnknownName."""
+    """The columns of the metric named ``metric``. Raises UnknownName."""
     module = catalog.load("caption_metric", metric)
     name = catalog.canonical(metric)
     return CaptionColumns(
@@ -40,6 +40,6 @@ def caption_columns(metric: str) -> CaptionColumns:
 
 
 def sorted_columns(metrics: list[str] | None = None) -> list[CaptionColumns]:
-    """Those of ``metrics``, by default of all, in the order of the tables. Raises UnknownName."""
+    """The columns of ``metrics``, by default of all, in table order. Raises UnknownName."""
     names = catalog.names("caption_metric") if metrics is None else metrics
     return sorted(map(caption_columns, names), key=lambda columns: (columns.order, columns.metric))

@@ -1,4 +1,4 @@
-"""The Java programs that come with pycocoevalcap: found, started, spoken to and always ended. Fetches nothing."""
+"""Runs the Java programs of pycocoevalcap as child processes. Downloads nothing."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ NO_JAVA = "install a Java runtime (version 8 or later) and put `java` on the PAT
 
 
 def java() -> str:
-    """The ``java`` program. Raises Unavailable."""
-    found = shutil.which("java")
-    if found is None:
-        raise Unavailable("there is no Java", NO_JAVA)
-    return found
+    """The path of ``java``. Raises Unavailable."""
+    program = shutil.which("java")
+    if program is None:
+        raise Unavailable("Java is not installed", NO_JAVA)
+    return program
 
 
 def jar(*parts: str) -> Path:
-    """A file of pycocoevalcap's, by its parts below the package. Raises Unavailable."""
+    """The path of a file in the package pycocoevalcap, by its path components. Raises Unavailable."""
     spec = find_spec("pycocoevalcap")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(folder, *parts)
         if file.is_file():
             return file
-    raise Unavailable(f"pycocoevalcap's {'/'.join(parts)} is not there", "install pycocoevalcap again")
+    raise Unavailable(f"pycocoevalcap has no {'/'.join(parts)}", "reinstall pycocoevalcap")
 
 
-class Talk:
-    """A program that answers a line with a line."""
+class LineProcess:
+    """A child process that reads and writes lines."""
 
-    def __init__(self, name: str, process: subprocess.Popen[str], complaints: IO[str]) -> None:
-        self._name, self._process, self._complaints = name, process, complaints
+    def __init__(self, name: str, process: subprocess.Popen[str], stderr: IO[str]) -> None:
+        self._name, self._process, self._stderr = name, process, stderr
 
-    def ask(self, line: str) -> str:
-        """Its answer. Raises Unavailable where it has ended."""
-        self.tell(line)
-        return self.hear()
+    def request(self, line: str) -> str:
+        """Write a line and read one. Raises Unavailable if the process has ended."""
+        self.write(line)
+        return self.read()
 
-    def tell(self, line: str) -> None:
-        """Send a line. Raises Unavailable where nobody reads it."""
+    def write(self, line: str) -> None:
+        """Write a line to the process. Raises Unavailable if it has ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + "\n")
@@ -55,56 +55,56 @@ class Talk:
         except OSError as error:  # the pipe is broken
             raise self.failure() from error
 
-    def hear(self) -> str:
-        """The next line. Raises Unavailable where there is none."""
+    def read(self) -> str:
+        """Read the next line. Raises Unavailable if the process has ended."""
         assert self._process.stdout is not None
-        answer = self._process.stdout.readline()
-        if not answer.endswith("\n"):
+        line = self._process.stdout.readline()
+        if not line.endswith("\n"):
             raise self.failure()
-        return answer.strip()
+        return line.strip()
 
     def failure(self) -> Unavailable:
-        """The error for a program that ended, with what it said last."""
+        """Kill the process; returns the error with its last line on stderr."""
         self._process.kill()
         self._process.wait()
-        self._complaints.seek(0)
-        said = [line.strip() for line in self._complaints.read().splitlines() if line.strip()]
-        reason = f": {said[-1][:200]}" if said else f" with code {self._process.returncode}"
-        return Unavailable(f"{self._name} ended before it answered{reason}", "see that `java -version` works")
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr.read().splitlines() if line.strip()]
+        reason = f": {lines[-1][:200]}" if lines else f" with code {self._process.returncode}"
+        return Unavailable(f"{self._name} ended before its output was complete{reason}", "check `java -version`")
 
 
 @contextmanager
-def talk(name: str, command: Sequence[str], seconds: float) -> Iterator[Talk]:
-    """A running program, ended when the block is left, or after ``seconds``. Raises Unavailable."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+def line_process(name: str, command: Sequence[str], seconds: float) -> Iterator[LineProcess]:
+    """Run ``command``; it is killed at the end of the block or after ``seconds``. Raises Unavailable."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         try:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=stderr,
                 encoding="utf-8",
                 errors="replace",
             )
         except OSError as error:
-            raise Unavailable(f"{name} does not start: {error}", NO_JAVA) from error
-        watch = threading.Timer(seconds, process.kill)
-        watch.daemon = True
-        watch.start()
+            raise Unavailable(f"{name} cannot be started: {error}", NO_JAVA) from error
+        timer = threading.Timer(seconds, process.kill)
+        timer.daemon = True
+        timer.start()
         try:
-            yield Talk(name, process, complaints)
+            yield LineProcess(name, process, stderr)
         finally:
-            watch.cancel()
-            _end(process)
+            timer.cancel()
+            _kill(process)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """Kill it and close its pipes; what was still to be written is lost."""
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill the process and close its pipes; unwritten output is lost."""
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         try:
             if pipe is not None:
                 pipe.close()
-        except OSError:  # closing flushes, and the reader is dead
+        except OSError:  # close() flushes to a process that has ended
             pass

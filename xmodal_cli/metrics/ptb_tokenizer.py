@@ -1,8 +1,8 @@
-"""Words as the Penn Treebank tokeniser of the COCO caption evaluation cuts them: lower case, without punctuation.
+"""The Penn Treebank tokenizer of the COCO caption evaluation: lower case, without punctuation.
 
-The rules were found by asking the Stanford PTBTokenizer 3.4.1 that pycocoevalcap calls how it cuts a million short
-lines; none of its code is here. At each place the rule that reads furthest wins, what it must see behind its token
-included; of equals, the first in the list. docs/caption-metrics.md names the differences that are known.
+The rules were derived from the output of the Stanford PTBTokenizer 3.4.1, which pycocoevalcap runs, on a million short
+lines; they contain none of its code. At each position the rule with the longest match wins, lookahead included, and the
+first of equally long ones. docs/caption-metrics.md lists the known differences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-# what the COCO evaluation removes; brackets stay, as -lrb- and the like, because it looks for capitals there
+# removed by the COCO evaluation; brackets stay, as -lrb- and so on, because it compares with the upper-case names
 PUNCTUATION = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
 
 APOS = r"(?:['\u2019\u0092]|&apos;)"
@@ -31,7 +31,7 @@ FILE = (
     "|wav|x|xml|zip"
 )
 
-# abbreviations keep their full stop; those of the first two lists may end a sentence
+# abbreviations keep their period; those of the first two lists may end a sentence
 ENDING = (
     "jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|mon|tues?|wed|thu(?:rs)?|fri|al|ala|ariz|calif|colo|conn|ct|dak|fla"
     "|ga|ind|kans?|ky|md|mich|minn|mo|mont|neb|nev|okla|penn|tenn|va|vt|wisc?|wyo|inc|cos?|corp|p?ptys?|p?ptes?|ltd"
@@ -44,14 +44,14 @@ TITLES = (
     "|sgt|spc|ste?|supts?|vs|wm"
 )
 ENDS = rf"(?:(?i:{ENDING})|{CAPITALS_ENDING})\."
-PREFIXED = (  # words with an apostrophe of their own
+PREFIXED = (  # words that contain an apostrophe
     rf"[lLdDjJ]{APOS}|[oO]l{APOS}|(?i:somethin|dunkin){APOS}|{APOS}(?i:em|till?|cause)|{APOS}[nN]{APOS}"
     rf"|(?i:c{APOS}mon|s{APOS}mores|li{APOS}l|nat{APOS}l|nor{APOS}easter|e{APOS}er|ev{APOS}ry|cap{APOS}n|c{APOS}est)"
     rf"|(?i:cont{APOS}d)\.|{APOS}[2-9]0s|[A-HJ-XZn]{TICK}{LETTER}{{2,}}"
     rf"|{LETTER}+[aeiouyAEIOUY]{TICK}[aeiouA-Z]{LETTER}*"
 )
 
-# the first group of a rule is its token; what else it reads is only looked at
+# the first group of a rule is its token, the rest of the match is lookahead
 RULES = (
     r"(<[!?A-Za-z/][^<>\r\n]*>)",
     r"((?i:can))(?i:not)",
@@ -95,7 +95,7 @@ RULES = (
     r"([!-~\u00a1-\u00bf\u00d7\u00f7\u2010-\u2046\u2070-\u208e\u20ac\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001\u3002"
     r"\u30fb\uff01-\uff65\u0091-\u0097])",
 )
-MEANS = {
+REPLACEMENTS = {
     "(": "-lrb-",
     ")": "-rrb-",
     "[": "-lsb-",
@@ -130,40 +130,40 @@ QUOTES = str.maketrans(
 
 @lru_cache(maxsize=1 << 16)
 def ptb_words(sentence: str) -> tuple[str, ...]:
-    """The words of one sentence. Line breaks are spaces, characters that the tokeniser does not know are left out."""
+    """The words of a sentence. Line breaks count as spaces, unknown characters are skipped."""
     words: list[str] = []
-    place, end = 0, len(sentence)
-    while place < end:
-        plain = PLAIN.match(sentence, place)
+    position, end = 0, len(sentence)
+    while position < end:
+        plain = PLAIN.match(sentence, position)
         if plain:
             token = plain.group()
-            place = plain.end()
-        elif skipped := SKIPPED.match(sentence, place):
-            place = skipped.end()
+            position = plain.end()
+        elif skipped := SKIPPED.match(sentence, position):
+            position = skipped.end()
             continue
         else:
-            token = _longest(sentence, place)
-            place += len(token) or 1
-        words += _written(token)
+            token = _match_longest(sentence, position)
+            position += len(token) or 1
+        words += _normalize(token)
     return tuple(words)
 
 
-def _longest(sentence: str, place: int) -> str:
-    """The token at ``place``; empty where no rule fits."""
-    best, token = 0, ""
+def _match_longest(sentence: str, position: int) -> str:
+    """The token at ``position``; empty if no rule matches."""
+    longest, token = 0, ""
     for rule in COMPILED:
-        found = rule.match(sentence, place)
-        if found and found.end() - place > best:
-            best, token = found.end() - place, found.group(1)
+        match = rule.match(sentence, position)
+        if match and match.end() - position > longest:
+            longest, token = match.end() - position, match.group(1)
     return token
 
 
 @lru_cache(maxsize=1 << 16)
-def _written(token: str) -> tuple[str, ...]:
-    """How the evaluation writes a token: nothing for punctuation, several words where it has spaces inside."""
+def _normalize(token: str) -> tuple[str, ...]:
+    """The words that the evaluation makes of a token: none for punctuation, several if it contains spaces."""
     lower = token.lower().replace("\u00ad", "")
-    if lower in MEANS:
-        return (MEANS[lower],)
+    if lower in REPLACEMENTS:
+        return (REPLACEMENTS[lower],)
     if DROPPED.fullmatch(lower):
         return ()
     if not TAG.match(lower):

@@ -1,4 +1,4 @@
-"""The scores of all retrieval metrics, in the order of the tables. The metrics' modules say how they are shown."""
+"""The scores of all retrieval metrics, in table order, formatted as declared by the metric modules."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from xmodal_cli import catalog
 
-LAST = 1000  # place of a metric without ORDER
+LAST = 1000  # sort key of a metric without ORDER
 PerQuery = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class RetrievalScore:
-    """One number of the table: ``name`` in the JSON, ``label`` in the table, and the metric over ranks.
+    """One score: ``name`` in the JSON, ``label`` in the table, ``metric`` from ranks (queries,) to a score.
 
-    ``per_query`` gives values whose mean is the metric, where there are such.
+    ``per_query`` computes (queries,) values whose mean is the metric; None if the metric is not such a mean.
     """
 
     name: str
@@ -27,8 +27,8 @@ class RetrievalScore:
     digits: int = 1
     whole: bool = False
 
-    def shown(self, value: float) -> str:
-        """The value as the table prints it."""
+    def format(self, value: float) -> str:
+        """The value as printed in the table."""
         return f"{value:.0f}" if self.whole and value == int(value) else f"{value:.{self.digits}f}"
 
     def mean(self, values: list[float]) -> float:
@@ -38,18 +38,18 @@ class RetrievalScore:
 
 
 def retrieval_scores() -> list[RetrievalScore]:
-    """Those of every file of ``metrics/retrieval``."""
+    """The scores of every metric in ``metrics/retrieval``, in table order."""
     modules = [(name, catalog.load("retrieval_metric", name)) for name in catalog.names("retrieval_metric")]
     scores = []
     for name, module in sorted(modules, key=lambda pair: (getattr(pair[1], "ORDER", LAST), pair[0])):
         for key, args in getattr(module, "SCORES", {name.replace("-", "_"): {}}).items():
             metric = catalog.build("retrieval_metric", name, args)
             label = getattr(module, "LABELS", {}).get(key, key)
-            per_query = _bound(getattr(module, "per_query", None), args)
-            shown = getattr(module, "DIGITS", 1), getattr(module, "WHOLE", False)
-            scores.append(RetrievalScore(key, label, metric, per_query, *shown))
+            per_query = _bind_args(getattr(module, "per_query", None), args)
+            number_format = getattr(module, "DIGITS", 1), getattr(module, "WHOLE", False)
+            scores.append(RetrievalScore(key, label, metric, per_query, *number_format))
     return scores
 
 
-def _bound(function: Callable[..., np.ndarray] | None, args: dict[str, int]) -> PerQuery | None:
+def _bind_args(function: Callable[..., np.ndarray] | None, args: dict[str, int]) -> PerQuery | None:
     return None if function is None else lambda ranks: function(ranks, **args)

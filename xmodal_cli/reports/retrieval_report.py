@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.evaluation.extras import EvaluatedModel, captions_of
-from xmodal_cli.evaluation.rank_file import Answers, image_to_text, text_to_image
+from xmodal_cli.evaluation.rank_file import TopResults, image_to_text, text_to_image
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
 from xmodal_cli.reports.inline_images import InlineImage, inline_image
@@ -44,9 +44,9 @@ class _RankedSplit:
 
 def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Path]:
     """Write the page and the grid into ``folder``; other files there are not changed. Raises StorageError."""
-    captions = captions_of(judged.subject)
-    examples = judged.subject.part.examples if judged.subject.part else ()
-    split = _RankedSplit(examples, captions, judged.subject.vectors.image_of_caption)
+    captions = captions_of(judged.model)
+    examples = judged.model.dataset.examples if judged.model.dataset else ()
+    split = _RankedSplit(examples, captions, judged.model.vectors.image_of_caption)
     random = np.random.default_rng(seed)
     by_text = _joined([text_to_image(fold, TOP_IMAGES) for fold in judged.folds])
     by_image = _joined([image_to_text(fold, TOP_TEXTS) for fold in judged.folds])
@@ -71,25 +71,25 @@ def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Pa
     return [index, grid]
 
 
-def _joined(parts: list[Answers]) -> Answers:
-    return Answers(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("queries", "ranks", "best")))
+def _joined(parts: list[TopResults]) -> TopResults:
+    return TopResults(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("queries", "ranks", "best")))
 
 
 def _drawn(
-    ranked: Answers, owner: np.ndarray | None, random: np.random.Generator, rank: int | None = None
+    ranked: TopResults, owner: np.ndarray | None, random: np.random.Generator, rank: int | None = None
 ) -> list[int]:
     """Positions of randomly sampled queries, if ``rank`` is given only those of that rank, at most one per image."""
     among = np.arange(len(ranked.ranks)) if rank is None else np.flatnonzero(ranked.ranks == rank)
     return _of_different_images(random.permutation(among), ranked, owner)
 
 
-def _worst(ranked: Answers, owner: np.ndarray | None) -> list[int]:
+def _worst(ranked: TopResults, owner: np.ndarray | None) -> list[int]:
     """Positions of the queries with the worst rank, without those of rank 1, at most one per image."""
     falling = np.argsort(-ranked.ranks, kind="stable")
     return _of_different_images(falling[ranked.ranks[falling] > 1], ranked, owner)
 
 
-def _of_different_images(positions: np.ndarray, ranked: Answers, owner: np.ndarray | None) -> list[int]:
+def _of_different_images(positions: np.ndarray, ranked: TopResults, owner: np.ndarray | None) -> list[int]:
     kept: dict[int, int] = {}
     for position in positions.tolist():
         query = int(ranked.queries[position])
@@ -99,7 +99,7 @@ def _of_different_images(positions: np.ndarray, ranked: Answers, owner: np.ndarr
     return list(kept.values())
 
 
-def _text_case(ranked: Answers, position: int, split: _RankedSplit) -> Case:
+def _text_case(ranked: TopResults, position: int, split: _RankedSplit) -> Case:
     query, rank = int(ranked.queries[position]), int(ranked.ranks[position])
     right = int(split.owner[query])
     found = list(enumerate(ranked.best[position].tolist(), 1))
@@ -108,7 +108,7 @@ def _text_case(ranked: Answers, position: int, split: _RankedSplit) -> Case:
     return Case(split.captions[query], None, rank, items)
 
 
-def _image_case(ranked: Answers, position: int, split: _RankedSplit, judged: EvaluatedModel) -> Case:
+def _image_case(ranked: TopResults, position: int, split: _RankedSplit, judged: EvaluatedModel) -> Case:
     image, rank = int(ranked.queries[position]), int(ranked.ranks[position])
     found = list(enumerate(ranked.best[position].tolist(), 1))
     if rank > len(found):
@@ -122,13 +122,13 @@ def _image_case(ranked: Answers, position: int, split: _RankedSplit, judged: Eva
 
 def _best_own(image: int, judged: EvaluatedModel) -> int:
     """The caption of the image that scores highest."""
-    vectors = judged.subject.vectors
+    vectors = judged.model.vectors
     own = np.flatnonzero(vectors.image_of_caption == image)
     scores = exact_scores(vectors.images, vectors.texts, np.full(len(own), image), own, vectors.similarity)
     return int(own[scores.argmax()])
 
 
-def _grid_row(ranked: Answers, position: int, split: _RankedSplit) -> Row:
+def _grid_row(ranked: TopResults, position: int, split: _RankedSplit) -> Row:
     query = int(ranked.queries[position])
     photos = [_photo(split.examples[image]) for image in ranked.best[position][:GRID_COLUMNS]]
     right = frozenset((_photo(split.examples[int(split.owner[query])]),))

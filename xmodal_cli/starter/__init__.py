@@ -1,7 +1,7 @@
-"""The two models that come with xmodal: a matcher and a captioner, trained on Flickr8k; see ``docs/starter.md``.
+"""The two bundled models: a matcher and a captioner, trained on Flickr8k; see ``docs/starter.md``.
 
-Found wherever a model is asked for by name. Knows of files and checksums only.
-The weights are for research and education only, as Flickr8k is; the Apache License of the code does not cover them.
+They are available under their names wherever a model is named. This module handles only files and checksums.
+The weights are for research and education only, as is Flickr8k; the Apache License of the code does not cover them.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from xmodal_cli.file_identity import sha256_of
 
 MATCHER, CAPTIONER = "starter", "starter-captioner"
 NAMES = {"matcher": MATCHER, "captioner": CAPTIONER}  # by kind of model
-SUMS = "sha256sums.txt"  # as the program sha256sum writes and checks it
-INSTALL = "install xmodal again, from its clone: uv tool install --reinstall ."
+SUMS = "sha256sums.txt"  # in the format of the program sha256sum
+INSTALL = "reinstall xmodal from its clone: uv tool install --reinstall ."
 
 
 def folder() -> Path:
-    """Where the files are."""
+    """The folder of the model files."""
     return Path(__file__).parent
 
 
 def file_of(name: str) -> Path | None:
-    """The file of the shipped model ``name``; None for any other name."""
+    """The file of the bundled model ``name``; None for any other name."""
     return folder() / f"{name}.safetensors" if name in NAMES.values() else None
 
 
-def is_shipped(file: Path) -> bool:
-    """Whether ``file`` is one of the shipped ones."""
+def is_bundled(file: Path) -> bool:
+    """Whether ``file`` is in the folder of the bundled models."""
     return file.suffix == ".safetensors" and file.parent.resolve() == folder().resolve()
 
 
 def check(file: Path) -> None:
-    """Raises MissingData, BadModel for a shipped file that is not the one that was shipped; others pass."""
-    if not is_shipped(file):
+    """Verify the checksum of a bundled file; other files are not checked. Raises MissingData, BadModel."""
+    if not is_bundled(file):
         return
     if not file.is_file():
-        raise MissingData(f"the model {file.stem} is not in this installation of xmodal", INSTALL)
+        raise MissingData(f"the bundled model {file.stem} is missing from this installation of xmodal", INSTALL)
     if sha256_of(file) != _sums().get(file.name):
-        raise BadModel(f"{file} is not the file that came with xmodal: it was damaged or changed", INSTALL)
+        raise BadModel(f"{file} does not have its published checksum: it was damaged or changed", INSTALL)
 
 
 def _sums() -> dict[str, str]:
-    """File name -> sha256 in hex; empty where the list is gone, so that no file passes."""
+    """File name -> sha256 in hex; empty if the list cannot be read, so that no file passes."""
     try:
         lines = (folder() / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):

@@ -17,12 +17,12 @@ def draw_curves(folder: Path) -> Path:
     from matplotlib.figure import Figure
 
     records = read_log(folder)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    fig = Figure(figsize=(10, 4), layout="constrained")
+    left, right = fig.subplots(1, 2)
     _plot_loss(left, [r for r in records if r["event"] == "step"])
     _plot_recalls(right, [r for r in records if r["event"] == "eval"])
     with atomic_path(folder / FILE) as partial_file:
-        FigureCanvasAgg(figure).print_png(str(partial_file))
+        FigureCanvasAgg(fig).print_png(str(partial_file))
     return folder / FILE
 
 

@@ -42,4 +42,4 @@ class Rewards:
         assert self._bleu is not None
         candidates = [[str(t) for t in row[:length]] for row, length in zip(rows, lengths, strict=True)]
         references = [[[str(t) for t in tokens] for tokens in self._references[image]] for image in image_of_caption]
-        return np.asarray(self._bleu(candidates, references).each["bleu_4"])
+        return np.asarray(self._bleu(candidates, references).per_candidate["bleu_4"])

@@ -1,4 +1,4 @@
-"""The objectives of captioners against their formulas."""
+"""The losses of captioners against their formulas."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def batch():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_cross_entropy_is_the_mean_over_words(smoothing):
+def test_cross_entropy_is_the_mean_over_tokens(smoothing):
     logits, targets, mask = batch()
     total, count = 0.0, 0
     for caption in range(3):
-        for place in range(4):
-            if mask[caption, place]:
-                log_probs = [x - math.log(sum(math.exp(y) for y in logits[caption, place].tolist()))
-                             for x in logits[caption, place].tolist()]  # fmt: skip
-                right = log_probs[targets[caption, place]]
-                total -= (1 - smoothing) * right + smoothing * sum(log_probs) / 7
+        for position in range(4):
+            if mask[caption, position]:
+                log_probs = [x - math.log(sum(math.exp(y) for y in logits[caption, position].tolist()))
+                             for x in logits[caption, position].tolist()]  # fmt: skip
+                of_target = log_probs[targets[caption, position]]
+                total -= (1 - smoothing) * of_target + smoothing * sum(log_probs) / 7
                 count += 1
     loss = catalog.build("caption_loss", "cross-entropy", {"label_smoothing": smoothing})
     assert loss(CaptionerOutput(logits), targets, mask).item() == pytest.approx(total / count, abs=1e-6)
@@ -44,7 +44,7 @@ def test_padding_has_no_gradient():
     assert torch.equal(logits.grad.abs().sum(-1) > 0, mask)
 
 
-def test_the_doubly_stochastic_term_wants_every_cell_to_be_seen_once():
+def test_the_doubly_stochastic_term_is_the_squared_difference_to_1_per_cell():
     logits, targets, mask = batch()
     attention = torch.rand(3, 4, 5, dtype=torch.float64).softmax(-1)
     plain, both = (
@@ -53,15 +53,15 @@ def test_the_doubly_stochastic_term_wants_every_cell_to_be_seen_once():
         )
         for weight in (0.0, 3.0)
     )
-    wanted = 0.0
+    expected = 0.0
     for caption in range(3):
         for cell in range(5):
-            seen = sum(attention[caption, place, cell].item() for place in range(4) if mask[caption, place])
-            wanted += (1 - seen) ** 2 / 15
-    assert (both - plain).item() == pytest.approx(3 * wanted, abs=1e-6)
+            total = sum(attention[caption, position, cell].item() for position in range(4) if mask[caption, position])
+            expected += (1 - total) ** 2 / 15
+    assert (both - plain).item() == pytest.approx(3 * expected, abs=1e-6)
 
 
-def test_self_critical_pushes_what_is_better_than_the_others():
+def test_self_critical_advantages_are_relative_to_the_other_captions():
     loss = catalog.build("caption_loss", "self-critical", {"num_samples": 3})
     rewards = torch.tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]])
     advantages = loss.advantages(rewards)
@@ -69,54 +69,54 @@ def test_self_critical_pushes_what_is_better_than_the_others():
     log_probs = torch.zeros(6, 2, requires_grad=True)
     mask = torch.tensor([[1, 1]] * 2 + [[1, 0]] + [[1, 1]] * 3, dtype=torch.bool)
     loss(log_probs, mask, advantages.flatten()).backward()
-    wanted = torch.tensor([[3.0, 3.0], [1.5, 1.5], [-4.5, 0.0], [0, 0], [0, 0], [0, 0]]) / 11
-    torch.testing.assert_close(log_probs.grad, wanted)
+    expected = torch.tensor([[3.0, 3.0], [1.5, 1.5], [-4.5, 0.0], [0, 0], [0, 0], [0, 0]]) / 11
+    torch.testing.assert_close(log_probs.grad, expected)
 
 
 def test_the_greedy_baseline_is_subtracted():
     loss = catalog.build("caption_loss", "self-critical", {"baseline": "greedy", "num_samples": 1})
-    given = loss.advantages(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 0.5]))
-    torch.testing.assert_close(given, torch.tensor([[-2.0], [1.5]]))
+    advantages = loss.advantages(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 0.5]))
+    torch.testing.assert_close(advantages, torch.tensor([[-2.0], [1.5]]))
 
 
 @pytest.mark.parametrize(
     "args",
     [{"num_samples": 1}, {"source": "thin-air"}, {"baseline": "median"}, {"baseline": "greedy", "num_samples": 0}],
 )
-def test_self_critical_refuses_what_cannot_be(args):
+def test_self_critical_rejects_invalid_arguments(args):
     with pytest.raises(ConfigError):
         catalog.build("caption_loss", "self-critical", args)
 
 
-def test_log_probabilities_of_words():
+def test_log_probabilities_of_tokens():
     logits, targets, _ = batch()
-    wanted = logits.float().log_softmax(-1)
-    given = gather_log_probs(logits, targets)
-    assert all(given[c, p] == wanted[c, p, targets[c, p]] for c in range(3) for p in range(4))
+    expected = logits.float().log_softmax(-1)
+    log_probs = gather_log_probs(logits, targets)
+    assert all(log_probs[c, p] == expected[c, p, targets[c, p]] for c in range(3) for p in range(4))
 
 
-END = 3
-REFERENCES = [[[2, 5, 6, 7, END], [2, 5, 8, END]], [[2, 9, 10, 11, 12, END]], [[2, 5, 12, 13, END]]]
+EOS = 3
+REFERENCES = [[[2, 5, 6, 7, EOS], [2, 5, 8, EOS]], [[2, 9, 10, 11, 12, EOS]], [[2, 5, 12, 13, EOS]]]
 
 
-def test_rewards_are_cider_d_of_the_words_up_to_the_first_end():
-    drawn = torch.tensor([[[9, 10, 11, 12, END, END], [5, END, 9, 10, END, END]]])
-    with_end, without = (Rewards(REFERENCES, END, count, 0.0)(torch.tensor([1]), drawn) for count in (True, False))
-    assert with_end.shape == (1, 2)
-    assert with_end[0, 0] == pytest.approx(10.0, abs=1e-5)
+def test_rewards_are_cider_d_of_the_tokens_up_to_the_first_eos():
+    sampled = torch.tensor([[[9, 10, 11, 12, EOS, EOS], [5, EOS, 9, 10, EOS, EOS]]])
+    with_eos, without = (Rewards(REFERENCES, EOS, count, 0.0)(torch.tensor([1]), sampled) for count in (True, False))
+    assert with_eos.shape == (1, 2)
+    assert with_eos[0, 0] == pytest.approx(10.0, abs=1e-5)
     assert without[0, 0] == pytest.approx(10.0, abs=1e-5)
     assert without[0, 1] == 0.0
-    assert 0 <= with_end[0, 1] < 0.2
+    assert 0 <= with_eos[0, 1] < 0.2
 
 
-def test_a_caption_that_never_ends_is_told_from_one_that_does():
-    drawn = torch.tensor([[[9, 10, 11, 12], [9, 10, 11, END]]])
-    rewards = Rewards(REFERENCES, END, True, 0.0)(torch.tensor([1]), drawn)
-    whole = Rewards(REFERENCES, END, True, 0.0)(torch.tensor([1]), torch.tensor([[[9, 10, 11, 12, END]]]))
-    assert rewards[0, 0] < whole[0, 0]
+def test_a_caption_without_eos_has_a_lower_reward():
+    sampled = torch.tensor([[[9, 10, 11, 12], [9, 10, 11, EOS]]])
+    rewards = Rewards(REFERENCES, EOS, True, 0.0)(torch.tensor([1]), sampled)
+    complete = Rewards(REFERENCES, EOS, True, 0.0)(torch.tensor([1]), torch.tensor([[[9, 10, 11, 12, EOS]]]))
+    assert rewards[0, 0] < complete[0, 0]
 
 
-def test_bleu_is_added_at_its_weight():
-    drawn = torch.tensor([[[9, 10, 11, 12, END]]])
-    plain, both = (Rewards(REFERENCES, END, True, w)(torch.tensor([1]), drawn) for w in (0.0, 0.5))
+def test_bleu_is_added_with_its_weight():
+    sampled = torch.tensor([[[9, 10, 11, 12, EOS]]])
+    plain, both = (Rewards(REFERENCES, EOS, True, w)(torch.tensor([1]), sampled) for w in (0.0, 0.5))
     assert (both - plain).item() == pytest.approx(0.5, abs=1e-4)

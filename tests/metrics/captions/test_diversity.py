@@ -9,7 +9,7 @@ from xmodal_cli import catalog
 CAPTIONS = [["a", "dog", "runs"], ["a", "dog", "runs"], ["a", "cat"], []]
 
 
-def test_the_figures_by_hand():
+def test_scores_counted_by_hand():
     training = {("a", "dog", "runs"), ("the", "cat")}
     scores = catalog.build("caption_metric", "diversity", {"training": training})(CAPTIONS, [[]] * 4)
     assert scores.total == {
@@ -20,11 +20,11 @@ def test_the_figures_by_hand():
         "mean_length": 2.0,
         "seen_in_training": 0.5,
     }
-    assert scores.each["seen_in_training"].tolist() == [1, 1, 0, 0]
-    assert scores.each["mean_length"].tolist() == [3, 3, 2, 0]
+    assert scores.per_candidate["seen_in_training"].tolist() == [1, 1, 0, 0]
+    assert scores.per_candidate["mean_length"].tolist() == [3, 3, 2, 0]
 
 
-def test_without_training_captions_nothing_is_said_of_them():
+def test_without_training_captions_there_is_no_score_of_them():
     diversity = catalog.build("caption_metric", "diversity", {})
     assert "seen_in_training" not in diversity(CAPTIONS, []).total
     assert diversity([[]], []).total["distinct_2"] == 0

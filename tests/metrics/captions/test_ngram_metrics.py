@@ -1,4 +1,4 @@
-"""BLEU, ROUGE-L, CIDEr and CIDEr-D against pycocoevalcap, on made-up sentences and on the three published sets."""
+"""BLEU, ROUGE-L, CIDEr and CIDEr-D against pycocoevalcap, on synthetic sentences and on three published sets."""
 
 from __future__ import annotations
 
@@ -22,42 +22,43 @@ IMAGES = st.lists(st.tuples(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=7)
 EDGES = {
     "an empty candidate": [([], [["a", "dog"], ["dog"]]), (["a"], [["a"]])],
     "an empty reference": [(["a", "dog"], [[], ["a"]]), (["the"], [["the"]])],
-    "nothing at all": [([], [[]]), (["a"], [["a"]])],
+    "an empty candidate and an empty reference": [([], [[]]), (["a"], [["a"]])],
     "one word": [(["a"], [["a"]]), (["dog"], [["a", "dog"], ["a"]])],
-    "a word over and over": [(["a"] * 30, [["a", "a"], ["a", "b", "a"]]), (["b"], [["c"]])],
-    "words of no reference": [(["x", "y", "x", "y", "x", "a"], [["a", "b"]]), (["z"], [["a"]])],
+    "a repeated word": [(["a"] * 30, [["a", "a"], ["a", "b", "a"]]), (["b"], [["c"]])],
+    "unknown words": [(["x", "y", "x", "y", "x", "a"], [["a", "b"]]), (["z"], [["a"]])],
     "many references": [(["a", "b", "c", "d"], [list("abcd"[:n] * 3) for n in range(1, 5)] * 10), (["b"], [["b"]])],
     "longer than a machine word": [(list("abcd" * 30), [list("dcba" * 25), list("abdc" * 40)]), (["b"], [["b"]])],
     "one image": [(["a", "b"], [["a", "b", "c"], ["b"]])],
 }
 
 
-def theirs(name, candidates, references):
-    gts = {n: [" ".join(r) for r in those] for n, those in enumerate(references)}
+def pycocoevalcap_scores(name, candidates, references):
+    gts = {n: [" ".join(r) for r in of_image] for n, of_image in enumerate(references)}
     res = {n: [" ".join(c)] for n, c in enumerate(candidates)}
     if name == "bleu":
-        totals, each = Bleu().compute_score(gts, res, verbose=0)
-        return np.array(totals), np.array(each)
-    total, each = (Rouge() if name == "rouge-l" else Cider()).compute_score(gts, res)
-    return np.array([total]), np.array([each])
+        totals, per_candidate = Bleu().compute_score(gts, res, verbose=0)
+        return np.array(totals), np.array(per_candidate)
+    total, per_candidate = (Rouge() if name == "rouge-l" else Cider()).compute_score(gts, res)
+    return np.array([total]), np.array([per_candidate])
 
 
-def ours(name, candidates, references):
+def xmodal_scores(name, candidates, references):
     scores = catalog.build("caption_metric", name, {})(candidates, references)
-    assert list(scores.total) == list(scores.each)
-    return np.array(list(scores.total.values())), np.array(list(scores.each.values()))
+    assert list(scores.total) == list(scores.per_candidate)
+    return np.array(list(scores.total.values())), np.array(list(scores.per_candidate.values()))
 
 
 def compare(candidates, references):
     for name in ("bleu", "rouge-l", "cider", "cider-d"):
-        for mine, peer in zip(ours(name, candidates, references), theirs(name, candidates, references), strict=True):
-            np.testing.assert_allclose(mine, peer, rtol=0, atol=1e-9, err_msg=name)
+        scores, expected = (f(name, candidates, references) for f in (xmodal_scores, pycocoevalcap_scores))
+        for values, expected_values in zip(scores, expected, strict=True):
+            np.testing.assert_allclose(values, expected_values, rtol=0, atol=1e-9, err_msg=name)
 
 
 @settings(max_examples=60, deadline=None)
 @given(IMAGES)
 def test_random_sentences_score_as_in_pycocoevalcap(images):
-    assume(any(reference for _, references in images for reference in references))  # it cannot count without a word
+    assume(any(reference for _, references in images for reference in references))  # it fails without any word
     compare(*zip(*images, strict=True))
 
 
@@ -82,7 +83,7 @@ def test_the_published_sets_score_as_in_pycocoevalcap_and_as_published(real_data
         ("rouge-l", ["ROUGE_L"]),
         ("cider", ["CIDEr"]),
     ):
-        totals, _ = ours(metric, candidates, references)
+        totals, _ = xmodal_scores(metric, candidates, references)
         assert [f"{x:.4f}" for x in totals] == [f"{published[label]:.4f}" for label in labels]
 
 
@@ -90,40 +91,40 @@ def test_the_published_sets_score_as_in_pycocoevalcap_and_as_published(real_data
 
 
 @pytest.fixture
-def numbers():
-    """References of 40 images, and 300 captions that share words with them and hold unknown ones."""
+def token_ids():
+    """References of 40 images, and 300 captions with words of the references and unknown words."""
     rng = np.random.default_rng(0)
-    sentence = lambda most, words: rng.integers(0, words, rng.integers(0, most)).tolist()  # noqa: E731
+    sentence = lambda max_length, num_words: rng.integers(0, num_words, rng.integers(0, max_length)).tolist()  # noqa: E731
     references = [[sentence(14, 12) for _ in range(rng.integers(1, 8))] for _ in range(40)]
     captions = [sentence(16, 15) for _ in range(300)]
     return references, captions, rng.integers(0, 40, 300)
 
 
 def slow_cider_d(caption, references, documents, sigma=6.0):
-    """The formula, word by word, with dictionaries."""
+    """The formula, with dictionaries."""
 
     def ngrams(sentence, n):
-        found = [tuple(sentence[i : i + n]) for i in range(len(sentence) - n + 1)]
-        return {g: found.count(g) for g in found}
+        all_ngrams = [tuple(sentence[i : i + n]) for i in range(len(sentence) - n + 1)]
+        return {g: all_ngrams.count(g) for g in all_ngrams}
 
     def vector(sentence, n):
-        holds = lambda g: sum(any(g in ngrams(r, n) for r in those) for those in documents)  # noqa: E731
-        return {g: c * np.log(len(documents) / max(1, holds(g))) for g, c in ngrams(sentence, n).items()}
+        frequency = lambda g: sum(any(g in ngrams(r, n) for r in of_image) for of_image in documents)  # noqa: E731
+        return {g: c * np.log(len(documents) / max(1, frequency(g))) for g, c in ngrams(sentence, n).items()}
 
     norm = lambda v: np.sqrt(sum(x * x for x in v.values()))  # noqa: E731
     total = 0.0
     for reference in references:
-        apart = max(len(caption) - 1, 0) - max(len(reference) - 1, 0)
+        difference = max(len(caption) - 1, 0) - max(len(reference) - 1, 0)
         for n in range(1, 5):
             c, r = vector(caption, n), vector(reference, n)
             if norm(c) and norm(r):
-                common = sum(min(c[g], r[g]) * r[g] for g in c if g in r)
-                total += common / norm(c) / norm(r) * np.exp(-(apart**2) / (2 * sigma**2))
+                dot = sum(min(c[g], r[g]) * r[g] for g in c if g in r)
+                total += dot / norm(c) / norm(r) * np.exp(-(difference**2) / (2 * sigma**2))
     return 10 * total / 4 / len(references)
 
 
-def test_the_scorer_takes_captions_in_any_order_and_documents_of_its_own(numbers):
-    references, captions, images = numbers
+def test_the_scorer_takes_captions_in_any_order_and_separate_documents(token_ids):
+    references, captions, images = token_ids
     documents = [*references[:25], [[0, 1, 2, 3], [4, 4]]]
     scorer = CiderScorer(references, documents, sigma=4.0)
     scores = scorer.scores(images, captions)
@@ -134,18 +135,19 @@ def test_the_scorer_takes_captions_in_any_order_and_documents_of_its_own(numbers
     np.testing.assert_array_equal(scorer.scores(images[order], [captions[n] for n in order]), scores[order])
 
 
-def test_the_scorer_is_the_metric(numbers):
-    references, captions, _ = numbers
+def test_the_scorer_equals_the_metric(token_ids):
+    references, captions, _ = token_ids
     words = [[str(t) for t in c] for c in captions[:40]]
-    of_words = [[[str(t) for t in r] for r in those] for those in references]
-    each = catalog.build("caption_metric", "cider-d", {})(words, of_words).each["cider_d"]
-    np.testing.assert_allclose(CiderScorer(references).scores(np.arange(40), captions[:40]), each, rtol=0, atol=1e-12)
-    given = catalog.build("caption_metric", "cider-d", {"documents": of_words})(words, of_words)
-    np.testing.assert_allclose(given.each["cider_d"], each, rtol=0, atol=1e-12)
+    reference_words = [[[str(t) for t in r] for r in of_image] for of_image in references]
+    expected = catalog.build("caption_metric", "cider-d", {})(words, reference_words).per_candidate["cider_d"]
+    scores = CiderScorer(references).scores(np.arange(40), captions[:40])
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
+    explicit = catalog.build("caption_metric", "cider-d", {"documents": reference_words})(words, reference_words)
+    np.testing.assert_allclose(explicit.per_candidate["cider_d"], expected, rtol=0, atol=1e-12)
 
 
-def test_padded_arrays_are_read_up_to_their_lengths(numbers):
-    references, captions, images = numbers
+def test_padding_is_ignored(token_ids):
+    references, captions, images = token_ids
     lengths = np.array([len(c) for c in captions])
     padded = np.full((len(captions), lengths.max() + 2), 3)
     for row, caption in enumerate(captions):
@@ -154,23 +156,23 @@ def test_padded_arrays_are_read_up_to_their_lengths(numbers):
         np.testing.assert_array_equal(scorer.scores(images, padded, lengths), scorer.scores(images, captions))
 
 
-def test_an_end_token_counts_where_it_is_given():
+def test_eos_counts_if_it_is_included():
     references = [[[5, 6, 7, 1]], [[8, 9, 1]]]
-    ended, not_ended = CiderScorer(references).scores(np.array([0, 0]), [[5, 6, 7, 1], [5, 6, 7]])
-    assert ended > not_ended > 0
+    with_eos, without_eos = CiderScorer(references).scores(np.array([0, 0]), [[5, 6, 7, 1], [5, 6, 7]])
+    assert with_eos > without_eos > 0
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise():
     scorer = CiderScorer([[[1, 2]], [[3]]])
     with pytest.raises(ValueError, match="2 images for 1 captions"):
         scorer.scores(np.array([0, 1]), [[1]])
-    with pytest.raises(IndexError, match="from 0 to 1"):
+    with pytest.raises(IndexError, match=r"in \[0, 1\]"):
         scorer.scores(np.array([2]), [[1]])
     with pytest.raises(ValueError, match="not -1"):
         scorer.scores(np.array([0]), [[-1]])
-    with pytest.raises(ValueError, match=r"image 1 \(from 0\) has no reference"):
+    with pytest.raises(ValueError, match=r"image 1 \(from 0\) has no references"):
         CiderScorer([[[1]], []])
-    with pytest.raises(IndexError, match="from 0 to 1"):
+    with pytest.raises(IndexError, match=r"in \[0, 1\]"):
         BleuScorer([[[1, 2]], [[3]]]).scores(np.array([-1]), [[1]])
     with pytest.raises(ConfigError, match="sigma must be above 0"):
         catalog.build("caption_metric", "cider-d", {"sigma": 0})
@@ -178,9 +180,9 @@ def test_what_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("name", ["bleu", "rouge-l", "cider", "cider-d"])
-def test_candidates_and_references_must_pair_up(name):
+def test_candidates_and_references_must_have_the_same_length(name):
     metric = catalog.build("caption_metric", name, {})
-    with pytest.raises(ValueError, match="one for each image"):
+    with pytest.raises(ValueError, match="one candidate per image"):
         metric([["a"]], [])
     with pytest.raises(ValueError, match="no reference"):
         metric([["a"], ["b"]], [[["a"]], []])

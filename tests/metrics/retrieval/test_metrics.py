@@ -1,4 +1,4 @@
-"""The figures of the papers, from ranks worked out by hand."""
+"""The retrieval metrics of ranks, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_recall_is_the_percentage_of_ranks_up_to_k(k, hits):
     assert catalog.build("retrieval_metric", "recall", {"k": k})(RANKS) == pytest.approx(100 * hits / 8)
 
 
-def test_recall_at_nothing_is_refused():
+def test_recall_at_0_is_rejected():
     with pytest.raises(ConfigError, match="at least 1"):
         catalog.build("retrieval_metric", "recall", {"k": 0})
 
@@ -25,18 +25,18 @@ def test_recall_at_nothing_is_refused():
     ("ranks", "median"),
     [([1], 1), ([1, 2], 1), ([1, 3], 2), ([1, 2, 3], 2), ([4, 1, 8, 2], 3), ([4, 1, 7, 2], 3), ([2, 5], 3)],
 )
-def test_the_median_is_floored_on_ranks_that_start_at_0(ranks, median):
-    """Kiros' ``floor(median(ranks)) + 1``: [2, 5] is [1, 4] from 0, whose median 2.5 becomes 2, so 3."""
+def test_the_median_of_0_based_ranks_is_floored(ranks, median):
+    """``floor(median(ranks)) + 1`` as in Kiros' code: [2, 5] is [1, 4] 0-based, with the median 2.5, floored to 2."""
     assert catalog.build("retrieval_metric", "median-rank", {})(np.array(ranks)) == median
 
 
-def test_the_mean_rank_starts_at_1():
+def test_the_mean_rank_is_1_based():
     assert catalog.build("retrieval_metric", "mean-rank", {})(np.array([1, 1])) == 1.0
     assert catalog.build("retrieval_metric", "mean-rank", {})(RANKS) == pytest.approx(136 / 8)
 
 
 @pytest.mark.parametrize("name", catalog.names("retrieval_metric"))
-def test_every_metric_is_documented_and_gives_a_plain_number(name):
+def test_every_metric_is_documented_and_returns_a_float(name):
     module = catalog.load("retrieval_metric", name)
     assert module.__doc__
     assert module.build.__doc__

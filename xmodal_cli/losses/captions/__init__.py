@@ -1,1 +1,1 @@
-"""Objectives of captioners: one file = one loss; ``build(...)`` gives a ``types.CaptionLoss``."""
+"""Losses of captioners, one per file; ``build(...)`` returns a ``types.CaptionLoss`` or a ``SelfCritical``."""

@@ -1,7 +1,7 @@
-"""Cross-entropy of the next word, with label smoothing and the doubly stochastic term of Show, Attend and Tell.
+"""Cross-entropy of the next token, with label smoothing and doubly stochastic attention regularization.
 
-The second (Xu et al., arXiv 1502.03044, section 4.2.1): the attention on a cell, summed over a caption, should be
-one, so that the caption attends to the whole image; ``doubly_stochastic`` times the mean of the squared differences.
+The latter (Xu et al., arXiv 1502.03044, section 4.2.1) makes a caption attend to the whole image: the attention weight
+of a cell, summed over the caption, should be 1. It adds ``doubly_stochastic`` times the mean squared difference.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from xmodal_cli.types import CaptionerOutput
 def build(
     label_smoothing: float = 0.0, doubly_stochastic: float = 0.0
 ) -> Callable[[CaptionerOutput, Tensor, Tensor], Tensor]:
-    """A ``types.CaptionLoss``: the mean over words. Raises ValueError for a smoothing outside of 0 to 1."""
+    """A ``types.CaptionLoss``: the mean over tokens. Raises ValueError for a ``label_smoothing`` outside [0, 1)."""
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is from 0 to below 1, not {label_smoothing}")
+        raise ValueError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}")
 
     def loss(output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
         logits = output.logits[mask].float()

@@ -1,12 +1,12 @@
-"""Caption metrics: one file = one metric; ``build(...)`` gives a ``types.CaptionMetric``.
+"""Caption metrics, one file per metric; ``build(...)`` returns a ``types.CaptionMetric``.
 
-Passed to ``build``, where it takes it: ``training``, the captions of the training set as tuples of words, or nothing.
-All metrics are in the JSON of ``xmodal eval``. A module may have
+``build`` may have the parameter ``training``: the captions of the training set as tuples of words, not passed if they
+are unknown. All scores are in the JSON of ``xmodal eval``. A module may define
 
-- ``ORDER``: an int, the smallest comes first; metrics without it come last, by name;
-- ``LABELS``: score -> column of the table, by default the file's name for the score of that name. A score that is not
-  in it is in the JSON only. Where the metric raises Unavailable, these scores are null;
-- ``PERCENT = True``: the table shows 100 times the score with one digit, else the score with three;
-- ``COUNTS``: scores that are whole numbers;
-- ``FROM_TRAINING``: scores that are null where the captions of the training set are not known.
+- ``ORDER``: an int, the sort key of the columns; metrics without it come last, by name;
+- ``LABELS``: score -> column of the table, by default one score and column named like the file. Scores that are not in
+  it are in the JSON only. They are null if the metric raises Unavailable;
+- ``PERCENT = True``: the table has 100 times the score with one decimal; by default, the score with three decimals;
+- ``COUNTS``: scores that are integers;
+- ``FROM_TRAINING``: scores that are null if the captions of the training set are unknown.
 """

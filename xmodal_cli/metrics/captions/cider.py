@@ -1,6 +1,6 @@
-"""CIDEr as the COCO evaluation prints it: CIDEr-D with document frequencies from the references it is given.
+"""CIDEr as printed by the COCO evaluation: CIDEr-D with document frequencies from the evaluated references.
 
-The paper's first formula, without clipping and length penalty, is not what any table of the last ten years shows.
+The first formula of the paper, without clipping and length penalty, is not in use.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ LABELS = {"cider": "CIDEr"}
 
 
 def build() -> CaptionMetric:
-    """A metric from 0 to 10, named ``cider``. Of one image alone it is always 0."""
-    same = cider_d.build()
+    """The score ``cider`` in [0, 10]. It is always 0 for a single image."""
+    metric = cider_d.build()
 
     def cider(candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> MetricScores:
-        scores = same(candidates, references)
-        return MetricScores({"cider": scores.total["cider_d"]}, {"cider": scores.each["cider_d"]})
+        scores = metric(candidates, references)
+        return MetricScores({"cider": scores.total["cider_d"]}, {"cider": scores.per_candidate["cider_d"]})
 
     return cider

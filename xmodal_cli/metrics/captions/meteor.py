@@ -1,4 +1,4 @@
-"""METEOR 1.5 (Denkowski and Lavie, 2014) by the Java program that the COCO evaluation uses."""
+"""METEOR 1.5 (Denkowski and Lavie, 2014), computed by the Java program that the COCO evaluation uses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xmodal_cli.errors import Unavailable
-from xmodal_cli.metrics.java import Talk, jar, java, talk
+from xmodal_cli.metrics.java import LineProcess, jar, java, line_process
 from xmodal_cli.metrics.token_rows import Words, check_pairs
 from xmodal_cli.types import CaptionMetric, MetricScores
 
@@ -15,37 +15,37 @@ ORDER = 20
 LABELS = {"meteor": "METEOR"}
 PERCENT = True
 
-BAR = "|||"  # what its lines are divided by
+SEPARATOR = "|||"  # between the fields of a line
 
 
 def build(seconds: float = 1800.0) -> CaptionMetric:
-    """A metric from 0 to 1, named ``meteor``: the total is of the whole corpus, no mean. It takes ``seconds`` at most.
+    """The score ``meteor`` in [0, 1]; the total is corpus-level, not a mean over candidates.
 
-    The metric raises Unavailable where there is no Java, or where the program fails.
+    The metric raises Unavailable if Java is missing, or if the program fails or runs longer than ``seconds``.
     """
 
     def meteor(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> MetricScores:
         check_pairs(candidates, references)
         program = [java(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", str(jar("meteor", "meteor-1.5.jar"))]
-        with talk("METEOR", [*program, "-", "-", "-stdio", "-l", "en", "-norm"], seconds) as running:
-            return _scores(running, candidates, references)
+        with line_process("METEOR", [*program, "-", "-", "-stdio", "-l", "en", "-norm"], seconds) as process:
+            return _scores(process, candidates, references)
 
     return meteor
 
 
-def _scores(running: Talk, candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> MetricScores:
+def _scores(process: LineProcess, candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> MetricScores:
     statistics = [
-        running.ask(f" {BAR} ".join(("SCORE", *(_line(r) for r in those), _line(candidate))))
-        for candidate, those in zip(candidates, references, strict=True)
+        process.request(f" {SEPARATOR} ".join(("SCORE", *(_join(words) for words in of_image), _join(candidate))))
+        for candidate, of_image in zip(candidates, references, strict=True)
     ]
-    running.tell(f" {BAR} ".join(("EVAL", *statistics)))
+    process.write(f" {SEPARATOR} ".join(("EVAL", *statistics)))
     try:
-        each = np.array([float(running.hear()) for _ in candidates])
-        return MetricScores({"meteor": float(running.hear())}, {"meteor": each})
+        scores = np.array([float(process.read()) for _ in candidates])
+        return MetricScores({"meteor": float(process.read())}, {"meteor": scores})
     except ValueError as error:
-        raise Unavailable(f"METEOR gave no number: {error}", "see that `java -version` works") from error
+        raise Unavailable(f"the output of METEOR is not a number: {error}", "check `java -version`") from error
 
 
-def _line(words: Words) -> str:
-    """A sentence that cannot end its line or look like a border."""
-    return " ".join(" ".join(words).replace(BAR, "").split())
+def _join(words: Words) -> str:
+    """The sentence without line breaks and separators."""
+    return " ".join(" ".join(words).replace(SEPARATOR, "").split())

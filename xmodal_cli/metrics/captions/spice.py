@@ -1,4 +1,4 @@
-"""SPICE (Anderson et al., arXiv 1607.08822) by its Java program, where its models are. Fetches nothing."""
+"""SPICE (Anderson et al., arXiv 1607.08822), computed by its Java program if its models are installed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ LABELS = {"spice": "SPICE"}
 PERCENT = True
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
-FROM = "stanford-corenlp-full-2015-12-09.zip from nlp.stanford.edu/software"
-# newer Java needs to be told what older Java allowed; Java 8 does not read this variable
-OPENED = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.math", "java.util"))
+SOURCE = "stanford-corenlp-full-2015-12-09.zip from nlp.stanford.edu/software"
+# reflection that Java 8 allows by default; Java 8 ignores JDK_JAVA_OPTIONS
+JAVA_OPTIONS = " ".join(f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.math", "java.util"))
 
 
 def build(seconds: float = 3600.0) -> CaptionMetric:
-    """A metric from 0 to 1, named ``spice``: the mean over the candidates. It takes ``seconds`` at most.
+    """The score ``spice`` in [0, 1]; the total is the mean over the candidates.
 
-    The metric raises Unavailable where Java or the models are not there, or where the program fails.
+    The metric raises Unavailable if Java or the models are missing, or if the program fails or runs longer than
+    ``seconds``.
     """
 
     def spice(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> MetricScores:
@@ -38,28 +39,30 @@ def build(seconds: float = 3600.0) -> CaptionMetric:
         program = jar("spice", "spice-1.0.jar")
         missing = [name for name in MODELS if not (program.parent / "lib" / name).is_file()]
         if missing:
-            raise Unavailable(f"SPICE's {missing[0]} is not there", f"put it from {FROM} into {program.parent / 'lib'}")
+            hint = f"copy it from {SOURCE} to {program.parent / 'lib'}"
+            raise Unavailable(f"SPICE needs {missing[0]}, which is not installed", hint)
         items = [
-            {"image_id": n, "test": " ".join(candidate), "refs": [" ".join(r) for r in those]}
-            for n, (candidate, those) in enumerate(zip(candidates, references, strict=True))
+            {"image_id": n, "test": " ".join(candidate), "refs": [" ".join(words) for words in of_image]}
+            for n, (candidate, of_image) in enumerate(zip(candidates, references, strict=True))
         ]
-        each = np.array(_run([java(), "-Xmx8G", "-jar", str(program)], items, seconds), np.float64)
-        return MetricScores({"spice": float(each.mean())}, {"spice": each})
+        scores = np.array(_run([java(), "-Xmx8G", "-jar", str(program)], items, seconds), np.float64)
+        return MetricScores({"spice": float(scores.mean())}, {"spice": scores})
 
     return spice
 
 
 def _run(command: Sequence[str], items: list[dict[str, Any]], seconds: float) -> list[float]:
-    """The F score of each item, in their order. Raises Unavailable."""
+    """The F score of each item, in order. Raises Unavailable."""
     with tempfile.TemporaryDirectory(prefix="xmodal-spice-") as folder:
-        given, got, cache = (Path(folder) / name for name in ("in.json", "out.json", "cache"))
+        input_file, output_file, cache = (Path(folder) / name for name in ("in.json", "out.json", "cache"))
         cache.mkdir()
-        given.write_text(json.dumps(items), encoding="utf-8")
-        options = [str(given), "-cache", str(cache), "-out", str(got), "-subset", "-silent"]
-        environment = {**os.environ, "JDK_JAVA_OPTIONS": OPENED}
+        input_file.write_text(json.dumps(items), encoding="utf-8")
+        options = [str(input_file), "-cache", str(cache), "-out", str(output_file), "-subset", "-silent"]
+        environment = {**os.environ, "JDK_JAVA_OPTIONS": JAVA_OPTIONS}
         try:
             subprocess.run([*command, *options], env=environment, check=True, capture_output=True, timeout=seconds)
-            found = {int(item["image_id"]): item["scores"]["All"]["f"] for item in json.loads(got.read_bytes())}
-            return [float(found[n]) for n in range(len(items))]
+            results = json.loads(output_file.read_bytes())
+            scores = {int(item["image_id"]): item["scores"]["All"]["f"] for item in results}
+            return [float(scores[n]) for n in range(len(items))]
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
             raise Unavailable(f"SPICE failed: {error}", "it needs Java 8 and 8 GB of memory") from error

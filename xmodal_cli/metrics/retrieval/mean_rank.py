@@ -1,4 +1,4 @@
-"""MeanR: the mean of the 1-based best ranks."""
+"""MeanR: the mean rank of the best positive, 1-based."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MedR: floor(median of the 0-based best ranks) + 1, as in Kiros' and the VSE++ code."""
+"""MedR: floor(median of the 0-based ranks of the best positive) + 1, as in the code of Kiros et al. and of VSE++."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R@K: the percentage of queries whose best right item is among the first K (the hit rate of the papers)."""
+"""R@K: the percentage of queries with a positive among the first K results (a hit rate, called recall in papers)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SCORES = {f"R@{k}": {"k": k} for k in K}
 
 
 def build(k: int = 10) -> Callable[[np.ndarray], float]:
-    """A metric over 1-based ranks (queries,). Raises ValueError where ``k`` is below 1."""
+    """A metric over 1-based ranks (queries,). Raises ValueError if ``k`` is below 1."""
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
     return lambda ranks: 100.0 * int(np.count_nonzero(ranks <= k)) / len(ranks)
 
 
 def per_query(ranks: np.ndarray, k: int = 10) -> np.ndarray:
-    """(queries,) 100 where the best right item is among the first ``k``, else 0."""
+    """(queries,) 100 if a positive is among the first ``k`` results, else 0."""
     return 100.0 * (ranks <= k)

@@ -1,6 +1,6 @@
 """Agreement of caption metrics with human judgments: Kendall's tau-c with the 17,000 expert ratings of Flickr8k.
 
-python examples/judgements.py FOLDER [METRIC...]
+python examples/judgments.py FOLDER [METRIC...]
 
 FOLDER contains ExpertAnnotations.txt and dataset_flickr8k.json. The protocol is that of the papers: three experts
 rate, from 1 to 4, how well a caption of one image describes another image. Each rating is paired with the metric's
@@ -28,8 +28,8 @@ def main(folder: str, *names: str) -> dict[str, float]:
     taus = {}
     for name in names or METRICS:
         scores = catalog.build("caption_metric", name, {})(candidates, references)
-        for metric, each in scores.each.items():
-            taus[metric] = 100 * kendall_tau_c(np.repeat(each, ratings.shape[1]), ratings.ravel())
+        for metric, values in scores.per_candidate.items():
+            taus[metric] = 100 * kendall_tau_c(np.repeat(values, ratings.shape[1]), ratings.ravel())
             print(f"{metric:<8} {taus[metric]:.1f}")
     return taus
 

@@ -51,7 +51,7 @@ def test_batches_are_full_and_only_an_image_that_fills_one_alone_is_larger(count
         assert len(batch) <= batch_size or len(images) == 1
         sizes.append((len(batch), max(counts[image] for image in images)))
     assert all(size > 0 for size, _ in sizes)
-    # a batch is closed by an image that has no room in it, so two batches are never much less than one batch together
+    # an image that does not fit ends a batch, so two successive batches are never much smaller than one
     most = max(counts)
     assert sum(size + most <= batch_size for size, _ in sizes) <= 1
 
