@@ -69,7 +69,7 @@ def a_result(folder: Path, photo: Path, **changes: Any) -> DemoResult:
         [NASTY],
     )
     parts = {"matcher": matcher, "captioner": captioner, "photos": own, "seconds": {NASTY: 61.04}}
-    return DemoResult(**{**parts, "next_commands": [NASTY], "picture": photo, "page": photo, **changes})
+    return DemoResult(**{**parts, "next_commands": [NASTY], "contact_sheet": photo, "page": photo, **changes})
 
 
 def test_it_is_one_file_that_shows_everything(tmp_path: Path, photo: Path) -> None:

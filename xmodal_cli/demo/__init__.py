@@ -1,1 +1,1 @@
-"""The whole pipeline as one run; the only client of recipes besides the command line."""
+"""The guided demo: train, evaluate, index, search and caption on generated data, with one HTML page as the result."""

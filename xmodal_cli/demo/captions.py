@@ -1,4 +1,4 @@
-"""The demo's captioner on the test pictures: captions of all, figures, how many are true, and some to show."""
+"""Captions of the demo's test images: metrics, the number of true captions, and samples for the page."""
 
 from __future__ import annotations
 
@@ -23,52 +23,54 @@ from xmodal_cli.types import Example, ImageTextDataset
 METRICS = ("bleu", "cider")
 
 
-def caption_test(run: Path, data: str, chosen: Sequence[Example], reporter: Reporter) -> CaptionerPart:
-    """Caption the test split with the captioner ``run``; ``chosen`` are the examples to show. Raises XmodalError."""
+def caption_test(run: Path, data: str, samples: Sequence[Example], reporter: Reporter) -> CaptionerPart:
+    """Caption the test split with the captioner of ``run``; ``samples`` are shown on the page. Raises XmodalError."""
     loaded = load_captioner(str(run))
-    part = select_captioned(load_dataset(data), "test")
-    seen = read_image_features(part, input_features(loaded.info.config), loaded.compute, reporter)
-    assert seen.features is not None  # of cells
-    answers = [best for best, *_ in caption_features([loaded], [seen.features], loaded.decoding, attention=True)]
-    examples = seen.dataset.examples
-    metrics = score_captions([a.text for a in answers], [e.captions for e in examples], METRICS)
-    scenes = scenes_of(part)
-    wanted = {example.image_id for example in chosen}
+    dataset = select_captioned(load_dataset(data), "test")
+    images = read_image_features(dataset, input_features(loaded.info.config), loaded.compute, reporter)
+    assert images.features is not None  # grid features
+    captions = [best for best, *_ in caption_features([loaded], [images.features], loaded.decoding, attention=True)]
+    examples = images.dataset.examples
+    metrics = score_captions([caption.text for caption in captions], [e.captions for e in examples], METRICS)
+    scenes = scenes_of(dataset)
+    sample_ids = {example.image_id for example in samples}
     shown = [
         captioned_photo(
-            example.path, answer, caption_is_true(answer.text, scenes[example.image_id]) if scenes else None
+            example.path, caption, caption_is_true(caption.text, scenes[example.image_id]) if scenes else None
         )
-        for example, answer in zip(examples, answers, strict=True)
-        if example.image_id in wanted and example.path is not None
+        for example, caption in zip(examples, captions, strict=True)
+        if example.image_id in sample_ids and example.path is not None
     ]
     return CaptionerPart(
-        run, {"images": len(examples), **metrics}, count_true(examples, answers, scenes) if scenes else None, shown
+        run, {"images": len(examples), **metrics}, count_true(examples, captions, scenes) if scenes else None, shown
     )
 
 
 def scenes_of(test: ImageTextDataset) -> dict[str, Scene]:
-    """What each picture of the test split shows; empty where the split is not the generated one."""
+    """The scene of each test image by image id; empty if the dataset is not the generated one."""
     scenes = scenes_in_test_split(num_test=len(test.examples))
-    known = {example.image_id: scene for example, scene in zip(test.examples, scenes, strict=True)}
-    ours = all(
-        caption_is_true(caption, known[example.image_id]) for example in test.examples for caption in example.captions
+    scene_of = {example.image_id: scene for example, scene in zip(test.examples, scenes, strict=True)}
+    is_generated = all(
+        caption_is_true(caption, scene_of[example.image_id])
+        for example in test.examples
+        for caption in example.captions
     )
-    return known if ours else {}
+    return scene_of if is_generated else {}
 
 
-def count_true(examples: Sequence[Example], answers: Sequence[Caption], scenes: dict[str, Scene]) -> Truth:
-    """One caption for each example."""
+def count_true(examples: Sequence[Example], captions: Sequence[Caption], scenes: dict[str, Scene]) -> Truth:
+    """Count the true captions; there is one caption per example."""
     false = [
-        answer.text
-        for example, answer in zip(examples, answers, strict=True)
-        if not caption_is_true(answer.text, scenes[example.image_id])
+        caption.text
+        for example, caption in zip(examples, captions, strict=True)
+        if not caption_is_true(caption.text, scenes[example.image_id])
     ]
-    return Truth(len(answers) - len(false), len(answers), false)
+    return Truth(len(captions) - len(false), len(captions), false)
 
 
 def captioned_photo(photo: Path, caption: Caption, true: bool | None = None, views: int = 1) -> Captioned:
-    """A caption with maps of what each word looked at, where the captioner tells and the cells are a square grid."""
+    """A caption with its attention maps, if it has attention weights and the cells are a square grid."""
     weights = caption.attention
-    mapped = weights is not None and len(weights) and is_square(weights.shape[1], views)
-    maps = square_maps(weights, views) if mapped and weights is not None else None
+    has_maps = weights is not None and len(weights) and is_square(weights.shape[1], views)
+    maps = square_maps(weights, views) if has_maps and weights is not None else None
     return Captioned(photo, caption.text, caption.words, maps, true)

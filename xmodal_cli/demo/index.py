@@ -1,4 +1,4 @@
-"""The demo's indexes: made, brought up to date, or made anew where another model made them."""
+"""The indexes of the demo: built, updated, or rebuilt if another model built them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ NUM_HITS = 5
 
 
 def make_index(roots: Sequence[Path], name: str, model: str, reporter: Reporter) -> dict[str, Any]:
-    """The index ``name`` of ``roots`` by ``model``; what ``xmodal index --json`` prints. Raises as ``index``."""
-    rebuild = _is_of_another(indexes_dir() / name, model)
+    """Build or update the index ``name`` of ``roots``. -> what ``xmodal index --json`` prints. Raises as ``index``."""
+    rebuild = _has_other_model(indexes_dir() / name, model)
     return asdict(index(roots, name, model, rebuild=rebuild, reporter=reporter))
 
 
-def _is_of_another(place: Path, model: str) -> bool:
+def _has_other_model(folder: Path, model: str) -> bool:
     try:
-        return is_index(place) and read_metadata(place).model.fingerprint != describe_model(model).fingerprint
+        return is_index(folder) and read_metadata(folder).model.fingerprint != describe_model(model).fingerprint
     except XmodalError:
-        return False  # indexing tells what is wrong
+        return False  # indexing reports it
 
 
-def find(query: str, place: str, right: Path | None = None) -> SearchExample:
-    """The first few photos for a sentence; ``place`` is an index's name or folder. Raises what ``search`` raises."""
-    hits = search([query], place, NUM_HITS).hits
+def find(query: str, index_name: str, right: Path | None = None) -> SearchExample:
+    """The best photos for a sentence; ``index_name`` is a name or a folder. Raises what ``search`` raises."""
+    hits = search([query], index_name, NUM_HITS).hits
     return SearchExample(query, [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in hits], right)

@@ -1,4 +1,4 @@
-"""The demo on somebody's own photos: the default matcher and captioner, a few captions, a few searches."""
+"""The demo on the user's photos: index, captions and searches by the default models."""
 
 from __future__ import annotations
 
@@ -22,83 +22,81 @@ from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
 from xmodal_cli.types import Unreadable
 
-MOST = 300  # photos of a folder that the demo looks at; `xmodal index` takes all
+MAX_PHOTOS = 300  # of a folder; `xmodal index` takes all
 NUM_CAPTIONS, NUM_OWN_QUERIES = 6, 3
 GENERAL = ("people outdoors", "a dog")
 
 
 @dataclass(frozen=True)
 class OwnFolder:
-    """A folder, how many pictures are below it, and those that the demo takes."""
+    """A folder, the number of photos below it, and the sample that the demo uses."""
 
     folder: Path
     num_found: int
-    taken: Sequence[Path]
+    sample: Sequence[Path]
 
 
 def find_own_photos(folder: Path) -> OwnFolder:
-    """The pictures below ``folder``: all, or a sample that stays the same while others come and go.
+    """The photos below ``folder``: all, or a sample that does not depend on the other files.
 
-    Raises MissingData where there is no folder, or no picture in it.
+    Raises MissingData for a folder that does not exist or has no photos.
     """
-    place = absolute_path(folder.expanduser())
-    if not place.is_dir():
-        raise MissingData(f"there is no folder {folder}", "give a folder of photos: xmodal demo ~/Pictures")
-    found = [photo.path for photo in find_photos([place]) if photo.problem is None]
-    if not found:
-        raise MissingData(f"there are no pictures in {folder}", "give a folder of photos: xmodal demo ~/Pictures")
-    drawn = sorted(found, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
-    return OwnFolder(place, len(found), drawn[:MOST])
+    root = absolute_path(folder.expanduser())
+    if not root.is_dir():
+        raise MissingData(f"the folder {folder} does not exist", "give a folder of photos: xmodal demo ~/Pictures")
+    photos = [photo.path for photo in find_photos([root]) if photo.problem is None]
+    if not photos:
+        raise MissingData(f"{folder} has no photos", "give a folder of photos: xmodal demo ~/Pictures")
+    sample = sorted(photos, key=lambda path: hashlib.sha256(os.fsencode(path)).digest())
+    return OwnFolder(root, len(photos), sample[:MAX_PHOTOS])
 
 
-def look_at_photos(
+def index_and_caption(
     photos: OwnFolder, step: Callable[[str], AbstractContextManager[None]], reporter: Reporter
 ) -> OwnPhotos:
-    """Index the photos, caption some, and search for what was said of them. Raises XmodalError kinds."""
+    """Index the photos, caption some of them, and search for these captions. Raises XmodalError."""
     with step("your photos: index"):
         indexed = _index(photos, reporter)
     with step("your photos: captions and searches"):
         unreadable = {entry["path"] for entry in indexed["unreadable"]}
-        good = [path for path in photos.taken if str(path) not in unreadable]
-        captioner, captions = _caption(good[:NUM_CAPTIONS])
-        own = list(dict.fromkeys(caption.text for caption in captions if caption.text))
-        queries = [*own[:NUM_OWN_QUERIES], *GENERAL]
-        written_about = {caption.text: caption.photo for caption in reversed(captions)}
-        searches = [find(query, indexed["folder"], written_about.get(query)) for query in queries]
+        readable = [path for path in photos.sample if str(path) not in unreadable]
+        captioner, captions = _caption(readable[:NUM_CAPTIONS])
+        sentences = list(dict.fromkeys(caption.text for caption in captions if caption.text))
+        queries = [*sentences[:NUM_OWN_QUERIES], *GENERAL]
+        photo_of_sentence = {caption.text: caption.photo for caption in reversed(captions)}
+        searches = [find(query, indexed["folder"], photo_of_sentence.get(query)) for query in queries]
     problems = [f"{entry['path']}: {entry['reason']}" for entry in indexed["unreadable"]]
     return OwnPhotos(photos.folder, photos.num_found, indexed, captioner, searches, captions, problems)
 
 
 def _index(photos: OwnFolder, reporter: Reporter) -> dict[str, Any]:
-    roots = [photos.folder] if len(photos.taken) == photos.num_found else list(photos.taken)
+    roots = [photos.folder] if len(photos.sample) == photos.num_found else list(photos.sample)
     return make_index(roots, _index_name(photos.folder), default_model("matcher"), reporter)
 
 
 def _index_name(folder: Path) -> str:
-    """``demo-Pictures``, numbered where an index of that name is of photos elsewhere."""
+    """``demo-holiday``, with a number if an index of that name has photos of other folders."""
     stem = f"demo-{folder.name}" if folder.name.isprintable() and folder.name else "demo-photos"
     return next(name for name in numbered_names(stem) if _is_free_for(indexes_dir() / name, folder))
 
 
-def _is_free_for(place: Path, folder: Path) -> bool:
-    if not is_index(place):
-        return not os.path.lexists(place)
-    return all(Path(root).is_relative_to(folder) for root in read_metadata(place).roots)
+def _is_free_for(index_folder: Path, folder: Path) -> bool:
+    if not is_index(index_folder):
+        return not os.path.lexists(index_folder)
+    return all(Path(root).is_relative_to(folder) for root in read_metadata(index_folder).roots)
 
 
 def _caption(photos: Sequence[Path]) -> tuple[str, list[Captioned]]:
-    """The captioner's name, and captions of photos that can be read, with maps where it can tell what it looked at."""
+    """The captioner's name, and captions of the readable photos, with attention maps if it has attention weights."""
     from xmodal_cli.inference import caption_generators
 
     try:
-        generator = caption_generators.load_generator(
-            CaptionRequest(attention=Path())
-        )  # the folder of the maps is not used here
+        generator = caption_generators.load_generator(CaptionRequest(attention=Path()))  # the folder is not used
     except ConfigError:
         generator = caption_generators.load_generator(CaptionRequest())
-    answers = generator.captions(photos)
+    results = generator.captions(photos)
     return generator.name, [
-        captioned_photo(path, answer[0], views=generator.views)
-        for path, answer in answers
-        if not isinstance(answer, Unreadable)
+        captioned_photo(path, captions[0], views=generator.views)
+        for path, captions in results
+        if not isinstance(captions, Unreadable)
     ]

@@ -122,14 +122,14 @@ class OwnPhotos:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """All that a demo made. ``seconds`` are those of its steps, ``next_commands`` what to type now."""
+    """The results of a demo. ``seconds`` is the duration of each step, ``next_commands`` are suggested commands."""
 
     matcher: MatcherPart
     captioner: CaptionerPart
     photos: OwnPhotos | None
     seconds: Mapping[str, float]
     next_commands: Sequence[str]
-    picture: Path
+    contact_sheet: Path
     page: Path
 
     def facts(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class DemoResult:
         return {
             "run": str(self.matcher.run),
             "index": self.matcher.index["folder"],
-            "picture": str(self.picture),
+            "picture": str(self.contact_sheet),
             "page": str(self.page),
             "eval": dict(self.matcher.test),
             "searches": [search.facts() for search in self.matcher.searches],

@@ -1,6 +1,6 @@
-"""The whole road on the generated sample set, and then the models that are shipped on somebody's own photos.
+"""The demo: the whole pipeline on the generated sample set, then the bundled models on the user's photos.
 
-What an earlier demo finished is not done again: features are kept, trainings go on where they stopped.
+Finished steps of an earlier demo are not repeated: features are cached, training is resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xmodal_cli.config import Config, from_dict, load_config, to_dict
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.demo.captions import caption_test
 from xmodal_cli.demo.index import find, make_index
-from xmodal_cli.demo.own_photos import find_own_photos, look_at_photos
+from xmodal_cli.demo.own_photos import find_own_photos, index_and_caption
 from xmodal_cli.demo.page import draw_page
 from xmodal_cli.demo.results import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample
 from xmodal_cli.errors import XmodalError
@@ -38,35 +38,35 @@ NUM_QUERIES = 3
 
 
 def demo(folder: Path | None = None, reporter: Reporter = SILENT) -> DemoResult:
-    """Run every step, with ``folder`` also those on the photos below it.
+    """Run every step; with ``folder``, also index and caption the photos below it.
 
-    Raises MissingData, before anything is done, where ``folder`` holds no pictures; StorageError when the disk is full;
-    KeyboardInterrupt, with all that is finished kept.
+    Raises MissingData, before the first step, if ``folder`` has no photos; StorageError if the disk is full;
+    KeyboardInterrupt, after which the demo can be resumed.
     """
     photos = find_own_photos(folder) if folder is not None else None
     steps, num_threads = _Steps(reporter, 7 if photos is None else 9), _idle_threads()
     with steps("the sample set"):
         dataset = load_dataset(DATA)
         test = dataset.select("test")
-    with steps("features of its pictures"):
-        features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # both models read them
-    with steps("a matcher"):
+    with steps("image features"):
+        features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # of both models
+    with steps("training a matcher"):
         run = _train(MATCHER, num_threads, reporter)
-    with steps("a captioner"):
+    with steps("training a captioner"):
         captioner_run = _train(CAPTIONER, num_threads, reporter)
-    with steps("evaluation on the test pictures"):
+    with steps("evaluation on the test images"):
         (metrics,) = evaluate([str(run)], DATA, "test", reporter=reporter)
-    chosen = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
-    with steps("an index and three searches"):
-        matcher = _search_part(run, metrics, test, chosen, reporter)
+    samples = [test.examples[len(test.examples) * n // NUM_QUERIES] for n in range(NUM_QUERIES)]
+    with steps("index and searches"):
+        matcher = _search_part(run, metrics, test, samples, reporter)
     with steps("captions"):
-        captioner = caption_test(captioner_run, DATA, chosen, reporter)
-    own = look_at_photos(photos, steps, reporter) if photos is not None else None
-    return _tell(matcher, captioner, own, steps.seconds, test)
+        captioner = caption_test(captioner_run, DATA, samples, reporter)
+    own = index_and_caption(photos, steps, reporter) if photos is not None else None
+    return _write_report(matcher, captioner, own, steps.seconds, test)
 
 
 class _Steps:
-    """Says which step begins, and keeps the seconds of each."""
+    """Reports each step when it starts, and records its duration in seconds."""
 
     def __init__(self, reporter: Reporter, total: int) -> None:
         self._reporter, self._total = reporter, total
@@ -80,15 +80,15 @@ class _Steps:
         self.seconds[name] = time.perf_counter() - started
 
 
-# ---------------------------------------------------------------------------- trainings
+# ---------------------------------------------------------------------------- training
 
 
 def _train(preset: str, num_threads: int, reporter: Reporter) -> Path:
-    """The run of a preset on the sample set, finished. Raises KeyboardInterrupt when it was stopped."""
+    """Train a preset on the sample set, or resume it. Raises KeyboardInterrupt if it was interrupted."""
     config = load_config(preset)
-    run = _run_of(config)
+    run = _find_run(config)
     if _is_finished(run, config):
-        reporter.info(f"{run} is trained already")
+        reporter.info(f"{run} is already trained")
         return run
     with _threads(num_threads):
         if train_model(config, DATA, run, resume=True, reporter=reporter).interrupted:
@@ -97,27 +97,27 @@ def _train(preset: str, num_threads: int, reporter: Reporter) -> Path:
 
 
 def _idle_threads() -> int:
-    """Two where a core is idle before anything has begun, one where none is.
+    """2 if a core is idle, else 1.
 
-    The steps of models as small as the demo's are over before more have woken; on a busy machine two threads
-    wait for each other several times longer than they compute.
+    The training steps of models this small are too short for more threads; on a busy machine two threads spend
+    several times longer on synchronization than on computing.
     """
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return 2 if (os.cpu_count() or 1) - busy >= 1 else 1
 
 
 @contextlib.contextmanager
-def _threads(number: int) -> Iterator[None]:
+def _threads(num_threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(num_threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def _run_of(config: Config) -> Path:
-    """The first folder, ``demo-shapes`` or numbered, in which no training with other settings stands."""
+def _find_run(config: Config) -> Path:
+    """The first of ``demo-shapes``, ``demo-shapes-2``, ... without a run of other settings."""
     first = run_folder(config, DATA)
     numbered = (first.with_name(name) for name in numbered_names(first.name))
     return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == to_dict(config))
@@ -126,7 +126,7 @@ def _run_of(config: Config) -> Path:
 def _settings(run: Path) -> dict[str, object] | None:
     try:
         return to_dict(from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))))
-    except (OSError, ValueError, XmodalError):  # of another version of xmodal, or damaged
+    except (OSError, ValueError, XmodalError):  # of a newer version, or damaged
         return None
 
 
@@ -138,37 +138,37 @@ def _is_finished(run: Path, config: Config) -> bool:
     return bool(epochs == config.training.epochs)
 
 
-# ---------------------------------------------------------------------------- what comes of them
+# ---------------------------------------------------------------------------- results
 
 
 def _search_part(
-    run: Path, metrics: dict[str, object], test: ImageTextDataset, chosen: list[Example], reporter: Reporter
+    run: Path, metrics: dict[str, object], test: ImageTextDataset, samples: list[Example], reporter: Reporter
 ) -> MatcherPart:
     files = [example.path for example in test.examples if example.path is not None]
     indexed = make_index(files, INDEX, str(run), reporter)
-    searches = [find(example.captions[0].rstrip("."), INDEX, example.path) for example in chosen]
+    searches = [find(example.captions[0].rstrip("."), INDEX, example.path) for example in samples]
     return MatcherPart(run, metrics, indexed, searches)
 
 
-def _tell(
+def _write_report(
     matcher: MatcherPart,
     captioner: CaptionerPart,
     own: OwnPhotos | None,
     seconds: dict[str, float],
     test: ImageTextDataset,
 ) -> DemoResult:
-    """Draw the contact sheet and the page."""
-    place = paths.home() / "demo"
-    picture = draw_contact_sheet([_row(found) for found in matcher.searches], place / "results.png")
-    page = place / "index.html"
-    result = DemoResult(matcher, captioner, own, dict(seconds), _next_commands(own), picture, page)
+    """Write the contact sheet and the HTML page."""
+    folder = paths.home() / "demo"
+    contact_sheet = draw_contact_sheet([_row(search) for search in matcher.searches], folder / "results.png")
+    page = folder / "index.html"
+    result = DemoResult(matcher, captioner, own, dict(seconds), _next_commands(own), contact_sheet, page)
     write_bytes(page, draw_page(result, test.examples[1::7]))
     return result
 
 
-def _row(found: SearchExample) -> Row:
-    photos = [Path(hit["path"]) for hit in found.hits]
-    return Row(found.query, photos, frozenset(photos[found.rank - 1 : found.rank] if found.rank else ()))
+def _row(search: SearchExample) -> Row:
+    photos = [Path(hit["path"]) for hit in search.hits]
+    return Row(search.query, photos, frozenset(photos[search.rank - 1 : search.rank] if search.rank else ()))
 
 
 def _next_commands(own: OwnPhotos | None) -> list[str]:
