@@ -19,7 +19,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/bench/*",
     "tests/captioning/*",
     "tests/cli/*",
-    "tests/data/test_scan.py",
     "tests/demo/*",
     "tests/doctor/*",
     "tests/evaluation/*",
