@@ -133,7 +133,7 @@ def make_cut(folder: Path) -> str:
 
 def make_folder(folder: Path) -> str:
     (folder / "x.jpg").mkdir()
-    return "there are no pictures in"
+    return "there are no images in"
 
 
 def make_nothing(folder: Path) -> str:
