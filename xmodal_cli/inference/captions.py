@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmodal_cli.captioning.decoding import check
+from xmodal_cli.captioning.decoding import check_settings
 from xmodal_cli.config import Config, with_settings
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
@@ -79,6 +79,6 @@ def decoding(usual: Decoding, settings: Sequence[str]) -> Decoding:
     chosen = with_settings(Config(decoding=usual), settings).decoding
     asked = any(setting.partition("=")[0].strip() == "decoding.beam" for setting in settings)
     if chosen.num > chosen.beam and not asked:
-        chosen = replace(chosen, beam=chosen.num_beam_groups * math.ceil(chosen.num / chosen.num_beam_groups))
-    check(chosen)
+        chosen = replace(chosen, beam=chosen.groups * math.ceil(chosen.num / chosen.groups))
+    check_settings(chosen)
     return chosen

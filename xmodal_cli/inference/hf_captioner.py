@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
-from xmodal_cli.captioning.decoding import check
+from xmodal_cli.captioning.decoding import check_settings
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
@@ -131,8 +131,8 @@ class HFCaptioner:
 
 def _arguments(settings: Decoding) -> dict[str, Any]:
     """Our settings in the words of ``generate``. Raises ConfigError."""
-    check(settings)
-    if settings.num_beam_groups > 1:
+    check_settings(settings)
+    if settings.groups > 1:
         raise ConfigError(
             "Hugging Face models have no diverse beams here", "leave decoding.num_beam_groups at 1, or use --sample"
         )
