@@ -101,11 +101,11 @@ def extract_features(
     row ``n`` belongs to ``ids[n]``. Raises UnknownName, MissingData, BadData, DownloadError, IncompatibleFeatures.
     """
     from xmodal_cli.config import FeaturesConfig
-    from xmodal_cli.features.cache import features_for
+    from xmodal_cli.features.cache import load_features
 
     dataset = load_dataset(data) if isinstance(data, str | os.PathLike) else data
     settings = FeaturesConfig(backbone=backbone, kind=kind, crops=crops)
-    return features_for(dataset, settings, Compute(device, precision), reporter)
+    return load_features(dataset, settings, Compute(device, precision), reporter)
 
 
 def train(

@@ -168,7 +168,7 @@ def test_a_model_of_precomputed_features_on_pictures_is_told(xmodal, trained, tm
     (folder / "data.jsonl").write_text(line + "\n", encoding="utf-8")
     done = xmodal("eval", trained, "--data", folder / "data.jsonl")
     assert done.code == 1
-    assert "features that came with its dataset" in done.err
+    assert "precomputed features" in done.err
 
 
 def test_a_truncated_model_is_told(xmodal, trained, planted, tmp_path):

@@ -163,6 +163,7 @@ ALLOWED = (
     Allowed("picture", r"\"picture\", \"(?:drawing|showing)\"", "a word of the generated captions", "*/data/scene*.py"),
     Allowed("whole_images", r"upgrade|RENAMED|whole_images\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("keep_start", r"upgrade|RENAMED|keep_start\"", "an old setting that config.upgrade reads", "*config*"),
+    Allowed("pictures", r"\"images_digest\": \"pictures\"", "a JSON key of features.json", "*/features/store.py"),
     Allowed("judgement", r"judgements\.py", "the name of an example"),
     Allowed("tell", r"show[-_]attend[-_]tell|Show, Attend and Tell", "the name of a paper and of its preset"),
     Allowed("aside", r"aside from", "an English phrase"),

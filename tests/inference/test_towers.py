@@ -269,19 +269,14 @@ def test_the_whole_network_from_pixels(xmodal, tmp_path):
         ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
-        (
-            "best-offline",
-            "augmentation.min_area=0",
-            "augmentation.min_area must be above 0 and at most 1",
-            "default is 0.6",
-        ),
-        ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower_lr_scale to 0"),
-        ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower_lr_scale to 0"),
+        ("best-offline", "augmentation.min_area=0", "invalid augmentation", "augmentation"),
+        ("two-heads", "text.tuned_layers=0", "has precomputed features", "image_tower to 0"),
+        ("best-offline", "text.tuned_layers=1", "has precomputed features", "image_tower to 0"),
     ],
 )
 def test_what_cannot_be_trained_is_told_and_leaves_no_run(shapes, tmp_path, preset, change, sentence, hint):
     data = shapes
-    if "its own features" in sentence:
+    if "precomputed features" in sentence:
         data = tmp_path / "toy"
         data.mkdir()
         for split in ("train", "dev", "test"):

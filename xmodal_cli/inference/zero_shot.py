@@ -42,7 +42,7 @@ def describe(what: str) -> tuple[str, Path, ModelHeader]:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(note.read_text(encoding="utf-8"))
         stamp, header = FileStamp(**kept["weights"]), ModelHeader(**kept["header"])
-        if stamp.holds() and header.version == __version__:
+        if stamp.is_current() and header.version == __version__:
             return name, Path(stamp.path), header
     meta, file = open_clip.matcher_meta(name)
     header = _header(asdict(meta), open_clip.vocab_size(name))
