@@ -251,8 +251,8 @@ def caption(
     ``CaptionerModel.caption`` are faster for many calls. Raises UnknownName, MissingData, BadModel, ConfigError,
     and BadData for an unreadable image unless ``on_error="skip"``.
     """
-    from xmodal_cli.inference.caption_generators import load_generator
-    from xmodal_cli.inference.captions import CaptionRequest
+    from xmodal_cli.inference.caption_types import CaptionRequest
+    from xmodal_cli.inference.image_captioning import load_generator
 
     models = (model,) if isinstance(model, str) else tuple(model or ())
     settings = (f"decoding.num={num}", *(() if beam is None else (f"decoding.beam={beam}",)))

@@ -18,8 +18,8 @@ from helpers.index_fixtures import DIM, Shelf
 
 from xmodal_cli.cli.fast_path import Query, read_query
 from xmodal_cli.device import Compute
-from xmodal_cli.inference import matchers, models, text_encoders, text_export
-from xmodal_cli.inference.exported_text import NOTE, WORDS
+from xmodal_cli.inference import matchers, models, onnx_export, text_encoders
+from xmodal_cli.inference.onnx_text_encoder import NOTE, WORDS
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -164,7 +164,7 @@ def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(inde
 
 
 def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_export, "AGREEMENT", 2.0)
+    monkeypatch.setattr(onnx_export, "AGREEMENT", 2.0)
     said = Said()
     text_encoders.ensure(models.describe_model(indexed.model.source), said)
     assert "its vectors differ" in said.lines[0] and len(said.lines) == 1

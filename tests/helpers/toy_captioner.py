@@ -15,8 +15,8 @@ from PIL import Image
 from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
-from xmodal_cli.inference import caption_generators
-from xmodal_cli.inference.captions import Caption
+from xmodal_cli.inference import image_captioning
+from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.types import Decoding, FeatureMeta
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -107,11 +107,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         toy.places.append(first)
         return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]
 
-    monkeypatch.setattr(caption_generators, "load_captioner", load)
-    monkeypatch.setattr(caption_generators, "caption_features", generate)
-    monkeypatch.setattr(caption_generators, "check_ensemble", lambda loaded: None)
-    monkeypatch.setattr(caption_generators, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
-    monkeypatch.setattr(caption_generators, "default_model", lambda kind: "/runs/toy")
+    monkeypatch.setattr(image_captioning, "load_captioner", load)
+    monkeypatch.setattr(image_captioning, "caption_features", generate)
+    monkeypatch.setattr(image_captioning, "check_ensemble", lambda loaded: None)
+    monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
+    monkeypatch.setattr(image_captioning, "default_model", lambda kind: "/runs/toy")
     return toy
 
 

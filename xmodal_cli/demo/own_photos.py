@@ -15,7 +15,7 @@ from xmodal_cli.demo.captions import captioned_photo
 from xmodal_cli.demo.index import find, make_index
 from xmodal_cli.demo.results import Captioned, OwnPhotos
 from xmodal_cli.errors import ConfigError, MissingData
-from xmodal_cli.inference.captions import CaptionRequest
+from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
 from xmodal_cli.reporter import Reporter
@@ -88,14 +88,14 @@ def _is_free_for(place: Path, folder: Path) -> bool:
 
 def _caption(photos: Sequence[Path]) -> tuple[str, list[Captioned]]:
     """The captioner's name, and captions of photos that can be read, with maps where it can tell what it looked at."""
-    from xmodal_cli.inference import caption_generators
+    from xmodal_cli.inference import image_captioning
 
     try:
-        generator = caption_generators.load_generator(
+        generator = image_captioning.load_generator(
             CaptionRequest(attention=Path())
         )  # the folder of the maps is not used here
     except ConfigError:
-        generator = caption_generators.load_generator(CaptionRequest())
+        generator = image_captioning.load_generator(CaptionRequest())
     answers = generator.captions(photos)
     return generator.name, [
         captioned_photo(path, answer[0], views=generator.views)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xmodal_cli.backbones.image_backbones import build_backbone, is_from_files
+from xmodal_cli.backbones import image_backbones
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
@@ -91,12 +91,12 @@ def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
             f"{model} was trained on precomputed features; they cannot be extracted from images",
             "train a model on images, for example: xmodal train --model order-emb --data f8k",
         )
-    if is_from_files(meta.backbone):
+    if image_backbones.is_from_files(meta.backbone):
         raise IncompatibleFeatures(
             f"{model} was trained on regions of an external detector; they cannot be extracted from new images",
             "train a model with an available detector: --backbone faster-rcnn-resnet50 --set features.kind=regions",
         )
-    backbone = build_backbone(meta.backbone, meta.kind, meta.crops)
+    backbone = image_backbones.build_backbone(meta.backbone, meta.kind, meta.crops)
     if backbone.meta.key() != meta.key():
         raise IncompatibleFeatures(
             f"{meta.backbone} has other weights or preprocessing here than when {model} was trained",
@@ -108,9 +108,9 @@ def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
 def settings_for(loaded: LoadedMatcher) -> FeaturesConfig:
     """The features that a matcher reads; for imported regions, the files used in training if they still exist."""
     name = loaded.meta.backbone
-    if is_from_files(name):
+    if image_backbones.is_from_files(name):
         trained_on = str(loaded.info.header.training.get("features", {}).get("backbone", ""))
         path = trained_on.partition("@")[2]
-        if is_from_files(trained_on) and path and Path(path).expanduser().exists():
+        if image_backbones.is_from_files(trained_on) and path and Path(path).expanduser().exists():
             name = trained_on
     return FeaturesConfig(name, loaded.meta.kind, loaded.meta.crops)

@@ -19,9 +19,9 @@ from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable
 from xmodal_cli.inference import text_encoders
-from xmodal_cli.inference.exported_text import NOTE, WEIGHTS, WORDS, ExportedText, source_note
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
-from xmodal_cli.inference.text_export import export_text
+from xmodal_cli.inference.onnx_export import export_text
+from xmodal_cli.inference.onnx_text_encoder import NOTE, WEIGHTS, WORDS, OnnxTextEncoder, source_note
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.tokenizer import Tokenizer
 
@@ -92,12 +92,12 @@ def over_tower(name: str, layers: int, tuned: bool, model: str = "vse", text: st
     )
 
 
-def exported(loaded: LoadedMatcher, folder: Path) -> ExportedText:
+def exported(loaded: LoadedMatcher, folder: Path) -> OnnxTextEncoder:
     export_text(loaded, source_note("toy", folder / "toy"), folder)
-    return ExportedText(folder, loaded.info.fingerprint)
+    return OnnxTextEncoder(folder, loaded.info.fingerprint)
 
 
-def check(loaded: LoadedMatcher, folder: Path) -> ExportedText:
+def check(loaded: LoadedMatcher, folder: Path) -> OnnxTextEncoder:
     """The vectors of sentences that the export itself was not tried on; the words that are unknown, too."""
     expected = loaded.embed_texts(SENTENCES)
     spread = np.abs(expected - expected[0]).max()
@@ -186,7 +186,7 @@ def test_an_export_that_says_something_else_is_refused_once(tmp_path):
     )
     with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
         exported(loaded, tmp_path / "e")
-    note = ExportedText(tmp_path / "e", FINGERPRINT)
+    note = OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
     assert "differ" in note.refused
     assert [f.name for f in (tmp_path / "e").iterdir()] == [NOTE]
     assert {f.name for f in tmp_path.iterdir()} == {"e", ".e.lock"}  # nothing half-done is left
@@ -197,7 +197,7 @@ def test_what_cannot_be_traced_is_refused(tmp_path):
     loaded.model.encode_text = None
     with pytest.raises(Unavailable, match="toy cannot be exported"):
         exported(loaded, tmp_path / "e")
-    assert ExportedText(tmp_path / "e", FINGERPRINT).refused
+    assert OnnxTextEncoder(tmp_path / "e", FINGERPRINT).refused
 
 
 # ---------------------------------------------------------------------------- what is on disk
@@ -223,9 +223,9 @@ def folder(whole, tmp_path) -> Path:
 
 def test_an_export_of_another_model_or_none_is_missing(folder, tmp_path):
     with pytest.raises(MissingData):
-        ExportedText(folder, "0" * 64)
+        OnnxTextEncoder(folder, "0" * 64)
     with pytest.raises(MissingData):
-        ExportedText(tmp_path / "nothing", FINGERPRINT)
+        OnnxTextEncoder(tmp_path / "nothing", FINGERPRINT)
 
 
 @pytest.mark.parametrize("name", [WORDS, WEIGHTS, "encoder.onnx", "tokenizer.json"])
@@ -233,41 +233,41 @@ def test_files_that_were_cut_changed_or_lost_are_noticed(folder, name):
     file = folder / name
     content = file.read_bytes()
     assert len(content) > 50
-    ExportedText(folder, FINGERPRINT)
+    OnnxTextEncoder(folder, FINGERPRINT)
     file.write_bytes(content[:-1])
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
     file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
     file.unlink()
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
     file.write_bytes(content)  # whole again, if of another time
     os.utime(file, ns=(1, 1))
-    expected = ExportedText(folder, FINGERPRINT).embed_texts(["a dog"])
+    expected = OnnxTextEncoder(folder, FINGERPRINT).embed_texts(["a dog"])
     note = json.loads((folder / NOTE).read_text())
     assert note["files"][name]["stamp"] == [len(content), 1]  # the checksum is made once
-    np.testing.assert_array_equal(ExportedText(folder, FINGERPRINT).embed_texts(["a dog"]), expected)
+    np.testing.assert_array_equal(OnnxTextEncoder(folder, FINGERPRINT).embed_texts(["a dog"]), expected)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1}', "\xff"])
 def test_notes_that_cannot_be_read(folder, text):
     (folder / NOTE).write_text(text, encoding="latin-1")
     with pytest.raises(BadData):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
 
 
 def test_the_model_file_is_known_by_size_and_time(folder, tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
-    found = ExportedText(folder, FINGERPRINT)
+    found = OnnxTextEncoder(folder, FINGERPRINT)
     assert not found.is_of("toy@home")
     found.remember("toy@home", file)
-    assert ExportedText(folder, FINGERPRINT).is_of("toy@home")
-    assert not ExportedText(folder, FINGERPRINT).is_of("other")
+    assert OnnxTextEncoder(folder, FINGERPRINT).is_of("toy@home")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).is_of("other")
     file.write_bytes(b"trained again")
-    assert not ExportedText(folder, FINGERPRINT).is_of("toy@home")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).is_of("toy@home")
 
 
 def test_exports_are_kept_by_fingerprint_below_the_cache(home):
