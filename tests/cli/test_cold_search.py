@@ -164,7 +164,7 @@ def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(inde
 
 
 def test_a_refused_export_is_said_and_torch_used(indexed: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "AGREEMENT", 2.0)
+    monkeypatch.setattr(onnx_export, "MIN_COSINE", 2.0)
     said = Said()
     text_encoders.ensure(models.describe_model(indexed.model.source), said)
     assert "its vectors differ" in said.lines[0] and len(said.lines) == 1

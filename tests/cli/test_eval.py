@@ -199,8 +199,8 @@ def test_a_truncated_model_does_not_hide_the_others(xmodal, trained, home):
     ("what", "sentence"),
     [
         ("vse-f8k", "there is no model called 'vse-f8k'"),
-        ("vectors.npz", "there is no file vectors.npz"),
-        ("some/where.safetensors", "there is no file some/where.safetensors"),
+        ("vectors.npz", "file not found: vectors.npz"),
+        ("some/where.safetensors", "file not found: some/where.safetensors"),
     ],
 )
 def test_what_is_not_there(xmodal, planted, what, sentence):
