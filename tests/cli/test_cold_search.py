@@ -19,7 +19,7 @@ from helpers.index_fixtures import DIM, Shelf
 from xmodal_cli.cli.fast_path import Query, read_query
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import matchers, models, onnx_export, text_encoders
-from xmodal_cli.inference.onnx_text_encoder import NOTE, WORDS
+from xmodal_cli.inference.onnx_text_encoder import METADATA, WORDS
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -137,7 +137,7 @@ def test_a_missing_export_is_made_by_the_search_that_misses_it(
     assert (again.err, again.out) == ("", first.out)
 
 
-@pytest.mark.parametrize("name", [NOTE, WORDS, "encoder.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", [METADATA, WORDS, "encoder.onnx", "tokenizer.json"])
 def test_a_damaged_export_is_made_again(indexed: Shelf, name: str) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])

@@ -61,7 +61,7 @@ def test_vectors_equal_open_clip(tiny_clip, photos):
     np.testing.assert_allclose(np.stack([vectors[f] for f in files]), reference_images(network, files), atol=1e-5)
     raw = np.array([[3.0, 4.0] + [0.0] * 22], np.float16)
     np.testing.assert_allclose(matcher.embed_features(raw)[0, :2], [0.6, 0.8], atol=1e-6)
-    assert (matcher.similarity, matcher.embed_dim, matcher.meta.kind) == ("cosine", 24, "global")
+    assert (matcher.info.similarity, matcher.info.embed_dim, matcher.meta.kind) == ("cosine", 24, "global")
 
 
 def test_eval_equals_the_metrics_of_open_clip_vectors(xmodal, tiny_clip, shapes):
