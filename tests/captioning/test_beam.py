@@ -28,7 +28,7 @@ def assert_same(captions, expected) -> None:
 @pytest.mark.parametrize("no_repeat", [0, 1, 2])
 def test_beam_size_one_is_greedy(max_length, no_repeat):
     model = TableCaptioner(eos_bonus=-1.0)
-    settings = Decoding(beam=1, max_length=max_length, no_repeat=no_repeat, length_penalty=0.7)
+    settings = Decoding(beam=1, max_length=max_length, no_repeat_ngram_size=no_repeat, length_penalty=0.7)
     results = decode(model, image_features(*IMAGES), SPECIAL, settings)
     for image, captions in zip(IMAGES, results, strict=True):
         assert_same(captions, [reference_decoding.greedy_search(model, image, settings)])
@@ -77,7 +77,7 @@ def test_search_terminates_early():
 def test_diverse_beam_search_equals_the_reference(beam, groups, diversity):
     for num in (1, groups, beam):
         model = TableCaptioner(vocab_size=8, eos_bonus=1.0)
-        settings = Decoding(beam, num, 6, groups=groups, diversity=diversity)
+        settings = Decoding(beam, num, 6, num_beam_groups=groups, diversity_penalty=diversity)
         results = decode(model, image_features(*IMAGES), SPECIAL, settings)
         for image, captions in zip(IMAGES, results, strict=True):
             assert_same(captions, reference_decoding.beam_search(model, image, settings))
@@ -90,7 +90,11 @@ def test_diversity_increases_the_number_of_first_tokens():
         results = decode(model, image_features(*range(20)), SPECIAL, settings)
         return sum(len({caption.tokens[0] for caption in captions}) for captions in results)
 
-    assert num_first_tokens(Decoding(4, 4, 6)) < num_first_tokens(Decoding(4, 4, 6, groups=4, diversity=20.0)) == 80
+    assert (
+        num_first_tokens(Decoding(4, 4, 6))
+        < num_first_tokens(Decoding(4, 4, 6, num_beam_groups=4, diversity_penalty=20.0))
+        == 80
+    )
 
 
 def test_the_n_best_are_distinct_and_sorted():
@@ -122,7 +126,7 @@ def test_captions_without_eos_are_cut(settings):
 
 @pytest.mark.parametrize("settings", [Decoding(beam=1), Decoding(beam=3), Decoding(sample=True)])
 def test_a_caption_ends_if_no_token_is_allowed(settings):
-    settings = Decoding(settings.beam, 1, 20, 6, no_repeat=1, sample=settings.sample)
+    settings = Decoding(settings.beam, 1, 20, 6, no_repeat_ngram_size=1, sample=settings.sample)
     for model in (TableCaptioner(vocab_size=6), EndlessCaptioner(vocab_size=6)):
         for (caption,) in decode(model, image_features(*IMAGES), SPECIAL, settings):
             assert sorted(caption.tokens) == [3, 4, 5]
@@ -203,17 +207,20 @@ def test_a_model_that_outputs_nan_is_an_error():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Decoding(beam=2, num=3), r"decoding\.num=3"),
-        (Decoding(beam=0), r"decoding\.beam=0"),
-        (Decoding(min_length=9, max_length=8), r"decoding\.min_length=9"),
-        (Decoding(length_penalty=-1.0), r"decoding\.length_penalty=-1"),
-        (Decoding(beam=5, groups=2), r"decoding\.groups=2"),
-        (Decoding(sample=True, groups=5), r"decoding\.groups=5"),
-        (Decoding(sample=True, temperature=0.0), r"decoding\.temperature=0"),
-        (Decoding(sample=True, top_p=0.0), r"decoding\.top_p=0"),
+        (Decoding(beam=2, num=3), r"decoding\.num must be at most the beam size, 2, not 3"),
+        (Decoding(beam=0), r"decoding\.beam must be at least 1, not 0"),
+        (Decoding(min_length=9, max_length=8), r"decoding\.min_length must be at most 8, not 9"),
+        (Decoding(length_penalty=-1.0), r"decoding\.length_penalty must be at least 0, not -1"),
+        (
+            Decoding(beam=5, num_beam_groups=2),
+            r"decoding\.num_beam_groups must be a divisor of the beam size, 5, not 2",
+        ),
+        (Decoding(sample=True, num_beam_groups=5), r"decoding\.num_beam_groups must be 1 for sampling, not 5"),
+        (Decoding(sample=True, temperature=0.0), r"decoding\.temperature must be above 0, not 0"),
+        (Decoding(sample=True, top_p=0.0), r"decoding\.top_p must be above 0 and at most 1, not 0"),
     ],
 )
 def test_invalid_settings_are_an_error(settings, message):
     with pytest.raises(ConfigError, match=message) as error:
         decode(TableCaptioner(), image_features(0), SPECIAL, settings)
-    assert error.value.hint.startswith("it must be ")
+    assert error.value.hint.startswith(("change it, ", "the default is "))

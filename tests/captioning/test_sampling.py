@@ -38,7 +38,7 @@ def test_tokens_of_probability_zero_are_never_sampled():
 
 
 def test_tokens_that_are_not_allowed_are_never_sampled():
-    settings = Decoding(num=200, sample=True, min_length=3, max_length=6, no_repeat=1, temperature=3.0)
+    settings = Decoding(num=200, sample=True, min_length=3, max_length=6, no_repeat_ngram_size=1, temperature=3.0)
     for captions in decode(TableCaptioner(vocab_size=12, eos_bonus=2.0), image_features(*range(5)), SPECIAL, settings):
         for caption in captions:
             assert 3 <= len(caption.tokens) <= 6

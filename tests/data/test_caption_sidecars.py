@@ -105,6 +105,6 @@ def test_an_interrupted_run_keeps_its_files(xmodal: Run, toy: Toy, photos: Path)
     toy.stop_after = 1
     outcome = xmodal("caption", photos, "--write", "txt")
     assert outcome.code == 130
-    written = held(photos)
+    written = text_files(photos)
     assert len(written) == toy.batch_sizes[0] == outcome.out.count("\n")
     assert all(text.endswith("\n") for text in written.values())

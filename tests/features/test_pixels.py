@@ -62,7 +62,7 @@ def test_several_crops_are_an_error(files, backbone):
 
 def test_unreadable_images(files, backbone):
     dataset = load_dataset(str(files[0].parent))
-    assert readable_images(dataset) == dataset
+    assert drop_unreadable_images(dataset) == dataset
     content = files[2].read_bytes()
     files[2].write_bytes(content[: len(content) // 2])
     files[1].write_bytes(b"not an image")
@@ -70,7 +70,7 @@ def test_unreadable_images(files, backbone):
         pixel_opener(files, backbone)(1, Random(0))
     with pytest.raises(BadData):
         open_image(files[2])
-    readable = readable_images(dataset)
+    readable = drop_unreadable_images(dataset)
     assert [e.path.name for e in readable.examples] == ["0.jpg"]
     files[0].unlink()
     with pytest.raises(BadData, match="no image"):

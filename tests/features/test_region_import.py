@@ -77,7 +77,7 @@ def test_regions_are_stored_in_the_order_of_the_dataset(region_dataset, tmp_path
         order = np.argsort(-regions.scores) if scored else np.arange(len(regions.scores))
         count = min(36, len(order))
         np.testing.assert_array_equal(rows[:count, :DIM], regions.features[order[:36]].astype(np.float16))
-        np.testing.assert_allclose(rows[:count, DIM : DIM + 4], regions.shares[order[:36]], atol=1e-3)
+        np.testing.assert_allclose(rows[:count, DIM : DIM + 4], regions.fractions[order[:36]], atol=1e-3)
         assert (rows[:count, DIM + 4] > 0).all() and not rows[count:].any()
 
 
@@ -144,7 +144,7 @@ def test_image_files_are_only_needed_for_their_size(region_dataset, files, tmp_p
         load_features(region_dataset, settings(folder))
     for example in region_dataset.examples:
         Image.new("RGB", (WIDTH // 4, HEIGHT // 4)).save(example.path)
-    with pytest.raises(BadData, match="of 50 x 25"):  # the boxes belong to another image
+    with pytest.raises(BadData, match="outside its image of 50 x 25"):  # the boxes belong to another image
         load_features(region_dataset, settings(folder))
 
 
@@ -235,7 +235,7 @@ def test_the_command_on_shapes(xmodal, tmp_path, region_files):
     entries = [json.loads(line) for line in (shapes / "shapes.jsonl").read_text().splitlines()]
     stems = [Path(entry["image"]).stem for entry in entries]
     for n, stem in enumerate(stems[:-1]):
-        np.savez(regions / f"{stem}.npz", x=region_files["pic1"].features + n, bbox=region_files["pic1"].shares)
+        np.savez(regions / f"{stem}.npz", x=region_files["pic1"].features + n, bbox=region_files["pic1"].fractions)
     backbone = f"bottom-up@{regions}"
     result = xmodal("features", shapes, "--backbone", backbone, "--kind", "regions", "--out", tmp_path / "o", "--json")
     assert result.code == 0, result.err

@@ -33,7 +33,11 @@ def next_tokens(model: TableCaptioner, image: int, tokens: tuple[int, ...], sett
     for token in range(model.vocab_size):
         if token in (BOS, PAD) or (token == EOS and len(tokens) < settings.min_length):
             continue
-        if token != EOS and settings.no_repeat and has_repeated_ngram((*tokens, token), settings.no_repeat):
+        if (
+            token != EOS
+            and settings.no_repeat_ngram_size
+            and has_repeated_ngram((*tokens, token), settings.no_repeat_ngram_size)
+        ):
             continue
         allowed[token] = float(log_probs[token])
     return allowed or {EOS: float(log_probs[EOS])}
@@ -70,15 +74,20 @@ def greedy_search(model: TableCaptioner, image: int, settings: Decoding) -> Refe
 
 def beam_search(model: TableCaptioner, image: int, settings: Decoding) -> list[Reference]:
     """Diverse beam search without early termination."""
-    beam = settings.beam // settings.groups
-    live: list[list[tuple[tuple[int, ...], float]]] = [[((), 0.0)] for _ in range(settings.groups)]
-    finished: list[list[Reference]] = [[] for _ in range(settings.groups)]
+    beam = settings.beam // settings.num_beam_groups
+    live: list[list[tuple[tuple[int, ...], float]]] = [[((), 0.0)] for _ in range(settings.num_beam_groups)]
+    finished: list[list[Reference]] = [[] for _ in range(settings.num_beam_groups)]
     for length in range(settings.max_length + 1):
         chosen: list[int] = []
-        for group in range(settings.groups):
+        for group in range(settings.num_beam_groups):
             penalized = chosen if length < settings.max_length else []
             candidates = [
-                (total + log_prob - (settings.diversity * penalized.count(token)), total + log_prob, tokens, token)
+                (
+                    total + log_prob - (settings.diversity_penalty * penalized.count(token)),
+                    total + log_prob,
+                    tokens,
+                    token,
+                )
                 for tokens, total in live[group]
                 for token, log_prob in next_tokens(model, image, tokens, settings).items()
             ]

@@ -34,8 +34,8 @@ TINY = (
     "features.tuned_blocks=1",
     "text.tuned_layers=1",
     f"optimizer.lr={LR}",
-    f"optimizer.image_tower={IMAGE_LR_SCALE}",
-    f"optimizer.text_tower={TEXT_LR_SCALE}",
+    f"optimizer.image_tower_lr_scale={IMAGE_LR_SCALE}",
+    f"optimizer.text_tower_lr_scale={TEXT_LR_SCALE}",
     "optimizer.weight_decay=0",
     "schedule.name=constant",
     "schedule.warmup_steps=0",
@@ -252,7 +252,7 @@ def test_a_file_without_a_tower_is_an_error(tuned, tmp_path):
 
 def test_fine_tuning_all_layers_from_pixels(xmodal, tmp_path):
     shapes = make_shapes(tmp_path / "set", num_train=3, num_val=2, num_test=0)  # slow on a CPU
-    settings = ("features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower=0", "training.ema=0")
+    settings = ("features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower_lr_scale=0", "training.ema=0")
     result = train(shapes, tmp_path / "run", *settings, "training.epochs=1", preset="two-heads")
     assert result.epochs == 1 and flatten(evaluate(xmodal, tmp_path / "run", shapes)) == best_metrics(tmp_path / "run")
     header = read_header(tmp_path / "run" / "model.safetensors")
@@ -272,9 +272,9 @@ def test_fine_tuning_all_layers_from_pixels(xmodal, tmp_path):
         ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "text.backbone is empty", "text.backbone=minilm"),
-        ("best-offline", "augmentation.min_area=0", "invalid augmentation", "augmentation"),
-        ("two-heads", "text.tuned_layers=0", "has precomputed features", "image_tower to 0"),
-        ("best-offline", "text.tuned_layers=1", "has precomputed features", "image_tower to 0"),
+        ("best-offline", "augmentation.min_area=0", "min_area must be above 0 and at most 1", "default is 0.6"),
+        ("two-heads", "text.tuned_layers=0", "has precomputed features", "image_tower_lr_scale to 0"),
+        ("best-offline", "text.tuned_layers=1", "has precomputed features", "image_tower_lr_scale to 0"),
     ],
 )
 def test_invalid_settings_are_errors_and_create_no_run(shapes, tmp_path, preset, change, message, hint):
@@ -285,7 +285,11 @@ def test_invalid_settings_are_errors_and_create_no_run(shapes, tmp_path, preset,
         for split in ("train", "dev", "test"):
             np.save(data / f"toy_{split}_ims.npy", np.ones((2, 3), np.float32))
             (data / f"toy_{split}_caps.txt").write_text("a dog\n" * 10)
-    more = ["features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower=0"] if preset == "two-heads" else []
+    more = (
+        ["features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower_lr_scale=0"]
+        if preset == "two-heads"
+        else []
+    )
     with pytest.raises((ConfigError, IncompatibleFeatures), match=message) as error:
         train(data, tmp_path / "run", *more, change, preset=preset)
     assert hint in error.value.hint

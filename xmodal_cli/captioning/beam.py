@@ -63,7 +63,7 @@ class BeamSearch:
         self.settings = settings
         self._logits_processor = LogitsProcessor(special_tokens, settings, log_probs.device)
         self._history = BeamHistory(len(log_probs), log_probs.device)
-        self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.groups)]
+        self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.num_beam_groups)]
         self._totals = log_probs.new_zeros(len(log_probs), 1)
 
     def expand(self, log_probs: Tensor) -> Expansion:
@@ -105,12 +105,12 @@ class BeamSearch:
     def _diversity_penalty(self, expansions: list[Expansion], vocab_size: int) -> Tensor:
         """(images, 1, vocab): the penalty of tokens that earlier groups chose at this step."""
         tokens, totals = (torch.cat(parts, dim=1) for parts in list(zip(*expansions, strict=True))[1:])
-        penalty = (totals > -torch.inf).to(totals) * self.settings.diversity
+        penalty = (totals > -torch.inf).to(totals) * self.settings.diversity_penalty
         return totals.new_zeros(len(totals), vocab_size).scatter_add_(1, tokens, penalty)[:, None]
 
     def _candidates(self, log_probs: Tensor) -> Iterator[tuple[BeamGroup, int, Tensor]]:
         """Each group with its first row and the total log-probabilities of its candidates, (images, rows, vocab)."""
-        tokens = self._history.tokens() if self.settings.no_repeat else None
+        tokens = self._history.tokens() if self.settings.no_repeat_ngram_size else None
         scores = self._logits_processor.process(log_probs, len(self._history), tokens).add_(self._totals[..., None])
         num_rows = scores.shape[1] // len(self._groups)
         for index, group in enumerate(self._groups):
@@ -122,7 +122,7 @@ class BeamGroup:
     """A group of a diverse beam search; a plain beam search has one group."""
 
     def __init__(self, eos: int, settings: Decoding) -> None:
-        self.eos, self.beam = eos, settings.beam // settings.groups
+        self.eos, self.beam = eos, settings.beam // settings.num_beam_groups
         self.finished = Finished(settings)
 
     def expand(self, scores: Tensor, ranking: Tensor, first_row: int, length: int) -> Expansion:

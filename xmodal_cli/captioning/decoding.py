@@ -31,12 +31,12 @@ def decode(
     """The n-best captions of each image, best first: ``settings.num``, or at least one if the search found fewer.
 
     ``image_features`` is the argument of ``captioner.start``, (images, [cells,] dim). ``prompt`` is fed after BOS; it
-    is not part of the captions, of their lengths or of ``no_repeat``. ``attention`` returns the attention weights of
-    each token. ``first`` is the index of the first image of the batch in the job; the random numbers of an image
-    depend on its index in the job and the seed.
+    is not part of the captions, of their lengths or of ``no_repeat_ngram_size``. ``attention`` returns the attention
+    weights of each token. ``first`` is the index of the first image of the batch in the job; the random numbers of an
+    image depend on its index in the job and the seed.
     Raises ConfigError for invalid settings, BadModel if the model outputs NaN.
     """
-    check_settings(settings)
+    check_decoding(settings)
     prefilled = prefill(captioner, image_features, special_tokens, prompt)
     if not len(prefilled[0]):
         return []
@@ -45,27 +45,24 @@ def decode(
     return beam_search(captioner, prefilled, special_tokens, settings, attention)
 
 
-MIN_VALUES = {
-    **dict.fromkeys(("beam", "num", "max_length", "groups"), 1),
-    **dict.fromkeys(("min_length", "length_penalty", "no_repeat", "diversity", "top_k", "seed"), 0),
-}
-
-
-def check_settings(settings: Decoding) -> None:
+def check_decoding(settings: Decoding) -> None:
     """Raises ConfigError, with a hint, for values out of range and values that contradict each other."""
     s = settings
-    for name, minimum in MIN_VALUES.items():
-        _require(getattr(s, name) >= minimum, s, name, f"at least {minimum}")
-    _require(s.min_length <= s.max_length, s, "min_length", f"at most max_length, {s.max_length}")
+    check_settings(s, "decoding.")
+    change_beam = "or change decoding.beam"
+    _require(
+        s.min_length <= s.max_length, s, "min_length", f"at most {s.max_length}", "or increase decoding.max_length"
+    )
     if s.sample:
-        _require(s.temperature > 0, s, "temperature", "above 0; use a beam size of 1 for greedy decoding")
-        _require(0 < s.top_p <= 1, s, "top_p", "above 0 and at most 1")
-        _require(s.groups == 1, s, "groups", "1 with sampling")
+        _require(s.num_beam_groups == 1, s, "num_beam_groups", "1 for sampling", "or use beam search")
     else:
-        _require(s.num <= s.beam, s, "num", f"at most the beam size, {s.beam}; or increase decoding.beam")
-        _require(s.beam % s.groups == 0, s, "groups", f"a divisor of the beam size, {s.beam}")
+        _require(s.num <= s.beam, s, "num", f"at most the beam size, {s.beam}", change_beam)
+        _require(
+            s.beam % s.num_beam_groups == 0, s, "num_beam_groups", f"a divisor of the beam size, {s.beam}", change_beam
+        )
 
 
-def _require(condition: bool, settings: Decoding, name: str, requirement: str) -> None:
+def _require(condition: bool, settings: Decoding, name: str, requirement: str, alternative: str) -> None:
     if not condition:
-        raise ConfigError(f"invalid decoding.{name}={getattr(settings, name)}", f"it must be {requirement}")
+        value = getattr(settings, name)
+        raise ConfigError(f"decoding.{name} must be {requirement}, not {value}", f"change it, {alternative}")

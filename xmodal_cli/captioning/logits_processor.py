@@ -22,7 +22,7 @@ class LogitsProcessor:
     """
 
     def __init__(self, special_tokens: SpecialTokens, settings: Decoding, device: torch.device) -> None:
-        self.eos, self.min_length, self.no_repeat = (
+        self.eos, self.min_length, self.no_repeat_ngram_size = (
             special_tokens.eos,
             settings.min_length,
             settings.no_repeat_ngram_size,
@@ -32,14 +32,15 @@ class LogitsProcessor:
     def process(self, log_probs: Tensor, length: int, tokens: Tensor | None = None) -> Tensor:
         """(images, rows, vocab) after ``length`` tokens -> a copy with -inf for tokens that are not allowed.
 
-        ``tokens``, (images, rows, length) int64, are those generated so far; required if ``no_repeat`` is above 0.
+        ``tokens``, (images, rows, length) int64, are those generated so far; required if
+        ``no_repeat_ngram_size`` is above 0.
         """
         processed = log_probs.index_fill(-1, self.banned, -torch.inf)
         if length < self.min_length:
             processed[..., self.eos] = -torch.inf
-        if tokens is not None and self.no_repeat:
-            ban_repeated_ngrams(processed, tokens, self.no_repeat)
-        if length < self.min_length or self.no_repeat:
+        if tokens is not None and self.no_repeat_ngram_size:
+            ban_repeated_ngrams(processed, tokens, self.no_repeat_ngram_size)
+        if length < self.min_length or self.no_repeat_ngram_size:
             nothing_allowed = processed.amax(-1) == -torch.inf
             eos = log_probs[..., self.eos].clamp(min=MIN_LOG_PROB)
             processed[..., self.eos] = torch.where(nothing_allowed, eos, processed[..., self.eos])

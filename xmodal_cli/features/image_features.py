@@ -56,11 +56,11 @@ def read_image_features(
     if settings.kind not in KINDS and any(e.feature is not None for e in dataset.examples):
         raise IncompatibleFeatures(
             f"{dataset.name} has precomputed features, and fine-tuning the image tower needs images",
-            "set optimizer.image_tower to 0, or use a dataset with images",
+            "set optimizer.image_tower_lr_scale to 0, or use a dataset with images",
         )
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
-        return ImageFeatures(readable_images(dataset, reporter), backbone.meta, None, backbone)
+        return ImageFeatures(drop_unreadable_images(dataset, reporter), backbone.meta, None, backbone)
     readable, features = load_readable_features(dataset, settings, compute, reporter)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
     return ImageFeatures(readable, features.meta, torch.from_numpy(values))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmodal_cli.captioning.decoding import check_settings
+from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.config import Config, with_settings
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
@@ -78,6 +78,8 @@ def override_decoding(defaults: Decoding, settings: Sequence[str]) -> Decoding:
     overridden = with_settings(Config(decoding=defaults), settings).decoding
     has_beam = any(setting.partition("=")[0].strip() == "decoding.beam" for setting in settings)
     if overridden.num > overridden.beam and not has_beam:
-        overridden = replace(overridden, beam=overridden.groups * math.ceil(overridden.num / overridden.groups))
-    check_settings(overridden)
+        overridden = replace(
+            overridden, beam=overridden.num_beam_groups * math.ceil(overridden.num / overridden.num_beam_groups)
+        )
+    check_decoding(overridden)
     return overridden

@@ -70,9 +70,9 @@ def embed_images(
 def _embed_pixels(
     loaded: LoadedMatcher, dataset: ImageTextDataset, reporter: Reporter
 ) -> tuple[ImageTextDataset, np.ndarray]:
-    from xmodal_cli.data.readable import readable_images
+    from xmodal_cli.data.unreadable_images import drop_unreadable_images
 
-    readable = readable_images(dataset, reporter)
+    readable = drop_unreadable_images(dataset, reporter)
     vectors = image_vectors(loaded)
     rows = []
     with reporter.task("embedding", len(readable.examples), "images") as task:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
-from xmodal_cli.captioning.decoding import check_settings
+from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
@@ -131,10 +131,11 @@ class HFCaptioner:
 
 def _generate_arguments(settings: Decoding) -> dict[str, Any]:
     """The decoding settings as arguments of ``generate``. Raises ConfigError."""
-    check_settings(settings)
-    if settings.groups > 1:
+    check_decoding(settings)
+    if settings.num_beam_groups > 1:
         raise ConfigError(
-            "diverse beam search is not supported for Hugging Face models", "use decoding.groups=1, or --sample"
+            "diverse beam search is not supported for Hugging Face models",
+            "use decoding.num_beam_groups=1, or --sample",
         )
     arguments: dict[str, Any] = {
         "max_new_tokens": settings.max_length + 1,  # EOS included

@@ -149,7 +149,7 @@ def _min_cosine(exported: OnnxTextEncoder, expected: np.ndarray) -> float:
 # ---------------------------------------------------------------------------- modules for one sentence
 
 
-class _SentenceEncoder(nn.Module):
+class _EncodeOneSentence(nn.Module):
     """(1, length) int64 -> (1, embed_dim)."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -183,7 +183,7 @@ class _UnpaddedPooling(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         pooling = self.pooling
-        positions = positional_encoding(states.shape[1], pooling.place_dim)[None]
+        positions = positional_encoding(states.shape[1], pooling.recurrence.input_size)[None]
         forward, backward = pooling.recurrence(positions)[0].chunk(2, dim=-1)
         weights = torch.softmax(pooling.score((forward + backward) / 2) / pooling.temperature, dim=1)  # (1, length, 1)
         ranked = states.sort(1, descending=True).values
@@ -279,7 +279,7 @@ def _trace(model: nn.Module, length: int, vocab_size: int) -> Any:
     with warnings.catch_warnings(), _without_fused_attention():
         warnings.simplefilter("ignore")  # deprecation, and branches that the comparison covers
         torch.onnx.export(
-            _SentenceEncoder(model).eval(),
+            _EncodeOneSentence(model).eval(),
             (tokens,),
             buffer,  # type: ignore[arg-type]
             input_names=[TOKENS_IN],

@@ -51,13 +51,15 @@ class TextSide:
 
 def text_side(config: Config) -> TextSide | None:
     """The sentence encoder in the settings, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
-    tuned = bool(config.optimizer.text_tower)
+    tuned = bool(config.optimizer.text_tower_lr_scale)
     if config.kind == "captioner":
         return None
     if not config.text.backbone:
         if tuned:
             hint = "set one, for example --set text.backbone=minilm"
-            raise ConfigError("optimizer.text_tower needs a sentence encoder, and text.backbone is empty", hint)
+            raise ConfigError(
+                "optimizer.text_tower_lr_scale needs a sentence encoder, and text.backbone is empty", hint
+            )
         return None
     layers = config.text.tuned_layers if tuned else 0
     name = config.features.backbone if config.text.backbone == "same" else config.text.backbone
@@ -86,7 +88,7 @@ class ImageSide:
 
 def image_side(config: Config) -> ImageSide | None:
     """The part of the image backbone that is trained, if any. Raises like building a backbone."""
-    if not config.optimizer.image_tower:
+    if not config.optimizer.image_tower_lr_scale:
         return None
     return _build_image_side(config.features.backbone, config.features.kind, config.features.tuned_blocks)
 
@@ -98,7 +100,7 @@ def _build_image_side(backbone: str, kind: str, blocks: int) -> ImageSide:
 
 def input_features(config: Config) -> FeaturesConfig:
     """The input of the model: features, features of the trunk below the trained blocks, or pixels."""
-    if not config.optimizer.image_tower:
+    if not config.optimizer.image_tower_lr_scale:
         return config.features
     blocks = config.features.tuned_blocks
     return replace(config.features, kind=f"trunk-{blocks}" if blocks else "pixels")
