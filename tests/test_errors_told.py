@@ -280,9 +280,9 @@ def test_unknown_models(xmodal: Run, home: Path, vectors: Path, vectors_run: Pat
 def test_a_model_of_another_backbone(
     xmodal: Run, home: Path, tmp_path: Path, vectors: Path, vectors_run: Path, pictures: Path, pictures_run: Path
 ) -> None:
-    told(xmodal("eval", vectors_run, "--data", pictures, "--split", "val"), "pictures", "came with its dataset")
+    told(xmodal("eval", vectors_run, "--data", pictures, "--split", "val"), "pictures", "precomputed features")
     told(xmodal("eval", pictures_run, "--data", vectors), "efficientnet-lite2", "precomputed")
-    told(xmodal("index", pictures, "--model", vectors_run), "vectors-run", "came with its dataset")
+    told(xmodal("index", pictures, "--model", vectors_run), "vectors-run", "precomputed features")
     told(xmodal("features", vectors, "--model", pictures_run, "--out", tmp_path / "x.npz"), "efficientnet-lite2")
     start = ["--init-from", vectors_run, "--out", tmp_path / "run"]
     patched = xmodal("train", "--model", "vse", "--data", pictures, *SET, *start)

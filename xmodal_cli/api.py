@@ -101,11 +101,11 @@ def extract_features(
     row ``n`` belongs to ``ids[n]``. Raises UnknownName, MissingData, BadData, DownloadError, IncompatibleFeatures.
     """
     from xmodal_cli.config import FeaturesConfig
-    from xmodal_cli.features.cache import features_for
+    from xmodal_cli.features.cache import load_features
 
     dataset = load_dataset(data) if isinstance(data, str | os.PathLike) else data
     settings = FeaturesConfig(backbone=backbone, kind=kind, crops=crops)
-    return features_for(dataset, settings, Compute(device, precision), reporter)
+    return load_features(dataset, settings, Compute(device, precision), reporter)
 
 
 def train(
@@ -251,8 +251,8 @@ def caption(
     ``CaptionerModel.caption`` are faster for many calls. Raises UnknownName, MissingData, BadModel, ConfigError,
     and BadData for an unreadable image unless ``on_error="skip"``.
     """
-    from xmodal_cli.inference.caption_generators import load_generator
-    from xmodal_cli.inference.captions import CaptionRequest
+    from xmodal_cli.inference.caption_types import CaptionRequest
+    from xmodal_cli.inference.image_captioning import load_generator
 
     models = (model,) if isinstance(model, str) else tuple(model or ())
     settings = (f"decoding.num={num}", *(() if beam is None else (f"decoding.beam={beam}",)))

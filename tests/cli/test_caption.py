@@ -89,9 +89,9 @@ def test_one_bad_file_among_a_hundred_costs_one_line(xmodal: Run, toy: Toy, phot
     assert [line for line in outcome.err.splitlines() if "warning" in line] == [
         "warning: many/50b.jpg cannot be opened: it is not an image in a supported format"
     ]
-    assert max(toy.sizes) > 1
-    assert sum(toy.sizes) == 99
-    assert toy.places == [sum(toy.sizes[:n]) for n in range(len(toy.sizes))]
+    assert max(toy.batch_sizes) > 1
+    assert sum(toy.batch_sizes) == 99
+    assert toy.first_indices == [sum(toy.batch_sizes[:n]) for n in range(len(toy.batch_sizes))]
     told = xmodal("caption", "many", "--json").json
     assert told[51] == {
         "path": "many/50b.jpg",
@@ -240,16 +240,16 @@ def test_a_beam_that_nobody_asked_for_is_wide_enough(xmodal: Run, toy: Toy, phot
     ("wrong", "said"),
     [
         (("--set", "decoding.beem=3"), "did you mean 'decoding.beam'?"),
-        (("--set", "training.epochs=3"), "says nothing about how captions are written"),
+        (("--set", "training.epochs=3"), "is not a decoding setting"),
         (("--set", "beam=3"), "only decoding.key=value counts here"),
         (("--beam", 0), "decoding.beam must be at least 1"),
-        (("--num", 5, "--beam", 4), "decoding.num is 5"),
-        (("--num", 3, "--set", "decoding.beam=2"), "decoding.num is 3"),
+        (("--num", 5, "--beam", 4), "decoding.num must be at most the beam size, 4, not 5"),
+        (("--num", 3, "--set", "decoding.beam=2"), "decoding.num must be at most the beam size, 2, not 3"),
         (("--num", -1), "decoding.num must be at least 1"),
         (("--model", "matcher"), "matcher is a matcher, not a captioner"),
         (("--model", "hf/some", "--model", "toy"), "cannot be part of an ensemble"),
-        (("--model", "hf/some", "--tags", "dog"), "--tags is not for Hugging Face models"),
-        (("--model", "hf/some", "--attention", "maps"), "--attention is not for Hugging Face models"),
+        (("--model", "hf/some", "--tags", "dog"), "--tags is not supported for Hugging Face models"),
+        (("--model", "hf/some", "--attention", "maps"), "--attention is not supported for Hugging Face models"),
     ],
 )
 def test_wrong_settings_are_told(xmodal: Run, toy: Toy, photos: Path, wrong: tuple[Any, ...], said: str) -> None:

@@ -108,12 +108,12 @@ def test_models_without_maps_are_refused_before_the_work(xmodal: Run, toy: Toy, 
     toy.attends = False
     outcome = xmodal("caption", "a", "--attention", "maps", "--model", "blind")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "error: blind cannot tell what it looks at" in outcome.err
+    assert "error: blind does not return attention" in outcome.err
     assert not (photos / "maps").exists()
     toy.attends, toy.crops = True, 10
     toy.backbones.clear()
     outcome = xmodal("caption", "a", "--attention", "maps")
-    assert "does not look at the cells of a whole picture" in outcome.err
+    assert "does not attend to a grid of image cells" in outcome.err
 
 
 def test_a_page_that_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photos: Path) -> None:
@@ -152,4 +152,4 @@ def test_an_interrupted_run_leaves_a_page_of_what_it_did(xmodal: Run, toy: Toy, 
         paint(photos / "many" / f"{number}.png", "white")
     toy.stop_after = 2  # the grey picture, and the first batch
     assert xmodal("caption", "many", "--attention", "maps").code == 130
-    assert len(Images(photos / "maps" / "index.html").sources) == toy.sizes[1]
+    assert len(Images(photos / "maps" / "index.html").sources) == toy.batch_sizes[1]

@@ -160,5 +160,5 @@ def test_tags_that_the_model_does_not_know(caption: Run, photos: list[Path], tmp
     file = write_captioner(tmp_path / "m.safetensors", meta)
     outcome = caption(photos[0], "--model", file, "--tags", "dog,gras")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "does not know the word 'gras'\nhint: did you mean 'grass'?" in outcome.err
+    assert "the tag 'gras' is not in the captioner's vocabulary\nhint: did you mean 'grass'?" in outcome.err
     assert caption(photos[0], "--model", file, "--tags", "dog, grass").code == 0

@@ -18,8 +18,8 @@ from helpers.index_fixtures import DIM, PhotoIndexFixture
 
 from xmodal_cli.cli.fast_path import Query, read_query
 from xmodal_cli.device import Compute
-from xmodal_cli.inference import matchers, models, text_encoders, text_export
-from xmodal_cli.inference.exported_text import NOTE, WORDS
+from xmodal_cli.inference import matchers, models, onnx_export, text_encoders
+from xmodal_cli.inference.onnx_text_encoder import METADATA, WORDS
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -139,7 +139,7 @@ def test_a_missing_export_is_made_by_the_search_that_misses_it(
     assert (again.err, again.out) == ("", first.out)
 
 
-@pytest.mark.parametrize("name", [NOTE, WORDS, "encoder.onnx", "tokenizer.json"])
+@pytest.mark.parametrize("name", [METADATA, WORDS, "encoder.onnx", "tokenizer.json"])
 def test_a_damaged_export_is_made_again(indexed: PhotoIndexFixture, name: str) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
@@ -166,7 +166,7 @@ def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(inde
 
 
 def test_a_refused_export_is_said_and_torch_used(indexed: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_export, "AGREEMENT", 2.0)
+    monkeypatch.setattr(onnx_export, "MIN_COSINE", 2.0)
     said = Said()
     text_encoders.ensure(models.describe_model(indexed.model.source), said)
     assert "its vectors differ" in said.lines[0] and len(said.lines) == 1

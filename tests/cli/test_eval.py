@@ -168,7 +168,7 @@ def test_a_model_of_precomputed_features_on_pictures_is_told(xmodal, trained, tm
     (folder / "data.jsonl").write_text(line + "\n", encoding="utf-8")
     done = xmodal("eval", trained, "--data", folder / "data.jsonl")
     assert done.code == 1
-    assert "features that came with its dataset" in done.err
+    assert "precomputed features" in done.err
 
 
 def test_a_truncated_model_is_told(xmodal, trained, planted, tmp_path):
@@ -199,8 +199,8 @@ def test_a_truncated_model_does_not_hide_the_others(xmodal, trained, home):
     ("what", "sentence"),
     [
         ("vse-f8k", "there is no model called 'vse-f8k'"),
-        ("vectors.npz", "there is no file vectors.npz"),
-        ("some/where.safetensors", "there is no file some/where.safetensors"),
+        ("vectors.npz", "file not found: vectors.npz"),
+        ("some/where.safetensors", "file not found: some/where.safetensors"),
     ],
 )
 def test_what_is_not_there(xmodal, planted, what, sentence):

@@ -106,5 +106,5 @@ def test_an_interrupted_run_keeps_its_files(xmodal: Run, toy: Toy, photos: Path)
     outcome = xmodal("caption", photos, "--write", "txt")
     assert outcome.code == 130
     written = text_files(photos)
-    assert len(written) == toy.sizes[0] == outcome.out.count("\n")
+    assert len(written) == toy.batch_sizes[0] == outcome.out.count("\n")
     assert all(text.endswith("\n") for text in written.values())

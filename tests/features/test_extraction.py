@@ -1,4 +1,4 @@
-"""Order, alignment, bounded memory, and numbers that do not depend on how pictures are batched."""
+"""Order, alignment, bounded memory, and features that do not depend on the batches."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from xmodal_cli.device import Compute
 from xmodal_cli.features.extraction import (
     MAX_WORKERS,
     NOT_FINITE,
-    _core_by_core,
-    _decoded_ahead,
+    _encode_in_workers,
+    _encode_with_prefetch,
     default_batch_size,
     encode_files,
 )
@@ -27,71 +27,71 @@ def extract(paths, backbone, batch_size=None, opener=open_image):
 
 
 def expected(path):
-    square = Image.open(path).convert("RGB").resize((8, 8), Image.Resampling.BICUBIC)
-    return np.asarray(square, dtype=np.float64).mean(axis=(0, 1)) / 255
+    resized = Image.open(path).convert("RGB").resize((8, 8), Image.Resampling.BICUBIC)
+    return np.asarray(resized, dtype=np.float64).mean(axis=(0, 1)) / 255
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 64])
-def test_order_and_alignment_with_unreadable_files_in_between(pictures, colour, batch_size):
-    results = extract(pictures, colour(), batch_size)
-    assert [path for path, _ in results] == pictures
-    for number, (path, vector) in enumerate(results):
-        if number in (3, 7):
+def test_results_are_in_order_with_unreadable_files(image_files, mean_color, batch_size):
+    results = extract(image_files, mean_color(), batch_size)
+    assert [path for path, _ in results] == image_files
+    for index, (path, vector) in enumerate(results):
+        if index in (3, 7):
             assert isinstance(vector, Unreadable) and vector.path == path and path.name in vector.reason
         else:
             np.testing.assert_allclose(vector, expected(path), atol=1e-6)
 
 
-def test_batches_hold_as_many_pictures_as_asked(pictures, colour):
-    backbone = colour()
-    extract(pictures, backbone, 4)
+def test_batch_size_is_the_maximum(image_files, mean_color):
+    backbone = mean_color()
+    extract(image_files, backbone, 4)
     assert sum(backbone.batches) == 10 and max(backbone.batches) == 4
 
 
-def test_nothing_comes_of_nothing_and_of_unreadable_files_alone(pictures, colour):
-    assert extract([], colour()) == []
-    backbone = colour()
-    assert [type(v) for _, v in extract([pictures[3], pictures[7]], backbone)] == [Unreadable, Unreadable]
+def test_no_files_and_only_unreadable_files(image_files, mean_color):
+    assert extract([], mean_color()) == []
+    backbone = mean_color()
+    assert [type(v) for _, v in extract([image_files[3], image_files[7]], backbone)] == [Unreadable, Unreadable]
     assert backbone.batches == []
 
 
-def test_ten_crops_are_the_mean_of_the_single_crops(pictures, colour):
-    (_, vector), *_ = extract([pictures[0]], colour(crops=10))
+def test_features_of_ten_crops_are_the_mean_of_the_single_crops(image_files, mean_color):
+    (_, vector), *_ = extract([image_files[0]], mean_color(crops=10))
     side, size = 9, 8
-    whole = Image.open(pictures[0]).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    image = Image.open(image_files[0]).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     corners = [(0, 0), (1, 0), (0, 1), (1, 1), ((side - size) // 2,) * 2]
-    crops = [whole.crop((x, y, x + size, y + size)) for x, y in corners]
+    crops = [image.crop((x, y, x + size, y + size)) for x, y in corners]
     crops += [crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for crop in crops]
-    slow = np.mean([np.asarray(crop, dtype=np.float64).mean(axis=(0, 1)) / 255 for crop in crops], axis=0)
-    np.testing.assert_allclose(vector, slow, atol=1e-6)
+    mean = np.mean([np.asarray(crop, dtype=np.float64).mean(axis=(0, 1)) / 255 for crop in crops], axis=0)
+    np.testing.assert_allclose(vector, mean, atol=1e-6)
 
 
-def test_no_more_than_three_batches_are_in_memory(pictures, colour):
+def test_number_of_decoded_images_in_memory_is_bounded(image_files, mean_color):
     lock, opened = threading.Lock(), 0
 
-    def counting(path):
+    def count_and_open(path):
         nonlocal opened
         with lock:
             opened += 1
         return open_image(path)
 
-    many = [pictures[0]] * 60
-    ahead = 2 + min(torch.get_num_threads(), MAX_WORKERS)  # batches: one for each core, one done, one being taken
-    for done, _ in enumerate(encode_files(many, colour(), counting, Compute("cpu", "fp32"), 4)):
-        assert opened <= done + ahead * 4
+    files = [image_files[0]] * 60
+    max_batches = 2 + min(torch.get_num_threads(), MAX_WORKERS)  # one per worker, one finished, one being yielded
+    for done, _ in enumerate(encode_files(files, mean_color(), count_and_open, Compute("cpu", "fp32"), 4)):
+        assert opened <= done + max_batches * 4
     assert opened == 60
 
 
-@pytest.mark.parametrize("way", [_core_by_core, _decoded_ahead])
-def test_both_ways_give_the_same_and_leave_the_number_of_threads(pictures, colour, way):
+@pytest.mark.parametrize("encode", [_encode_in_workers, _encode_with_prefetch])
+def test_both_strategies_give_the_same_features_and_restore_the_number_of_threads(image_files, mean_color, encode):
     before = torch.get_num_threads()
-    backbone = colour(crops=2)
+    backbone = mean_color(crops=2)
     backbone.to("cpu", torch.float32)
-    batches = iter([pictures[:5], pictures[5:8], pictures[8:]])
-    results = list(way(batches, backbone, open_image, lambda features: features[:, ::-1]))
-    assert [path for path, _ in results] == pictures
-    for number, (path, vector) in enumerate(results):
-        if number in (3, 7):
+    batches = iter([image_files[:5], image_files[5:8], image_files[8:]])
+    results = list(encode(batches, backbone, open_image, lambda features: features[:, ::-1]))
+    assert [path for path, _ in results] == image_files
+    for index, (path, vector) in enumerate(results):
+        if index in (3, 7):
             assert isinstance(vector, Unreadable) and vector.path == path and path.name in vector.reason
         else:
             np.testing.assert_allclose(vector, expected(path)[::-1], atol=1e-6)
@@ -99,62 +99,62 @@ def test_both_ways_give_the_same_and_leave_the_number_of_threads(pictures, colou
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
-def test_each_core_carries_its_own_batch(pictures, colour, monkeypatch):
+def test_each_worker_encodes_its_own_batch(image_files, mean_color, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    together = threading.Barrier(3, timeout=20)  # breaks unless three batches are computed at the same time
+    barrier = threading.Barrier(3, timeout=20)  # breaks unless three batches are encoded at the same time
 
-    class Meeting(colour):
+    class WaitingBackbone(mean_color):
         def encode(self, pixels):
-            together.wait()
+            barrier.wait()
             return super().encode(pixels)
 
-    assert len(extract([pictures[0]] * 6, Meeting(), 1)) == 6
+    assert len(extract([image_files[0]] * 6, WaitingBackbone(), 1)) == 6
 
 
-def test_paths_are_taken_as_they_are_needed(pictures, colour):
-    taken = []
+def test_paths_are_read_as_they_are_needed(image_files, mean_color):
+    read = []
 
-    def coming():
+    def paths():
         for _ in range(100):
-            taken.append(None)
-            yield pictures[0]
+            read.append(None)
+            yield image_files[0]
 
-    stream = encode_files(coming(), colour(), open_image, Compute("cpu", "fp32"), 2)
+    stream = encode_files(paths(), mean_color(), open_image, Compute("cpu", "fp32"), 2)
     next(stream)
-    assert len(taken) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
+    assert len(read) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
     stream.close()
 
 
-def test_closing_the_stream_early_stops_the_decoding(pictures, colour):
+def test_closing_the_stream_stops_decoding(image_files, mean_color):
     opened = []
 
-    def counting(path):
+    def count_and_open(path):
         opened.append(path)
         return open_image(path)
 
-    stream = encode_files([pictures[0]] * 100, colour(), counting, Compute("cpu", "fp32"), 2)
+    stream = encode_files([image_files[0]] * 100, mean_color(), count_and_open, Compute("cpu", "fp32"), 2)
     next(stream)
     stream.close()
     assert len(opened) <= 2 * (2 + min(torch.get_num_threads(), MAX_WORKERS))
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
-def test_features_that_are_not_finite_are_told(pictures, colour):
-    class Broken(colour):
+def test_features_that_are_not_finite_are_unreadable(image_files, mean_color):
+    class NaNBackbone(mean_color):
         def encode(self, pixels):
             return super().encode(pixels) * float("nan")
 
-    assert extract([pictures[0]], Broken()) == [(pictures[0], Unreadable(pictures[0], NOT_FINITE))]
+    assert extract([image_files[0]], NaNBackbone()) == [(image_files[0], Unreadable(image_files[0], NOT_FINITE))]
 
 
-def test_an_error_that_is_no_bad_picture_is_raised(pictures, colour):
-    def failing(path):
+def test_other_errors_are_raised(image_files, mean_color):
+    def raise_error(path):
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        extract(pictures, colour(), opener=failing)
+        extract(image_files, mean_color(), opener=raise_error)
 
 
-def test_more_crops_make_smaller_batches():
+def test_default_batch_size_depends_on_device_and_crops():
     assert default_batch_size("cpu") == 8 and default_batch_size("cuda") == 256
     assert default_batch_size("cpu", 10) == 1

@@ -167,6 +167,7 @@ ALLOWED = (
     Allowed("keep_start", r"upgrade|RENAMED|keep_start\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("whole_images", r"`training\.whole_images`", "an old setting of the release notes", "CHANGELOG.md"),
     Allowed("keep_start", r"`training\.keep_start`", "an old setting of the release notes", "CHANGELOG.md"),
+    Allowed("pictures", r"\"images_digest\": \"pictures\"", "a JSON key of features.json", "*/features/store.py"),
     Allowed("tell", r"show[-_]attend[-_]tell|Show, Attend and Tell", "the name of a paper and of its preset"),
     Allowed("aside", r"aside from", "an English phrase"),
     Allowed("Silent", r"-silent|silent=", "an option of other programs"),

@@ -1,4 +1,4 @@
-"""A captioner whose chances are a table: random, but fixed for each image and each beginning of a caption."""
+"""A captioner with a table of random probabilities, one row per image and prefix of a caption."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from xmodal_cli.types import CaptionerOutput, SpecialTokens
 
-START, END, PAD = 0, 1, 2
-MARKS = SpecialTokens(START, END, (START, PAD))
+BOS, EOS, PAD = 0, 1, 2
+SPECIAL = SpecialTokens(BOS, EOS, (BOS, PAD))
 NUM_CELLS = 4
 
 
@@ -18,28 +18,28 @@ class TableState:
         self.images, self.prefixes, self.attention = images, prefixes, attention
 
     def select(self, parents: Tensor) -> TableState:
-        chosen = parents[..., None].expand(-1, -1, self.prefixes.shape[-1])
-        return TableState(self.images, self.prefixes.gather(1, chosen))
+        index = parents[..., None].expand(-1, -1, self.prefixes.shape[-1])
+        return TableState(self.images, self.prefixes.gather(1, index))
 
 
 class TableCaptioner:
-    """``image_features`` are (images, 1), an image's number. ``end_bonus`` makes captions shorter."""
+    """``image_features`` are (images, 1), the index of the image. ``eos_bonus`` above 0 makes captions shorter."""
 
-    def __init__(self, vocab_size: int = 7, seed: int = 0, scale: float = 1.5, end_bonus: float = 0.0) -> None:
-        self.vocab_size, self.seed, self.scale, self.end_bonus = vocab_size, seed, scale, end_bonus
+    def __init__(self, vocab_size: int = 7, seed: int = 0, scale: float = 1.5, eos_bonus: float = 0.0) -> None:
+        self.vocab_size, self.seed, self.scale, self.eos_bonus = vocab_size, seed, scale, eos_bonus
         self.steps = 0
-        self._known: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._table: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     def look_up(self, image: int, prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """(vocab,) log-probabilities of what follows ``prefix``, start token included, and (cells,) attention."""
+        """(vocab,) log-probabilities of the token after ``prefix``, BOS included, and (cells,) attention."""
         key = (image, *prefix)
-        if key not in self._known:
-            draws = np.random.default_rng((self.seed, *key))
-            logits = self.scale * draws.standard_normal(self.vocab_size)
-            logits[END] += self.end_bonus
+        if key not in self._table:
+            rng = np.random.default_rng((self.seed, *key))
+            logits = self.scale * rng.standard_normal(self.vocab_size)
+            logits[EOS] += self.eos_bonus
             log_probs = torch.tensor(logits).log_softmax(-1).float().numpy()
-            self._known[key] = log_probs, draws.random(NUM_CELLS).astype(np.float32)
-        return self._known[key]
+            self._table[key] = log_probs, rng.random(NUM_CELLS).astype(np.float32)
+        return self._table[key]
 
     def start(self, image_features: Tensor) -> TableState:
         assert image_features.ndim == 2
@@ -49,11 +49,11 @@ class TableCaptioner:
         assert tokens.shape == state.prefixes.shape[:2]
         self.steps += 1
         prefixes = torch.cat((state.prefixes, tokens[..., None]), dim=-1)
-        found = [
+        steps = [
             [self.look_up(image, tuple(row)) for row in rows]
             for image, rows in zip(state.images.tolist(), prefixes.tolist(), strict=True)
         ]
-        log_probs, attention = (torch.tensor(np.array([[f[n] for f in rows] for rows in found])) for n in (0, 1))
+        log_probs, attention = (torch.tensor(np.array([[step[n] for step in rows] for rows in steps])) for n in (0, 1))
         return log_probs, TableState(state.images, prefixes, attention)
 
     def __call__(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
@@ -66,15 +66,15 @@ class TableCaptioner:
 
 
 class EndlessCaptioner(TableCaptioner):
-    """Never ends by itself."""
+    """Never generates EOS."""
 
     def look_up(self, image: int, prefix: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         log_probs, attention = super().look_up(image, prefix)
         log_probs = log_probs.copy()
-        log_probs[END] = -np.inf
+        log_probs[EOS] = -np.inf
         return log_probs, attention
 
 
-def numbers(*images: int) -> Tensor:
-    """The ``image_features`` of these images."""
+def image_features(*images: int) -> Tensor:
+    """(images, 1): the ``image_features`` of these images."""
     return torch.tensor(images, dtype=torch.float32)[:, None]

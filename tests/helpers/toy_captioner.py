@@ -1,4 +1,4 @@
-"""A captioner that names the colour of a picture's left and right half, and a backbone that sees just that."""
+"""A captioner that names the colors of the left and right half of an image, and its backbone."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from PIL import Image
 from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
-from xmodal_cli.inference import caption_generators
-from xmodal_cli.inference.captions import Caption
+from xmodal_cli.inference import image_captioning
+from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.types import Decoding, FeatureMeta
 
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
 
 
 def paint(file: Path, left: str, right: str | None = None, size: tuple[int, int] = (40, 20)) -> Path:
-    """A picture whose left and right halves have a colour each."""
+    """Write an image with one color per half."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.new("RGB", size, COLOURS[left])
-    picture.paste(COLOURS[right or left], (size[0] // 2, 0, *size))
-    picture.save(file)
+    image = Image.new("RGB", size, COLORS[left])
+    image.paste(COLORS[right or left], (size[0] // 2, 0, *size))
+    image.save(file)
     return file
 
 
 class HalvesBackbone:
-    """The mean colours of the four quarters, (pictures, 4, 3)."""
+    """The mean colors of the four quarters, (images, 4, 3)."""
 
     weights_file = None
 
@@ -55,7 +55,7 @@ class HalvesBackbone:
 
 @dataclass
 class ToyCaptioner:
-    """A LoadedCaptioner as far as the command goes."""
+    """The fields of a LoadedCaptioner that the command uses."""
 
     name: str
     meta: FeatureMeta
@@ -67,12 +67,12 @@ class ToyCaptioner:
 
 @dataclass
 class Toy:
-    """What was asked of the toys: settings, prompts and the number of models of each call; knobs of the next one."""
+    """Records the calls (number of models, settings, prompt, attention); has options for the next one."""
 
     backbones: dict[str, HalvesBackbone] = field(default_factory=dict)
     calls: list[tuple[int, Decoding, tuple[int, ...], bool]] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=list)
+    first_indices: list[int] = field(default_factory=list)
     decoding: Decoding = Decoding()
     crops: int = 1
     attends: bool = True
@@ -80,15 +80,15 @@ class Toy:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
-    """Any model's name is a toy captioner, but for ``matcher``; ``other...`` reads another backbone."""
+    """Make every model name a toy captioner, except ``matcher``; ``other...`` uses another backbone."""
     toy = Toy()
 
     def load(what: str, compute: Compute) -> ToyCaptioner:
         if what == "matcher":
             raise BadModel("matcher is a matcher, not a captioner", "`xmodal models list` shows the captioners")
-        extractors = "other" if what.startswith("other") else "halves"
-        toy.backbones.setdefault(extractors, HalvesBackbone(extractors, toy.crops))
-        return ToyCaptioner(what, toy.backbones[extractors].meta, attends=toy.attends, decoding=toy.decoding)
+        backbone = "other" if what.startswith("other") else "halves"
+        toy.backbones.setdefault(backbone, HalvesBackbone(backbone, toy.crops))
+        return ToyCaptioner(what, toy.backbones[backbone].meta, attends=toy.attends, decoding=toy.decoding)
 
     def generate(
         loaded: Sequence[ToyCaptioner],
@@ -100,30 +100,30 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     ) -> list[list[Caption]]:
         assert len(features) == len(loaded)
         assert len({len(rows) for rows in features}) == 1
-        if len(toy.sizes) >= toy.stop_after:
+        if len(toy.batch_sizes) >= toy.stop_after:
             raise KeyboardInterrupt
         toy.calls.append((len(loaded), settings, tuple(prompt), attention))
-        toy.sizes.append(len(features[0]))
-        toy.places.append(first)
+        toy.batch_sizes.append(len(features[0]))
+        toy.first_indices.append(first)
         return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]
 
-    monkeypatch.setattr(caption_generators, "load_captioner", load)
-    monkeypatch.setattr(caption_generators, "caption_features", generate)
-    monkeypatch.setattr(caption_generators, "check_ensemble", lambda loaded: None)
-    monkeypatch.setattr(caption_generators, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
-    monkeypatch.setattr(caption_generators, "default_model", lambda kind: "/runs/toy")
+    monkeypatch.setattr(image_captioning, "load_captioner", load)
+    monkeypatch.setattr(image_captioning, "caption_features", generate)
+    monkeypatch.setattr(image_captioning, "check_ensemble", lambda loaded: None)
+    monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
+    monkeypatch.setattr(image_captioning, "default_model", lambda kind: "/runs/toy")
     return toy
 
 
 def _captions(cells: torch.Tensor, num: int, attention: bool) -> list[Caption]:
-    """(views * 4, 3) -> ``left and right`` and as many worse ones as asked for."""
-    left, right = (_nearest(cells[number]) for number in (0, 1))
+    """(views * 4, 3) -> ``left and right``, and ``num - 1`` worse captions."""
+    left, right = (_nearest_color(cells[index]) for index in (0, 1))
     words = [left, "and", right]
     maps = torch.zeros(3, len(cells))
     maps[0, 0], maps[1], maps[2, 1] = 1, 1 / len(cells), 1
-    found = [Caption(" ".join(words), -0.25, words, maps if attention else None)]
-    return found + [Caption(f"worse {n}", -0.25 - n, ["worse", str(n)], None) for n in range(1, num)]
+    best = [Caption(" ".join(words), -0.25, words, maps if attention else None)]
+    return best + [Caption(f"worse {n}", -0.25 - n, ["worse", str(n)], None) for n in range(1, num)]
 
 
-def _nearest(colour: torch.Tensor) -> str:
-    return min(COLOURS, key=lambda name: float(np.abs(np.array(COLOURS[name]) / 255 - colour.numpy()).sum()))
+def _nearest_color(color: torch.Tensor) -> str:
+    return min(COLORS, key=lambda name: float(np.abs(np.array(COLORS[name]) / 255 - color.numpy()).sum()))

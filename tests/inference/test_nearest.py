@@ -1,4 +1,4 @@
-"""``xmodal caption --nearest``: captions of training images, by a matcher that knows colours."""
+"""``xmodal caption --nearest``: captions of training images, with a matcher of colors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.toy_captioner import COLOURS, paint
+from helpers.toy_captioner import COLORS, paint
 from PIL import Image
 
 from xmodal_cli import catalog, paths
@@ -20,13 +20,13 @@ from xmodal_cli.inference import nearest
 from xmodal_cli.types import Unreadable
 
 Run = Callable[..., Any]
-NAMES = list(COLOURS)
+NAMES = list(COLORS)
 
 
 def image_vector(path: Path) -> np.ndarray:
-    """(4,): the share of each colour, times 3: image vectors need not have unit length."""
+    """(4,): 3 times the fraction of each color, since image vectors need not have unit length."""
     pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3).astype(int)
-    return np.array([3 * (abs(pixels - COLOURS[name]).sum(1) < 100).mean() for name in NAMES], np.float32)
+    return np.array([3 * (abs(pixels - COLORS[name]).sum(1) < 100).mean() for name in NAMES], np.float32)
 
 
 def text_vector(text: str) -> np.ndarray:
@@ -36,10 +36,10 @@ def text_vector(text: str) -> np.ndarray:
 
 @dataclass
 class ToyMatcher:
-    """A LoadedMatcher as far as --nearest goes; ``embedded`` counts the training images it looked at."""
+    """The part of a LoadedMatcher that --nearest uses; ``embedded`` has the number of training images per call."""
 
     similarity: str = "cosine"
-    name: str = "colours"
+    name: str = "colors"
     fingerprint: str = "1" * 64
     dataset: dict[str, Any] = field(default_factory=dict)
     embedded: list[int] = field(default_factory=list)
@@ -62,12 +62,12 @@ class ToyMatcher:
             try:
                 yield path, image_vector(path)
             except OSError:
-                yield path, Unreadable(path, "it is not an image")
+                yield path, Unreadable(path, "not an image")
 
 
 @pytest.fixture
 def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
-    """A matcher that was trained on the dataset ``halves``; its test image must never be found."""
+    """A matcher that was trained on the dataset ``halves``; its test image must never be used."""
     monkeypatch.chdir(tmp_path)
     for left in NAMES:
         for right in NAMES:
@@ -80,8 +80,8 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
 
     def embed_images(loaded: Any, part: Any, reporter: Any) -> Any:
         loaded.embedded.append(len(part.examples))
-        kept = tuple(e for e in part.examples if e.image_id != "train/blue-blue.png")  # as if it could not be read
-        return replace(part, examples=kept), np.stack([image_vector(e.path) for e in kept])
+        readable = tuple(e for e in part.examples if e.image_id != "train/blue-blue.png")
+        return replace(part, examples=readable), np.stack([image_vector(e.path) for e in readable])
 
     monkeypatch.setattr(nearest, "load_matcher", lambda what, compute: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded: loaded.embed_files)
@@ -90,11 +90,11 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
     return matcher
 
 
-def test_the_captions_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+def test_captions_are_those_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
     paint(tmp_path / "a.png", "white", "green")
     outcome = xmodal("caption", "a.png", "--nearest", "--num", 3, "--json")
     assert outcome.code == 0
-    assert "captions by colours, from the nearest of 15 images of halves" in outcome.err
+    assert "captions by colors, from the nearest of 15 images of halves" in outcome.err
     captions = outcome.json[0]["captions"]
     assert {c["text"] for c in captions[:2]} == {"white beside green", "green beside white"}
     expected = [float(image_vector(tmp_path / "a.png") @ text_vector(c["text"])) for c in captions]
@@ -103,18 +103,20 @@ def test_the_captions_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, tmp_pa
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-def test_against_a_loop_over_everything(xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str) -> None:
+def test_captions_equal_an_exhaustive_search(xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str) -> None:
     toy.similarity = similarity
     photos = [paint(tmp_path / "p" / f"{n}.png", *pair) for n, pair in enumerate([("red", "blue"), ("green", "green")])]
     for num in (1, 4, 100):
-        found = xmodal("caption", "p", "--nearest", "--num", num, "--json").json
-        for photo, entry in zip(photos, found, strict=True):
-            own = image_vector(photo)
+        results = xmodal("caption", "p", "--nearest", "--num", num, "--json").json
+        for photo, entry in zip(photos, results, strict=True):
+            vector = image_vector(photo)
             train = [f for f in sorted((tmp_path / "halves/train").glob("*.png")) if f.stem != "blue-blue"]
-            close = [-float(own @ v / np.linalg.norm(own) / np.linalg.norm(v)) for v in map(image_vector, train)]
-            held = [train[n] for n in np.argsort(close, kind="stable")[: max(num, nearest.NEIGHBOURS)]]
-            texts = {line for file in held for line in file.with_suffix(".txt").read_text().splitlines()}
-            scores = sorted((score(similarity, own, text_vector(text)) for text in texts), reverse=True)
+            distances = [
+                -float(vector @ v / np.linalg.norm(vector) / np.linalg.norm(v)) for v in map(image_vector, train)
+            ]
+            neighbors = [train[n] for n in np.argsort(distances, kind="stable")[: max(num, nearest.NUM_NEIGHBORS)]]
+            texts = {line for file in neighbors for line in file.with_suffix(".txt").read_text().splitlines()}
+            scores = sorted((score(similarity, vector, text_vector(text)) for text in texts), reverse=True)
             assert [c["score"] for c in entry["captions"]] == pytest.approx(scores[:num], abs=1e-5)
             assert {c["text"] for c in entry["captions"]} <= texts
 
@@ -130,44 +132,44 @@ def test_training_images_are_embedded_once(xmodal: Run, toy: ToyMatcher, tmp_pat
     assert toy.embedded == [16]
     (cached,) = (paths.cache_dir() / "nearest").iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
-    assert xmodal("caption", "a.png", "--nearest").out == first  # a damaged cache is made again
+    assert xmodal("caption", "a.png", "--nearest").out == first  # a damaged cache is computed again
     toy.fingerprint = "2" * 64
     assert xmodal("caption", "a.png", "--nearest").out == first
     assert toy.embedded == [16, 16, 16]
 
 
-def test_a_bad_file_costs_one_line(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+def test_unreadable_files_are_skipped_with_a_warning(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
     paint(tmp_path / "p" / "a.png", "red")
     (tmp_path / "p" / "b.png").write_text("text")
     outcome = xmodal("caption", "p", "--nearest", "--write", "txt")
     assert outcome.code == 0
     assert outcome.out.count("\n") == 1
-    assert "warning: p/b.png: it is not an image" in outcome.err
+    assert "warning: p/b.png: not an image" in outcome.err
     assert (tmp_path / "p" / "a.txt").is_file()
 
 
-def test_a_dataset_that_is_gone_or_was_never_named(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+def test_missing_changed_and_unknown_datasets(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
     paint(tmp_path / "a.png", "red")
     toy.dataset["fingerprint"] = "0"
-    assert "has changed since colours was trained" in xmodal("caption", "a.png", "--nearest").err
+    assert "has changed since colors was trained" in xmodal("caption", "a.png", "--nearest").err
     toy.dataset["name"] = "halvs"
     outcome = xmodal("caption", "a.png", "--nearest")
     assert outcome.code == 1
-    assert "colours was trained on halvs, which is not at hand" in outcome.err
-    assert "hint: say where it is: xmodal data add halvs PATH" in outcome.err
+    assert "colors was trained on halvs, which is not available" in outcome.err
+    assert "hint: add it: xmodal data add halvs PATH" in outcome.err
     toy.dataset.clear()
-    assert "does not say which images it was trained on" in xmodal("caption", "a.png", "--nearest").err
+    assert "the training dataset of colors is unknown" in xmodal("caption", "a.png", "--nearest").err
 
 
-def test_one_matcher_at_a_time(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+def test_two_matchers_are_an_error(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
     paint(tmp_path / "a.png", "red")
     outcome = xmodal("caption", "a.png", "--nearest", "--model", "a", "--model", "b")
-    assert (outcome.code, "takes the word of one matcher" in outcome.err) == (1, True)
+    assert (outcome.code, "accepts exactly one matcher" in outcome.err) == (1, True)
 
 
-def test_the_matcher_that_is_shipped_needs_its_dataset(xmodal: Run, tmp_path: Path) -> None:
+def test_the_bundled_matcher_needs_its_dataset(xmodal: Run, tmp_path: Path) -> None:
     photo = paint(tmp_path / "a.png", "red")
     outcome = xmodal("caption", photo, "--nearest")
     assert outcome.code == 1
-    assert "error: starter was trained on f8k, which is not at hand" in outcome.err
-    assert "hint: say where it is: xmodal data add f8k PATH" in outcome.err
+    assert "error: starter was trained on f8k, which is not available" in outcome.err
+    assert "hint: add it: xmodal data add f8k PATH" in outcome.err

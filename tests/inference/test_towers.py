@@ -1,4 +1,4 @@
-"""Matchers whose pretrained networks are trained along: the last layers of both over a cached trunk, or from pixels."""
+"""Matchers with fine-tuned towers: the last layers on cached trunk features, or all layers from pixels."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.trainers.matcher import MatcherObjective
 
-LR, STEPS, IMAGE_SHARE, TEXT_SHARE = 0.002, 4, 0.1, 0.05  # two epochs of two batches
+LR, STEPS, IMAGE_LR_SCALE, TEXT_LR_SCALE = 0.002, 4, 0.1, 0.05  # two epochs of two batches
 TINY = (
     "model.embed_dim=32",
     "features.tuned_blocks=1",
     "text.tuned_layers=1",
     f"optimizer.lr={LR}",
-    f"optimizer.image_tower_lr_scale={IMAGE_SHARE}",
-    f"optimizer.text_tower_lr_scale={TEXT_SHARE}",
+    f"optimizer.image_tower_lr_scale={IMAGE_LR_SCALE}",
+    f"optimizer.text_tower_lr_scale={TEXT_LR_SCALE}",
     "optimizer.weight_decay=0",
     "schedule.name=constant",
     "schedule.warmup_steps=0",
@@ -46,12 +46,12 @@ TINY = (
     "training.device=cpu",
     "training.tensorboard=false",
 )
-IMAGE_TOWER, TEXT_TOWER, LOWER = "image_encoder.tower.", "text_encoder.encoder.tower.", "text_encoder.tower."
+IMAGE_TOWER, TEXT_TOWER, FROZEN_LAYERS = "image_encoder.tower.", "text_encoder.encoder.tower.", "text_encoder.tower."
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A home for all tests of this file, so that what frozen networks make is computed once."""
+    """One XMODAL_HOME for all tests of this file, so that frozen networks run once."""
     return tmp_path_factory.mktemp("shared-home")
 
 
@@ -66,27 +66,27 @@ def shapes(tmp_path_factory):
     return make_shapes(tmp_path_factory.mktemp("shapes") / "set", num_train=8, num_val=6, num_test=0)
 
 
-def train(shapes, run, *settings, preset="best-offline", **how):
-    return train_model(load_config(preset, [*TINY, *settings]), str(shapes), run, **how)
+def train(shapes, run, *settings, preset="best-offline", **options):
+    return train_model(load_config(preset, [*TINY, *settings]), str(shapes), run, **options)
 
 
 @pytest.fixture(scope="module")
 def finished(shapes, shared, tmp_path_factory):
-    """A finished run of best-offline, and each parameter's learning-rate multiplier. Read it, do not write to it."""
-    run, shares = tmp_path_factory.mktemp("runs") / "tuned", {}
+    """A finished run of best-offline (do not change it), and the learning-rate multiplier of each parameter."""
+    run, lr_scales = tmp_path_factory.mktemp("runs") / "tuned", {}
 
-    def watched(self, config, model):
+    def record_lr_scales(self, config, model):
         optimizer = build_optimizer(self, config, model)
-        of = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
-        shares.update({name.removeprefix("model."): of.get(id(p)) for name, p in model.named_parameters()})
+        by_id = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+        lr_scales.update({name.removeprefix("model."): by_id.get(id(p)) for name, p in model.named_parameters()})
         return optimizer
 
     build_optimizer = MatcherObjective.build_optimizer
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(shared))
-        patch.setattr(MatcherObjective, "build_optimizer", watched)
+        patch.setattr(MatcherObjective, "build_optimizer", record_lr_scales)
         train(shapes, run)
-    return run, shares
+    return run, lr_scales
 
 
 @pytest.fixture
@@ -102,25 +102,25 @@ def evaluate(xmodal, run, shapes):
     return outcome.json
 
 
-def flat(result):
-    """The figures of ``eval --json`` under the names of ``metrics.json``."""
+def flatten(result):
+    """The metrics of ``eval --json`` with the names of ``metrics.json``."""
     sides = ("image_to_text", "text_to_image")
-    found = {f"{side} {name}": value for side in sides for name, value in result[side].items()}
-    return {**found, "rsum": result["rsum"]}
+    metrics = {f"{side} {name}": value for side in sides for name, value in result[side].items()}
+    return {**metrics, "rsum": result["rsum"]}
 
 
-def best(run):
-    kept = json.loads((run / "metrics.json").read_text())["best"]
-    return {name: value for name, value in kept.items() if name != "epoch"}
+def best_metrics(run):
+    metrics = json.loads((run / "metrics.json").read_text())["best"]
+    return {name: value for name, value in metrics.items() if name != "epoch"}
 
 
-def test_eval_reproduces_the_figures_of_training(xmodal, shapes, tuned):
-    found = flat(evaluate(xmodal, tuned, shapes))
-    assert found == best(tuned)
-    assert read_header(tuned / "model.safetensors").metrics["rsum"] == found["rsum"]
+def test_eval_reproduces_the_metrics_of_training(xmodal, shapes, tuned):
+    metrics = flatten(evaluate(xmodal, tuned, shapes))
+    assert metrics == best_metrics(tuned)
+    assert read_header(tuned / "model.safetensors").metrics["rsum"] == metrics["rsum"]
 
 
-def test_the_file_holds_what_was_trained_and_nothing_else(tuned):
+def test_the_model_file_has_only_trained_weights(tuned):
     tensors, header = read_tensors(tuned / "model.safetensors"), read_header(tuned / "model.safetensors")
     image, text = build_upper("efficientnet-lite2", "grid", 1)[0], build_text_backbone("minilm", 1).upper
     parts = [f"{side}.project.{part}" for side in ("image", "text") for part in ("weight", "bias")]
@@ -129,40 +129,42 @@ def test_the_file_holds_what_was_trained_and_nothing_else(tuned):
     }
     towers = {f"{IMAGE_TOWER}{n}" for n in image.state_dict()} | {f"{TEXT_TOWER}{n}" for n in text.state_dict()}
     assert set(tensors) == towers | heads
-    held = sum(value.nbytes for value in tensors.values())
+    num_bytes = sum(value.nbytes for value in tensors.values())
     size = (tuned / "model.safetensors").stat().st_size
-    assert held < size < held + 1_500_000 and size < 20_000_000  # the header has the tokenizer; MiniLM has 90 MB
-    found = header.architecture["towers"]
-    assert (found["image"]["backbone"], found["image"]["blocks"]) == ("efficientnet-lite2", 1)
-    assert (found["text"]["backbone"], found["text"]["layers"], found["text"]["tuned"]) == ("minilm", 1, True)
+    assert (
+        num_bytes < size < num_bytes + 1_500_000 and size < 20_000_000
+    )  # the header has the tokenizer; MiniLM has 90 MB
+    entries = header.architecture["towers"]
+    assert (entries["image"]["backbone"], entries["image"]["blocks"]) == ("efficientnet-lite2", 1)
+    assert (entries["text"]["backbone"], entries["text"]["layers"], entries["text"]["tuned"]) == ("minilm", 1, True)
     assert (header.meta.kind, header.meta.crops) == ("trunk-1", 2)
-    # a step of Adam's is about the learning rate long: towers have moved, by their share of it
-    for prefix, network, share in ((IMAGE_TOWER, image, IMAGE_SHARE), (TEXT_TOWER, text, TEXT_SHARE)):
-        moved = torch.cat([(tensors[prefix + n] - v).abs().flatten() for n, v in network.state_dict().items()])
-        assert (moved > 0).double().mean() > 0.8, prefix
-        assert 0.3 * LR * share < moved.max() < 1.5 * STEPS * LR * share, prefix
+    # a step of Adam is about as large as the learning rate
+    for prefix, network, lr_scale in ((IMAGE_TOWER, image, IMAGE_LR_SCALE), (TEXT_TOWER, text, TEXT_LR_SCALE)):
+        change = torch.cat([(tensors[prefix + n] - v).abs().flatten() for n, v in network.state_dict().items()])
+        assert (change > 0).double().mean() > 0.8, prefix
+        assert 0.3 * LR * lr_scale < change.max() < 1.5 * STEPS * LR * lr_scale, prefix
 
 
-def test_each_part_has_its_share_of_the_learning_rate(finished):
-    wanted = {IMAGE_TOWER: IMAGE_SHARE, TEXT_TOWER: TEXT_SHARE, LOWER: None}
-    for name, share in finished[1].items():
-        assert share == next((s for start, s in wanted.items() if name.startswith(start)), 1.0), name
+def test_each_part_has_its_learning_rate_multiplier(finished):
+    expected = {IMAGE_TOWER: IMAGE_LR_SCALE, TEXT_TOWER: TEXT_LR_SCALE, FROZEN_LAYERS: None}
+    for name, lr_scale in finished[1].items():
+        assert lr_scale == next((s for start, s in expected.items() if name.startswith(start)), 1.0), name
     assert finished[1]["loss.log_scale"] == 1.0
-    assert sum(share is None for share in finished[1].values()) > 50  # the lower layers of MiniLM
+    assert sum(lr_scale is None for lr_scale in finished[1].values()) > 50  # the frozen layers of MiniLM
 
 
-def test_a_resumed_run_ends_with_the_same_figures(shapes, tuned, tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_files(shapes, tuned, tmp_path, monkeypatch):
     count = 0
     forward = InfoNCE.forward
 
-    def interrupted(self, scores, positives):
+    def interrupt(self, scores, positives):
         nonlocal count
         count += 1
         if count == STEPS:  # in the second epoch
             raise KeyboardInterrupt
         return forward(self, scores, positives)
 
-    monkeypatch.setattr(InfoNCE, "forward", interrupted)
+    monkeypatch.setattr(InfoNCE, "forward", interrupt)
     first = train(shapes, tmp_path / "run")
     assert first.interrupted and first.epochs == 1
     second = train(shapes, tmp_path / "run", resume=True)
@@ -183,106 +185,101 @@ def test_index_and_search(xmodal, shapes, tuned, tmp_path):
     report = xmodal("index", photos, "--model", tuned, "--index", "tuned", "--device", "cpu", "--json")
     assert report.code == 0, report.err
     assert report.json["items"] == 6 and not report.json["unreadable"]
-    found = xmodal("search", "a red circle", "--index", "tuned", "--json")
-    assert found.code == 0, found.err
-    scores = {Path(hit["path"]).name: hit["score"] for hit in found.json["hits"]}
+    result = xmodal("search", "a red circle", "--index", "tuned", "--json")
+    assert result.code == 0, result.err
+    scores = {Path(hit["path"]).name: hit["score"] for hit in result.json["hits"]}
     loaded = load_matcher(str(tuned), Compute("cpu", "fp32"))
     _, images = embed_images(loaded, part, SILENT)
     expected = images @ loaded.embed_texts(["a red circle"])[0]
     np.testing.assert_allclose([scores[e.path.name] for e in part.examples], expected, atol=0.05)  # indexed in bf16
-    exact = np.stack([vector for _, vector in image_vectors(loaded)([e.path for e in part.examples])])
-    np.testing.assert_allclose(exact, images, atol=2e-3)  # those of eval stand on 16 bits of the cache
+    uncached = np.stack([vector for _, vector in image_vectors(loaded)([e.path for e in part.examples])])
+    np.testing.assert_allclose(uncached, images, atol=2e-3)  # eval reads fp16 features from the cache
 
 
-def test_info_names_the_towers(xmodal, tuned):
-    shown = xmodal("models", "info", tuned)
-    assert shown.code == 0, shown.err
-    assert "image tower  efficientnet-lite2, the last 1 of its blocks trained" in shown.out
-    assert "text tower   minilm, the last 1 of its layers trained" in shown.out
+def test_info_prints_the_towers(xmodal, tuned):
+    result = xmodal("models", "info", tuned)
+    assert result.code == 0, result.err
+    assert "image tower  efficientnet-lite2, the last 1 of its blocks trained" in result.out
+    assert "text tower   minilm, the last 1 of its layers trained" in result.out
     facts = xmodal("models", "info", tuned, "--json").json
     assert set(facts["architecture"]["towers"]) == {"image", "text"}
 
 
-def test_training_goes_on_from_a_run(shapes, tuned, tmp_path):
-    steady = ("training.epochs=1", "optimizer.lr=1e-60", "training.ema=0")
-    more = train(shapes, tmp_path / "run", *steady, init_from=str(tuned))
-    assert {k: v for k, v in more.metrics.items() if k != "epoch"} == best(tuned)
+def test_a_run_can_be_the_initial_model(shapes, tuned, tmp_path):
+    no_training = ("training.epochs=1", "optimizer.lr=1e-60", "training.ema=0")
+    result = train(shapes, tmp_path / "run", *no_training, init_from=str(tuned))
+    assert {k: v for k, v in result.metrics.items() if k != "epoch"} == best_metrics(tuned)
     before, after = read_tensors(tuned / "model.safetensors"), read_tensors(tmp_path / "run" / "model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_it_does_not_go_on_with_other_layers(shapes, tuned, tmp_path):
+def test_initialization_with_other_layers_is_an_error(shapes, tuned, tmp_path):
     with pytest.raises(ConfigError, match="does not fit this preset"):
         train(shapes, tmp_path / "run", "optimizer.text_tower_lr_scale=0", init_from=str(tuned))
 
 
-def test_tuned_weights_do_not_become_a_frozen_towers():
-    """They would not be in the file that is written; what is trained above them would later stand on others."""
+def test_tuned_weights_are_not_loaded_into_a_frozen_tower():
+    """They would not be saved, so that the layers above would later run on other weights."""
 
-    def tower(is_tuned):
+    def build_encoder(is_tuned):
         return EncoderOnTower(nn.Linear(2, 2), nn.Linear(2, 2), is_tuned)
 
-    before, trained = tower(True), tower(False)
-    weight = trained.tower.weight.clone()
+    tuned, frozen = build_encoder(True), build_encoder(False)
+    weight = frozen.tower.weight.clone()
     with pytest.raises(RuntimeError, match=r"unexpected: \['tower.bias', 'tower.weight'\]"):
-        load_trainable_state_dict(trained, trainable_state_dict(before))
-    assert torch.equal(trained.tower.weight, weight)
+        load_trainable_state_dict(frozen, trainable_state_dict(tuned))
+    assert torch.equal(frozen.tower.weight, weight)
 
 
 @pytest.mark.parametrize("side", ["image", "text"])
-def test_other_pretrained_weights_are_noticed(tuned, tmp_path, side):
+def test_other_pretrained_weights_are_an_error(tuned, tmp_path, side):
     header = read_header(tuned / "model.safetensors")
     header.architecture["towers"][side]["fingerprint"] = "f" * 64
     write_model(tmp_path / "m.safetensors", header, read_tensors(tuned / "model.safetensors"))
-    with pytest.raises(IncompatibleFeatures, match="has other weights here than when m was trained") as caught:
+    with pytest.raises(IncompatibleFeatures, match="has other weights here than when m was trained") as error:
         load_matcher(str(tmp_path / "m.safetensors"), Compute("cpu"))
-    assert "ffffffffffffffff" in caught.value.hint
+    assert "ffffffffffffffff" in error.value.hint
 
 
-def test_a_file_without_its_tower_is_told(tuned, tmp_path):
+def test_a_file_without_a_tower_is_an_error(tuned, tmp_path):
     tensors = read_tensors(tuned / "model.safetensors")
-    kept = {name: value for name, value in tensors.items() if not name.startswith(TEXT_TOWER)}
-    write_model(tmp_path / "m.safetensors", read_header(tuned / "model.safetensors"), kept)
-    with pytest.raises(BadModel, match="does not hold the weights its header promises"):
+    remaining = {name: value for name, value in tensors.items() if not name.startswith(TEXT_TOWER)}
+    write_model(tmp_path / "m.safetensors", read_header(tuned / "model.safetensors"), remaining)
+    with pytest.raises(BadModel, match="do not match its header"):
         load_matcher(str(tmp_path / "m.safetensors"), Compute("cpu"))
 
 
-def test_the_whole_network_from_pixels(xmodal, tmp_path):
+def test_fine_tuning_all_layers_from_pixels(xmodal, tmp_path):
     shapes = make_shapes(tmp_path / "set", num_train=3, num_val=2, num_test=0)  # slow on a CPU
     settings = ("features.tuned_blocks=0", "features.crops=1", "optimizer.text_tower_lr_scale=0", "training.ema=0")
-    made = train(shapes, tmp_path / "run", *settings, "training.epochs=1", preset="two-heads")
-    assert made.epochs == 1 and flat(evaluate(xmodal, tmp_path / "run", shapes)) == best(tmp_path / "run")
+    result = train(shapes, tmp_path / "run", *settings, "training.epochs=1", preset="two-heads")
+    assert result.epochs == 1 and flatten(evaluate(xmodal, tmp_path / "run", shapes)) == best_metrics(tmp_path / "run")
     header = read_header(tmp_path / "run" / "model.safetensors")
     assert (header.meta.kind, header.meta.backbone) == ("pixels", "efficientnet-lite2")
     tensors = read_tensors(tmp_path / "run" / "model.safetensors")
-    assert not any(name.startswith(LOWER) for name in tensors)  # MiniLM stays as it came
+    assert not any(name.startswith(FROZEN_LAYERS) for name in tensors)  # MiniLM is frozen
     stem = tensors[f"{IMAGE_TOWER}network.0.weight"]
-    moved = (stem - build_network("efficientnet-lite2")[0].network[0].weight).abs().max()
-    assert 0 < moved < 1.5 * 2 * LR * IMAGE_SHARE
+    change = (stem - build_network("efficientnet-lite2")[0].network[0].weight).abs().max()
+    assert 0 < change < 1.5 * 2 * LR * IMAGE_LR_SCALE
     assert "image tower  efficientnet-lite2, all of it trained" in xmodal("models", "info", tmp_path / "run").out
     assert "text tower   minilm, as it came" in xmodal("models", "info", tmp_path / "run").out
 
 
 @pytest.mark.parametrize(
-    ("preset", "change", "sentence", "hint"),
+    ("preset", "change", "message", "hint"),
     [
-        ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
+        ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
-        ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
-        (
-            "best-offline",
-            "augmentation.min_area=0",
-            "augmentation.min_area must be above 0 and at most 1",
-            "default is 0.6",
-        ),
-        ("two-heads", "text.tuned_layers=0", "carries its own features", "image_tower_lr_scale to 0"),
-        ("best-offline", "text.tuned_layers=1", "carries its own features", "image_tower_lr_scale to 0"),
+        ("best-offline", "text.backbone=", "text.backbone is empty", "text.backbone=minilm"),
+        ("best-offline", "augmentation.min_area=0", "min_area must be above 0 and at most 1", "default is 0.6"),
+        ("two-heads", "text.tuned_layers=0", "has precomputed features", "image_tower_lr_scale to 0"),
+        ("best-offline", "text.tuned_layers=1", "has precomputed features", "image_tower_lr_scale to 0"),
     ],
 )
-def test_what_cannot_be_trained_is_told_and_leaves_no_run(shapes, tmp_path, preset, change, sentence, hint):
+def test_invalid_settings_are_errors_and_create_no_run(shapes, tmp_path, preset, change, message, hint):
     data = shapes
-    if "its own features" in sentence:
+    if "precomputed features" in message:
         data = tmp_path / "toy"
         data.mkdir()
         for split in ("train", "dev", "test"):
@@ -293,7 +290,7 @@ def test_what_cannot_be_trained_is_told_and_leaves_no_run(shapes, tmp_path, pres
         if preset == "two-heads"
         else []
     )
-    with pytest.raises((ConfigError, IncompatibleFeatures), match=sentence) as caught:
+    with pytest.raises((ConfigError, IncompatibleFeatures), match=message) as error:
         train(data, tmp_path / "run", *more, change, preset=preset)
-    assert hint in caught.value.hint
+    assert hint in error.value.hint
     assert not (tmp_path / "run").exists()

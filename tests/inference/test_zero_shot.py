@@ -1,4 +1,4 @@
-"""``open_clip/...`` as MODEL in every command: the vectors are open_clip's own, and nothing is done twice."""
+"""``open_clip/...`` as MODEL in every command: vectors equal to open_clip, and cached headers."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def photos(tmp_path):
     return folder
 
 
-def reference(network, files, normalize=True):
-    """open_clip's own vectors, by its own normalisation, of pictures squashed to its square."""
-    pictures = [np.array(Image.open(f).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)) for f in files]
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+def reference_images(network, files, normalize=True):
+    """Image vectors computed with open_clip, of images resized to its input size."""
+    images = [np.array(Image.open(f).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)) for f in files]
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     facts = network.visual.preprocess_cfg
     mean, std = (torch.tensor(facts[key]).view(3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
@@ -51,28 +51,28 @@ def reference_texts(network, sentences):
         return network.encode_text(SimpleTokenizer()(sentences, context_length=16), normalize=True).numpy()
 
 
-def test_the_vectors_are_those_of_open_clip(tiny_clip, photos):
+def test_vectors_equal_open_clip(tiny_clip, photos):
     name, network = tiny_clip("vectors")
     matcher = load_matcher(name, Compute("cpu", "fp32"))
     sentences = ["a dog", "two dogs run over a very long meadow in the last light of a summer day in June", "", "a dog"]
     np.testing.assert_allclose(matcher.embed_texts(sentences), reference_texts(network, sentences), atol=1e-5)
     files = sorted(photos.iterdir())
-    found = dict(image_vectors(matcher)(files))
-    np.testing.assert_allclose(np.stack([found[f] for f in files]), reference(network, files), atol=1e-5)
+    vectors = dict(image_vectors(matcher)(files))
+    np.testing.assert_allclose(np.stack([vectors[f] for f in files]), reference_images(network, files), atol=1e-5)
     raw = np.array([[3.0, 4.0] + [0.0] * 22], np.float16)
     np.testing.assert_allclose(matcher.embed_features(raw)[0, :2], [0.6, 0.8], atol=1e-6)
-    assert (matcher.similarity, matcher.embed_dim, matcher.meta.kind) == ("cosine", 24, "global")
+    assert (matcher.info.similarity, matcher.info.embed_dim, matcher.meta.kind) == ("cosine", 24, "global")
 
 
-def test_eval_gives_the_ranks_of_open_clips_own_vectors(xmodal, tiny_clip, shapes):
+def test_eval_equals_the_metrics_of_open_clip_vectors(xmodal, tiny_clip, shapes):
     from xmodal_cli.data.registry import load_dataset
     from xmodal_cli.evaluation.scoring import Embeddings, score_embeddings
 
     name, network = tiny_clip("eval")
     result = xmodal("eval", name, "--data", shapes, "--precision", "fp32", "--device", "cpu", "--json").json
     part = load_dataset(str(shapes)).select("test")
-    images = reference(network, [e.path for e in part.examples], normalize=False)
-    images = images.astype(np.float16).astype(np.float32)  # as features are kept
+    images = reference_images(network, [e.path for e in part.examples], normalize=False)
+    images = images.astype(np.float16).astype(np.float32)  # as in the feature store
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     expected = score_embeddings(
         Embeddings(images, reference_texts(network, part.captions), part.image_of_caption, "cosine")
@@ -91,16 +91,16 @@ def test_index_then_search_from_another_folder(xmodal, tiny_clip, photos, tmp_pa
     monkeypatch.chdir(photos)
     hits = xmodal("search", "a dog", "--json").json["hits"]
     files = sorted(photos.iterdir())
-    scores = reference(network, files) @ reference_texts(network, ["a dog"])[0]
+    scores = reference_images(network, files) @ reference_texts(network, ["a dog"])[0]
     assert [Path(h["path"]) for h in hits] == [files[n] for n in np.argsort(-scores)]
     np.testing.assert_allclose([h["score"] for h in hits], np.sort(scores)[::-1], atol=5e-3)  # indexed in bf16 maybe
     assert xmodal("index", photos, "--json").json["unchanged"] == 4
     Path(weights).unlink()
-    gone = xmodal("search", "a dog")
-    assert gone.code == 1 and "search" in gone.err and "hint:" in gone.err
+    failed = xmodal("search", "a dog")
+    assert failed.code == 1 and "search" in failed.err and "hint:" in failed.err
 
 
-def test_changed_weights_are_noticed(xmodal, tiny_clip, photos):
+def test_changed_weights_are_an_error(xmodal, tiny_clip, photos):
     from safetensors.torch import load_file, save_file
 
     name, _ = tiny_clip("changed")
@@ -119,45 +119,47 @@ def test_vectors_and_info(xmodal, tiny_clip, shapes, tmp_path, home):
     assert "vocabulary" in xmodal("models", "info", name).out
     text = tmp_path / "s.txt"
     text.write_text("a dog\na cat\n")
-    made = xmodal("features", "--model", name, "--text", text, "--precision", "fp32", "--json").json
-    assert Path(made["file"]).name == "open_clip-xmodal-tiny-info-xmodal-tiny-info-s.safetensors"
+    result = xmodal("features", "--model", name, "--text", text, "--precision", "fp32", "--json").json
+    assert Path(result["file"]).name == "open_clip-xmodal-tiny-info-xmodal-tiny-info-s.safetensors"
     out = tmp_path / "v.npz"
-    made = xmodal("features", shapes, "--model", name, "--split", "test", "--out", out, "--precision", "fp32", "--json")
-    assert made.json["images"] == 12
+    result = xmodal(
+        "features", shapes, "--model", name, "--split", "test", "--out", out, "--precision", "fp32", "--json"
+    )
+    assert result.json["images"] == 12
     expected = reference_texts(network, ["a dog", "a cat"])
     from safetensors.numpy import load_file
 
-    found = load_file(home / "cache" / "vectors" / "open_clip-xmodal-tiny-info-xmodal-tiny-info-s.safetensors")
-    np.testing.assert_allclose(found["texts"], expected, atol=1e-5)
+    vectors = load_file(home / "cache" / "vectors" / "open_clip-xmodal-tiny-info-xmodal-tiny-info-s.safetensors")
+    np.testing.assert_allclose(vectors["texts"], expected, atol=1e-5)
 
 
-def test_asking_again_loads_neither_torch_nor_open_clip(tiny_clip):
+def test_a_second_call_imports_neither_torch_nor_open_clip(tiny_clip):
     name, _ = tiny_clip("light")
     first = describe_model(name)
     code = (
         "import sys; from xmodal_cli.inference.models import describe_model as d;"
         f"s = d({name!r}); print(s.fingerprint); print([m for m in ('torch', 'open_clip', 'timm') if m in sys.modules])"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.split("\n")[:2] == [first.fingerprint, "[]"]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.split("\n")[:2] == [first.fingerprint, "[]"]
 
 
-def test_a_damaged_note_in_the_cache_is_made_again(tiny_clip, home):
+def test_a_damaged_cache_file_is_written_again(tiny_clip, home):
     name, _ = tiny_clip("note")
     first = describe_model(name)
-    (note,) = (home / "cache" / "open_clip").iterdir()
+    (file,) = (home / "cache" / "open_clip").iterdir()
     for text in ("", "{}", "[]", json.dumps({"weights": {"path": "x"}, "header": {}})):
-        note.write_text(text)
+        file.write_text(text)
         assert describe_model(name) == first
 
 
 @pytest.mark.parametrize(
-    ("name", "word"),
+    ("name", "suggestion"),
     [("open_clip/ViT-B-33/openai", "ViT-B-32"), ("open_clip/ViT-B-32/open", "openai"), ("open_clip/ViT-B-32", "tag")],
 )
-def test_misspelt_names(xmodal, name, word, photos):
+def test_misspelled_names_have_a_suggestion(xmodal, name, suggestion, photos):
     outcome = xmodal("index", photos, "--model", name)
-    assert outcome.code == 1 and word in outcome.err
+    assert outcome.code == 1 and suggestion in outcome.err
 
 
 def test_large_files_are_hashed_once(tmp_path, home, monkeypatch):

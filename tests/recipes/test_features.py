@@ -20,7 +20,7 @@ from xmodal_cli.data.images import open_image
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, StorageError, UnknownName
 from xmodal_cli.features import cache
-from xmodal_cli.features.cache import cache_folder, features_for
+from xmodal_cli.features.cache import cache_folder, load_features
 from xmodal_cli.features.store import open_features
 from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.recipes import vectors
@@ -46,7 +46,7 @@ def settings(tiny_backbone, kind="global", crops=1):
 @pytest.mark.parametrize("kind", ["global", "grid"])
 def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
     reporter = Loud()
-    found = features_for(dataset, settings(tiny_backbone, kind), Compute("cpu", "fp32"), reporter)
+    found = load_features(dataset, settings(tiny_backbone, kind), Compute("cpu", "fp32"), reporter)
     assert found.ids == READABLE and found.values.dtype == np.float16
     backbone = build_backbone(tiny_backbone, kind)
     assert found.meta.key() == backbone.meta.key()
@@ -58,33 +58,33 @@ def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
 
 
 def test_a_second_run_builds_no_backbone(dataset, tiny_backbone, monkeypatch):
-    first = features_for(dataset, settings(tiny_backbone), Compute("cpu"))
+    first = load_features(dataset, settings(tiny_backbone), Compute("cpu"))
 
     def refuse(*args):
         raise AssertionError("nothing is left to extract")
 
     monkeypatch.setattr(cache, "build_backbone", refuse)
-    second = features_for(dataset, settings(tiny_backbone), Compute("cpu"))
+    second = load_features(dataset, settings(tiny_backbone), Compute("cpu"))
     assert first.ids == second.ids and first.meta == second.meta
     np.testing.assert_array_equal(first.values, second.values)
-    part = features_for(
+    part = load_features(
         dataset.select("test"), settings(tiny_backbone), Compute("cpu")
     )  # a split alone shares the store
     assert part.ids == ("id0", "id6", "id9")
 
 
 def test_a_complete_store_is_read_without_torch(dataset, tiny_backbone):
-    features_for(dataset, settings(tiny_backbone), Compute("cpu"))
+    load_features(dataset, settings(tiny_backbone), Compute("cpu"))
     code = f"""
 import sys
 from pathlib import Path
 from xmodal_cli.config import FeaturesConfig
-from xmodal_cli.features.cache import features_for
+from xmodal_cli.features.cache import load_features
 from xmodal_cli.types import Example, ImageTextDataset
 examples = tuple(Example(f"id{{n}}", Path({str(dataset.examples[0].path.parent)!r}) / f"{{n:02d}}.png", (),
                          "test" if n % 3 == 0 else "train") for n in range(12))
 data = ImageTextDataset("tiny", "hand", Path({str(dataset.source)!r}), examples)
-found = features_for(data, FeaturesConfig({tiny_backbone!r}))
+found = load_features(data, FeaturesConfig({tiny_backbone!r}))
 print(len(found.ids), [m for m in ("torch", "timm", "PIL") if m in sys.modules])
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -125,10 +125,10 @@ def test_stores_of_different_requests_lie_apart(dataset, tiny_backbone):
 
 def test_a_moved_dataset_is_told_before_any_weights_are_loaded(dataset, tiny_backbone, tmp_path):
     gone = tuple(replace(e, path=tmp_path / "gone" / e.path.name) for e in dataset.examples)
-    with pytest.raises(BadData, match="none of the 4 pictures is there"):
-        features_for(replace(dataset, examples=gone[::3]), FeaturesConfig("vgg19"))
+    with pytest.raises(BadData, match="none of the 4 images exists"):
+        load_features(replace(dataset, examples=gone[::3]), FeaturesConfig("vgg19"))
     with pytest.raises(UnknownName):
-        features_for(dataset, FeaturesConfig("vgg18"))
+        load_features(dataset, FeaturesConfig("vgg18"))
 
 
 def test_precomputed_rows_in_the_datasets_order(tmp_path):
@@ -137,20 +137,20 @@ def test_precomputed_rows_in_the_datasets_order(tmp_path):
     rows = [4, 0, 2]
     examples = tuple(Example(f"i{r}", None, ("a", "b"), "train", FeatureRow(tmp_path / "ims.npy", r)) for r in rows)
     data = ImageTextDataset("vse", "vse", tmp_path, examples)
-    found = features_for(data, FeaturesConfig())
+    found = load_features(data, FeaturesConfig())
     assert found.ids == ("i4", "i0", "i2") and found.meta.backbone == "precomputed" and found.meta.dim == 5
     np.testing.assert_array_equal(found.values, values[rows].astype(np.float16))
     far = replace(examples[0], feature=FeatureRow(tmp_path / "ims.npy", 6))
     with pytest.raises(BadData, match="row 6"):
-        features_for(replace(data, examples=(far,)), FeaturesConfig())
+        load_features(replace(data, examples=(far,)), FeaturesConfig())
     np.save(tmp_path / "ims.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(BadData, match="cannot be read as features"):
-        features_for(data, FeaturesConfig())
+        load_features(data, FeaturesConfig())
 
 
 def test_pictures_for_a_model_of_precomputed_features(dataset):
-    with pytest.raises(IncompatibleFeatures, match="came with its dataset"):
-        features_for(dataset, FeaturesConfig("precomputed"))
+    with pytest.raises(IncompatibleFeatures, match="precomputed features"):
+        load_features(dataset, FeaturesConfig("precomputed"))
 
 
 @dataclass
@@ -171,10 +171,10 @@ class FakeMatcher:
         return np.array([[len(s), 1] for s in sentences], dtype=np.float32)
 
 
-def test_pictures_to_a_matchers_vectors(pictures, tiny_backbone):
+def test_pictures_to_a_matchers_vectors(image_files, tiny_backbone):
     backbone = build_backbone(tiny_backbone)
-    results = list(image_vectors(FakeMatcher(backbone.meta))(pictures))
-    assert [path for path, _ in results] == pictures
+    results = list(image_vectors(FakeMatcher(backbone.meta))(image_files))
+    assert [path for path, _ in results] == image_files
     for number, (path, vector) in enumerate(results):
         if number in (3, 7):
             assert path.name in vector.reason
@@ -187,7 +187,7 @@ def test_a_backbone_with_other_weights_is_refused(tiny_backbone):
     meta = build_backbone(tiny_backbone).meta
     with pytest.raises(IncompatibleFeatures, match="other weights"):
         image_vectors(FakeMatcher(replace(meta, fingerprint="0" * 64)))
-    with pytest.raises(IncompatibleFeatures, match="came with its dataset"):
+    with pytest.raises(IncompatibleFeatures, match="precomputed features"):
         image_vectors(FakeMatcher(replace(meta, backbone="precomputed")))
 
 

@@ -1,1 +1,1 @@
-"""Decoding and clean-up of captions."""
+"""Decoding of captions: beam search, sampling, ensembles, tags."""

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-MAPPED_VIEWS = (1, 2)  # the picture; the picture and its mirror image
+MAPPED_VIEWS = (1, 2)  # the image; the image and its mirror image
 
 
 def is_square(num_cells: int, views: int) -> bool:
-    """Whether so many cells are ``views`` square grids."""
+    """Whether ``num_cells`` cells form ``views`` square grids."""
     return num_cells == views * math.isqrt(num_cells // views) ** 2
 
 
 def square_maps(attention: Tensor, views: int = 1) -> np.ndarray:
-    """(tokens, views * cells) weights -> (tokens, side, side) float32 over the picture, each with 1 as its largest.
+    """(tokens, views * cells) weights -> (tokens, side, side) float32 over the image, each scaled to a maximum of 1.
 
-    The second view is the mirror image: its cells are turned back and added.
+    The second view is the mirror image: its map is flipped back and added.
     """
     weights = attention.detach().float().cpu().numpy()
     side = math.isqrt(weights.shape[1] // views)

@@ -1,15 +1,15 @@
-"""Beam search over all images of a batch at once, plain or in diverse groups. Knows no model but by ``step``.
+"""Beam search over all images of a batch at once, plain or diverse. Uses only ``step`` and ``select`` of a captioner.
 
-A caption's score is its log-probability by the number of its tokens, the end included, to the power of the length
-penalty. At every step an image's candidates, each row with each word after it, are ranked by log-probability. The ends
-among the first ``beam`` are finished captions; the first ``beam`` others go on. A caption that has ``max_length`` words
-and does not end there is cut, and competes as it is. A beam of one is greedy: its first end is its only caption. The
-search for an image stops when nothing that is still written can reach its ``num`` best, so that stopping never changes
-the result.
+The score of a caption is its log-probability divided by its number of tokens, EOS included, to the power of the length
+penalty. At every step, the candidates of an image (each hypothesis with each next token) are ranked by log-probability.
+EOS candidates among the first ``beam`` are finished captions; the first ``beam`` others are expanded. A hypothesis of
+``max_length`` tokens that does not end there is cut, and competes as it is. A beam size of 1 is greedy: the first EOS
+ends the search. The search for an image stops when no unfinished hypothesis can be among its ``num`` best: early
+termination is exact.
 
-Diverse beams (Vijayakumar et al., arXiv 1610.02424): groups of rows choose one after another. A word loses
-``diversity_penalty`` for every row of the groups before that chose it at the same step. That decides what is chosen
-and is no part of the scores.
+Diverse beam search (Vijayakumar et al., arXiv 1610.02424): groups of hypotheses are expanded one after the other. A
+token loses ``diversity`` per hypothesis of an earlier group that chose it at the same step. The penalty affects the
+choice and is not part of the score.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
 class Expansion(NamedTuple):
-    """The rows that go on, (images, rows) each, best first; ``totals`` are -inf where there are fewer."""
+    """The next hypotheses, (images, rows) per field, best first; padding has ``totals`` of -inf."""
 
     parents: Tensor
-    words: Tensor
+    tokens: Tensor
     totals: Tensor
 
 
@@ -41,130 +41,131 @@ def beam_search(
     settings: Decoding,
     attention: bool,
 ) -> list[list[Hypothesis]]:
-    """At most ``num`` captions for each image, best first, and at least one. ``prefilled`` is what ``prefill`` gave."""
+    """From one to ``num`` captions per image, best first. ``prefilled`` is the result of ``prefill``."""
     log_probs, state = prefilled
     search = BeamSearch(log_probs, special_tokens, settings)
-    looked: list[Tensor | None] = [state.attention]
+    attention_steps: list[Tensor | None] = [state.attention]
     for _ in range(settings.max_length):
-        growth = search.grow(log_probs)
-        if not bool((growth.totals > -torch.inf).any()):
+        expansion = search.expand(log_probs)
+        if not bool((expansion.totals > -torch.inf).any()):
             break
-        log_probs, state = captioner.step(state.select(growth.parents), growth.words)
-        looked.append(state.attention)
+        log_probs, state = captioner.step(state.select(expansion.parents), expansion.tokens)
+        attention_steps.append(state.attention)
     else:
         search.cut(log_probs)
-    return search.results(looked if attention else [])
+    return search.results(attention_steps if attention else [])
 
 
 class BeamSearch:
-    """What is written for all images of a batch, between the captioner's steps."""
+    """The hypotheses of all images of a batch. The captioner runs between two calls of ``expand``."""
 
     def __init__(self, log_probs: Tensor, special_tokens: SpecialTokens, settings: Decoding) -> None:
         self.settings = settings
-        self._rules = LogitsProcessor(special_tokens, settings, log_probs.device)
-        self._lineage = BeamHistory(len(log_probs), log_probs.device)
+        self._logits_processor = LogitsProcessor(special_tokens, settings, log_probs.device)
+        self._history = BeamHistory(len(log_probs), log_probs.device)
         self._groups = [BeamGroup(special_tokens.eos, settings) for _ in range(settings.num_beam_groups)]
         self._totals = log_probs.new_zeros(len(log_probs), 1)
 
-    def grow(self, log_probs: Tensor) -> Expansion:
-        """(images, rows, vocab) of the next word: ends are put aside, and the rows that go on are chosen."""
-        grown: list[Expansion] = []
-        for group, first, scores in self._shares(log_probs):
-            ranked = scores - self._diversity_penalty(grown, scores.shape[-1]) if grown else scores
-            grown.append(group.grow(scores, ranked, first, len(self._lineage)))
-        growth = Expansion(*(torch.cat(parts, dim=1) for parts in zip(*grown, strict=True)))
-        is_done = [group.finished.is_done(own.totals) for group, own in zip(self._groups, grown, strict=True)]
-        self._totals = growth.totals.masked_fill(torch.stack(is_done).all(0)[:, None], -torch.inf)
-        self._lineage.add(growth.parents, growth.words)
-        return growth._replace(totals=self._totals)
+    def expand(self, log_probs: Tensor) -> Expansion:
+        """(images, rows, vocab) of the next token: record finished captions and select the next hypotheses."""
+        expansions: list[Expansion] = []
+        for group, first_row, scores in self._candidates(log_probs):
+            ranking = scores - self._diversity_penalty(expansions, scores.shape[-1]) if expansions else scores
+            expansions.append(group.expand(scores, ranking, first_row, len(self._history)))
+        expansion = Expansion(*(torch.cat(parts, dim=1) for parts in zip(*expansions, strict=True)))
+        is_done = [group.finished.is_done(part.totals) for group, part in zip(self._groups, expansions, strict=True)]
+        self._totals = expansion.totals.masked_fill(torch.stack(is_done).all(0)[:, None], -torch.inf)
+        self._history.add(expansion.parents, expansion.tokens)
+        return expansion._replace(totals=self._totals)
 
     def cut(self, log_probs: Tensor) -> None:
-        """The last step: rows that have all the words they may either end now or are cut."""
-        for group, first, scores in self._shares(log_probs):
-            totals = self._totals[:, first : first + scores.shape[1]]
-            group.cut(scores, totals, first, len(self._lineage))
+        """The last step, for hypotheses of ``max_length`` tokens: each ends with EOS or is cut."""
+        for group, first_row, scores in self._candidates(log_probs):
+            totals = self._totals[:, first_row : first_row + scores.shape[1]]
+            group.cut(scores, totals, first_row, len(self._history))
 
-    def results(self, looked: list[Tensor | None]) -> list[list[Hypothesis]]:
-        """The captions; with what each step looked at, (images, rows, cells), their attention too."""
+    def results(self, attention_steps: list[Tensor | None]) -> list[list[Hypothesis]]:
+        """The captions, with attention if ``attention_steps``, one (images, rows, cells) per step, is not empty."""
         best = [group.finished.best for group in self._groups]
-        offers = FinishedBatch(*(torch.cat(parts, dim=1) for parts in zip(*best, strict=True)))
-        words, trail = self._lineage.trace(offers.rows, offers.lengths)
-        attention = _followed(looked, trail)
-        found = []
+        finished = FinishedBatch(*(torch.cat(parts, dim=1) for parts in zip(*best, strict=True)))
+        token_ids, parents = self._history.trace(finished.rows, finished.lengths)
+        attention = _gather_attention(attention_steps, parents)
+        sizes = [part.scores.shape[1] for part in best]
+        results = []
         for image, (scores, log_probs, _, lengths, ended, tokens) in enumerate(
-            zip(*(part.tolist() for part in (*offers, words)), strict=True)
+            zip(*(part.tolist() for part in (*finished, token_ids)), strict=True)
         ):
             captions = []
             for n, length in enumerate(lengths):
-                maps = None if attention is None else attention[image, n, :length].clone()
-                captions.append(Hypothesis(tuple(tokens[n][:length]), scores[n], log_probs[n], bool(ended[n]), maps))
-            found.append(_merge_groups(captions, [part.scores.shape[1] for part in best], self.settings.num))
-        return found
+                weights = None if attention is None else attention[image, n, :length].clone()
+                captions.append(Hypothesis(tuple(tokens[n][:length]), scores[n], log_probs[n], bool(ended[n]), weights))
+            results.append(_merge_groups(captions, sizes, self.settings.num))
+        return results
 
-    def _diversity_penalty(self, grown: list[Expansion], vocab_size: int) -> Tensor:
-        """What words lose for being chosen by the groups before, (images, 1, vocab)."""
-        words, totals = (torch.cat(parts, dim=1) for parts in list(zip(*grown, strict=True))[1:])
-        strength = (totals > -torch.inf).to(totals) * self.settings.diversity_penalty
-        return totals.new_zeros(len(totals), vocab_size).scatter_add_(1, words, strength)[:, None]
+    def _diversity_penalty(self, expansions: list[Expansion], vocab_size: int) -> Tensor:
+        """(images, 1, vocab): the penalty of tokens that earlier groups chose at this step."""
+        tokens, totals = (torch.cat(parts, dim=1) for parts in list(zip(*expansions, strict=True))[1:])
+        penalty = (totals > -torch.inf).to(totals) * self.settings.diversity_penalty
+        return totals.new_zeros(len(totals), vocab_size).scatter_add_(1, tokens, penalty)[:, None]
 
-    def _shares(self, log_probs: Tensor) -> Iterator[tuple[BeamGroup, int, Tensor]]:
-        """Each group with its first row and the scores of its candidates, (images, rows, vocab)."""
-        words = self._lineage.words() if self.settings.no_repeat_ngram_size else None
-        scores = self._rules.allowed(log_probs, len(self._lineage), words).add_(self._totals[..., None])
-        rows = scores.shape[1] // len(self._groups)
-        for number, group in enumerate(self._groups):
-            first = number * rows if len(self._lineage) else 0  # all begin with the same row
-            yield group, first, scores[:, first : first + max(rows, 1)]
+    def _candidates(self, log_probs: Tensor) -> Iterator[tuple[BeamGroup, int, Tensor]]:
+        """Each group with its first row and the total log-probabilities of its candidates, (images, rows, vocab)."""
+        tokens = self._history.tokens() if self.settings.no_repeat_ngram_size else None
+        scores = self._logits_processor.process(log_probs, len(self._history), tokens).add_(self._totals[..., None])
+        num_rows = scores.shape[1] // len(self._groups)
+        for index, group in enumerate(self._groups):
+            first_row = index * num_rows if len(self._history) else 0  # all groups start from the same row
+            yield group, first_row, scores[:, first_row : first_row + max(num_rows, 1)]
 
 
 class BeamGroup:
-    """The rows that choose together, of every image; without diversity all rows are one group."""
+    """A group of a diverse beam search; a plain beam search has one group."""
 
-    def __init__(self, end: int, settings: Decoding) -> None:
-        self.end, self.width = end, settings.beam // settings.num_beam_groups
+    def __init__(self, eos: int, settings: Decoding) -> None:
+        self.eos, self.beam = eos, settings.beam // settings.num_beam_groups
         self.finished = Finished(settings)
 
-    def grow(self, scores: Tensor, ranked: Tensor, first: int, length: int) -> Expansion:
-        """(images, rows, vocab) scores of its rows, the image's row ``first`` being their first; and how they rank."""
-        places = ranked.flatten(1).topk(min(2 * self.width, ranked[0].numel())).indices
-        totals = scores.flatten(1).gather(1, places)
-        parents, words = places // scores.shape[-1] + first, places % scores.shape[-1]
-        ends = words == self.end
-        enders = totals.masked_fill(~ends, -torch.inf)[:, : self.width]
-        self.finished.offer(enders, parents[:, : self.width], length, ended=True)
-        onward = ends.int().argsort(dim=1, stable=True)[:, : self.width]  # what does not end, in order
-        totals = totals.masked_fill(ends, -torch.inf).gather(1, onward)
-        if self.width == 1:  # greedy
+    def expand(self, scores: Tensor, ranking: Tensor, first_row: int, length: int) -> Expansion:
+        """Expand by the order of ``ranking``; ``scores`` and ``ranking`` are (images, rows, vocab) of this group."""
+        indices = ranking.flatten(1).topk(min(2 * self.beam, ranking[0].numel())).indices
+        totals = scores.flatten(1).gather(1, indices)
+        parents, tokens = indices // scores.shape[-1] + first_row, indices % scores.shape[-1]
+        is_eos = tokens == self.eos
+        finished = totals.masked_fill(~is_eos, -torch.inf)[:, : self.beam]
+        self.finished.add(finished, parents[:, : self.beam], length, ended=True)
+        unfinished = is_eos.int().argsort(dim=1, stable=True)[:, : self.beam]  # in the order of the ranking
+        totals = totals.masked_fill(is_eos, -torch.inf).gather(1, unfinished)
+        if self.beam == 1:  # greedy
             totals = totals.masked_fill(self.finished.best.scores[:, :1] > -torch.inf, -torch.inf)
-        return Expansion(parents.gather(1, onward), words.gather(1, onward), totals)
+        return Expansion(parents.gather(1, unfinished), tokens.gather(1, unfinished), totals)
 
-    def cut(self, scores: Tensor, totals: Tensor, first: int, length: int) -> None:
-        """``totals`` (images, rows) is what the rows have without the next word, ``scores`` with it."""
-        rows = torch.arange(first, first + totals.shape[1], device=totals.device).expand_as(totals)
-        least = scores.flatten(1).topk(min(self.width, scores[0].numel())).values[:, -1:]
-        ends = scores[..., self.end]
-        ending = (ends >= least) & (ends > -torch.inf)
-        self.finished.offer(ends.masked_fill(~ending, -torch.inf), rows, length, ended=True)
-        self.finished.offer(totals.masked_fill(ending, -torch.inf), rows, length, ended=False)
+    def cut(self, scores: Tensor, totals: Tensor, first_row: int, length: int) -> None:
+        """``totals`` (images, rows) are log-probabilities without the next token, ``scores`` with it."""
+        rows = torch.arange(first_row, first_row + totals.shape[1], device=totals.device).expand_as(totals)
+        threshold = scores.flatten(1).topk(min(self.beam, scores[0].numel())).values[:, -1:]
+        eos_totals = scores[..., self.eos]
+        is_eos = (eos_totals >= threshold) & (eos_totals > -torch.inf)
+        self.finished.add(eos_totals.masked_fill(~is_eos, -torch.inf), rows, length, ended=True)
+        self.finished.add(totals.masked_fill(is_eos, -torch.inf), rows, length, ended=False)
 
 
-def _followed(looked: list[Tensor | None], trail: Tensor) -> Tensor | None:
-    """What each step looked at, by the rows of ``trail`` (images, n, longest) -> (images, n, longest, cells)."""
-    maps = [each for each in looked if each is not None]
-    if not looked or len(maps) < len(looked):
+def _gather_attention(attention_steps: list[Tensor | None], parents: Tensor) -> Tensor | None:
+    """(images, rows, cells) per step, and ``parents`` (images, n, longest) -> (images, n, longest, cells)."""
+    weights = [step for step in attention_steps if step is not None]
+    if not attention_steps or len(weights) < len(attention_steps):
         return None
-    images = torch.arange(len(trail), device=trail.device)[:, None]
-    steps = [maps[place][images, trail[..., place]] for place in range(trail.shape[-1])]
+    images = torch.arange(len(parents), device=parents.device)[:, None]
+    steps = [weights[step][images, parents[..., step]] for step in range(parents.shape[-1])]
     return torch.stack(steps, dim=2).cpu() if steps else None
 
 
 def _merge_groups(captions: list[Hypothesis], sizes: list[int], num: int) -> list[Hypothesis]:
-    """The best of all groups, then their second ones, until there are ``num`` different ones; best first.
+    """The best caption of each group, then the second best of each, until there are ``num`` distinct; best first.
 
-    ``captions`` holds ``sizes`` of each group, one group after another, each best first.
+    ``captions`` has ``sizes`` captions per group, group by group, each best first.
     """
-    place = [rank for size in sizes for rank in range(size)]
-    order = sorted(range(len(captions)), key=lambda n: (place[n], -captions[n].score))
+    ranks = [rank for size in sizes for rank in range(size)]
+    order = sorted(range(len(captions)), key=lambda n: (ranks[n], -captions[n].score))
     distinct: dict[tuple[int, ...], Hypothesis] = {}
     for n in order:
         if captions[n].score > -torch.inf:

@@ -1,4 +1,4 @@
-"""Which row of a beam went on from which, and with which word. Knows nothing of scores."""
+"""Back-pointers of a beam search: the parent row and the token of each hypothesis at each step."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from torch import Tensor
 
 
 class BeamHistory:
-    """Back-pointers of all images' rows: nothing that was written is ever moved."""
+    """Back-pointers of all hypotheses of all images. Stored steps are never reordered."""
 
     def __init__(self, num_images: int, device: torch.device) -> None:
-        self._parents: list[Tensor] = []  # for each word, (images, rows): the row before it
-        self._words: list[Tensor] = []
+        self._parents: list[Tensor] = []  # per step, (images, rows): the row that each row extends
+        self._tokens: list[Tensor] = []
         self._start = torch.zeros(num_images, 1, dtype=torch.int64, device=device)
 
-    def add(self, parents: Tensor, words: Tensor) -> None:
-        """(images, rows) int64 each: the rows that are gone on from, and their next words."""
+    def add(self, parents: Tensor, tokens: Tensor) -> None:
+        """(images, rows) int64 each: the rows that are extended, and their next tokens."""
         self._parents.append(parents)
-        self._words.append(words)
+        self._tokens.append(tokens)
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._tokens)
 
-    def words(self) -> Tensor:
-        """(images, rows, length) int64: what the present rows have written."""
-        rows = self._words[-1].shape[1] if self._words else 1
-        present = torch.arange(rows, device=self._start.device).expand(len(self._start), -1)
-        return self.trace(present, torch.full_like(present, len(self._words)))[0]
+    def tokens(self) -> Tensor:
+        """(images, rows, length) int64: the tokens of the current hypotheses."""
+        num_rows = self._tokens[-1].shape[1] if self._tokens else 1
+        rows = torch.arange(num_rows, device=self._start.device).expand(len(self._start), -1)
+        return self.trace(rows, torch.full_like(rows, len(self._tokens)))[0]
 
     def trace(self, rows: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(images, n) rows as they were after that many words -> words and the rows before them, (images, n, longest).
+        """(images, n) rows at step ``lengths`` -> their tokens and their parent rows, (images, n, longest).
 
-        Both are 0 beyond a caption's length.
+        Both are padded with 0 after the length of a caption.
         """
-        words = rows.new_zeros((*rows.shape, len(self._words)))
-        trail = torch.zeros_like(words)
-        for place in reversed(range(len(self._words))):
-            written = place < lengths
-            at = rows.where(written, 0)
-            words[..., place] = self._words[place].gather(1, at).where(written, 0)
-            before = self._parents[place].gather(1, at).where(written, 0)
-            trail[..., place] = before
-            rows = before.where(written, rows)
-        return words, trail
+        tokens = rows.new_zeros((*rows.shape, len(self._tokens)))
+        parents = torch.zeros_like(tokens)
+        for step in reversed(range(len(self._tokens))):
+            mask = step < lengths
+            index = rows.where(mask, 0)
+            tokens[..., step] = self._tokens[step].gather(1, index).where(mask, 0)
+            parent = self._parents[step].gather(1, index).where(mask, 0)
+            parents[..., step] = parent
+            rows = parent.where(mask, rows)
+        return tokens, parents

@@ -1,7 +1,6 @@
-"""Features in, sentences out: the one entry to beam search, diverse beams and sampling.
+"""Image features to token sequences: the entry point to beam search, diverse beam search and sampling.
 
-The captioner is used as it is: put it in evaluation mode, and under autocast where that is wanted, before. What comes
-back are tokens; a tokenizer makes words of them.
+The caller puts the captioner in evaluation mode, and under autocast if it is wanted. A tokenizer decodes the tokens.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ def decode(
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Hypothesis]]:
-    """For each image ``settings.num`` captions, best first; fewer where the search came upon fewer, never none.
+    """The n-best captions of each image, best first: ``settings.num``, or at least one if the search found fewer.
 
-    ``image_features`` is what ``captioner.start`` takes, (images, [cells,] dim). ``prompt`` is fed after the start
-    token and is no part of the captions, of their lengths or of ``no_repeat_ngram_size``. ``attention`` keeps what each
-    word looked at. ``first`` is the place of the batch's first image in the whole job: with the seed it decides an
-    image's random numbers.
-    Raises ConfigError for settings that contradict each other, BadModel for a model of NaNs.
+    ``image_features`` is the argument of ``captioner.start``, (images, [cells,] dim). ``prompt`` is fed after BOS; it
+    is not part of the captions, of their lengths or of ``no_repeat_ngram_size``. ``attention`` returns the attention
+    weights of each token. ``first`` is the index of the first image of the batch in the job; the random numbers of an
+    image depend on its index in the job and the seed.
+    Raises ConfigError for invalid settings, BadModel if the model outputs NaN.
     """
-    check(settings)
+    check_decoding(settings)
     prefilled = prefill(captioner, image_features, special_tokens, prompt)
     if not len(prefilled[0]):
         return []
@@ -46,26 +45,24 @@ def decode(
     return beam_search(captioner, prefilled, special_tokens, settings, attention)
 
 
-def check(settings: Decoding) -> None:
-    """Raises ConfigError, with a hint, for values outside their bounds and for settings that contradict each other."""
-    check_settings(settings, "decoding.")
+def check_decoding(settings: Decoding) -> None:
+    """Raises ConfigError, with a hint, for values out of range and values that contradict each other."""
     s = settings
-    _must(s.min_length <= s.max_length, f"decoding.min_length is {s.min_length}", f"at most max_length, {s.max_length}")
+    check_settings(s, "decoding.")
+    change_beam = "or change decoding.beam"
+    _require(
+        s.min_length <= s.max_length, s, "min_length", f"at most {s.max_length}", "or increase decoding.max_length"
+    )
     if s.sample:
-        _must(
-            s.num_beam_groups == 1,
-            f"decoding.num_beam_groups is {s.num_beam_groups}, and samples are drawn",
-            "1: samples need no groups",
-        )
+        _require(s.num_beam_groups == 1, s, "num_beam_groups", "1 for sampling", "or use beam search")
     else:
-        _must(s.num <= s.beam, f"decoding.num is {s.num}", f"at most the beam, {s.beam}; or take a wider beam")
-        _must(
-            s.beam % s.num_beam_groups == 0,
-            f"decoding.num_beam_groups is {s.num_beam_groups}",
-            f"a divisor of the beam, {s.beam}",
+        _require(s.num <= s.beam, s, "num", f"at most the beam size, {s.beam}", change_beam)
+        _require(
+            s.beam % s.num_beam_groups == 0, s, "num_beam_groups", f"a divisor of the beam size, {s.beam}", change_beam
         )
 
 
-def _must(holds: bool, what: str, hint: str) -> None:
-    if not holds:
-        raise ConfigError(f"{what}, which cannot be", f"it must be {hint}")
+def _require(condition: bool, settings: Decoding, name: str, requirement: str, alternative: str) -> None:
+    if not condition:
+        value = getattr(settings, name)
+        raise ConfigError(f"decoding.{name} must be {requirement}, not {value}", f"change it, {alternative}")

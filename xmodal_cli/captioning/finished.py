@@ -1,4 +1,4 @@
-"""Captions that came to an end during a search, and whether others may still be better."""
+"""The n-best finished captions of a beam search, and the test for early termination."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xmodal_cli.types import Decoding
 
 
 class FinishedBatch(NamedTuple):
-    """(images, n) each: captions, by the row that wrote them and their number of words; score -inf where is none."""
+    """Captions, (images, n) per field: the beam row and the number of tokens of each; padding has a score of -inf."""
 
     scores: Tensor
     log_probs: Tensor
@@ -21,32 +21,32 @@ class FinishedBatch(NamedTuple):
 
 
 class Finished:
-    """The best ``num`` captions of each image so far."""
+    """The best ``num`` finished captions of each image so far."""
 
     def __init__(self, settings: Decoding) -> None:
-        self.num, self.power = settings.num, settings.length_penalty
-        self._most_tokens = settings.max_length + 1
+        self.num, self.length_penalty = settings.num, settings.length_penalty
+        self._max_tokens = settings.max_length + 1  # with EOS
         self._best: FinishedBatch | None = None
 
-    def offer(self, log_probs: Tensor, rows: Tensor, num_words: int, ended: bool) -> None:
-        """(images, n) captions that all have ``num_words``; the log-probability is -inf where there is none."""
-        scores = log_probs / (num_words + ended) ** self.power
-        offers = (scores, log_probs, rows, torch.full_like(rows, num_words), torch.full_like(rows, int(ended)))
-        all_ = offers if self._best is None else [torch.cat(pair, 1) for pair in zip(self._best, offers, strict=True)]
-        order = all_[0].argsort(dim=1, descending=True, stable=True)[:, : self.num]  # of equals, the first that came
-        self._best = FinishedBatch(*(part.gather(1, order) for part in all_))
+    def add(self, log_probs: Tensor, rows: Tensor, length: int, ended: bool) -> None:
+        """(images, n) captions of ``length`` tokens without EOS; padding has a log-probability of -inf."""
+        scores = log_probs / (length + ended) ** self.length_penalty
+        new = FinishedBatch(scores, log_probs, rows, torch.full_like(rows, length), torch.full_like(rows, int(ended)))
+        merged = new if self._best is None else [torch.cat(pair, 1) for pair in zip(self._best, new, strict=True)]
+        order = merged[0].argsort(dim=1, descending=True, stable=True)[:, : self.num]  # ties: the earlier caption
+        self._best = FinishedBatch(*(part.gather(1, order) for part in merged))
 
     @property
     def best(self) -> FinishedBatch:
-        """Best first, up to ``num``. Something has to be offered first."""
+        """At most ``num`` captions, best first. Requires a previous ``add``."""
         assert self._best is not None
         return self._best
 
     def is_done(self, totals: Tensor) -> Tensor:
-        """(images, rows) log-probabilities of what is still written -> (images,) bool: none of it can do better.
+        """(images, rows) log-probabilities of unfinished hypotheses -> (images,) bool: none can enter the n best.
 
-        What is written can only lose probability, and is divided by the length of the longest caption at most.
+        A hypothesis only loses probability, and its length is at most ``max_length`` and EOS: this bounds its score.
         """
-        bound: Tensor = totals.amax(1) / float(self._most_tokens**self.power)
-        full = self.best.scores.shape[1] == self.num
-        return self.best.scores[:, -1] >= bound if full else bound == -torch.inf
+        bound: Tensor = totals.amax(1) / float(self._max_tokens**self.length_penalty)
+        is_full = self.best.scores.shape[1] == self.num
+        return self.best.scores[:, -1] >= bound if is_full else bound == -torch.inf

@@ -1,4 +1,4 @@
-"""What may be written next: no marks, no end too soon, no n words twice. Knows no model and no search."""
+"""Logits processing: banned tokens, the minimum length, and no repeated n-grams."""
 
 from __future__ import annotations
 
@@ -7,53 +7,54 @@ from torch import Tensor
 
 from xmodal_cli.types import Decoding, SpecialTokens
 
-BARRED = -1e4  # the log-probability of an end that the model rules out, where nothing else is left
+MIN_LOG_PROB = -1e4  # lower bound of the log-probability of EOS where no other token is allowed
 
 
 def banned_ids(special_tokens: SpecialTokens, device: torch.device) -> Tensor:
-    """(banned,) int64: ids that are never generated; EOS is not among them, even where it is also the padding."""
+    """(banned,) int64: ids that are never generated. EOS is not one of them, even if it is also the padding token."""
     return torch.tensor([i for i in special_tokens.banned if i != special_tokens.eos], device=device).long()
 
 
 class LogitsProcessor:
-    """Takes away log-probabilities of what may not come next. What is left is not scaled up to sum to 1.
+    """Sets the log-probabilities of tokens that are not allowed to -inf, without renormalizing the others.
 
-    Where nothing is left, the caption ends, however short it is.
+    If no token is allowed, EOS is, whatever the length.
     """
 
     def __init__(self, special_tokens: SpecialTokens, settings: Decoding, device: torch.device) -> None:
-        self.eos, self.min_length, self.no_repeat = (
+        self.eos, self.min_length, self.no_repeat_ngram_size = (
             special_tokens.eos,
             settings.min_length,
             settings.no_repeat_ngram_size,
         )
         self.banned = banned_ids(special_tokens, device)
 
-    def allowed(self, log_probs: Tensor, length: int, words: Tensor | None = None) -> Tensor:
-        """(images, rows, vocab) after ``length`` words -> a copy with -inf for what may not come next.
+    def process(self, log_probs: Tensor, length: int, tokens: Tensor | None = None) -> Tensor:
+        """(images, rows, vocab) after ``length`` tokens -> a copy with -inf for tokens that are not allowed.
 
-        ``words``, the (images, rows, length) written so far, are needed where ``no_repeat_ngram_size`` is above 0.
+        ``tokens``, (images, rows, length) int64, are those generated so far; required if
+        ``no_repeat_ngram_size`` is above 0.
         """
-        left = log_probs.index_fill(-1, self.banned, -torch.inf)
+        processed = log_probs.index_fill(-1, self.banned, -torch.inf)
         if length < self.min_length:
-            left[..., self.eos] = -torch.inf
-        if words is not None and self.no_repeat:
-            forbid_repeats(left, words, self.no_repeat)
-        if length < self.min_length or self.no_repeat:
-            stuck = left.amax(-1) == -torch.inf
-            end = log_probs[..., self.eos].clamp(min=BARRED)
-            left[..., self.eos] = torch.where(stuck, end, left[..., self.eos])
-        return left
+            processed[..., self.eos] = -torch.inf
+        if tokens is not None and self.no_repeat_ngram_size:
+            ban_repeated_ngrams(processed, tokens, self.no_repeat_ngram_size)
+        if length < self.min_length or self.no_repeat_ngram_size:
+            nothing_allowed = processed.amax(-1) == -torch.inf
+            eos = log_probs[..., self.eos].clamp(min=MIN_LOG_PROB)
+            processed[..., self.eos] = torch.where(nothing_allowed, eos, processed[..., self.eos])
+        return processed
 
 
-def forbid_repeats(log_probs: Tensor, words: Tensor, size: int) -> None:
-    """Set to -inf, in place, every word that would complete ``size`` words in a row that are there already."""
-    length = words.shape[-1]
+def ban_repeated_ngrams(log_probs: Tensor, tokens: Tensor, size: int) -> None:
+    """Set to -inf, in place, every token that would complete an n-gram of ``size`` tokens for the second time."""
+    length = tokens.shape[-1]
     if length < size:
         return
-    runs = words.unfold(-1, size, 1)  # (images, rows, runs, size)
-    last = words[..., None, length - size + 1 :]
-    same = (runs[..., :-1] == last).all(-1)
+    ngrams = tokens.unfold(-1, size, 1)  # (images, rows, n-grams, size)
+    suffix = tokens[..., None, length - size + 1 :]
+    is_match = (ngrams[..., :-1] == suffix).all(-1)
     log_probs.scatter_add_(
-        -1, runs[..., -1], torch.zeros_like(same, dtype=log_probs.dtype).masked_fill(same, -torch.inf)
+        -1, ngrams[..., -1], torch.zeros_like(is_match, dtype=log_probs.dtype).masked_fill(is_match, -torch.inf)
     )

@@ -1,4 +1,4 @@
-"""How every caption begins: the images are shown, the start token and the prompt are fed."""
+"""Prefill: encode the images and feed BOS and the prompt."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from xmodal_cli.types import Captioner, SpecialTokens
 def prefill(
     captioner: Captioner, image_features: Any, special_tokens: SpecialTokens, prompt: Sequence[int] = ()
 ) -> tuple[Tensor, Any]:
-    """-> (images, 1, vocab) log-probabilities of the first word, and the state, of one row for each image.
+    """Return (images, 1, vocab) log-probabilities of the first token, and the state with one row per image.
 
-    Raises BadModel where the model's weights have left the numbers.
+    Raises BadModel if the model outputs NaN.
     """
     state = captioner.start(image_features)
-    first = image_features if isinstance(image_features, Tensor) else image_features[0]
-    row = torch.full((len(first), 1), special_tokens.bos, device=first.device)
-    log_probs, state = captioner.step(state, row)
+    first_features = image_features if isinstance(image_features, Tensor) else image_features[0]
+    bos = torch.full((len(first_features), 1), special_tokens.bos, device=first_features.device)
+    log_probs, state = captioner.step(state, bos)
     for token in prompt:
-        log_probs, state = captioner.step(state, torch.full_like(row, token))
+        log_probs, state = captioner.step(state, torch.full_like(bos, token))
     if bool(log_probs.isnan().any()):
-        raise BadModel(
-            "the captioner's probabilities are not numbers", "its training diverged: train again with a lower lr"
-        )
+        raise BadModel("the captioner outputs NaN", "its training diverged: train again with a lower optimizer.lr")
     return log_probs, state

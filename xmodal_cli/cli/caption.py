@@ -77,7 +77,7 @@ def command(
     """
     from xmodal_cli.data.photo_files import find_photos
     from xmodal_cli.device import Compute
-    from xmodal_cli.inference.captions import CaptionRequest
+    from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.recipes.caption import caption as run
     from xmodal_cli.recipes.caption import raise_if_all_failed
 

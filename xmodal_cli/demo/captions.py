@@ -14,8 +14,8 @@ from xmodal_cli.data.shapes import scenes_in_test_split
 from xmodal_cli.demo.results import Captioned, CaptionerPart, Truth
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.features.image_features import read_image_features
+from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.inference.captioners import caption_features, load_captioner
-from xmodal_cli.inference.captions import Caption
 from xmodal_cli.inference.towers import input_features
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Example, ImageTextDataset

@@ -15,7 +15,7 @@ from xmodal_cli.demo.captions import captioned_photo
 from xmodal_cli.demo.index import find, make_index
 from xmodal_cli.demo.results import Captioned, OwnPhotos
 from xmodal_cli.errors import ConfigError, MissingData
-from xmodal_cli.inference.captions import CaptionRequest
+from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
 from xmodal_cli.reporter import Reporter
@@ -88,12 +88,12 @@ def _is_free_for(index_folder: Path, folder: Path) -> bool:
 
 def _caption(photos: Sequence[Path]) -> tuple[str, list[Captioned]]:
     """The captioner's name, and captions of the readable photos, with attention maps if it has attention weights."""
-    from xmodal_cli.inference import caption_generators
+    from xmodal_cli.inference import image_captioning
 
     try:
-        generator = caption_generators.load_generator(CaptionRequest(attention=Path()))  # the folder is not used
+        generator = image_captioning.load_generator(CaptionRequest(attention=Path()))  # the folder is not used
     except ConfigError:
-        generator = caption_generators.load_generator(CaptionRequest())
+        generator = image_captioning.load_generator(CaptionRequest())
     results = generator.captions(photos)
     return generator.name, [
         captioned_photo(path, captions[0], views=generator.views)

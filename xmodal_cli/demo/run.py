@@ -25,7 +25,7 @@ from xmodal_cli.demo.own_photos import find_own_photos, index_and_caption
 from xmodal_cli.demo.page import draw_page
 from xmodal_cli.demo.results import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample
 from xmodal_cli.errors import XmodalError
-from xmodal_cli.features.cache import features_for
+from xmodal_cli.features.cache import load_features
 from xmodal_cli.paths import numbered_names, write_bytes
 from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.train import run_folder, train_model
@@ -49,7 +49,7 @@ def demo(folder: Path | None = None, reporter: Reporter = SILENT) -> DemoResult:
         dataset = load_dataset(DATA)
         test = dataset.select("test")
     with steps("image features"):
-        features_for(dataset, load_config(CAPTIONER).features, reporter=reporter)  # of both models
+        load_features(dataset, load_config(CAPTIONER).features, reporter=reporter)  # of both models
     with steps("training a matcher"):
         run = _train(MATCHER, num_threads, reporter)
     with steps("training a captioner"):

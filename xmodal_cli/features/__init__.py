@@ -1,1 +1,1 @@
-"""Feature extraction, and the store that keeps features on disk."""
+"""Feature extraction, and the feature store on disk."""

@@ -1,4 +1,4 @@
-"""Features of a dataset split: extracted once, cached, read back in the order of the dataset."""
+"""Features of a dataset split: extracted once, cached, loaded in the order of the dataset."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli import paths
-from xmodal_cli.backbones.image_backbones import build_backbone, check_request
+from xmodal_cli.backbones.image_backbones import build_backbone, check_request, is_from_files
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.features.filling import ExtractionPlan, ImageToExtract, fill_store, find_complete
-from xmodal_cli.features.imported import import_store, is_imported
+from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
+from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
     FeatureMeta,
@@ -33,44 +33,44 @@ from xmodal_cli.types import (
 PRECOMPUTED = "precomputed"
 
 
-def features_for(
+def load_features(
     dataset: ImageTextDataset,
     settings: FeaturesConfig,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> Features:
-    """Features of the dataset's readable images, in its order, in memory; extracts what is missing first.
+    """Features of the readable images of ``dataset``, in its order, in memory; extracts missing ones first.
 
-    ``ids`` tells which images could be read. A dataset that carries its own features gives those,
-    with ``meta.backbone`` "precomputed"; ``bottom-up@PATH`` reads regions from files. Raises UnknownName,
-    MissingData, BadData, DownloadError, IncompatibleFeatures, StorageError.
+    ``ids`` lists the readable images. A dataset with precomputed features returns those, with ``meta.backbone``
+    "precomputed"; ``bottom-up@PATH`` reads regions from files. Raises UnknownName, MissingData, BadData, DownloadError,
+    IncompatibleFeatures, StorageError.
     """
     if any(e.feature is not None for e in dataset.examples):
-        return _precomputed(dataset)
+        return _load_precomputed(dataset)
     if settings.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
-            f"the model reads features that came with its dataset, and {dataset.name} holds pictures",
-            "use the dataset it was trained on, or train a model on pictures",
+            f"the model reads precomputed features, and {dataset.name} contains images",
+            "use the dataset it was trained on, or train a model on images",
         )
     stores = [
-        complete_store(part, cache_folder(part, settings), settings, compute, reporter)[0]
+        ensure_store(part, cache_folder(part, settings), settings, compute, reporter)[0]
         for part in (dataset.select(split) for split in dataset.splits)
     ]
     if not stores:
         raise BadData(f"{dataset.name} has no images", "see `xmodal data info`")
-    return _in_order(dataset, stores)
+    return _merge_stores(dataset, stores)
 
 
 def cache_folder(dataset: ImageTextDataset, settings: FeaturesConfig) -> Path:
-    """Where the features of exactly these images by that backbone are kept: a readable name and a short hash."""
-    what = (str(dataset.source.absolute()), settings.backbone, settings.kind, settings.crops, dataset.ids)
-    tag = hashlib.sha256(repr(what).encode()).hexdigest()[:10]
+    """The cache folder of these images' features by that backbone: a readable name and a short hash."""
+    identity = (str(dataset.source.absolute()), settings.backbone, settings.kind, settings.crops, dataset.ids)
+    tag = hashlib.sha256(repr(identity).encode()).hexdigest()[:10]
     crops = f"{settings.crops}-crop" if settings.crops > 1 else ""
-    words = (dataset.name, "-".join(dataset.splits), settings.backbone.partition("@")[0], settings.kind, crops, tag)
-    return paths.cache_dir() / "features" / re.sub(r"[^\w.-]+", "-", "-".join(word for word in words if word))
+    parts = (dataset.name, "-".join(dataset.splits), settings.backbone.partition("@")[0], settings.kind, crops, tag)
+    return paths.cache_dir() / "features" / re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
 
 
-def complete_store(
+def ensure_store(
     dataset: ImageTextDataset,
     folder: Path,
     settings: FeaturesConfig,
@@ -78,100 +78,102 @@ def complete_store(
     reporter: Reporter,
     batch_size: int | None = None,
 ) -> tuple[FeatureStore, int]:
-    """The complete store of a dataset's images, and how many were extracted just now.
+    """The complete store of a dataset's images, and the number of images that were extracted now.
 
-    ``compute`` and ``batch_size`` do not change the features beyond rounding.
+    ``compute`` and ``batch_size`` change the features only by rounding. Raises like ``load_features``.
     """
     check_request(settings.backbone, settings.kind, settings.crops)
-    pictures = tuple(ImageToExtract(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
-    if is_imported(settings.backbone):
-        store, extracted = import_store(dataset, folder, settings.backbone, pictures, reporter)
+    images = tuple(ImageToExtract(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
+    if is_from_files(settings.backbone):
+        store, extracted = import_store(dataset, folder, settings.backbone, images, reporter)
     else:
         store, extracted = _find_or_extract(
-            pictures, folder, settings, partial(_encoder, compute, batch_size), reporter
+            images, folder, settings, partial(_build_encoder, compute, batch_size), reporter
         )
     if store.summary.skipped:
         first = store.summary.skipped[0]
         reporter.warn(
-            f"{len(store.summary.skipped)} of {len(pictures)} pictures could not be read and are left out "
+            f"{len(store.summary.skipped)} of {len(images)} images are unreadable and were skipped "
             f"({first.error}); {folder / 'features.json'} lists them"
         )
     return store, extracted
 
 
 def _find_or_extract(
-    pictures: tuple[ImageToExtract, ...],
+    images: tuple[ImageToExtract, ...],
     folder: Path,
     settings: FeaturesConfig,
     encoder: Callable[[ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    store = find_complete(folder, pictures, settings.backbone, settings.kind, settings.crops)
-    return (store, 0) if store else _extract(pictures, folder, settings, encoder, reporter)
+    store = find_complete_store(folder, images, settings.backbone, settings.kind, settings.crops)
+    return (store, 0) if store else _extract(images, folder, settings, encoder, reporter)
 
 
 def _extract(
-    pictures: tuple[ImageToExtract, ...],
+    images: tuple[ImageToExtract, ...],
     folder: Path,
     settings: FeaturesConfig,
     encoder: Callable[[ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    if not any(picture.stamp.size for picture in pictures):  # a moved dataset: say so before the weights are loaded
-        example = f", for example {pictures[0].stamp.path}" if pictures else ""
-        raise BadData(f"none of the {len(pictures)} pictures is there{example}", "see `xmodal data info`")
+    if not any(image.stamp.size for image in images):  # a moved dataset is reported before the weights are loaded
+        example = f", for example {images[0].stamp.path}" if images else ""
+        raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info`")
     backbone = build_backbone(settings.backbone, settings.kind, settings.crops)
     weights = FileStamp.of(backbone.weights_file) if backbone.weights_file else None
     count = 0
-    label = f"features of {len(pictures)} pictures"
-    with reporter.task(label, len(pictures), "pictures") as task, paths.storage_errors(folder):
+    label = f"features of {len(images)} images"
+    with reporter.task(label, len(images), "images") as task, paths.storage_errors(folder):
 
         def encode(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
             nonlocal count
             count = len(files)
             return encoder(backbone)(files)
 
-        store = fill_store(folder, ExtractionPlan(pictures, backbone.meta, weights), encode, task.advance)
+        store = fill_store(folder, ExtractionPlan(images, backbone.meta, weights), encode, task.advance)
     return store, count
 
 
-def _encoder(compute: Compute, batch_size: int | None, backbone: ImageBackbone) -> ImageVectors:
+def _build_encoder(compute: Compute, batch_size: int | None, backbone: ImageBackbone) -> ImageVectors:
     from xmodal_cli.features.extraction import encode_files, opener_for
 
     resolved, opener = compute.resolve(), opener_for(backbone)
     return lambda files: encode_files(files, backbone, opener, resolved, batch_size)
 
 
-def _in_order(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:
-    """One ``Features`` of all stores, in the dataset's order."""
+def _merge_stores(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:
+    """The features of all stores, in the order of the dataset. Raises IncompatibleFeatures."""
     metas = {store.meta.key() for store in stores}
     if len(metas) > 1:
-        raise IncompatibleFeatures(f"the splits of {dataset.name} have features of different weights", "run it again")
+        raise IncompatibleFeatures(
+            f"the splits of {dataset.name} have features of different weights", "run the command again"
+        )
     ids = tuple(i for store in stores for i in store.ids)
     values = np.concatenate([shard for store in stores for shard in store.shards])
     position = {image_id: row for row, image_id in enumerate(ids)}
-    wanted = tuple(i for i in dataset.ids if i in position)
-    if wanted != ids:
-        values = values[[position[i] for i in wanted]]
-    return Features(wanted, values, stores[0].meta)
+    ordered_ids = tuple(i for i in dataset.ids if i in position)
+    if ordered_ids != ids:
+        values = values[[position[i] for i in ordered_ids]]
+    return Features(ordered_ids, values, stores[0].meta)
 
 
-def _precomputed(dataset: ImageTextDataset) -> Features:
-    """The rows that the dataset's own ``.npy`` files hold, fp16, in the dataset's order."""
+def _load_precomputed(dataset: ImageTextDataset) -> Features:
+    """The dataset's own features from its ``.npy`` files, fp16, in the dataset's order. Raises BadData."""
     rows = [e.feature for e in dataset.examples]
     if any(row is None for row in rows):
-        raise BadData(f"only some images of {dataset.name} have features", "give one format: pictures or features")
-    wanted = [row for row in rows if row is not None]
-    files = {row.path: map_features(row.path) for row in wanted}
-    values = np.stack([_row(files[row.path], row) for row in wanted]).astype(np.float16)
+        raise BadData(f"only some images of {dataset.name} have features", "give features for all images or for none")
+    feature_rows = [row for row in rows if row is not None]
+    files = {row.path: map_features(row.path) for row in feature_rows}
+    values = np.stack([_read_row(files[row.path], row) for row in feature_rows]).astype(np.float16)
     kind = "grid" if values.ndim == 3 else "global"
     return Features(dataset.ids, values, FeatureMeta(PRECOMPUTED, "", kind, int(values.shape[-1])))
 
 
-def _row(values: np.ndarray, row: FeatureRow) -> np.ndarray:
+def _read_row(values: np.ndarray, row: FeatureRow) -> np.ndarray:
     if not 0 <= row.row < len(values):
         raise BadData(
-            f"{row.path} has {len(values)} rows and the dataset asks for row {row.row}", "give matching files"
+            f"{row.path} has {len(values)} rows and the dataset refers to row {row.row}", "give matching files"
         )
-    found: np.ndarray = values[row.row]
-    return found
+    feature: np.ndarray = values[row.row]
+    return feature

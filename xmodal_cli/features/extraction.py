@@ -1,10 +1,10 @@
-"""Pictures in files to features, in order: decoding beside the forward pass, memory bounded.
+"""Image files to features, in order: decoding in parallel with the forward pass, in bounded memory.
 
-Knows nothing of datasets and stores. Pillow frees the interpreter lock while it decodes, and torch while it
-resizes and computes, so threads are enough and pictures are never copied between processes.
+Pillow releases the GIL while it decodes, and torch while it resizes and computes, so threads are enough and images are
+not copied between processes.
 
-On a CPU each core carries its own small batches all the way from file to features: cores that share one batch wait
-for each other after every layer, and for whichever of them is decoding. On a GPU the cores decode ahead of it.
+On a CPU each worker thread decodes and encodes its own small batches: threads that share one batch wait for each other
+after every layer, and for the slowest decoder. On a GPU the threads decode the next batches.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
     from torch import Tensor
 
 
 NOT_FINITE = "its features are not finite numbers in this precision; try --precision fp32"
-MAX_WORKERS = 8  # batches on their way on a CPU, 0.1 to 0.3 GB each; more cores than that share them
+MAX_WORKERS = 8  # CPU batches in progress, 0.1 to 0.3 GB each; further cores are shared among them
 
-Embed = Callable[[np.ndarray], np.ndarray]  # (pictures, ...) features -> (pictures, embed_dim) float32
-Answer = tuple[Path, np.ndarray | Unreadable]
+Embed = Callable[[np.ndarray], np.ndarray]  # (images, ...) features -> (images, embed_dim) float32
+FileFeatures = tuple[Path, np.ndarray | Unreadable]
 
 
 def encode_files(
@@ -45,48 +43,47 @@ def encode_files(
     compute: Compute,
     batch_size: int | None = None,
     embed: Embed | None = None,
-) -> Iterator[Answer]:
-    """Yield (path, features) for each of ``paths`` in order, or (path, Unreadable).
+) -> Iterator[FileFeatures]:
+    """Yield (path, features) or (path, Unreadable) for each of ``paths``, in order.
 
-    Features are float32: (dim,), the mean over the backbone's crops, or the (cells, dim) of all of them; or what
-    ``embed`` makes of them. ``compute`` is resolved. ``batch_size`` counts pictures; by default it suits the device.
-    ``paths`` are taken as they are needed. In memory are at most three batches of pictures on a GPU, on a CPU one for
-    each core and one of answers.
+    Features are float32: (dim,), the mean over the crops of the backbone, or (cells, dim) of all crops; or the output
+    of ``embed``. ``compute`` is resolved. ``batch_size`` is in images; the default depends on the device. ``paths`` are
+    read as they are needed. At most three batches are in memory on a GPU, on a CPU one per worker and one of results.
     """
     batches = _batches(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
     backbone.to(compute.device, compute.dtype)
     if compute.device == "cpu":
-        yield from _core_by_core(batches, backbone, opener, embed)
+        yield from _encode_in_workers(batches, backbone, opener, embed)
     else:
-        yield from _decoded_ahead(batches, backbone, opener, embed)
+        yield from _encode_with_prefetch(batches, backbone, opener, embed)
 
 
 def default_batch_size(device: str, crops: int = 1) -> int:
-    """Pictures in one forward pass: few on a CPU, whose caches they should fit, many on a GPU."""
+    """Images per forward pass: few on a CPU, to fit its caches, many on a GPU."""
     return max(1, (8 if device == "cpu" else 256) // crops)
 
 
-def _core_by_core(
+def _encode_in_workers(
     batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
-) -> Iterator[Answer]:
+) -> Iterator[FileFeatures]:
     threads = torch.get_num_threads()
     workers = min(threads, MAX_WORKERS)
 
-    def carry(batch: list[Path]) -> list[Answer]:
-        return _encode([(path, _pixels(path, backbone, opener)) for path in batch], backbone, embed)
+    def encode_batch(batch: list[Path]) -> list[FileFeatures]:
+        return _encode([(path, _read_pixels(path, backbone, opener)) for path in batch], backbone, embed)
 
     try:
         with _pool(workers, threads // workers) as pool:
-            for answers in _ahead(pool, carry, batches, workers + 1):
-                yield from answers
+            for results in _run_ahead(pool, encode_batch, batches, workers + 1):
+                yield from results
     finally:
-        torch.set_num_threads(threads)  # torch keeps the workers' number for threads to come
+        torch.set_num_threads(threads)  # torch would use the setting of the workers in new threads
 
 
-def _decoded_ahead(
+def _encode_with_prefetch(
     batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
-) -> Iterator[Answer]:
-    decode = partial(_pixels, backbone=backbone, opener=opener)
+) -> Iterator[FileFeatures]:
+    decode = partial(_read_pixels, backbone=backbone, opener=opener)
     threads = torch.get_num_threads()
     try:
         with _pool(min(os.cpu_count() or 1, 16), 1) as pool:
@@ -108,33 +105,33 @@ def _decoded_ahead(
 
 
 def _batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
-    waiting = iter(paths)
-    while batch := list(islice(waiting, size)):
+    remaining = iter(paths)
+    while batch := list(islice(remaining, size)):
         yield batch
 
 
 def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
-    """Workers in each of which torch computes with ``threads`` threads."""
+    """A pool of ``workers`` threads; in each, torch uses ``threads`` threads."""
     return ThreadPoolExecutor(workers, "decode", torch.set_num_threads, (threads,))
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[list[Path]], list[Answer]], batches: Iterator[list[Path]], num: int
-) -> Iterator[list[Answer]]:
-    """The answers of ``work`` in order; ``num`` batches are being worked on, or done and waiting to be taken."""
+def _run_ahead(
+    pool: ThreadPoolExecutor, work: Callable[[list[Path]], list[FileFeatures]], batches: Iterator[list[Path]], num: int
+) -> Iterator[list[FileFeatures]]:
+    """The results of ``work`` in order; ``num`` batches are in progress or finished but not yet yielded."""
     queue = deque(pool.submit(work, batch) for batch in islice(batches, num))
     try:
         while queue:
-            answers = queue.popleft().result()
+            results = queue.popleft().result()
             queue.extend(pool.submit(work, batch) for batch in islice(batches, 1))
-            yield answers
+            yield results
     finally:
         for future in queue:
             future.cancel()
 
 
-def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | Unreadable:
-    """(crops, 3, height, width) uint8."""
+def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | Unreadable:
+    """Decode and preprocess one file: (crops, 3, height, width) uint8."""
     try:
         return backbone.preprocess(opener(path))
     except BadData as error:
@@ -143,38 +140,38 @@ def _pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor 
 
 def _encode(
     decoded: list[tuple[Path, Tensor | Unreadable]], backbone: ImageBackbone, embed: Embed | None
-) -> list[Answer]:
-    pictures = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
-    features = _forward(pictures, backbone) if pictures else np.empty((0, 0), np.float32)
+) -> list[FileFeatures]:
+    images = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
+    features = _forward(images, backbone) if images else np.empty((0, 0), np.float32)
     finite = [bool(np.isfinite(row).all()) for row in features]
-    rows = iter(features if embed is None or not pictures else embed(features))
+    rows = iter(features if embed is None or not images else embed(features))
     encoded = zip(rows, finite, strict=True)
 
-    def answer(path: Path, pixels: Tensor | Unreadable) -> np.ndarray | Unreadable:
+    def result_of(path: Path, pixels: Tensor | Unreadable) -> np.ndarray | Unreadable:
         if isinstance(pixels, Unreadable):
             return pixels
         row, is_finite = next(encoded)
         return row if is_finite else Unreadable(path, NOT_FINITE)
 
-    return [(path, answer(path, pixels)) for path, pixels in decoded]
+    return [(path, result_of(path, pixels)) for path, pixels in decoded]
 
 
-def _forward(pictures: list[Tensor], backbone: ImageBackbone) -> np.ndarray:
-    """Pixels of some pictures -> (pictures, dim), the mean over crops, or (pictures, crops * cells, dim) float32."""
-    output = backbone.encode(torch.cat(pictures)).float()
-    crops = len(pictures[0])
+def _forward(images: list[Tensor], backbone: ImageBackbone) -> np.ndarray:
+    """Pixels per image -> (images, dim), the mean over crops, or (images, crops * cells, dim) float32."""
+    output = backbone.encode(torch.cat(images)).float()
+    crops = len(images[0])
     if crops > 1:
-        output = output.view(len(pictures), crops, *output.shape[1:])
+        output = output.view(len(images), crops, *output.shape[1:])
         output = output.mean(dim=1) if output.ndim == 3 else output.flatten(1, 2)
     rows: np.ndarray = output.cpu().numpy()
     return rows
 
 
 def opener_for(backbone: ImageBackbone) -> ImageOpener:
-    """Opens pictures at a scale that is enough for the backbone.
+    """A function that opens images at a reduced scale: at least twice the input side of the backbone.
 
-    Twice its side: a large JPEG is decoded several times faster, and features stay at cosine 0.999
-    of those of the full decode, where its side alone would give 0.997.
+    A large JPEG is decoded several times faster. The features have a cosine of 0.999 to those of the full decode; with
+    once the side it would be 0.997.
     """
     from xmodal_cli.data.images import open_image
 

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 def pixel_opener(
     paths: Sequence[Path], backbone: ImageBackbone, augmentation: Augmentation | None = None
 ) -> Callable[[int, Random], Tensor]:
-    """Picture number -> (3, side, side) uint8 as ``backbone`` sees it, after ``augmentation`` if there is one.
+    """Image index -> (3, side, side) uint8, augmented if ``augmentation`` is given, and preprocessed.
 
-    What is returned raises BadData that names the file. Raises ConfigError for a backbone of ten crops.
+    It raises BadData that names an unreadable file. Raises ConfigError for a backbone with several crops.
     """
     if backbone.meta.crops != 1:
-        raise ConfigError("ten crops cannot be trained from", "use crops = 1; augmentation cuts at random")
+        raise ConfigError(
+            "pixels for training need one crop per image", "use features.crops=1; augmentation crops at random"
+        )
     open_file = opener_for(backbone)
 
-    def picture(number: int, random: Random) -> Tensor:
-        image = open_file(paths[number])
+    def open_pixels(index: int, random: Random) -> Tensor:
+        image = open_file(paths[index])
         if augmentation is not None:
             image = augment(image, augmentation, random)
         return backbone.preprocess(image)[0]
 
-    return picture
+    return open_pixels

@@ -1,7 +1,6 @@
-"""One file of a feature store: a safetensors file with one fp16 array and a note of what is in it.
+"""The shards of a feature store: safetensors files with one fp16 array and metadata.
 
-Written in one atomic step and read as a memory map; a file cut short is noticed by its size. torch
-is not needed to read one.
+A shard is written atomically and read as a memory map, without torch; a truncated file is detected by its size.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.paths import atomic_path
 
 ARRAY = "values"
-NOTE = "xmodal"
+METADATA = "xmodal"
 
 
 @dataclass(frozen=True)
-class ShardNote:
-    """What a shard holds: features of ``ids`` in row order, and the pictures of its run that could not be read.
+class ShardMetadata:
+    """The metadata of a shard: the image ids of its rows, and the unreadable images of its chunk.
 
-    ``plan`` is a digest of what the shard was to be made of: pictures, backbone, preprocessing.
+    ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing.
     """
 
     plan: str
@@ -35,29 +34,29 @@ class ShardNote:
     skipped: tuple[tuple[str, str, str], ...]  # (image id, path, reason)
 
 
-def shard_path(folder: Path, number: int) -> Path:
+def shard_path(folder: Path, index: int) -> Path:
     """``features-00000.safetensors`` and so on."""
-    return folder / f"features-{number:05d}.safetensors"
+    return folder / f"features-{index:05d}.safetensors"
 
 
-def write_shard(file: Path, rows: list[np.ndarray], note: ShardNote) -> None:
-    """Write the features of one run of pictures. Raises StorageError."""
+def write_shard(file: Path, rows: list[np.ndarray], metadata: ShardMetadata) -> None:
+    """Write the features of one chunk of images. Raises StorageError."""
     from safetensors.numpy import save_file
 
     values = np.stack(rows).astype(np.float16) if rows else np.zeros((0,), dtype=np.float16)
     with atomic_path(file) as draft:
-        save_file({ARRAY: values}, draft, metadata={NOTE: json.dumps(asdict(note))})
+        save_file({ARRAY: values}, draft, metadata={METADATA: json.dumps(asdict(metadata))})
 
 
-def read_note(file: Path) -> ShardNote:
-    """What a shard says it holds. Raises BadData for a file that is damaged, foreign or cut short."""
+def read_shard_metadata(file: Path) -> ShardMetadata:
+    """Read the metadata of a shard. Raises BadData for a damaged, truncated or foreign file."""
     header, _ = _read_header(file)
     try:
-        note = json.loads(header["__metadata__"][NOTE])
-        skipped = tuple((str(i), str(p), str(r)) for i, p, r in note["skipped"])
-        return ShardNote(str(note["plan"]), tuple(note["ids"]), skipped)
+        metadata = json.loads(header["__metadata__"][METADATA])
+        skipped = tuple((str(i), str(p), str(r)) for i, p, r in metadata["skipped"])
+        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped)
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file, "it carries no note of what is in it") from error
+        raise _damaged(file, "it has no metadata") from error
 
 
 def map_shard(file: Path) -> np.ndarray:
@@ -70,20 +69,20 @@ def map_shard(file: Path) -> np.ndarray:
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
-    """The header as a table, and where the array starts in the file."""
+    """The header, and the offset of the array in the file. Raises BadData."""
     try:
         with open(file, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > size - 8:
-                raise _damaged(file, "it is cut short")
+                raise _damaged(file, "it is truncated")
             header: dict[str, Any] = json.loads(stream.read(length))
         entry = header[ARRAY]
         start, end = entry["data_offsets"]
         if entry["dtype"] != "F16" or end - start != 2 * math.prod(entry["shape"]):
-            raise _damaged(file, "its array is not of the stated size")
+            raise _damaged(file, "its array does not have the stated size")
         if size != 8 + length + end:
-            raise _damaged(file, "it is cut short")
+            raise _damaged(file, "it is truncated")
     except OSError as error:
         raise _damaged(file, error.strerror or str(error)) from error
     except (struct.error, ValueError, KeyError, TypeError) as error:
@@ -92,4 +91,4 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _damaged(file: Path, reason: str) -> BadData:
-    return BadData(f"the feature file {file} cannot be used: {reason}", "remove it and run `xmodal features` again")
+    return BadData(f"invalid feature file {file}: {reason}", "delete it and run `xmodal features` again")

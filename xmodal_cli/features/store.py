@@ -1,6 +1,6 @@
-"""A folder of features: ``features-00000.safetensors`` and on, and ``features.json`` which says what they are.
+"""A feature store: a folder with the shards ``features-NNNNN.safetensors`` and the summary ``features.json``.
 
-``features.json`` is written last: a folder that has it is complete. Nothing here needs torch.
+``features.json`` is written last: a folder that has it is complete. torch is not imported.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from xmodal_cli.paths import write_text
 from xmodal_cli.types import FeatureMeta, Features
 
 SUMMARY = "features.json"
-FORMAT = 1  # to be raised when features that the same backbone makes would change
+_JSON_KEYS = {"images_digest": "pictures"}  # a field that has another name in the file
+FORMAT = 1  # increase it if the features of a backbone change
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A picture that could not be read, and why."""
+    """An unreadable image, and the reason."""
 
     image_id: str
     path: str
@@ -35,7 +36,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class FileStamp:
-    """A file's path, size and time of change: enough to tell that it is still the same."""
+    """The path, size and modification time of a file, to detect changes."""
 
     path: str
     size: int
@@ -43,32 +44,32 @@ class FileStamp:
 
     @classmethod
     def of(cls, file: Path) -> FileStamp:
-        """The stamp of a file, or of the tar file it is in; zeros where there is none."""
-        for place in (file, *file.parents):
-            if place.is_file() and (found := size_and_mtime(place)):
-                return cls(str(file), *found)
+        """The stamp of a file, or of the tar file that contains it; zeros if neither exists."""
+        for path in (file, *file.parents):
+            if path.is_file() and (size_mtime := size_and_mtime(path)):
+                return cls(str(file), *size_mtime)
         return cls(str(file), 0, 0)
 
-    def holds(self) -> bool:
-        """Whether the file is still as it was."""
+    def is_current(self) -> bool:
+        """Whether the file is unchanged."""
         return FileStamp.of(Path(self.path)) == self
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What ``features.json`` says. ``pictures`` is a digest of the files that the features were made of."""
+    """The contents of ``features.json``. ``images_digest`` identifies the image files of the features."""
 
     meta: FeatureMeta
     ids: tuple[str, ...]
     skipped: tuple[Skipped, ...]
     rows_per_shard: tuple[int, ...]
-    pictures: str = ""
+    images_digest: str = ""
     weights: FileStamp | None = None
 
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """A complete store, open for reading; its shards are memory-mapped when first touched."""
+    """A complete store, opened for reading; its shards are memory-mapped on first use."""
 
     folder: Path
     summary: StoreSummary
@@ -80,36 +81,36 @@ class FeatureStore:
 
     @property
     def meta(self) -> FeatureMeta:
-        """What made the features."""
+        """The backbone and preprocessing of the features."""
         return self.summary.meta
 
     @cached_property
     def shards(self) -> tuple[np.ndarray, ...]:
-        """The memory maps, without empty ones. Raises BadData for a shard that is damaged or of another length."""
+        """The memory maps of non-empty shards. Raises BadData for a damaged shard or one of another length."""
         maps = [map_shard(shard_path(self.folder, n)) for n in range(len(self.summary.rows_per_shard))]
         if tuple(len(m) for m in maps) != self.summary.rows_per_shard:
-            raise BadData(f"the feature files in {self.folder} do not belong together", "run `xmodal features` again")
+            raise BadData(f"the shards in {self.folder} do not match features.json", "run `xmodal features` again")
         return tuple(m for m in maps if len(m))
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
-        """(positions,) int64 -> (positions, dim) or (positions, cells, dim) fp16, copied into memory in that order."""
+        """(positions,) int64 -> (positions, dim) or (positions, cells, dim) fp16, in that order, copied into memory."""
         out = np.empty((len(positions), *self.shards[0].shape[1:]), dtype=np.float16)
         start = 0
         for shard in self.shards:
-            inside = np.flatnonzero((positions >= start) & (positions < start + len(shard)))
-            out[inside] = shard[positions[inside] - start]
+            in_shard = np.flatnonzero((positions >= start) & (positions < start + len(shard)))
+            out[in_shard] = shard[positions[in_shard] - start]
             start += len(shard)
         return out
 
     def load(self, ids: Sequence[str] | None = None) -> Features:
-        """The features of ``ids`` in that order, or of all, in memory. Raises BadData for an id that is not here."""
+        """The features of ``ids`` in that order, or all, in memory. Raises BadData for an unknown id."""
         if ids is None:
             return Features(self.ids, np.concatenate(self.shards), self.meta)
         try:
             positions = np.array([self._position[i] for i in ids], dtype=np.int64)
         except KeyError as error:
             raise BadData(
-                f"{self.folder} has no features of image {error.args[0]}", "extract the features of that split first"
+                f"{self.folder} has no features of image {error.args[0]}", "extract the features of its split first"
             ) from error
         return Features(tuple(ids), self.rows(positions), self.meta)
 
@@ -119,21 +120,21 @@ class FeatureStore:
 
 
 def open_store(folder: Path) -> FeatureStore:
-    """A complete store. Raises MissingData where there is none, BadData where it is damaged."""
+    """Open a complete store. Raises MissingData if there is none, BadData if it is damaged."""
     file = folder / SUMMARY
     if not file.is_file():
-        raise MissingData(f"{folder} holds no complete features", "make them with `xmodal features DATA --out DIR`")
+        raise MissingData(f"{folder} has no complete features", "extract them with `xmodal features DATA --out DIR`")
     try:
-        tables = json.loads(file.read_text(encoding="utf-8"))
-        return FeatureStore(folder, _summary_from(tables))
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return FeatureStore(folder, _summary_from(data))
     except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"{file} cannot be read: {error}", "remove it and run `xmodal features` again") from error
+        raise BadData(f"{file} cannot be read: {error}", "delete it and run `xmodal features` again") from error
 
 
 def open_features(folder: Path) -> Features:
-    """All features of a store: a memory map where it has one shard, in memory where it has more.
+    """All features of a store: a memory map if it has one shard, else in memory.
 
-    ``open_store(folder).rows(...)`` reads a part of a store that is larger than memory.
+    Use ``open_store(folder).rows(...)`` for a store that is larger than memory.
     """
     store = open_store(folder)
     if len(store.shards) == 1:
@@ -142,18 +143,19 @@ def open_features(folder: Path) -> Features:
 
 
 def write_summary(folder: Path, summary: StoreSummary) -> None:
-    """Write ``features.json``, which makes the store complete."""
-    write_text(folder / SUMMARY, json.dumps({"format": FORMAT, **asdict(summary)}, indent=1) + "\n")
+    """Write ``features.json``, which makes the store complete. Raises StorageError."""
+    data = {_JSON_KEYS.get(name, name): value for name, value in asdict(summary).items()}
+    write_text(folder / SUMMARY, json.dumps({"format": FORMAT, **data}, indent=1) + "\n")
 
 
-def _summary_from(tables: dict[str, Any]) -> StoreSummary:
-    if tables["format"] != FORMAT:
-        raise ValueError(f"format {tables['format']} is not {FORMAT}")
+def _summary_from(data: dict[str, Any]) -> StoreSummary:
+    if data["format"] != FORMAT:
+        raise ValueError(f"format {data['format']} is not {FORMAT}")
     return StoreSummary(
-        meta=FeatureMeta(**tables["meta"]),
-        ids=tuple(tables["ids"]),
-        skipped=tuple(Skipped(**entry) for entry in tables["skipped"]),
-        rows_per_shard=tuple(tables["rows_per_shard"]),
-        pictures=tables["pictures"],
-        weights=FileStamp(**tables["weights"]) if tables["weights"] else None,
+        meta=FeatureMeta(**data["meta"]),
+        ids=tuple(data["ids"]),
+        skipped=tuple(Skipped(**entry) for entry in data["skipped"]),
+        rows_per_shard=tuple(data["rows_per_shard"]),
+        images_digest=data[_JSON_KEYS["images_digest"]],
+        weights=FileStamp(**data["weights"]) if data["weights"] else None,
     )

@@ -1,10 +1,10 @@
-"""Trained captioners: loaded, asked for captions, evaluated. Several of one vocabulary speak as an ensemble."""
+"""Trained captioners: loading them, and generating captions from image features, alone or as an ensemble."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,17 +14,13 @@ from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.ensemble import Ensemble
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.inference.captions import Caption
+from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.inference.models import ModelInfo, describe_as
 from xmodal_cli.inference.towers import load_towers
 from xmodal_cli.inference.weights import load_weights
 from xmodal_cli.models.assembly import build_captioner
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.types import Captioner, Decoding, FeatureMeta, Hypothesis, SpecialTokens
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+from xmodal_cli.types import Captioner, Decoding, FeatureMeta, Hypothesis
 
 BATCH = 64  # images decoded at once
 
@@ -40,7 +36,7 @@ class LoadedCaptioner:
 
     @property
     def name(self) -> str:
-        """The run's or the file's name."""
+        """The name of the run or of the file."""
         return self.info.name
 
     @property
@@ -50,12 +46,12 @@ class LoadedCaptioner:
 
     @property
     def decoding(self) -> Decoding:
-        """How it writes captions unless told otherwise: as the settings of its training say."""
+        """The default decoding settings: those of its training."""
         return self.info.config.decoding
 
 
 def load_captioner(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedCaptioner:
-    """A captioner with its weights, by name or by what ``describe_model`` gave for it.
+    """Load a captioner with its weights, by name or by the result of ``describe_model``.
 
     Raises MissingData, BadModel, UnknownName, DownloadError, ConfigError.
     """
@@ -77,27 +73,30 @@ def caption_features(
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Caption]]:
-    """For each image ``settings.num`` captions, best first. ``features``: (images, ...) for each of the captioners.
+    """``settings.num`` captions per image, best first. ``features`` are (images, ...), one tensor per captioner.
 
-    ``first`` is the first image's place in the whole job, by which its random numbers are drawn. Several captioners are
-    an ensemble. Raises ConfigError where they differ in vocabulary, or for impossible settings.
+    ``first`` is the index of the first image in the job, which determines its random numbers. Several captioners are an
+    ensemble. Raises ConfigError for different vocabularies and invalid settings.
     """
-    speaker = captioners[0]
+    first_captioner = captioners[0]
     check_ensemble(captioners)
-    model: Captioner = speaker.model if len(captioners) == 1 else Ensemble([loaded.model for loaded in captioners])
-    answers: list[list[Caption]] = []
+    models = [loaded.model for loaded in captioners]
+    model: Captioner = models[0] if len(models) == 1 else Ensemble(models)
+    results: list[list[Caption]] = []
     for start in range(0, len(features[0]), BATCH):
-        batch = tuple(part[start : start + BATCH].to(speaker.compute.device) for part in features)
-        whole = batch if len(batch) > 1 else batch[0]
-        with torch.inference_mode(), speaker.compute.autocast():
-            special_tokens = speaker.tokenizer.special_tokens
-            found = decode(model, whole, special_tokens, settings, prompt, attention, first + start)
-        answers += [[_caption(hypothesis, speaker.tokenizer) for hypothesis in n_best] for n_best in found]
-    return answers
+        batch = tuple(part[start : start + BATCH].to(first_captioner.compute.device) for part in features)
+        image_features = batch if len(batch) > 1 else batch[0]
+        with torch.inference_mode(), first_captioner.compute.autocast():
+            special_tokens = first_captioner.tokenizer.special_tokens
+            hypotheses = decode(model, image_features, special_tokens, settings, prompt, attention, first + start)
+        results += [
+            [_to_caption(hypothesis, first_captioner.tokenizer) for hypothesis in n_best] for n_best in hypotheses
+        ]
+    return results
 
 
 def check_ensemble(captioners: Sequence[LoadedCaptioner]) -> None:
-    """Raise ConfigError where captioners cannot speak together."""
+    """Raise ConfigError if the captioners have different vocabularies."""
     first = captioners[0]
     for other in captioners[1:]:
         if other.info.header.tokenizer != first.info.header.tokenizer:
@@ -108,16 +107,16 @@ def check_ensemble(captioners: Sequence[LoadedCaptioner]) -> None:
 def write_captions(
     model: Captioner, tokenizer: Tokenizer, batches: Iterator[Tensor], settings: Decoding, compute: Compute
 ) -> list[str]:
-    """The best caption of each image; ``batches`` of features (images, ...); ``compute`` is resolved."""
-    special_tokens: SpecialTokens = tokenizer.special_tokens
-    sentences: list[str] = []
+    """The best caption of each image, from ``batches`` of features (images, ...); ``compute`` is resolved."""
+    special_tokens = tokenizer.special_tokens
+    captions: list[str] = []
     with torch.inference_mode(), compute.autocast():
         for batch in batches:
             for n_best in decode(model, batch.to(compute.device), special_tokens, settings):
-                sentences.append(tokenizer.decode(n_best[0].tokens))
-    return sentences
+                captions.append(tokenizer.decode(n_best[0].tokens))
+    return captions
 
 
-def _caption(hypothesis: Hypothesis, tokenizer: Tokenizer) -> Caption:
+def _to_caption(hypothesis: Hypothesis, tokenizer: Tokenizer) -> Caption:
     words = [tokenizer.decode([token]) for token in hypothesis.tokens]
     return Caption(tokenizer.decode(hypothesis.tokens), hypothesis.score, words, hypothesis.attention)

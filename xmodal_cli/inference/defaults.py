@@ -1,4 +1,4 @@
-"""The model that speaks where none is named: what ``xmodal models default`` set, else the one that is shipped."""
+"""The default models: those set with ``xmodal models default``, else the bundled ones."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ SECTION = "defaults"
 
 
 def default_model(kind: str) -> str:
-    """The name of the ``matcher`` or ``captioner`` to use. Raises BadData when the settings cannot be read."""
+    """The name of the default ``matcher`` or ``captioner``. Raises BadData for an invalid settings file."""
     return str(read_settings().get(SECTION, {}).get(kind, starter.NAMES[kind]))
 
 
 def default_models() -> dict[str, str]:
-    """Kind -> name. Raises BadData."""
+    """Kind -> name of the default model. Raises BadData."""
     return {kind: default_model(kind) for kind in starter.NAMES}
 
 
 def read_settings() -> dict[str, Any]:
-    """The settings at home; empty where there are none."""
+    """The settings file in ``XMODAL_HOME``; empty if there is none. Raises BadData."""
     file = paths.config_file()
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise BadData(f"{file} cannot be read: {error}", "mend it, or remove it and set the defaults again") from error
-    section = found.get(SECTION, {})
+        raise BadData(f"{file} cannot be read: {error}", "fix it, or delete it and set the defaults again") from error
+    section = settings.get(SECTION, {})
     if not isinstance(section, dict) or not all(isinstance(name, str) for name in section.values()):
-        raise BadData(f"{file}: [{SECTION}] is to name a matcher and a captioner", 'write: matcher = "NAME"')
-    return found
+        raise BadData(f"{file}: [{SECTION}] must contain names of models", 'for example: matcher = "NAME"')
+    return settings

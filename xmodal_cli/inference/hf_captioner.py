@@ -1,6 +1,6 @@
-"""Image-to-text models of the Hugging Face hub, decoded by their own ``generate``: BLIP, GIT, ViT-GPT2 and their kin.
+"""Image-to-text models of the Hugging Face hub, decoded by their ``generate``: BLIP, GIT, ViT-GPT2 and similar ones.
 
-``hf/NAME`` or the folder of one, with safetensors weights; no code of theirs is run and nothing is unpickled.
+The name is ``hf/NAME`` or a folder with safetensors weights. Remote code is not run and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
-from xmodal_cli.captioning.decoding import check
+from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from xmodal_cli.inference.captions import Answers, Caption
+    from xmodal_cli.inference.caption_types import Caption, CaptionResults
 
 
 NEEDED = (CONFIG, "preprocessor_config.json", "tokenizer_config.json")
-BATCH = 16  # pictures captioned at once
+BATCH = 16  # images per batch
 
 
 def supports(name: str) -> bool:
-    """Whether ``name`` is that of the hub, or of a folder in the form of the transformers library."""
+    """Whether ``name`` is a model of the hub, or a folder in the format of the transformers library."""
     return is_hugging_face_name(name)
 
 
 def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
-    """The model called ``name``, ready for use. Raises DownloadError, MissingData, BadModel, ConfigError."""
+    """Load the model ``name``. Raises DownloadError, MissingData, BadModel, ConfigError."""
     from xmodal_cli.backbones.hub import hugging_face_folder, quiet
 
     compute = compute.resolve()
@@ -44,8 +44,8 @@ def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
         folder = Path(name).expanduser()
     _check_files(name, folder)
     with quiet():
-        tokenizer, processor = _readers(folder)
-        model = _network(folder).eval().to(compute.device, compute.dtype)
+        tokenizer, processor = _load_processors(folder)
+        model = _load_network(folder).eval().to(compute.device, compute.dtype)
     if model.generation_config.pad_token_id is None:
         model.generation_config.pad_token_id = model.generation_config.eos_token_id
     return HFCaptioner(name, model, tokenizer, processor)
@@ -53,28 +53,28 @@ def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
 
 @dataclass(frozen=True)
 class HFCaptioner:
-    """A model with what prepares its pictures and what reads its tokens."""
+    """A model with its tokenizer and image processor."""
 
     name: str
     model: Any
     tokenizer: Any
     processor: Any
 
-    def caption_images(self, images: Sequence[ImageInput], settings: Decoding) -> Answers:
+    def caption_images(self, images: Sequence[ImageInput], settings: Decoding) -> CaptionResults:
         """In order: (path, ``settings.num`` captions, best first, or Unreadable).
 
-        Lengths are in the model's own tokens. Raises ConfigError for what its ``generate`` cannot do.
+        Lengths are in tokens of the model. Raises ConfigError for settings that its ``generate`` does not support.
         """
-        arguments = _arguments(settings)
+        arguments = _generate_arguments(settings)
         inputs, opener = image_inputs(images, self._open)
         paths = list(inputs)
         for first in range(0, len(paths), BATCH):
             chunk = paths[first : first + BATCH]
             opened = [_try_open(path, opener) for path in chunk]
-            pictures = [picture for picture in opened if not isinstance(picture, Unreadable)]
-            captions = iter(self._captions(pictures, arguments, settings, settings.seed + first) if pictures else ())
-            for path, picture in zip(chunk, opened, strict=True):
-                yield path, picture if isinstance(picture, Unreadable) else next(captions)
+            readable = [image for image in opened if not isinstance(image, Unreadable)]
+            captions = iter(self._captions(readable, arguments, settings, settings.seed + first) if readable else ())
+            for path, image in zip(chunk, opened, strict=True):
+                yield path, image if isinstance(image, Unreadable) else next(captions)
 
     def _open(self, path: Path) -> Image:
         from xmodal_cli.data.images import open_image
@@ -83,61 +83,62 @@ class HFCaptioner:
         return open_image(path, max_side=2 * max(sides) if sides else None)
 
     def _captions(
-        self, pictures: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int
+        self, images: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int
     ) -> list[list[Caption]]:
         import torch
 
         from xmodal_cli.backbones.hub import quiet
-        from xmodal_cli.inference.captions import Caption
+        from xmodal_cli.inference.caption_types import Caption
 
-        pixels = self.processor(images=pictures, return_tensors="pt")["pixel_values"]
+        pixels = self.processor(images=images, return_tensors="pt")["pixel_values"]
         pixels = pixels.to(self.model.device, self.model.dtype)
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         try:
             with torch.inference_mode(), torch.random.fork_rng(devices), quiet():
                 torch.manual_seed(seed)
-                found = self.model.generate(pixel_values=pixels, **arguments)
+                output = self.model.generate(pixel_values=pixels, **arguments)
         except (TypeError, ValueError, RuntimeError, AttributeError, KeyError) as error:
             reason = str(error).partition("\n")[0][:200]
-            hint = "use a model for image captions (BLIP, GIT, ViT-GPT2), or other settings of decoding"
-            raise ConfigError(f"{self.name} cannot caption pictures so: {reason}", hint) from error
-        texts = self.tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
-        scores = self._scores(found, settings).tolist()
+            hint = "use an image captioning model (BLIP, GIT, ViT-GPT2), or other decoding settings"
+            raise ConfigError(f"{self.name} cannot caption images with these settings: {reason}", hint) from error
+        texts = self.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)
+        scores = self._scores(output, settings).tolist()
         rows = [Caption(text.strip(), score, text.split()) for text, score in zip(texts, scores, strict=True)]
         rows_of_image = [rows[first : first + settings.num] for first in range(0, len(rows), settings.num)]
         return [sorted(captions, key=lambda caption: -caption.score) for captions in rows_of_image]
 
-    def _scores(self, found: Any, settings: Decoding) -> Tensor:
-        """(captions,): log-probability by the number of tokens to the power of the length penalty."""
+    def _scores(self, output: Any, settings: Decoding) -> Tensor:
+        """(captions,): log-probability divided by the number of tokens to the power of the length penalty."""
         import torch
 
-        if getattr(found, "sequences_scores", None) is not None:
-            scores: Tensor = found.sequences_scores.float()
+        if getattr(output, "sequences_scores", None) is not None:
+            scores: Tensor = output.sequences_scores.float()
             return scores
-        log_probs = torch.stack(found.logits, dim=1).float().log_softmax(-1)  # (captions, tokens, vocab)
-        written = found.sequences[:, -log_probs.shape[1] :]
-        ended = torch.isin(written, torch.tensor(self._ends(), device=written.device))
-        held = ended.cumsum(1) - ended.int() == 0  # the end itself is held
-        total = (log_probs.gather(-1, written[..., None])[..., 0] * held).sum(1)
-        return total / held.sum(1) ** settings.length_penalty
+        log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # (captions, tokens, vocab)
+        tokens = output.sequences[:, -log_probs.shape[1] :]
+        is_eos = torch.isin(tokens, torch.tensor(self._eos_ids(), device=tokens.device))
+        mask = is_eos.cumsum(1) - is_eos.int() == 0  # EOS included
+        total = (log_probs.gather(-1, tokens[..., None])[..., 0] * mask).sum(1)
+        return total / mask.sum(1) ** settings.length_penalty
 
-    def _ends(self) -> list[int]:
-        """Tokens that end a caption."""
-        theirs = self.model.generation_config.eos_token_id
-        theirs = theirs if isinstance(theirs, list) else [theirs]
-        ends = (*theirs, self.tokenizer.eos_token_id, self.tokenizer.sep_token_id)
-        return [token for token in ends if token is not None]
+    def _eos_ids(self) -> list[int]:
+        """The ids of tokens that end a caption."""
+        configured = self.model.generation_config.eos_token_id
+        configured = configured if isinstance(configured, list) else [configured]
+        ids = (*configured, self.tokenizer.eos_token_id, self.tokenizer.sep_token_id)
+        return [token for token in ids if token is not None]
 
 
-def _arguments(settings: Decoding) -> dict[str, Any]:
-    """Our settings in the words of ``generate``. Raises ConfigError."""
-    check(settings)
+def _generate_arguments(settings: Decoding) -> dict[str, Any]:
+    """The decoding settings as arguments of ``generate``. Raises ConfigError."""
+    check_decoding(settings)
     if settings.num_beam_groups > 1:
         raise ConfigError(
-            "Hugging Face models have no diverse beams here", "leave decoding.num_beam_groups at 1, or use --sample"
+            "diverse beam search is not supported for Hugging Face models",
+            "use decoding.num_beam_groups=1, or --sample",
         )
     arguments: dict[str, Any] = {
-        "max_new_tokens": settings.max_length + 1,  # the end is one of them
+        "max_new_tokens": settings.max_length + 1,  # EOS included
         "min_new_tokens": settings.min_length,
         "no_repeat_ngram_size": settings.no_repeat_ngram_size,
         "num_return_sequences": settings.num,
@@ -158,44 +159,44 @@ def _check_files(name: str, folder: Path) -> None:
             hint = "it needs config.json, preprocessor_config.json, its tokenizer's files and model.safetensors"
             raise MissingData(f"the captioner {name} has no {file} in {folder}", hint)
     if not any(folder.glob("model*.safetensors")):
-        hint = "`xmodal models convert pytorch_model.bin --out model.safetensors` makes it, where there is such a file"
+        hint = "if there is a pytorch_model.bin: `xmodal models convert pytorch_model.bin --out model.safetensors`"
         raise MissingData(f"the captioner {name} has no model.safetensors in {folder}", hint)
 
 
-def _readers(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and image processor. Raises BadModel."""
+def _load_processors(folder: Path) -> tuple[Any, Any]:
+    """Load the tokenizer and the image processor. Raises BadModel."""
     from transformers import AutoImageProcessor, AutoTokenizer
 
-    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         return (
-            AutoTokenizer.from_pretrained(str(folder), **how),
-            AutoImageProcessor.from_pretrained(str(folder), **how),
+            AutoTokenizer.from_pretrained(str(folder), **options),
+            AutoImageProcessor.from_pretrained(str(folder), **options),
         )
-    except Exception as error:  # foreign files: the library raises whatever their readers do
+    except Exception as error:  # invalid files: transformers may raise anything
         raise _unusable(folder, error) from error
 
 
-def _network(folder: Path) -> Any:
-    """Raises BadModel, also where weights are lacking, which the library would draw at random."""
+def _load_network(folder: Path) -> Any:
+    """Load the network. Raises BadModel, also for missing weights, which transformers would initialize randomly."""
     import torch
     from transformers import AutoModelForImageTextToText
 
-    how: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-    how |= {"output_loading_info": True, "dtype": torch.float32}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
+    options |= {"output_loading_info": True, "dtype": torch.float32}
     try:
-        model, report = AutoModelForImageTextToText.from_pretrained(str(folder), **how)
+        model, report = AutoModelForImageTextToText.from_pretrained(str(folder), **options)
     except Exception as error:
         raise _unusable(folder, error) from error
-    if lacking := sorted(name for name in report["missing_keys"] if ".pooler." not in name):  # captions need no pooler
-        raise BadModel(f"the weights in {folder} lack {lacking[0]}", "fetch the model again")
+    if missing := sorted(name for name in report["missing_keys"] if ".pooler." not in name):  # captions need no pooler
+        raise BadModel(f"the weights in {folder} lack {missing[0]}", "download the model again")
     return model
 
 
 def _unusable(folder: Path, error: Exception) -> BadModel:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(lines[:1])[:200] or type(error).__name__
-    hint = "give an image-to-text model of the transformers library: BLIP, GIT, ViT-GPT2"
+    hint = "use an image-to-text model of the transformers library: BLIP, GIT, ViT-GPT2"
     return BadModel(f"{folder} cannot be read as a captioner: {reason}", hint)
 
 

@@ -1,4 +1,4 @@
-"""Images given as paths or as PIL images, read through one opener, so that both get the same preprocessing."""
+"""Images as paths or PIL images, opened by one function, so that both get the same preprocessing."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ InputVectors: TypeAlias = Callable[[Iterable[ImageInput]], Iterator[tuple[Path, 
 
 
 def image_inputs(images: Iterable[ImageInput], opener: ImageOpener) -> tuple[Iterator[Path], ImageOpener]:
-    """One path per image, read as they are needed, and an opener of those paths.
+    """One path per image, generated lazily, and a function that opens these paths.
 
-    A PIL image gets a stand-in path such as ``<image 3>``. The opener returns upright RGB images and raises BadData
-    that names the path and the reason. The iterator raises TypeError for what is neither a path nor a PIL image.
+    A PIL image gets a placeholder path such as ``<image 3>``. The function returns upright RGB images and raises
+    BadData with the path and the reason. The iterator raises TypeError for other types.
     """
     in_memory: dict[Path, Image] = {}
 
     def paths() -> Iterator[Path]:
-        for position, image in enumerate(images):
+        for index, image in enumerate(images):
             if isinstance(image, str | os.PathLike):
                 yield Path(image).expanduser() if isinstance(image, str) else Path(image)
             elif hasattr(image, "convert") and hasattr(image, "getexif"):
-                path = Path(f"<image {position}>")
+                path = Path(f"<image {index}>")
                 in_memory[path] = image
                 yield path
             else:

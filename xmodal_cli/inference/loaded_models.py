@@ -1,6 +1,6 @@
-"""Models for use from Python: ``load("starter")`` gives a ``MatcherModel``, ``load("starter-captioner")`` a captioner.
+"""Loaded models for use from Python: ``load`` returns a ``MatcherModel`` or a ``CaptionerModel``.
 
-A model keeps its network and its image backbone loaded between calls. Images are paths or PIL images.
+The network and the image backbone of a model stay loaded between calls. Images are paths or PIL images.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from xmodal_cli.types import Unreadable
 if TYPE_CHECKING:
     import numpy as np
 
-    from xmodal_cli.inference.caption_generators import FeatureExtractors
+    from xmodal_cli.inference.caption_types import CaptionGenerator
     from xmodal_cli.inference.captioners import LoadedCaptioner
-    from xmodal_cli.inference.captions import CaptionGenerator
+    from xmodal_cli.inference.image_captioning import FeatureExtractors
     from xmodal_cli.inference.matchers import LoadedMatcher
 
 ON_ERROR = ("raise", "skip")
@@ -33,9 +33,9 @@ ON_ERROR = ("raise", "skip")
 def load(
     name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
 ) -> MatcherModel | CaptionerModel:
-    """A matcher or a captioner: a bundled or trained model's name, a run, a file, or ``open_clip/ARCH/TAG``.
+    """Load a matcher or a captioner by the name of a bundled or trained model, run, file, or ``open_clip/ARCH/TAG``.
 
-    Raises UnknownName with the nearest name, MissingData, BadModel, DownloadError, ConfigError.
+    Raises UnknownName with the closest name, MissingData, BadModel, DownloadError, ConfigError.
     """
     info, compute = describe_model(str(name)), Compute(device, precision)
     if info.kind == "captioner":
@@ -48,7 +48,7 @@ def load(
 
 
 class MatcherModel:
-    """An image-text matcher: images and sentences become vectors of one space."""
+    """An image-text matcher: encodes images and sentences as vectors of one space."""
 
     def __init__(self, loaded: LoadedMatcher) -> None:
         self._loaded = loaded
@@ -60,12 +60,12 @@ class MatcherModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model file says: architecture, backbone, training settings, metrics."""
+        """The header of the model file: architecture, backbone, training settings, metrics."""
         return self._loaded.info
 
     @property
     def embed_dim(self) -> int:
-        """The length of its vectors."""
+        """The dimension of its vectors."""
         return self._loaded.info.embed_dim
 
     def encode_text(self, sentences: str | Sequence[str]) -> np.ndarray:
@@ -75,13 +75,13 @@ class MatcherModel:
     def encode_image(self, images: ImageInput | Iterable[ImageInput], *, on_error: str = "raise") -> np.ndarray:
         """(images, embed_dim) float32 of paths or PIL images, in their order.
 
-        ``on_error="skip"`` leaves unreadable images out, so that there are fewer rows, with a warning for each;
-        ``"raise"`` raises BadData. Raises IncompatibleFeatures where the backbone that the model was trained with is
-        not available, ConfigError for another ``on_error``.
+        ``on_error="skip"`` skips unreadable images, so that there are fewer rows, with a warning for each;
+        ``"raise"`` raises BadData. Raises IncompatibleFeatures if the backbone that the model was trained with is
+        unavailable, ConfigError for another ``on_error``.
         """
         import numpy as np
 
-        rows = [vector for _, vector in _readable(self._vectors(_listed(images)), on_error)]
+        rows = [vector for _, vector in _readable(self._vectors(_as_list(images)), on_error)]
         return np.stack(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
 
     def similarity(self, image_vectors: np.ndarray, text_vectors: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ class ScoredCaption:
 
 @dataclass(frozen=True)
 class ImageCaptions:
-    """The captions of an image, best first; ``path`` is ``<image N>`` for a PIL image at position N."""
+    """The captions of an image, best first; ``path`` is ``<image N>`` for a PIL image at index N."""
 
     path: str
     captions: tuple[ScoredCaption, ...]
@@ -131,7 +131,7 @@ class CaptionerModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What the model file says: architecture, backbone, training settings, metrics."""
+        """The header of the model file: architecture, backbone, training settings, metrics."""
         return self._loaded.info
 
     def caption(
@@ -148,14 +148,14 @@ class CaptionerModel:
         """Captions of paths or PIL images, in their order: ``num`` each, best first.
 
         ``beam`` is the beam size, 1 for greedy, by default the one that the model was trained with; ``decoding`` sets
-        other fields, such as ``{"length_penalty": 0.7}``. ``on_error="skip"`` leaves unreadable images out with a
-        warning for each. Raises BadData for an unreadable image, ConfigError for impossible settings.
+        other fields, such as ``{"length_penalty": 0.7}``. ``on_error="skip"`` skips unreadable images with a
+        warning for each. Raises BadData for an unreadable image, ConfigError for invalid settings.
         """
-        from xmodal_cli.inference.caption_generators import captioner_generator
-        from xmodal_cli.inference.captions import CaptionRequest
+        from xmodal_cli.inference.caption_types import CaptionRequest
+        from xmodal_cli.inference.image_captioning import captioner_generator
 
-        chosen = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
-        settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in chosen.items())
+        options = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
+        settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in options.items())
         generator = captioner_generator(
             [self._loaded], self._extractors, CaptionRequest(settings=settings, tags=tuple(tags))
         )
@@ -163,7 +163,7 @@ class CaptionerModel:
 
     @cached_property
     def _extractors(self) -> FeatureExtractors:
-        from xmodal_cli.inference.caption_generators import FeatureExtractors
+        from xmodal_cli.inference.image_captioning import FeatureExtractors
 
         return FeatureExtractors([self._loaded])
 
@@ -174,11 +174,11 @@ def image_captions(
     """The captions of all readable images. Raises BadData for others, or warns; ConfigError for ``on_error``."""
     return [
         ImageCaptions(str(path), tuple(ScoredCaption(c.text, c.score) for c in captions))
-        for path, captions in _readable(generator.captions(_listed(images)), on_error)
+        for path, captions in _readable(generator.captions(_as_list(images)), on_error)
     ]
 
 
-def _listed(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+def _as_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
     single = isinstance(images, str | os.PathLike) or hasattr(images, "getexif")
     return [images] if single else list(images)  # type: ignore[list-item, arg-type]
 
@@ -193,5 +193,5 @@ def _readable(results: Iterable[tuple[Path, Any]], on_error: str) -> Iterator[tu
             continue
         problem = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
         if on_error == "raise":
-            raise BadData(problem, "use on_error='skip' to leave it out")
-        warnings.warn(f"left out: {problem}", stacklevel=3)
+            raise BadData(problem, "use on_error='skip' to skip it")
+        warnings.warn(f"skipped: {problem}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""A matcher loaded from its file, ready to embed image features and captions."""
+"""Trained matchers: loading them, and embedding image features and captions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from xmodal_cli.models.tokenizer import Tokenizer
 
 
-TEXT_BATCH = 512  # sentences encoded at once
-IMAGE_BATCH = 4096  # vectors projected at once; of pictures that are many cells, as many as have that many cells
+TEXT_BATCH = 512  # sentences per batch
+IMAGE_BATCH = 4096  # feature vectors per batch: images, or cells of all images
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LoadedMatcher:
 
     @property
     def name(self) -> str:
-        """The run's or the file's name."""
+        """The name of the run or of the file."""
         return self.info.name
 
     @property
@@ -45,7 +45,7 @@ class LoadedMatcher:
         return self.info.meta
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
-        """(sentences, embed_dim) float32, in the order given."""
+        """(sentences, embed_dim) float32, in order."""
         from xmodal_cli.models.token_batches import token_ids
 
         return embed_tokens(self.model, *token_ids(sentences, self.tokenizer), self.compute)
@@ -56,7 +56,7 @@ class LoadedMatcher:
 
 
 def embed_tokens(model: Matcher, gather_tokens: GatherTokens, lengths: torch.Tensor, compute: Compute) -> np.ndarray:
-    """Captions and their (captions,) int64 lengths -> (captions, embed_dim) float32; like lengths go together."""
+    """Captions and their (captions,) int64 lengths -> (captions, embed_dim) float32, batched by length."""
     import numpy as np
     import torch
 
@@ -78,23 +78,25 @@ def embed_features(model: Matcher, values: np.ndarray | torch.Tensor, compute: C
         size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
         for start in range(0, len(values), size):
             part = values[start : start + size]
-            batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))  # no memory map
+            batch = (
+                part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
+            )  # a copy: not a memory map
             parts.append(model.encode_image(batch.to(compute.device)).float().cpu().numpy())
     return np.concatenate(parts)
 
 
 def load_matcher(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedMatcher:
-    """A matcher with its weights, by name or by what ``describe_model`` gave for it.
+    """Load a matcher with its weights, by name or by the result of ``describe_model``.
 
     Raises MissingData, BadModel, UnknownName, DownloadError, ConfigError.
     """
     info = describe_as("matcher", what, "`xmodal models list` shows the matchers")
-    model, tokenizer = zero_shot.build(info.name) if zero_shot.supports(info.name) else _from_file(info)
+    model, tokenizer = zero_shot.build(info.name) if zero_shot.supports(info.name) else _load_from_file(info)
     compute = compute.resolve()
     return LoadedMatcher(info, cast("Matcher", model.eval().to(compute.device)), tokenizer, compute)
 
 
-def _from_file(info: ModelInfo) -> tuple[nn.Module, Tokenizer]:
+def _load_from_file(info: ModelInfo) -> tuple[nn.Module, Tokenizer]:
     from xmodal_cli.inference.towers import load_towers
     from xmodal_cli.inference.weights import load_weights
     from xmodal_cli.models.assembly import build_matcher

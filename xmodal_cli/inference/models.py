@@ -1,4 +1,4 @@
-"""Models by name: find the file, list the names, read the header. Loads no weights, imports no torch."""
+"""Models by name: find the file, list the names, read the header. Does not load weights or import torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from xmodal_cli.types import FeatureMeta
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that was found, and its header; for ``open_clip/...`` names what a header would say.
+    """A model and its header; ``open_clip/...`` names have an equivalent header.
 
-    ``source`` finds the model again, from any folder; ``path`` is the file with the weights.
+    ``source`` identifies the model from any working folder; ``path`` is the file with the weights.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ModelInfo:
 
     @property
     def embed_dim(self) -> int:
-        """Length of a matcher's vectors."""
+        """Dimension of a matcher's vectors."""
         return int(self.header.architecture["embed_dim"])
 
     @cached_property
@@ -54,35 +54,35 @@ class ModelInfo:
 
     @cached_property
     def config(self) -> Config:
-        """The settings that it was trained with. Raises ConfigError, UnknownName."""
+        """The settings of its training. Raises ConfigError, UnknownName."""
         return from_dict(self.header.training)
 
 
 def find_model(what: str) -> Path:
-    """The model file that ``what`` means: a file, a run's folder, or the name of a run or a model, shipped ones too.
+    """The model file of ``what``: a file, the folder of a run, or the name of a run or a model, also bundled ones.
 
-    Raises MissingData, UnknownName with the nearest name.
+    Raises MissingData, UnknownName with the closest name.
     """
     path = Path(what).expanduser()
-    places = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
-    for place in (*places, starter.file_of(what)):
-        if place is not None and place.is_file():
-            return place
+    candidates = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
+    for file in (*candidates, starter.file_of(what)):
+        if file is not None and file.is_file():
+            return file
     if (runs_dir() / what).is_dir() or path.is_dir():
-        raise MissingData(f"the run {what} has no model yet", "let its training finish at least one epoch")
+        raise MissingData(f"the run {what} has no model yet", "train at least one epoch")
     if path.suffix in (".safetensors", ".npz") or len(path.parts) > 1:
-        raise MissingData(f"there is no file {what}", "see `xmodal models list`")
+        raise MissingData(f"file not found: {what}", "see `xmodal models list`")
     raise UnknownName.of("model", what, model_names())
 
 
 def model_names() -> list[str]:
-    """Names of the runs that have a model, of the model files at home, and of the shipped ones."""
+    """Names of runs with a model, of model files in ``XMODAL_HOME``, and of bundled models."""
     runs = {f.parent.name for f in runs_dir().glob(f"*/{MODEL_FILE}")}
     return sorted(runs | {f.stem for f in models_dir().glob("*.safetensors")} | set(starter.NAMES.values()))
 
 
 def describe_model(what: str) -> ModelInfo:
-    """Find a model and read its header; torch is not imported but for a new ``open_clip/...`` name.
+    """Find a model and read its header; torch is only imported for a new ``open_clip/...`` name.
 
     Raises MissingData, BadModel, UnknownName, DownloadError.
     """
@@ -91,19 +91,19 @@ def describe_model(what: str) -> ModelInfo:
         return ModelInfo(name, file, name, header)
     file = find_model(what).resolve()
     name = file.parent.name if file.name == MODEL_FILE else file.stem
-    source = name if starter.is_bundled(file) else str(file)  # the shipped ones move with every installation
+    source = name if starter.is_bundled(file) else str(file)  # the path of bundled models depends on the installation
     return ModelInfo(name, file, source, read_header(file))
 
 
 def name_of(what: str | ModelInfo) -> str:
-    """A model's name in messages: as it was given, else its own."""
+    """The name of a model in messages."""
     return what if isinstance(what, str) else what.name
 
 
 def describe_as(kind: str, what: str | ModelInfo, hint: str) -> ModelInfo:
-    """``describe_model`` for a model that must be of ``kind``; what was described before is taken as it is.
+    """``describe_model`` for a model of ``kind``; a ``ModelInfo`` is only checked.
 
-    Raises also BadModel, with ``hint``, for another kind.
+    Raises like ``describe_model``, and BadModel with ``hint`` for another kind.
     """
     info = describe_model(what) if isinstance(what, str) else what
     if info.kind != kind:

@@ -1,7 +1,7 @@
-"""Captions without a captioner, as VSE has it: those of the training images that a matcher finds nearest to a photo.
+"""Captions of the nearest training images of a matcher, without a captioner.
 
-The matcher names the dataset it was trained on; the vectors of that dataset's images are kept in the cache. The
-captions of the nearest images are then ranked by the similarity between photo and sentence.
+The vectors of the training images are cached. The captions of the nearest images are ranked by the similarity between
+photo and sentence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,13 @@ from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
-from xmodal_cli.inference.captions import Answers, Caption, CaptionGenerator, decoding
+from xmodal_cli.inference.caption_types import (
+    Caption,
+    CaptionGenerator,
+    CaptionRequest,
+    CaptionResults,
+    override_decoding,
+)
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import embed_images, image_vectors
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
@@ -31,67 +37,65 @@ from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Decoding, Example, ImageTextDataset, Unreadable
 from xmodal_cli.unit_vectors import unit_vectors
 
-if TYPE_CHECKING:
-    from xmodal_cli.inference.captions import CaptionRequest
+NUM_NEIGHBORS = 10  # images whose captions are candidates; at least the number of captions
+_BATCH = 64  # photos
 
 
-NEIGHBOURS = 10  # images whose captions are considered, or as many as captions are asked for
-_CHUNK = 64  # photos at once
-
-
-def nearest_captions(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
-    """The matcher asked for, or the default one, with its training images at hand.
+def nearest_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+    """A generator that uses the requested matcher, or the default one, and its training images.
 
     Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
     """
     if len(request.models) > 1:
-        raise ConfigError("--nearest takes the word of one matcher", "give one --model")
+        raise ConfigError("--nearest accepts exactly one matcher", "use one --model")
     loaded = load_matcher(request.models[0] if request.models else default_model("matcher"), request.compute)
-    num = decoding(Decoding(), request.settings).num
-    train = _training_images(loaded, reporter)
-    kept, vectors = _vectors(loaded, train, reporter)
-    name = f"{loaded.name}, from the nearest of {len(kept):,} images of {train.name}"
-    return CaptionGenerator(name, _Nearest(loaded, kept, unit_vectors(vectors), image_vectors(loaded), num))
+    num = override_decoding(Decoding(), request.settings).num
+    train = _load_training_images(loaded, reporter)
+    examples, vectors = _load_vectors(loaded, train, reporter)
+    name = f"{loaded.name}, from the nearest of {len(examples):,} images of {train.name}"
+    return CaptionGenerator(
+        name, _NearestCaptioner(loaded, examples, unit_vectors(vectors), image_vectors(loaded), num)
+    )
 
 
-def _training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
+def _load_training_images(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
     """The captioned images that the matcher was trained on. Raises ConfigError, MissingData."""
     facts = loaded.info.header.dataset
     name = facts.get("name")
     if not name:
         raise ConfigError(
-            f"{loaded.name} does not say which images it was trained on", "give --nearest a matcher that xmodal trained"
+            f"the training dataset of {loaded.name} is unknown", "use a matcher that was trained with xmodal"
         )
     try:
         dataset = load_dataset(name)
     except (MissingData, UnknownName) as error:
         raise MissingData(
-            f"{loaded.name} was trained on {name}, which is not at hand: {error.message}",
-            f"say where it is: xmodal data add {name} PATH",
+            f"{loaded.name} was trained on {name}, which is not available: {error.message}",
+            f"add it: xmodal data add {name} PATH",
         ) from error
     if facts.get("fingerprint") not in (None, fingerprint(dataset)):
         reporter.warn(f"the dataset {name} has changed since {loaded.name} was trained on it")
     return select_captioned(dataset, *facts.get("splits", ("train",)))
 
 
-def _vectors(
+def _load_vectors(
     loaded: LoadedMatcher, train: ImageTextDataset, reporter: Reporter
 ) -> tuple[Sequence[Example], np.ndarray]:
-    """The readable images and their vectors (images, embed_dim) float32, from the cache where they are."""
+    """The readable images and their vectors (images, embed_dim) float32, from the cache if possible."""
     from safetensors.numpy import save_file
 
     file = cache_dir() / "nearest" / f"{loaded.info.fingerprint[:16]}-{fingerprint(train)[:16]}.safetensors"
     by_id = {example.image_id: example for example in train.examples}
-    cached = _cached(file)
+    cached = _read_cache(file)
     if cached is not None and all(image_id in by_id for image_id in cached[0]):
         return [by_id[image_id] for image_id in cached[0]], cached[1]
-    part, vectors = embed_images(loaded, train, reporter)
-    with contextlib.suppress(StorageError), atomic_path(file) as draft:  # it can be made again
-        save_file({"images": np.ascontiguousarray(vectors)}, draft, {"ids": json.dumps(part.ids)})
-    return part.examples, vectors
+    readable, vectors = embed_images(loaded, train, reporter)
+    with contextlib.suppress(StorageError), atomic_path(file) as draft:  # it can be computed again
+        save_file({"images": np.ascontiguousarray(vectors)}, draft, {"ids": json.dumps(readable.ids)})
+    return readable.examples, vectors
 
 
-def _cached(file: Path) -> tuple[list[str], np.ndarray] | None:
+def _read_cache(file: Path) -> tuple[list[str], np.ndarray] | None:
     from safetensors import SafetensorError, safe_open
 
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError), safe_open(file, "np") as opened:
@@ -102,8 +106,8 @@ def _cached(file: Path) -> tuple[list[str], np.ndarray] | None:
 
 
 @dataclass(frozen=True)
-class _Nearest:
-    """Paths to captions. ``train`` are the images that ``vectors`` (images, embed_dim), of unit length, belong to."""
+class _NearestCaptioner:
+    """Images to captions. ``vectors`` (images, embed_dim) are the unit vectors of the images ``train``."""
 
     loaded: LoadedMatcher
     train: Sequence[Example]
@@ -111,26 +115,26 @@ class _Nearest:
     embed: InputVectors
     num: int
 
-    def __call__(self, images: Sequence[ImageInput]) -> Answers:
-        answers = self.embed(images)
-        while chunk := list(islice(answers, _CHUNK)):
-            good = [vector for _, vector in chunk if not isinstance(vector, Unreadable)]
-            captions = self._captions(np.stack(good)) if good else iter(())
+    def __call__(self, images: Sequence[ImageInput]) -> CaptionResults:
+        encoded = self.embed(images)
+        while chunk := list(islice(encoded, _BATCH)):
+            readable = [vector for _, vector in chunk if not isinstance(vector, Unreadable)]
+            captions = self._captions(np.stack(readable)) if readable else iter(())
             for path, vector in chunk:
                 yield path, vector if isinstance(vector, Unreadable) else next(captions)
 
     def _captions(self, photos: np.ndarray) -> Iterator[list[Caption]]:
-        """(photos, embed_dim) -> the best captions of each, among those of its nearest images."""
-        count = min(max(NEIGHBOURS, self.num), len(self.train))
-        # cosine under order similarity too: neither of two images is more general than the other
-        closeness = unit_vectors(photos) @ self.vectors.T
-        nearest = np.argsort(-closeness, axis=1, kind="stable")[:, :count]
+        """(photos, embed_dim) -> the best captions of each photo, among those of its nearest images."""
+        count = min(max(NUM_NEIGHBORS, self.num), len(self.train))
+        # cosine also for order similarity, which is not symmetric
+        similarities = unit_vectors(photos) @ self.vectors.T
+        nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :count]
         texts = list(dict.fromkeys(c for row in np.unique(nearest) for c in self.train[row].captions))
         scores = self._scores(photos, self.loaded.embed_texts(texts))
-        column = {text: number for number, text in enumerate(texts)}
+        column = {text: index for index, text in enumerate(texts)}
         for photo, rows in enumerate(nearest):
-            own = dict.fromkeys(c for row in rows for c in self.train[row].captions)
-            best = sorted(own, key=lambda text: -scores[photo, column[text]])[: self.num]
+            candidates = dict.fromkeys(c for row in rows for c in self.train[row].captions)
+            best = sorted(candidates, key=lambda text: -scores[photo, column[text]])[: self.num]
             yield [Caption(text, float(scores[photo, column[text]]), text.split(), None) for text in best]
 
     def _scores(self, photos: np.ndarray, texts: np.ndarray) -> Any:

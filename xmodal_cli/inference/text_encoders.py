@@ -1,7 +1,6 @@
-"""Who turns a query's sentences into vectors: the exported text encoder where there is one, else torch.
+"""The text encoder of a query: the exported one if it exists, else torch.
 
-Exports are kept in the cache by the model's fingerprint. Neither torch nor the code that exports is imported until it
-has to be.
+Exports are cached by the fingerprint of the model. torch and the export code are imported only when needed.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable, XmodalError
-from xmodal_cli.inference.exported_text import ExportedText, source_note
+from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder, source_record
 from xmodal_cli.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -24,57 +23,57 @@ if TYPE_CHECKING:
 
 
 class SentenceEncoder(Protocol):
-    """What a search needs of a matcher to read sentences."""
+    """The part of a matcher that encodes queries."""
 
     def unknown_words(self, sentence: str) -> list[str]: ...
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray: ...
 
 
 def folder_of(fingerprint: str) -> Path:
-    """Where the export of the model with this fingerprint is kept."""
+    """The cache folder of the export of the model with this fingerprint."""
     return paths.cache_dir() / "text-encoders" / fingerprint[:16]
 
 
-def find(fingerprint: str) -> ExportedText | None:
-    """The export, whole and ready; or the note that says why there is none; None where neither is there."""
+def find(fingerprint: str) -> OnnxTextEncoder | None:
+    """The export of a model, or a record of why it cannot be exported; None if there is neither."""
     try:
-        return ExportedText(folder_of(fingerprint), fingerprint)
+        return OnnxTextEncoder(folder_of(fingerprint), fingerprint)
     except (MissingData, BadData):
         return None
 
 
 def ensure(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> None:
-    """Export the text encoder of a matcher unless that was done, or refused, before.
+    """Export the text encoder of a matcher unless it was exported, or failed, before.
 
-    ``loaded`` is that model where it is loaded already and not needed any more. An index is whole without an export:
-    whatever is in the way is told by the search that misses it.
+    ``loaded`` is the model if it is loaded and no longer needed. Errors are ignored: an index is complete without an
+    export, and a search reports the error.
     """
     if find(info.fingerprint) is None:
         with contextlib.suppress(XmodalError):
             export(info, reporter, loaded)
 
 
-def export(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> ExportedText | None:
-    """Export the text encoder of a matcher; None, and a warning, where that failed.
+def export(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> OnnxTextEncoder | None:
+    """Export the text encoder of a matcher. Logs a warning and returns None if that fails.
 
-    Raises what loading the model raises.
+    Raises like ``load_matcher``.
     """
     from xmodal_cli.device import Compute
     from xmodal_cli.inference import matchers
-    from xmodal_cli.inference.text_export import export_text
+    from xmodal_cli.inference.onnx_export import export_text
 
     loaded = loaded or matchers.load_matcher(info, Compute("cpu", "fp32"))
     folder = folder_of(info.fingerprint)
     try:
-        export_text(loaded, source_note(info.source, info.path), folder)
-        return ExportedText(folder, info.fingerprint)
+        export_text(loaded, source_record(info.source, info.path), folder)
+        return OnnxTextEncoder(folder, info.fingerprint)
     except (Unavailable, MissingData, BadData, StorageError) as error:
         reporter.warn(f"{error.message}; searching {info.name} loads torch, which takes seconds")
     return None
 
 
 class TorchEncoder:
-    """A loaded matcher as a SentenceEncoder."""
+    """The text encoder of a loaded matcher."""
 
     def __init__(self, loaded: LoadedMatcher) -> None:
         self._loaded = loaded

@@ -1,12 +1,12 @@
-"""Pretrained networks inside a matcher: found by name, checked against the model's record, run ahead where frozen."""
+"""Pretrained towers of a matcher: built by name, checked against the model file; frozen text towers are run once."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,45 +23,43 @@ from xmodal_cli.models.tokenizer import Tokenizer, pad
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import TextBackbone
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-BATCH = 256  # captions through the encoder at once
+BATCH = 256  # captions per batch
 
 
 @dataclass(frozen=True)
 class TextSide:
-    """The sentence encoder before a model's own: what stays as it is, and what is trained."""
+    """The pretrained sentence encoder in front of a text encoder, with its frozen and trained parts."""
 
     backbone: TextBackbone
-    tuned: bool  # whether any of it is
-    layers: int  # how many layers are trained apart, 0 for none or all
+    tuned: bool  # whether any layer is trained
+    layers: int  # number of layers trained on cached states; 0 for none or all
 
     @property
     def cached(self) -> bool:
-        """Whether captions go through ``backbone.network`` once, ahead of training."""
+        """Whether ``backbone.network`` is frozen, so that its states are computed once."""
         return not self.tuned or bool(self.layers)
 
     def stack(self) -> list[tuple[nn.Module, bool]]:
-        """The networks from the tokens on, and whether each is tuned."""
+        """The networks, from the tokens up, and whether each is trained."""
         lower = (self.backbone.network, not self.cached)
         return [lower] if self.backbone.upper is None else [lower, (self.backbone.upper, True)]
 
     def facts(self) -> dict[str, Any]:
-        """What a model's file says of it."""
+        """The entry in the header of a model file."""
         return {**asdict(self.backbone.meta), "tuned": self.tuned, "layers": self.layers}
 
 
 def text_side(config: Config) -> TextSide | None:
-    """The encoder that the settings name, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
+    """The sentence encoder in the settings, if any. Raises UnknownName, ConfigError, MissingData, DownloadError."""
     tuned = bool(config.optimizer.text_tower_lr_scale)
     if config.kind == "captioner":
         return None
     if not config.text.backbone:
         if tuned:
-            hint = "name one, for example --set text.backbone=minilm"
-            raise ConfigError("optimizer.text_tower_lr_scale trains a sentence encoder, and there is none", hint)
+            hint = "set one, for example --set text.backbone=minilm"
+            raise ConfigError(
+                "optimizer.text_tower_lr_scale needs a sentence encoder, and text.backbone is empty", hint
+            )
         return None
     layers = config.text.tuned_layers if tuned else 0
     name = config.features.backbone if config.text.backbone == "same" else config.text.backbone
@@ -70,38 +68,38 @@ def text_side(config: Config) -> TextSide | None:
 
 @dataclass(frozen=True)
 class ImageSide:
-    """The part of an image backbone that is trained: ``blocks`` of it above a trunk, or all of it at 0."""
+    """The trained part of an image backbone: its last ``blocks`` blocks on a frozen trunk, or all of it if 0."""
 
     network: nn.Module
     backbone: str
     fingerprint: str
-    kind: str  # of what it gives
+    kind: str  # of its output features
     dim: int
     blocks: int
 
     def stack(self) -> list[tuple[nn.Module, bool]]:
-        """The one network, which is tuned."""
+        """The network, and that it is trained."""
         return [(self.network, True)]
 
     def facts(self) -> dict[str, Any]:
-        """What a model's file says of it."""
+        """The entry in the header of a model file."""
         return {name: value for name, value in vars(self).items() if name != "network"}
 
 
 def image_side(config: Config) -> ImageSide | None:
-    """The part of the image backbone that the settings train, if any. Raises what building a backbone raises."""
+    """The part of the image backbone that is trained, if any. Raises like building a backbone."""
     if not config.optimizer.image_tower_lr_scale:
         return None
-    return _image_side(config.features.backbone, config.features.kind, config.features.tuned_blocks)
+    return _build_image_side(config.features.backbone, config.features.kind, config.features.tuned_blocks)
 
 
-def _image_side(backbone: str, kind: str, blocks: int) -> ImageSide:
+def _build_image_side(backbone: str, kind: str, blocks: int) -> ImageSide:
     network, meta = build_upper(backbone, kind, blocks) if blocks else build_network(backbone, kind)
     return ImageSide(network, backbone, meta.fingerprint, kind, meta.dim, blocks)
 
 
 def input_features(config: Config) -> FeaturesConfig:
-    """What the model is given: features, those of the trunk below the blocks that are trained, or pixels."""
+    """The input of the model: features, features of the trunk below the trained blocks, or pixels."""
     if not config.optimizer.image_tower_lr_scale:
         return config.features
     blocks = config.features.tuned_blocks
@@ -109,21 +107,21 @@ def input_features(config: Config) -> FeaturesConfig:
 
 
 def load_towers(name: str, architecture: Mapping[str, Any]) -> dict[str, list[tuple[nn.Module, bool]]]:
-    """The networks that the model ``name`` has inside, by side. Raises IncompatibleFeatures for other weights."""
+    """Build the towers of the model ``name``, by side. Raises IncompatibleFeatures for other weights."""
     sides: dict[str, TextSide | ImageSide] = {}
-    found = architecture.get("towers", {})
-    if "text" in found:
-        facts = found["text"]
+    towers = architecture.get("towers", {})
+    if "text" in towers:
+        facts = towers["text"]
         backbone = build_text_backbone(facts["backbone"], facts["layers"])
         sides["text"] = TextSide(backbone, facts["tuned"], facts["layers"])
-    if "image" in found:
-        facts = found["image"]
-        sides["image"] = _image_side(facts["backbone"], facts["kind"], facts["blocks"])
+    if "image" in towers:
+        facts = towers["image"]
+        sides["image"] = _build_image_side(facts["backbone"], facts["kind"], facts["blocks"])
     for key, side in sides.items():
-        if side.facts()["fingerprint"] != found[key]["fingerprint"]:
+        if side.facts()["fingerprint"] != towers[key]["fingerprint"]:
             raise IncompatibleFeatures(
-                f"{found[key]['backbone']} has other weights here than when {name} was trained",
-                f"bring the weights with sha256 {found[key]['fingerprint'][:16]}..., or train the model again",
+                f"{towers[key]['backbone']} has other weights here than when {name} was trained",
+                f"use the weights with sha256 {towers[key]['fingerprint'][:16]}..., or train the model again",
             )
     return {key: side.stack() for key, side in sides.items()}
 
@@ -131,39 +129,39 @@ def load_towers(name: str, architecture: Mapping[str, Any]) -> dict[str, list[tu
 def text_states(
     backbone: TextBackbone, captions: Sequence[str], compute: Compute, reporter: Reporter
 ) -> tuple[GatherTokens, Tensor]:
-    """What a frozen encoder makes of captions: rows of fp16 states, and (captions,) lengths.
+    """The states of captions from a frozen encoder: a function that gathers fp16 rows, and (captions,) int64 lengths.
 
-    The states are a memory map in the cache, made once for the same captions, encoder and precision.
+    The states are a memory map in the cache, computed once per captions, encoder and precision.
     ``compute`` is resolved.
     """
     tokens, lengths = (torch.from_numpy(a) for a in pad(Tokenizer.from_json(backbone.tokenizer).encode(captions)))
-    held = torch.ones_like(lengths) if backbone.meta.kind == "sentence" else lengths  # states of each caption
+    num_states = torch.ones_like(lengths) if backbone.meta.kind == "sentence" else lengths  # per caption
     file = _cache_file(backbone, captions, compute.dtype)
     if not file.is_file():
         with paths.atomic_path(file) as draft, open(draft, "wb") as stream:
-            header = {"descr": "<f2", "fortran_order": False, "shape": (int(held.sum()), backbone.meta.dim)}
+            header = {"descr": "<f2", "fortran_order": False, "shape": (int(num_states.sum()), backbone.meta.dim)}
             np.lib.format.write_array_header_1_0(stream, header)
             for states in _encode(backbone.network, tokens, lengths, compute, reporter):
                 stream.write(states.tobytes())
     mapped = np.load(file, mmap_mode="c")
-    return ragged(torch.from_numpy(mapped), held), held
+    return ragged(torch.from_numpy(mapped), num_states), num_states
 
 
 def _encode(
     network: nn.Module, tokens: Tensor, lengths: Tensor, compute: Compute, reporter: Reporter
 ) -> Iterator[np.ndarray]:
-    """(tokens of one caption, dim) fp16 after another; captions of like length among a few thousand go together."""
+    """Yield (tokens, dim) fp16 per caption; captions of similar length, among a few thousand, form a batch."""
     device = compute.device
     network.eval().to(device)
-    with torch.inference_mode(), compute.autocast(), reporter.task("captions", len(tokens), "captions") as bar:
+    with torch.inference_mode(), compute.autocast(), reporter.task("captions", len(tokens), "captions") as task:
         for pool in torch.split(torch.arange(len(tokens)), 16 * BATCH):
-            found: dict[int, np.ndarray] = {}
+            states_of: dict[int, np.ndarray] = {}
             for rows in torch.split(pool[lengths[pool].argsort(stable=True)], BATCH):
                 longest = int(lengths[rows].max())
                 states = network(tokens[rows, :longest].to(device), lengths[rows].to(device)).half().cpu().numpy()
-                found |= {int(row): states[n, : int(lengths[row])] for n, row in enumerate(rows)}
-                bar.advance(len(rows))
-            yield from (found[int(row)] for row in pool)
+                states_of |= {int(row): states[n, : int(lengths[row])] for n, row in enumerate(rows)}
+                task.advance(len(rows))
+            yield from (states_of[int(row)] for row in pool)
 
 
 def _cache_file(backbone: TextBackbone, captions: Sequence[str], dtype: torch.dtype) -> Path:

@@ -1,4 +1,4 @@
-"""The weights of a model's file into a model that was built from its header."""
+"""Loading weights from a model file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def load_weights(model: nn.Module, info: ModelInfo) -> None:
-    """Load the weights that ``info`` describes. Raises MissingData, BadModel."""
+    """Load the weights of ``info`` into ``model``. Raises MissingData, BadModel."""
     try:
         load_trainable_state_dict(model, read_tensors(info.path, info.fingerprint))
     except RuntimeError as error:
-        raise BadModel(f"{info.path} does not hold the weights its header promises", str(error)[:200]) from error
+        raise BadModel(f"the weights in {info.path} do not match its header", str(error)[:200]) from error

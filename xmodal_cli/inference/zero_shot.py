@@ -1,7 +1,7 @@
-"""Pretrained matchers under the name of their backbone: ``open_clip/ARCH/TAG`` or ``open_clip/ARCH@FILE``.
+"""Pretrained matchers of open_clip: ``open_clip/ARCH/TAG`` or ``open_clip/ARCH@FILE``.
 
-The image side is the backbone's global features, the text side the text tower of the same weights, the similarity
-cosine. What a name stands for is kept in the cache, so that asking again loads neither torch nor open_clip.
+The image encoder is the identity over global features of the backbone, the text encoder the text tower of the same
+weights, the similarity cosine. Headers are cached, so that a second call imports neither torch nor open_clip.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 
 def supports(what: str) -> bool:
-    """Whether ``what`` is such a name, and no path to a model."""
+    """Whether ``what`` is such a name and not an existing path."""
     return open_clip.supports(what) and not Path(what).exists()
 
 
 def describe(what: str) -> tuple[str, Path, ModelHeader]:
-    """The name that holds from any folder, the weights file, and what a model file's header would say.
+    """The name with an absolute path, the weights file, and a header as in a model file.
 
     Raises UnknownName, MissingData, DownloadError.
     """
     name = resolve_name(what)
-    note = cache_dir() / "open_clip" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+    cache_file = cache_dir() / "open_clip" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(note.read_text(encoding="utf-8"))
-        stamp, header = FileStamp(**kept["weights"]), ModelHeader(**kept["header"])
-        if stamp.holds() and header.version == __version__:
+        cached = json.loads(cache_file.read_text(encoding="utf-8"))
+        stamp, header = FileStamp(**cached["weights"]), ModelHeader(**cached["header"])
+        if stamp.is_current() and header.version == __version__:
             return name, Path(stamp.path), header
     meta, file = open_clip.read_matcher_meta(name)
-    header = _header(asdict(meta), open_clip.vocab_size(name))
+    header = _build_header(asdict(meta), open_clip.vocab_size(name))
     with contextlib.suppress(StorageError):
-        write_text(note, json.dumps({"weights": asdict(FileStamp.of(file)), "header": asdict(header)}))
+        write_text(cache_file, json.dumps({"weights": asdict(FileStamp.of(file)), "header": asdict(header)}))
     return name, file, header
 
 
 def build(name: str) -> tuple[nn.Module, Tokenizer]:
-    """The matcher in evaluation mode, on the CPU, and its tokenizer. Raises as ``describe``, and BadData."""
+    """The matcher in evaluation mode, on the CPU, and its tokenizer. Raises like ``describe``, and BadData."""
     from torch import nn
 
     from xmodal_cli import catalog
@@ -66,7 +66,7 @@ def build(name: str) -> tuple[nn.Module, Tokenizer]:
     return model.eval(), Tokenizer.from_json(tokenizer)
 
 
-def _header(backbone: dict[str, Any], vocab_size: int) -> ModelHeader:
+def _build_header(backbone: dict[str, Any], vocab_size: int) -> ModelHeader:
     sizes = {"image_dim": backbone["dim"], "embed_dim": backbone["dim"], "vocab_size": vocab_size}
-    blank = ModelHeader("matcher", {"name": "open-clip", **sizes}, "", backbone, "cosine", {}, {})
-    return replace(blank, fingerprint=backbone["fingerprint"])
+    header = ModelHeader("matcher", {"name": "open-clip", **sizes}, "", backbone, "cosine", {}, {})
+    return replace(header, fingerprint=backbone["fingerprint"])

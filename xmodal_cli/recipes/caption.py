@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from xmodal_cli.data.caption_sidecars import Sidecars
 from xmodal_cli.data.photo_files import Photo
 from xmodal_cli.errors import BadData, XmodalError
-from xmodal_cli.inference.captions import CaptionRequest
+from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
-    from xmodal_cli.inference.captions import Caption, CaptionGenerator
+    from xmodal_cli.inference.caption_types import Caption, CaptionGenerator
     from xmodal_cli.reports.attention_page import AttentionPage
 
 
@@ -87,14 +87,14 @@ def raise_if_all_failed(results: Sequence[CaptionedPhoto]) -> None:
 
 
 def _speaker(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
-    from xmodal_cli.inference import caption_generators
+    from xmodal_cli.inference import image_captioning
 
     if request.nearest:
-        from xmodal_cli.inference.nearest import nearest_captions
+        from xmodal_cli.inference.nearest import nearest_generator
 
-        generator: CaptionGenerator = nearest_captions(request, reporter)
+        generator: CaptionGenerator = nearest_generator(request, reporter)
     else:
-        generator = caption_generators.load_generator(request)
+        generator = image_captioning.load_generator(request)
     reporter.info(f"captions by {generator.name}")
     return generator
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, StorageError
-from xmodal_cli.features.cache import cache_folder, complete_store
+from xmodal_cli.features.cache import cache_folder, ensure_store
 from xmodal_cli.features.store import Skipped
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
@@ -50,7 +50,7 @@ def extract_features(
         raise StorageError(f"{out} is a file, and features are a folder", "give --out another name")
     started = time.perf_counter()
     parts = [dataset] if out else [dataset.select(split) for split in dataset.splits]
-    done = [complete_store(p, out or cache_folder(p, settings), settings, compute, reporter, batch_size) for p in parts]
+    done = [ensure_store(p, out or cache_folder(p, settings), settings, compute, reporter, batch_size) for p in parts]
     seconds = time.perf_counter() - started
     stores, extracted = [store for store, _ in done], sum(count for _, count in done)
     if not stores:

@@ -181,14 +181,16 @@ class _TermEmbedder:
     def _sentences(self) -> SentenceEncoder:
         made_by = self._index.metadata.model
         exported = text_encoders.find(made_by.fingerprint)
-        if exported is None or not exported.is_of(made_by.source):
+        if exported is None or not exported.is_export_of(made_by.source):
             path = self._model.path
             if exported is not None:
-                exported.remember(made_by.source, path)
+                exported.set_source(made_by.source, path)
         if exported is None:
             return self._made_again()
-        if exported.refused:
-            self._reporter.info(f"searching with torch: no text encoder of {made_by.name} apart: {exported.refused}")
+        if exported.export_error:
+            self._reporter.info(
+                f"searching with torch: no text encoder of {made_by.name} apart: {exported.export_error}"
+            )
             return text_encoders.TorchEncoder(self._matcher)
         return exported
 

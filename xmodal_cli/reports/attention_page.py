@@ -24,7 +24,7 @@ from xmodal_cli.reports.contact_sheet import GAP, INK, LINE, PAPER, fitting, pla
 from xmodal_cli.reports.pages import render
 
 if TYPE_CHECKING:
-    from xmodal_cli.inference.captions import Caption
+    from xmodal_cli.inference.caption_types import Caption
 
 
 PAGE = "index.html"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xmodal_cli.captioning.tags import with_tags
+from xmodal_cli.captioning.tags import add_tags
 from xmodal_cli.config import Config
 from xmodal_cli.data.augmentation import Augmentation
 from xmodal_cli.device import Compute
@@ -133,5 +133,5 @@ def tokenize_with_tags(
 
     -> the gather function, (captions,) int64 lengths, and (captions,) int64 lengths of the tags.
     """
-    encoded, prompt_lengths = with_tags(tokenizer, tokenizer.encode_captions(captions), tag_prob, seed)
+    encoded, prompt_lengths = add_tags(tokenizer, tokenizer.encode_captions(captions), tag_prob, seed)
     return (*pad_tokens(encoded), torch.tensor(prompt_lengths))

@@ -1,7 +1,7 @@
 """Regions of bottom-up attention or another detector elsewhere, read from files: ``bottom-up@PATH``.
 
 Anderson et al. 2018 and all who followed. There is no network here, so nothing can be computed of a
-new picture; ``features.imported`` brings what is at PATH into a feature store.
+new picture; ``features.region_import`` brings what is at PATH into a feature store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every text side as ONNX says what torch says; what cannot be exported is refused; what is damaged is noticed."""
+"""Export of text encoders: equal to torch; failed exports and damaged files are errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable
 from xmodal_cli.inference import text_encoders
-from xmodal_cli.inference.exported_text import NOTE, WEIGHTS, WORDS, ExportedText, source_note
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
-from xmodal_cli.inference.text_export import export_text
+from xmodal_cli.inference.onnx_export import export_text
+from xmodal_cli.inference.onnx_text_encoder import METADATA, WEIGHTS, WORDS, OnnxTextEncoder, source_record
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.tokenizer import Tokenizer
 
@@ -39,14 +39,14 @@ ENCODERS = [name for name in catalog.names("text_encoder") if name != "identity"
 WORDS_OF_TINY = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "a", "dog", "man", "snow", "on", "the", "black", "red")
 
 
-def matcher(model: torch.nn.Module, tokenizer: Tokenizer, dim: int = DIM) -> LoadedMatcher:
+def randomize(model: torch.nn.Module, tokenizer: Tokenizer, dim: int = DIM) -> LoadedMatcher:
     info = SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=dim)
-    for parameter in model.parameters():  # as they come, the vectors of a fresh model are much alike
+    for parameter in model.parameters():  # the vectors of an untrained model are nearly the same
         parameter.data += 0.2 * torch.randn_like(parameter)
     return LoadedMatcher(info, model.eval(), tokenizer, Compute("cpu", "fp32"))
 
 
-def over_words(text: str, args: dict | None = None, similarity: str = "cosine", model: str = "vse") -> LoadedMatcher:
+def word_matcher(text: str, args: dict | None = None, similarity: str = "cosine", model: str = "vse") -> LoadedMatcher:
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_captions(CAPTIONS)
     parts = {
@@ -55,7 +55,7 @@ def over_words(text: str, args: dict | None = None, similarity: str = "cosine", 
         "similarity": {"name": similarity, "args": {}},
     }
     sizes = {"image_dim": 8, "image_kind": "global", "vocab_size": tokenizer.vocab_size, "embed_dim": DIM}
-    return matcher(build_matcher({"name": model, "args": {}, **parts, **sizes}), tokenizer)
+    return randomize(build_matcher({"name": model, "args": {}, **parts, **sizes}), tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def over_tower(name: str, layers: int, tuned: bool, model: str = "vse", text: str = "bow") -> LoadedMatcher:
+def tower_matcher(name: str, layers: int, tuned: bool, model: str = "vse", text: str = "bow") -> LoadedMatcher:
     torch.manual_seed(0)
     backbone = build_text_backbone(name, layers)
     stack = [(backbone.network, tuned and not layers)] + ([(backbone.upper, True)] if backbone.upper else [])
@@ -92,83 +92,83 @@ def over_tower(name: str, layers: int, tuned: bool, model: str = "vse", text: st
     )
 
 
-def exported(loaded: LoadedMatcher, folder: Path) -> ExportedText:
-    export_text(loaded, source_note("toy", folder / "toy"), folder)
-    return ExportedText(folder, loaded.info.fingerprint)
+def export(loaded: LoadedMatcher, folder: Path) -> OnnxTextEncoder:
+    export_text(loaded, source_record("toy", folder / "toy"), folder)
+    return OnnxTextEncoder(folder, loaded.info.fingerprint)
 
 
-def check(loaded: LoadedMatcher, folder: Path) -> ExportedText:
-    """The vectors of sentences that the export itself was not tried on; the words that are unknown, too."""
+def assert_export_equals_torch(loaded: LoadedMatcher, folder: Path) -> OnnxTextEncoder:
+    """Compare vectors and unknown words, for sentences that the export itself did not compare."""
     expected = loaded.embed_texts(SENTENCES)
     spread = np.abs(expected - expected[0]).max()
-    assert spread > 1e-2 or "FirstPooling" in str(loaded.model)  # a matcher that says something
+    assert spread > 1e-2 or "FirstPooling" in str(loaded.model)  # vectors that differ
     unknown = [loaded.tokenizer.unknown_words(s) for s in SENTENCES]
-    found = exported(loaded, folder)
-    vectors = found.embed_texts(SENTENCES)
+    exported = export(loaded, folder)
+    vectors = exported.embed_texts(SENTENCES)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, expected, atol=2e-5)
     cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > 0.9999
-    assert [found.unknown_words(s) for s in SENTENCES] == unknown
-    assert found.embed_texts([]).shape == (0, loaded.info.embed_dim)
-    return found
+    assert [exported.unknown_words(s) for s in SENTENCES] == unknown
+    assert exported.embed_texts([]).shape == (0, loaded.info.embed_dim)
+    return exported
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_text_encoders_over_words(name, tmp_path):
-    check(over_words(name), tmp_path / "e")
+    assert_export_equals_torch(word_matcher(name), tmp_path / "e")
 
 
 @pytest.mark.parametrize("pooling", catalog.names("pooling"))
 def test_poolings(pooling, tmp_path):
-    check(over_words("gru", {"pooling": pooling}), tmp_path / "e")
+    assert_export_equals_torch(word_matcher("gru", {"pooling": pooling}), tmp_path / "e")
 
 
 def test_order_similarity(tmp_path):
-    vectors = check(over_words("gru", similarity="order"), tmp_path / "e").embed_texts(SENTENCES)
+    vectors = assert_export_equals_torch(word_matcher("gru", similarity="order"), tmp_path / "e").embed_texts(SENTENCES)
     assert (vectors >= 0).all()
 
 
 def test_tern_over_words(tmp_path):
-    check(over_words("transformer", model="tern"), tmp_path / "e")
+    assert_export_equals_torch(word_matcher("transformer", model="tern"), tmp_path / "e")
 
 
 @pytest.mark.parametrize(("layers", "tuned"), [(0, False), (0, True), (1, True)])
 def test_a_folder_of_transformers(layers, tuned, tiny_bert, tmp_path):
-    check(over_tower(str(tiny_bert), layers, tuned), tmp_path / "e")
+    assert_export_equals_torch(tower_matcher(str(tiny_bert), layers, tuned), tmp_path / "e")
 
 
 def test_tern_over_a_pretrained_encoder(tiny_bert, tmp_path):
-    check(over_tower(str(tiny_bert), 0, False, model="tern", text="identity"), tmp_path / "e")
+    assert_export_equals_torch(tower_matcher(str(tiny_bert), 0, False, model="tern", text="identity"), tmp_path / "e")
 
 
 @pytest.mark.slow
 def test_minilm_with_tuned_layers(tmp_path):
-    found = check(over_tower("minilm", 2, True), tmp_path / "e")
-    assert (tmp_path / "e" / WORDS).stat().st_size > 40_000_000  # beside the graph, of which nothing is read at loading
-    assert found.unknown_words("zyxqv") == []
+    exported = assert_export_equals_torch(tower_matcher("minilm", 2, True), tmp_path / "e")
+    assert (tmp_path / "e" / WORDS).stat().st_size > 40_000_000  # outside the graph, not read on load
+    assert exported.unknown_words("zyxqv") == []
 
 
 @pytest.mark.parametrize(
     ("kind", "changes", "length"),
     [
         ("plain", {}, 0),
-        # SigLIP's: everything sees everything, padding too, and the last place speaks
+        # as SigLIP: no causal mask, padding is attended to, and the last position is pooled
         ("siglip", {"text_cfg": {"no_causal_mask": True, "pool_type": "last", "pad_id": 1}}, 16),
     ],
 )
 def test_text_towers_of_open_clip(kind, changes, length, tiny_clip, tmp_path):
     name, _ = tiny_clip(f"export-{kind}", changes)
-    found = check(load_matcher(name, Compute("cpu", "fp32")), tmp_path / "e")
-    note = json.loads((tmp_path / "e" / NOTE).read_text())
-    assert (note["length"], found.refused) == (length, "")
+    exported = assert_export_equals_torch(load_matcher(name, Compute("cpu", "fp32")), tmp_path / "e")
+    metadata = json.loads((tmp_path / "e" / METADATA).read_text())
+    assert (metadata["length"], exported.export_error) == (length, "")
 
 
-# ---------------------------------------------------------------------------- refusals
+# ---------------------------------------------------------------------------- failed exports
 
 
-class _Fickle(torch.nn.Module):
-    """Speaks otherwise of long sentences than of short ones, by a branch that a trace cannot follow."""
+class _LengthDependent(torch.nn.Module):
+    """Encodes long sentences differently, by a branch that is not in the trace."""
 
     def encode_text(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         states = torch.nn.functional.one_hot(tokens % 5, 5).float().mean(1) + 0.1
@@ -177,99 +177,99 @@ class _Fickle(torch.nn.Module):
     embed_dim = 5
 
 
-def test_an_export_that_says_something_else_is_refused_once(tmp_path):
+def test_an_export_that_differs_from_torch_fails_once(tmp_path):
     loaded = LoadedMatcher(
         SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=5),
-        _Fickle().eval(),
+        _LengthDependent().eval(),
         Tokenizer.from_captions(CAPTIONS),
         Compute("cpu", "fp32"),
     )
     with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
-        exported(loaded, tmp_path / "e")
-    note = ExportedText(tmp_path / "e", FINGERPRINT)
-    assert "differ" in note.refused
-    assert [f.name for f in (tmp_path / "e").iterdir()] == [NOTE]
-    assert {f.name for f in tmp_path.iterdir()} == {"e", ".e.lock"}  # nothing half-done is left
+        export(loaded, tmp_path / "e")
+    failed = OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
+    assert "differ" in failed.export_error
+    assert [f.name for f in (tmp_path / "e").iterdir()] == [METADATA]
+    assert {f.name for f in tmp_path.iterdir()} == {"e", ".e.lock"}  # no partial export
 
 
-def test_what_cannot_be_traced_is_refused(tmp_path):
-    loaded = over_words("bow")
+def test_a_model_that_cannot_be_traced_is_an_error(tmp_path):
+    loaded = word_matcher("bow")
     loaded.model.encode_text = None
     with pytest.raises(Unavailable, match="toy cannot be exported"):
-        exported(loaded, tmp_path / "e")
-    assert ExportedText(tmp_path / "e", FINGERPRINT).refused
+        export(loaded, tmp_path / "e")
+    assert OnnxTextEncoder(tmp_path / "e", FINGERPRINT).export_error
 
 
-# ---------------------------------------------------------------------------- what is on disk
+# ---------------------------------------------------------------------------- files
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "e"
-    exported(over_words("gru", {"word_dim": 200}), folder)
+    export(word_matcher("gru", {"word_dim": 200}), folder)
     return folder
 
 
 @pytest.fixture
-def folder(whole, tmp_path) -> Path:
-    """A copy in which sizes and times are as in the original."""
+def folder(original, tmp_path) -> Path:
+    """A copy with the same sizes and modification times."""
     target = tmp_path / "copy"
     target.mkdir()
-    for file in whole.iterdir():
+    for file in original.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
         os.utime(target / file.name, ns=(file.stat().st_mtime_ns, file.stat().st_mtime_ns))
     return target
 
 
-def test_an_export_of_another_model_or_none_is_missing(folder, tmp_path):
+def test_no_export_and_an_export_of_another_model_are_missing(folder, tmp_path):
     with pytest.raises(MissingData):
-        ExportedText(folder, "0" * 64)
+        OnnxTextEncoder(folder, "0" * 64)
     with pytest.raises(MissingData):
-        ExportedText(tmp_path / "nothing", FINGERPRINT)
+        OnnxTextEncoder(tmp_path / "nothing", FINGERPRINT)
 
 
 @pytest.mark.parametrize("name", [WORDS, WEIGHTS, "encoder.onnx", "tokenizer.json"])
-def test_files_that_were_cut_changed_or_lost_are_noticed(folder, name):
+def test_truncated_changed_and_missing_files_are_errors(folder, name):
     file = folder / name
     content = file.read_bytes()
     assert len(content) > 50
-    ExportedText(folder, FINGERPRINT)
+    OnnxTextEncoder(folder, FINGERPRINT)
     file.write_bytes(content[:-1])
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
     file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
     file.unlink()
     with pytest.raises(BadData, match=name):
-        ExportedText(folder, FINGERPRINT)
-    file.write_bytes(content)  # whole again, if of another time
+        OnnxTextEncoder(folder, FINGERPRINT)
+    file.write_bytes(content)  # the same content with another modification time
     os.utime(file, ns=(1, 1))
-    expected = ExportedText(folder, FINGERPRINT).embed_texts(["a dog"])
-    note = json.loads((folder / NOTE).read_text())
-    assert note["files"][name]["stamp"] == [len(content), 1]  # the checksum is made once
-    np.testing.assert_array_equal(ExportedText(folder, FINGERPRINT).embed_texts(["a dog"]), expected)
+    expected = OnnxTextEncoder(folder, FINGERPRINT).embed_texts(["a dog"])
+    metadata = json.loads((folder / METADATA).read_text())
+    assert metadata["files"][name]["stamp"] == [len(content), 1]  # the checksum is computed once
+    np.testing.assert_array_equal(OnnxTextEncoder(folder, FINGERPRINT).embed_texts(["a dog"]), expected)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1}', "\xff"])
-def test_notes_that_cannot_be_read(folder, text):
-    (folder / NOTE).write_text(text, encoding="latin-1")
+def test_invalid_metadata_is_an_error(folder, text):
+    (folder / METADATA).write_text(text, encoding="latin-1")
     with pytest.raises(BadData):
-        ExportedText(folder, FINGERPRINT)
+        OnnxTextEncoder(folder, FINGERPRINT)
 
 
-def test_the_model_file_is_known_by_size_and_time(folder, tmp_path):
+def test_the_model_file_is_identified_by_size_and_modification_time(folder, tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
-    found = ExportedText(folder, FINGERPRINT)
-    assert not found.is_of("toy@home")
-    found.remember("toy@home", file)
-    assert ExportedText(folder, FINGERPRINT).is_of("toy@home")
-    assert not ExportedText(folder, FINGERPRINT).is_of("other")
+    exported = OnnxTextEncoder(folder, FINGERPRINT)
+    assert not exported.is_export_of("toy@folder")
+    exported.set_source("toy@folder", file)
+    assert OnnxTextEncoder(folder, FINGERPRINT).is_export_of("toy@folder")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).is_export_of("other")
     file.write_bytes(b"trained again")
-    assert not ExportedText(folder, FINGERPRINT).is_of("toy@home")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).is_export_of("toy@folder")
 
 
-def test_exports_are_kept_by_fingerprint_below_the_cache(home):
+def test_exports_are_cached_by_fingerprint(home):
     assert text_encoders.folder_of("0123456789abcdef" * 4) == home / "cache" / "text-encoders" / "0123456789abcdef"
     assert text_encoders.find(FINGERPRINT) is None

@@ -1,0 +1,160 @@
+"""Writes a feature store shard by shard, and extracts only what is missing.
+
+A shard contains the features of a fixed chunk of images and a digest of its inputs, so an interrupted extraction
+resumes with the first missing shard. The encoder is an argument; torch is not imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xmodal_cli.errors import BadData, XmodalError
+from xmodal_cli.features.shards import ShardMetadata, read_shard_metadata, shard_path, write_shard
+from xmodal_cli.features.store import (
+    FORMAT,
+    SUMMARY,
+    FeatureStore,
+    FileStamp,
+    Skipped,
+    StoreSummary,
+    open_store,
+    write_summary,
+)
+from xmodal_cli.types import FeatureMeta, Unreadable
+
+# a types.ImageVectors that gets all its files at once
+Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | Unreadable]]]
+
+SHARD_ROWS = {"global": 1024}  # a few seconds to a minute of extraction, 2 to 50 MB
+SHARD_ROWS_OF_CELLS = 128
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class ImageToExtract:
+    """One image of an extraction."""
+
+    image_id: str
+    stamp: FileStamp
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """The contents of a store: the features of ``images`` by the backbone that ``meta`` describes."""
+
+    images: tuple[ImageToExtract, ...]
+    meta: FeatureMeta
+    weights: FileStamp | None
+
+    @property
+    def chunks(self) -> list[tuple[ImageToExtract, ...]]:
+        """The images of each shard."""
+        rows = SHARD_ROWS.get(self.meta.kind, SHARD_ROWS_OF_CELLS)
+        return [self.images[start : start + rows] for start in range(0, len(self.images), rows)]
+
+
+def hash_images(images: Sequence[ImageToExtract], meta: FeatureMeta | None = None) -> str:
+    """sha256 of ids, paths, sizes and modification times, and of ``meta``."""
+    digest = hashlib.sha256(json.dumps([FORMAT, meta and asdict(meta)], sort_keys=True).encode())
+    for image in images:
+        stamp = image.stamp
+        line = f"\0{image.image_id}\0{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def find_complete_store(
+    folder: Path, images: Sequence[ImageToExtract], backbone: str, kind: str, crops: int
+) -> FeatureStore | None:
+    """The store in ``folder`` if it is complete for exactly these images and backbone; does not load the backbone."""
+    try:
+        store = open_store(folder)
+        summary, meta = store.summary, store.meta
+        same_backbone = (meta.backbone, meta.kind, meta.crops) == (backbone, kind, crops)
+        if not same_backbone or summary.weights is None or not summary.weights.is_current():
+            return None
+        if summary.images_digest != hash_images(images):
+            return None
+        return store if store.shards else None  # opening them checks their sizes
+    except XmodalError:
+        return None
+
+
+def fill_store(folder: Path, plan: ExtractionPlan, encode: Encode, advance: Callable[[int], None]) -> FeatureStore:
+    """Complete the store in ``folder`` according to ``plan``, and open it.
+
+    ``encode`` computes features of files in order; ``advance`` is called with the number of images done, existing ones
+    included. Raises BadData if no image is readable, StorageError.
+    """
+    shards = [_read_existing(shard_path(folder, n), chunk, plan.meta) for n, chunk in enumerate(plan.chunks)]
+    missing = [n for n, shard in enumerate(shards) if shard is None]
+    if missing:
+        (folder / SUMMARY).unlink(missing_ok=True)
+    advance(len(plan.images) - sum(len(plan.chunks[n]) for n in missing))
+    # one stream over all missing images, so that decoding does not wait for a shard to be written
+    vectors = encode([Path(p.stamp.path) for n in missing for p in plan.chunks[n]])
+    for n in missing:
+        shards[n] = _write_chunk(shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance)
+    _remove_extra_shards(folder, len(shards))
+    return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
+
+
+def _read_existing(file: Path, chunk: tuple[ImageToExtract, ...], meta: FeatureMeta) -> ShardMetadata | None:
+    """The metadata of a shard that is undamaged and made from this chunk, else None."""
+    with contextlib.suppress(BadData):
+        metadata = read_shard_metadata(file)
+        if metadata.plan == hash_images(chunk, meta):
+            return metadata
+    return None
+
+
+def _write_chunk(
+    file: Path,
+    chunk: tuple[ImageToExtract, ...],
+    meta: FeatureMeta,
+    vectors: Iterator[tuple[Path, np.ndarray | Unreadable]],
+    advance: Callable[[int], None],
+) -> ShardMetadata:
+    rows: list[np.ndarray] = []
+    ids: list[str] = []
+    skipped: list[tuple[str, str, str]] = []
+    for image, (path, vector) in zip(chunk, vectors, strict=False):  # the stream continues after the chunk
+        if isinstance(vector, Unreadable):
+            skipped.append((image.image_id, str(path), vector.reason))
+        else:
+            ids.append(image.image_id)
+            rows.append(np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
+        advance(1)
+    metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped))
+    write_shard(file, rows, metadata)
+    return metadata
+
+
+def _remove_extra_shards(folder: Path, count: int) -> None:
+    """Remove the shards of an earlier, larger store."""
+    while shard_path(folder, count).exists():
+        shard_path(folder, count).unlink()
+        count += 1
+
+
+def _write_complete_summary(folder: Path, plan: ExtractionPlan, shards: list[ShardMetadata]) -> FeatureStore:
+    skipped = tuple(Skipped(*entry) for shard in shards for entry in shard.skipped)
+    ids = tuple(image_id for shard in shards for image_id in shard.ids)
+    if not ids:
+        raise BadData(
+            f"none of the {len(plan.images)} images is readable, for example: {skipped[0].error}"
+            if skipped
+            else "there are no images to extract features from",
+            "`xmodal data info` shows the problems",
+        )
+    rows = tuple(len(shard.ids) for shard in shards)
+    summary = StoreSummary(plan.meta, ids, skipped, rows, hash_images(plan.images), plan.weights)
+    write_summary(folder, summary)
+    return FeatureStore(folder, summary)

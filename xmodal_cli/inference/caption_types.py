@@ -1,0 +1,85 @@
+"""The types of caption generation: request, caption, caption generator, and the decoding settings of a request."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.captioning.decoding import check_decoding
+from xmodal_cli.config import Config, with_settings
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.types import Decoding, Unreadable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xmodal_cli.inference.image_inputs import ImageInput
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """Caption settings. Several ``models`` are an ensemble; without ``models`` the default captioner is used.
+
+    ``settings`` are ``decoding.key=value`` and override the settings that the first model was trained with. ``tags``
+    are the words of a prompt. ``nearest`` selects captions of training images with a matcher instead. ``attention`` is
+    a folder for per-word attention maps; ``write`` saves captions beside the photos; ``force`` overwrites files.
+    """
+
+    models: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    nearest: bool = False
+    attention: Path | None = None
+    write: bool = False
+    force: bool = False
+    compute: Compute = Compute()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption, its score, its words, and if requested their attention weights, (words, cells)."""
+
+    text: str
+    score: float
+    words: list[str]
+    attention: Tensor | None = None
+
+
+CaptionResults = Iterator[tuple[Path, "list[Caption] | Unreadable"]]
+
+
+@dataclass(frozen=True)
+class CaptionGenerator:
+    """``captions`` yields (path, captions, best first) or (path, Unreadable) for each image, in order.
+
+    ``views`` is the number of views of an image in the attention weights, one after the other.
+    """
+
+    name: str
+    captions: Callable[[Sequence[ImageInput]], CaptionResults]
+    views: int = 1
+
+
+def override_decoding(defaults: Decoding, settings: Sequence[str]) -> Decoding:
+    """The decoding settings of a model with ``decoding.key=value`` overrides.
+
+    The beam size is increased to ``num`` unless it is set. Raises ConfigError, UnknownName.
+    """
+    for setting in settings:
+        if not setting.strip().startswith("decoding."):
+            raise ConfigError(
+                f"--set {setting} is not a decoding setting",
+                "--set accepts only decoding.KEY=VALUE here, for example --set decoding.length_penalty=0.7",
+            )
+    overridden = with_settings(Config(decoding=defaults), settings).decoding
+    has_beam = any(setting.partition("=")[0].strip() == "decoding.beam" for setting in settings)
+    if overridden.num > overridden.beam and not has_beam:
+        overridden = replace(
+            overridden, beam=overridden.num_beam_groups * math.ceil(overridden.num / overridden.num_beam_groups)
+        )
+    check_decoding(overridden)
+    return overridden
