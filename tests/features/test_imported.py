@@ -192,12 +192,12 @@ def test_a_large_source_is_searched_once_for_all_splits_and_said(region_dataset,
 
 def test_kinds_and_crops_that_make_no_sense(region_dataset, files):
     check_request(f"bottom-up@{files}", "regions")
-    with pytest.raises(ConfigError, match="bottom-up makes regions features, not grid") as caught:
+    with pytest.raises(ConfigError, match="bottom-up has regions features, not grid") as caught:
         features_for(region_dataset, settings(files, "grid"))
     assert "--kind regions" in caught.value.hint
     with pytest.raises(ConfigError, match="several crops"):
         features_for(region_dataset, settings(files, crops=10))
-    with pytest.raises(ConfigError, match="resnet50 makes global and grid features, not regions") as caught:
+    with pytest.raises(ConfigError, match="resnet50 has global and grid features, not regions") as caught:
         check_request("resnet50", "regions")
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
 

@@ -204,7 +204,7 @@ def test_a_model_of_the_hub_is_told_where_to_get_offline(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(DownloadError, match="hf/some/model are not here") as caught:
+    with pytest.raises(DownloadError, match="hf/some/model are not cached") as caught:
         hf_captioner.load("hf/some/model", Compute("cpu", "fp32"))
     assert "https://" in caught.value.hint
     assert "some/model into a folder" in caught.value.hint

@@ -266,7 +266,7 @@ def test_the_whole_network_from_pixels(xmodal, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "change", "sentence", "hint"),
     [
-        ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view of a picture, not 2", "crops to 1"),
+        ("best-offline", "features.tuned_blocks=0", "pixels need crops=1, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "there is none", "text.backbone=minilm"),
         (
