@@ -1,4 +1,4 @@
-"""A machine without a network."""
+"""A fixture that disables the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No name resolves, and every cache is empty."""
+    """Host names cannot be resolved, and all caches are empty."""
 
     def refuse(*args, **kwargs):
         raise socket.gaierror("no network here")

@@ -1,4 +1,4 @@
-"""Faster R-CNN as a backbone, on the smallest of torchvision's detectors with random weights in a local file."""
+"""Faster R-CNN as a backbone, with the smallest detector of torchvision and random weights in a local file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, region_rows, select_boxes
+from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, build_region_rows, select_boxes
 from xmodal_cli.backbones.image import faster_rcnn
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network, check_request
 from xmodal_cli.data.shapes import make_shapes
@@ -19,12 +19,12 @@ from xmodal_cli.errors import BadData, ConfigError, DownloadError
 from xmodal_cli.features.store import open_features
 from xmodal_cli.regions import REGION_COLUMNS
 
-SIDE = 128  # of the pictures here; 640 is for use
+SIDE = 128  # of the test images; the default is 640
 DIM = 1024
 
 
 def detector(classes: int = 7):
-    """MobileNet's detector with weights that give varied scores and boxes."""
+    """The MobileNet detector with weights that give varied scores and boxes."""
     from torchvision import models
 
     torch.manual_seed(0)
@@ -42,7 +42,7 @@ def detector(classes: int = 7):
     )
     for module in network.backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # statistics of the pictures below, so that what is seen matters to the last layer
+            module.momentum = None  # statistics of the images below, so that the outputs depend on the input
     network.backbone.train()
     with torch.no_grad():
         network.backbone(torch.randn(4, 3, SIDE, SIDE))
@@ -77,7 +77,7 @@ def backbone(file):
 
 @pytest.fixture(scope="module")
 def pixels():
-    """Two pictures of noise, one of one colour, and one of a gradient."""
+    """Two noise images, one of a single color, and a gradient."""
     noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8))
     grey = torch.full((1, 3, SIDE, SIDE), 90, dtype=torch.uint8)
     gradient = torch.arange(SIDE, dtype=torch.uint8).expand(1, 3, SIDE, SIDE)
@@ -94,41 +94,41 @@ def test_shapes_columns_and_order(backbone, pixels):
     meta = backbone.meta
     assert (meta.kind, meta.dim, meta.crops) == ("regions", DIM + 7, 1)
     assert meta.preprocessing["side"] == SIDE and meta.preprocessing["regions"] == 36
-    found = columns(rows)
-    real = found["area"] > 0
+    values = columns(rows)
+    real = values["area"] > 0
     assert real.any(1).all()
     for name in ("x1", "y1", "x2", "y2", "area", "score"):
-        assert (found[name] >= 0).all() and (found[name] <= 1).all()
-    torch.testing.assert_close(found["area"], (found["x2"] - found["x1"]) * (found["y2"] - found["y1"]))
-    assert (found["score"][:, 1:] <= found["score"][:, :-1]).all()
-    assert len(found["score"].unique()) > 100 and len(found["class"].unique()) > 3
-    assert (found["x1"][0] != found["x1"][1]).sum() > 10  # another picture, other boxes
-    assert set(found["class"][real].tolist()) <= set(range(1, 7)) and not rows[~real].any()
+        assert (values[name] >= 0).all() and (values[name] <= 1).all()
+    torch.testing.assert_close(values["area"], (values["x2"] - values["x1"]) * (values["y2"] - values["y1"]))
+    assert (values["score"][:, 1:] <= values["score"][:, :-1]).all()
+    assert len(values["score"].unique()) > 100 and len(values["class"].unique()) > 3
+    assert (values["x1"][0] != values["x1"][1]).sum() > 10  # different images have different boxes
+    assert set(values["class"][real].tolist()) <= set(range(1, 7)) and not rows[~real].any()
     assert (rows.half()[..., -3][real] > 0).all()
 
 
-def test_regions_are_among_torchvisions_own_detections_and_features_are_pooled_from_them(network, backbone, pixels):
+def test_regions_are_detections_of_torchvision_and_features_are_pooled_from_them(network, backbone, pixels):
     from torchvision.models.detection.image_list import ImageList
 
-    picture = pixels[0] / 255
+    image = pixels[0] / 255
     with torch.inference_mode():
-        (all_found,) = network([picture])
+        (detections,) = network([image])
         rows = backbone.encode(pixels[:1])[0]
-        images, _ = network.transform([picture])
+        images, _ = network.transform([image])
         maps = network.backbone(ImageList(images.tensors, images.image_sizes).tensors)
-        found = columns(rows)
-        boxes = torch.stack([found[c] for c in ("x1", "y1", "x2", "y2")], 1) * SIDE
+        values = columns(rows)
+        boxes = torch.stack([values[c] for c in ("x1", "y1", "x2", "y2")], 1) * SIDE
         heads = network.roi_heads
         features = heads.box_head(heads.box_roi_pool(maps, [boxes], images.image_sizes))
     torch.testing.assert_close(rows[:, :DIM], features, atol=1e-3, rtol=1e-3)
     wide = (boxes[:, 2:] - boxes[:, :2] > 1).all(1)
     assert wide.sum() > 20
     for n in torch.nonzero(wide)[:, 0]:
-        same = all_found["labels"] == int(found["class"][n])
-        far = (all_found["boxes"][same] - boxes[n]).abs().amax(1)
-        best = far.argmin()
-        assert far[best] < 1e-2
-        torch.testing.assert_close(all_found["scores"][same][best], found["score"][n], atol=1e-4, rtol=1e-3)
+        same = detections["labels"] == int(values["class"][n])
+        distance = (detections["boxes"][same] - boxes[n]).abs().amax(1)
+        best = distance.argmin()
+        assert distance[best] < 1e-2
+        torch.testing.assert_close(detections["scores"][same][best], values["score"][n], atol=1e-4, rtol=1e-3)
 
 
 def overlap(a, b) -> float:
@@ -136,34 +136,34 @@ def overlap(a, b) -> float:
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
         return 0.0
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+    intersection = width * height
+    return intersection / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection)
 
 
-def test_the_best_boxes_are_those_of_a_slow_search():
+def test_selected_boxes_equal_those_of_naive_suppression():
     rng = np.random.default_rng(3)
-    first = rng.uniform(0, 60, (200, 2))
-    boxes = np.concatenate([first, first + rng.uniform(10, 40, (200, 2))], 1)
+    top_left = rng.uniform(0, 60, (200, 2))
+    boxes = np.concatenate([top_left, top_left + rng.uniform(10, 40, (200, 2))], 1)
     scores = rng.permutation(200) / 200
     kept: list[int] = []
     for n in sorted(range(200), key=lambda n: -scores[n]):
         if all(overlap(boxes[n], boxes[other]) <= OVERLAP for other in kept):
             kept.append(n)
     assert len(kept) > 36
-    given = torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(), torch.arange(200)
-    assert select_boxes(*given)[2].tolist() == kept[:36]
+    inputs = torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(), torch.arange(200)
+    assert select_boxes(*inputs)[2].tolist() == kept[:36]
 
 
-def test_rows_keep_boxes_inside_the_picture_and_pad_with_zeros():
+def test_boxes_are_clipped_to_the_image_and_rows_padded_with_zeros():
     boxes = torch.tensor([[-0.1, 0.2, 1.2, 0.2], [1.0, 1.0, 1.0, 1.0]])
-    rows = region_rows(torch.ones(2, 3), boxes, torch.tensor([0.7, 0.2]), torch.tensor([5, 90]))
+    rows = build_region_rows(torch.ones(2, 3), boxes, torch.tensor([0.7, 0.2]), torch.tensor([5, 90]))
     assert rows.shape == (36, 10) and not rows[2:].any()
     torch.testing.assert_close(rows[0, 3:], torch.tensor([0, 0.2, 1, 0.201, 0.001, 0.7, 5]))
     torch.testing.assert_close(rows[1, 3:], torch.tensor([0.999, 0.999, 1, 1, 1e-6, 0.2, 90]), atol=1e-7, rtol=1e-3)
     assert rows.half()[1, 7] > 0
 
 
-def test_the_same_picture_has_the_same_regions_in_any_company(backbone, file, pixels):
+def test_regions_do_not_depend_on_the_batch(backbone, file, pixels):
     together = backbone.encode(pixels)
     assert torch.equal(together, backbone.encode(pixels))
     for n in range(len(pixels)):
@@ -176,35 +176,35 @@ def test_the_same_picture_has_the_same_regions_in_any_company(backbone, file, pi
 def test_bfloat16_keeps_boxes_in_float32(backbone, pixels):
     exact = backbone.encode(pixels)
     backbone.to("cpu", torch.bfloat16)
-    rough = backbone.encode(pixels)
-    assert rough.shape == exact.shape and rough.dtype == torch.float32 and rough.isfinite().all()
-    assert (columns(rough)["area"] > 0).any(1).all()
-    mean = [rows[..., :DIM].mean(1) for rows in (exact, rough)]
+    bfloat16 = backbone.encode(pixels)
+    assert bfloat16.shape == exact.shape and bfloat16.dtype == torch.float32 and bfloat16.isfinite().all()
+    assert (columns(bfloat16)["area"] > 0).any(1).all()
+    mean = [rows[..., :DIM].mean(1) for rows in (exact, bfloat16)]
     assert torch.cosine_similarity(*mean).min() > 0.9
     backbone.to("cpu", torch.float32)
     assert backbone.encode(pixels).dtype == torch.float32
 
 
-def test_pictures_are_squashed_to_a_square(backbone):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 300, 3), dtype=np.uint8))
-    pixels = backbone.preprocess(picture)
+def test_images_are_resized_to_a_square(backbone):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 300, 3), dtype=np.uint8))
+    pixels = backbone.preprocess(image)
     assert pixels.shape == (1, 3, SIDE, SIDE)
-    squashed = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0).numpy(), squashed)
+    resized = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0).numpy(), resized)
 
 
-def test_the_published_resnet_weights_normalise_without_epsilon(monkeypatch, file):
-    def epsilons():
+def test_batch_norms_of_the_published_resnet_weights_have_eps_0(monkeypatch, file):
+    def eps_values():
         layers = faster_rcnn._network("faster-rcnn-mobilenet", file).backbone.modules()
         return {m.eps for m in layers if isinstance(m, nn.BatchNorm2d)}
 
-    usual = epsilons()
+    default = eps_values()
     monkeypatch.setattr(faster_rcnn, "sha256_of", lambda file: faster_rcnn.WITHOUT_EPSILON + "0" * 56)
-    assert 0.0 not in usual and epsilons() == {0.0}
+    assert 0.0 not in default and eps_values() == {0.0}
 
 
 @pytest.mark.parametrize("name", faster_rcnn.known())
-def test_every_name_is_one_of_torchvisions_detectors(name, monkeypatch, tmp_path):
+def test_every_name_is_a_detector_of_torchvision(name, monkeypatch, tmp_path):
     from torchvision import models
 
     url = models.get_model_weights(faster_rcnn.NETWORKS[name]).COCO_V1.url
@@ -225,15 +225,15 @@ def test_every_name_is_one_of_torchvisions_detectors(name, monkeypatch, tmp_path
     assert network.roi_heads.box_predictor.cls_score.in_features == DIM
 
 
-def test_requests_and_weights_that_make_no_sense(tmp_path, file):
+def test_invalid_requests_and_weights_raise(tmp_path, file):
     for kind in ("global", "grid"):
-        with pytest.raises(ConfigError, match=f"faster-rcnn-mobilenet makes regions features, not {kind}") as caught:
+        with pytest.raises(ConfigError, match=f"faster-rcnn-mobilenet has regions features, not {kind}") as caught:
             check_request("faster-rcnn-mobilenet", kind)
         assert "--kind regions" in caught.value.hint
     with pytest.raises(ConfigError, match="cannot be trained from pixels"):
         build_network(f"faster-rcnn-mobilenet@{file}", "regions")
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(BadData, match=r"other\.pth cannot be used: they have no roi_heads"):
+    with pytest.raises(BadData, match=r"other\.pth cannot be used: roi_heads"):
         build_backbone(f"faster-rcnn-resnet50@{tmp_path / 'other.pth'}", "regions")
     with pytest.raises(BadData, match=r"detector\.pth cannot be used"):
         build_backbone(f"faster-rcnn-resnet50@{file}", "regions")
@@ -241,12 +241,12 @@ def test_requests_and_weights_that_make_no_sense(tmp_path, file):
 
 def test_the_command_on_shapes(xmodal, tmp_path, file):
     make_shapes(tmp_path / "shapes", num_train=2, num_val=1, num_test=1)
-    words = ("features", tmp_path / "shapes", "--backbone", f"faster-rcnn-mobilenet@{file}", "--kind", "regions")
-    ran = xmodal(*words, "--out", tmp_path / "o", "--device", "cpu", "--precision", "fp32", "--json")
-    assert ran.code == 0, ran.err
-    assert (ran.json["images"], ran.json["shape"], ran.json["extracted"]) == (4, [36, DIM + 7], 4)
+    args = ("features", tmp_path / "shapes", "--backbone", f"faster-rcnn-mobilenet@{file}", "--kind", "regions")
+    result = xmodal(*args, "--out", tmp_path / "o", "--device", "cpu", "--precision", "fp32", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["images"], result.json["shape"], result.json["extracted"]) == (4, [36, DIM + 7], 4)
     features = open_features(tmp_path / "o")
     assert features.values.dtype == np.float16 and features.meta.kind == "regions"
     assert (features.values[:, 0, -3] > 0).all() and (np.diff(features.values[..., -2], axis=1) <= 0).all()
-    again = xmodal(*words, "--out", tmp_path / "o", "--json")
+    again = xmodal(*args, "--out", tmp_path / "o", "--json")
     assert again.json["extracted"] == 0

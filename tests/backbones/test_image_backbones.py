@@ -1,4 +1,4 @@
-"""Names, weights files, and that each family's network computes what its library computes."""
+"""Names, weights files, and that the network of each family equals that of its library."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def pixels():
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8))
 
 
-def shake(network):
-    """Random weights and statistics, so that normalisation does something."""
+def randomize(network):
+    """Random weights and statistics, so that normalization has an effect."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -41,17 +41,17 @@ def save(network, file):
     return file
 
 
-def imagenet(pixels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
+def normalize(pixels, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)):
     return (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-def test_importing_the_families_loads_nothing_heavy():
+def test_the_families_have_no_heavy_imports():
     code = (
         "import sys; from xmodal_cli.backbones import image_backbones as f; f.known(); f.check_request('vgg19');"
         "print([m for m in ('torch', 'timm', 'torchvision', 'open_clip', 'numpy', 'PIL') if m in sys.modules])"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_each_known_name_has_one_family():
@@ -64,14 +64,14 @@ def test_each_known_name_has_one_family():
     ("name", "hint"),
     [("vgg20", "vgg"), ("resnet-50", "resnet50"), ("timm/resnet19", "resnet18"), ("open_clip/ViT-B-33/x", "ViT-B-32")],
 )
-def test_a_misspelt_name_is_told_the_nearest(name, hint):
+def test_a_misspelled_name_gets_a_suggestion(name, hint):
     with pytest.raises(UnknownName) as caught:
         build_backbone(name)
     assert hint in caught.value.hint
 
 
-def test_requests_that_make_no_sense():
-    with pytest.raises(ConfigError, match="vgg19 makes global and grid features, not regions") as caught:
+def test_invalid_requests_raise():
+    with pytest.raises(ConfigError, match="vgg19 has global and grid features, not regions") as caught:
         check_request("vgg19", "regions")
     assert "faster-rcnn" in caught.value.hint and "bottom-up@PATH" in caught.value.hint
     with pytest.raises(UnknownName):
@@ -82,7 +82,7 @@ def test_requests_that_make_no_sense():
         check_request("vgg19", "grid", 10)
 
 
-def test_the_default_backbone_computes_what_timm_computes():
+def test_the_default_backbone_equals_timm():
     import timm
 
     backbone = build_backbone("efficientnet-lite2")
@@ -91,42 +91,42 @@ def test_the_default_backbone_computes_what_timm_computes():
     network = timm.create_model("tf_efficientnet_lite2").eval()
     assert [t.shape for t in weights.values()] == [t.shape for t in network.state_dict().values()]
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
-    pixels = backbone.preprocess(picture)
-    squashed = np.asarray(picture.resize((260, 260), Image.Resampling.BICUBIC), dtype=np.float32)
-    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0).numpy(), squashed)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    pixels = backbone.preprocess(image)
+    resized = np.asarray(image.resize((260, 260), Image.Resampling.BICUBIC), dtype=np.float32)
+    np.testing.assert_array_equal(pixels[0].permute(1, 2, 0).numpy(), resized)
     with torch.inference_mode():
-        features = network.forward_features(torch.from_numpy((squashed - 127) / 128).permute(2, 0, 1)[None])
+        features = network.forward_features(torch.from_numpy((resized - 127) / 128).permute(2, 0, 1)[None])
     torch.testing.assert_close(backbone.encode(pixels), features.mean((2, 3)), atol=1e-3, rtol=1e-3)
     grid = build_backbone("efficientnet-lite2", "grid").encode(pixels)
     torch.testing.assert_close(grid, features.flatten(2).mT, atol=5e-3, rtol=1e-3)
 
 
-def test_bfloat16_is_near_float32(pixels):
+def test_bfloat16_is_close_to_float32(pixels):
     backbone = build_backbone("efficientnet-lite2")
     exact = backbone.encode(pixels)
     backbone.to("cpu", torch.bfloat16)
     assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
 
 
-def test_weights_that_are_not_the_published_ones(monkeypatch):
+def test_other_weights_than_the_published_ones_raise(monkeypatch):
     monkeypatch.setattr(efficientnet_lite2, "SHA256", "0" * 64)
-    with pytest.raises(BadData, match="not the file that was published"):
+    with pytest.raises(BadData, match="not the published file"):
         build_backbone("efficientnet-lite2")
     monkeypatch.setattr(efficientnet_lite2, "PACKAGE", "no_such_package")
     with pytest.raises(MissingData, match="not installed"):
         build_backbone("efficientnet-lite2")
 
 
-def test_resnet_computes_what_torchvision_computes(tmp_path, pixels, offline):
+def test_resnet_equals_torchvision(tmp_path, pixels, offline):
     from torchvision import models
 
-    network = shake(models.resnet50(weights=None))
+    network = randomize(models.resnet50(weights=None))
     (offline / "hub" / "checkpoints").mkdir(parents=True)
-    file = save(network, offline / "hub" / "checkpoints" / "resnet50-0676ba61.pth")  # where the hint says to put it
+    file = save(network, offline / "hub" / "checkpoints" / "resnet50-0676ba61.pth")  # the path in the hint
     network.fc = nn.Identity()
     with torch.inference_mode():
-        expected = network(imagenet(pixels))
+        expected = network(normalize(pixels))
     backbone = build_backbone("resnet50")
     assert backbone.weights_file == file and backbone.meta.dim == 2048
     torch.testing.assert_close(backbone.encode(pixels), expected, atol=1e-3, rtol=1e-3)
@@ -136,14 +136,14 @@ def test_resnet_computes_what_torchvision_computes(tmp_path, pixels, offline):
 
 
 @pytest.mark.parametrize("name", vgg.known())
-def test_vgg_is_cut_at_fc7_and_at_conv5(name):
+def test_vgg_features_are_fc7_and_conv5(name):
     from torchvision import models
 
-    with torch.device("meta"):  # shapes alone: the weights would be half a gigabyte
+    with torch.device("meta"):  # only shapes: the weights would be half a gigabyte
         network = models.get_model(name, weights=None)
-        picture = torch.zeros(1, 3, 224, 224)
-        fc7, conv5 = vgg._cut(network, "global"), vgg._cut(network, "grid")
-        assert fc7(picture).shape == (1, 4096) and conv5(picture).shape == (1, 196, 512)
+        image = torch.zeros(1, 3, 224, 224)
+        fc7, conv5 = vgg._backbone(network, "global"), vgg._backbone(network, "grid")
+        assert fc7(image).shape == (1, 4096) and conv5(image).shape == (1, 196, 512)
     assert fc7[-1] is network.classifier[4] and isinstance(fc7[-1], nn.ReLU)
     assert conv5[-2] is network.features[-2] and isinstance(conv5[-2], nn.ReLU)
 
@@ -153,12 +153,12 @@ def test_timm_models(tmp_path, arch, cells):
     import timm
 
     torch.manual_seed(0)
-    network = shake(timm.create_model(arch))
+    network = randomize(timm.create_model(arch))
     file = save(network, tmp_path / "w.pth")
     pixels = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
-    facts = timm.data.resolve_model_data_config(network)
+    config = timm.data.resolve_model_data_config(network)
     with torch.inference_mode():
-        features = network.forward_features(imagenet(pixels, facts["mean"], facts["std"]))
+        features = network.forward_features(normalize(pixels, config["mean"], config["std"]))
         expected = network.forward_head(features, pre_logits=True)
     backbone = build_backbone(f"timm/{arch}@{file}")
     assert backbone.meta.backbone == f"timm/{arch}@{file}" and backbone.meta.preprocessing["size"] == 160
@@ -182,7 +182,7 @@ def test_open_clip_towers(tmp_path):
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
     with torch.inference_mode():
-        expected = network.encode_image(imagenet(pixels, mean, std))
+        expected = network.encode_image(normalize(pixels, mean, std))
     backbone = build_backbone(name)
     assert backbone.meta.dim == 24
     torch.testing.assert_close(backbone.encode(pixels), expected, atol=1e-4, rtol=1e-4)
@@ -193,35 +193,35 @@ def test_open_clip_towers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "url", "place"),
+    ("name", "url", "path"),
     [
         ("vgg19", "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "hub/checkpoints/vgg19-dcbb9e9d.pth"),
         ("timm/resnet18.a1_in1k", "timm/resnet18.a1_in1k/resolve/main/model.safetensors", "resnet18.a1_in1k@FILE"),
         ("open_clip/ViT-B-32/laion2b_s34b_b79k", "resolve/main/open_clip_model.safetensors", "@FILE"),
     ],
 )
-def test_offline_says_what_to_fetch_and_where_to_put_it(offline, name, url, place):
+def test_the_hint_without_network_has_url_and_path(offline, name, url, path):
     with pytest.raises(DownloadError) as caught:
         build_backbone(name)
     assert "cannot be reached" in caught.value.message
-    assert url in caught.value.hint and place in caught.value.hint
+    assert url in caught.value.hint and path in caught.value.hint
     assert not list((offline / "hub").rglob("*.pth"))
 
 
-class Evil:
+class Malicious:
     def __reduce__(self):
         return (print, ("a checkpoint ran code",))
 
 
-def test_weights_that_cannot_be_used(tmp_path, home, capsys):
+def test_invalid_weights_raise(tmp_path, home, capsys):
     import timm
 
     good = save(timm.create_model("test_resnet"), tmp_path / "good.pth")
     (tmp_path / "cut.pth").write_bytes(good.read_bytes()[:-1000])
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps({"weight": Evil()}, protocol=2))
+    (tmp_path / "malicious.pth").write_bytes(pickle.dumps({"weight": Malicious()}, protocol=2))
     torch.save({"epoch": 3}, tmp_path / "other.pth")
-    for file in ("cut.pth", "cut.safetensors", "evil.pth", "other.pth"):
+    for file in ("cut.pth", "cut.safetensors", "malicious.pth", "other.pth"):
         with pytest.raises(BadData, match=file.replace(".", r"\.")):
             build_backbone(f"resnet50@{tmp_path / file}")
     with pytest.raises(BadData, match="cannot be used"):
@@ -233,7 +233,7 @@ def test_weights_that_cannot_be_used(tmp_path, home, capsys):
         build_backbone("resnet50@nowhere.pth")
 
 
-def test_weights_are_also_looked_up_in_the_models_folder(tmp_path, home):
+def test_weights_are_found_in_the_models_folder(tmp_path, home):
     import timm
 
     (home / "models").mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from xmodal_cli.backbones.language._gpt2_folder import _renamed
+from xmodal_cli.backbones.language._gpt2_folder import rename_weights
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.models.captioners import clip_gpt2
 from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH
@@ -40,7 +40,7 @@ def models(device):
     pull = END_PULL * torch.arange(CONTEXT_LENGTH - PREFIX)[:, None]
     positions[PREFIX:] += pull * end / end.norm()  # EOS becomes more likely with every token, as in captions
     ours = clip_gpt2.build(IMAGE_DIM, "global", VOCAB, WIDTH, num_prefix=PREFIX, num_layers=LAYERS).eval()
-    ours.language_model.load_state_dict(_renamed("weights", dict(theirs.state_dict()), LAYERS))
+    ours.language_model.load_state_dict(rename_weights("weights", dict(theirs.state_dict()), LAYERS))
     return theirs.to(device), ours.to(device)
 
 

@@ -142,7 +142,7 @@ def test_a_tower_that_is_damaged_or_missing_fails(tmp_path, monkeypatch):
     assert weights._tower(SimpleNamespace(**facts, SHA256=digest)).status == "ok"
     damaged = weights._tower(SimpleNamespace(**facts, SHA256="0" * 64))
     assert (damaged.status, damaged.remedy) == ("fail", "again")
-    assert "does not have its published checksum" in damaged.found
+    assert "not the published file" in damaged.found
     absent = weights._tower(SimpleNamespace(**{**facts, "PACKAGE": "nosuch_package"}, SHA256=digest))
     assert absent.status == "fail"
     assert "not installed" in absent.found

@@ -194,12 +194,12 @@ def test_a_large_source_is_indexed_once_for_all_splits_and_logged(region_dataset
 
 def test_invalid_kinds_and_crops_are_errors(region_dataset, files):
     check_request(f"bottom-up@{files}", "regions")
-    with pytest.raises(ConfigError, match="bottom-up makes regions features, not grid") as error:
+    with pytest.raises(ConfigError, match="bottom-up has regions features, not grid") as error:
         load_features(region_dataset, settings(files, "grid"))
     assert "--kind regions" in error.value.hint
     with pytest.raises(ConfigError, match="several crops"):
         load_features(region_dataset, settings(files, crops=10))
-    with pytest.raises(ConfigError, match="resnet50 makes global and grid features, not regions") as error:
+    with pytest.raises(ConfigError, match="resnet50 has global and grid features, not regions") as error:
         check_request("resnet50", "regions")
     assert "faster-rcnn" in error.value.hint and "bottom-up@PATH" in error.value.hint
 

@@ -204,7 +204,7 @@ def test_the_hint_offline_has_the_address_of_the_model(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(DownloadError, match="hf/some/model are not here") as raised:
+    with pytest.raises(DownloadError, match="hf/some/model are not cached") as raised:
         hf_captioner.load("hf/some/model", Compute("cpu", "fp32"))
     assert "https://" in raised.value.hint
     assert "some/model into a folder" in raised.value.hint

@@ -269,7 +269,7 @@ def test_fine_tuning_all_layers_from_pixels(xmodal, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "change", "message", "hint"),
     [
-        ("best-offline", "features.tuned_blocks=0", "pixels are trained on one view", "crops to 1"),
+        ("best-offline", "features.tuned_blocks=0", "pixels need crops=1, not 2", "crops to 1"),
         ("best-offline", "text.tuned_layers=6", "minilm has 6 layers", "1 to 5"),
         ("best-offline", "text.backbone=", "text.backbone is empty", "text.backbone=minilm"),
         ("best-offline", "augmentation.min_area=0", "min_area must be above 0 and at most 1", "default is 0.6"),

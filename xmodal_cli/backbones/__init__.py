@@ -1,1 +1,1 @@
-"""Pretrained networks by what they read or write: ``image``, ``text`` and ``language``, one file per family."""
+"""Pretrained networks: ``image`` backbones, ``text`` encoders and ``language`` models, one file per family."""

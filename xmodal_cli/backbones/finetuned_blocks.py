@@ -1,4 +1,4 @@
-"""The image tower of a model that xmodal trained, as weights: ``efficientnet-lite2@best-offline-f8k``."""
+"""The fine-tuned image tower of an xmodal model as backbone weights: ``efficientnet-lite2@best-offline-f8k``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-TOWER = "tower.blocks."  # where in a model's tensors the blocks are that it trained
+TOWER = "tower.blocks."  # name of the fine-tuned blocks in the tensors of a model
 
 
-def tuned_blocks(file: Path, backbone: str) -> tuple[int, dict[str, Tensor]] | None:
-    """How many of ``backbone``'s last blocks the model ``file`` has trained, and their weights by name.
+def read_tuned_blocks(file: Path, backbone: str) -> tuple[int, dict[str, Tensor]] | None:
+    """The number of last blocks of ``backbone`` that the model ``file`` fine-tuned, and their weights by name.
 
-    None for a file that is no model of xmodal's. Raises BadData where it has none of this backbone.
+    None if the file is not an xmodal model. Raises BadData if the model did not fine-tune this backbone.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -31,9 +31,11 @@ def tuned_blocks(file: Path, backbone: str) -> tuple[int, dict[str, Tensor]] | N
                 return None
             tower = json.loads(text)["architecture"].get("towers", {}).get("image", {})
             names = [(name, *name.partition(TOWER)[1:]) for name in opened.keys()]  # noqa: SIM118 (not a dict)
-            tensors = {inner: opened.get_tensor(name) for name, found, inner in names if found}
+            tensors = {inner: opened.get_tensor(name) for name, prefix, inner in names if prefix}
     except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
-        raise BadData(f"{file} cannot be read as a model: {error}", "train or fetch it again") from error
+        raise BadData(f"{file} cannot be read as a model: {error}", "train or download it again") from error
     if tower.get("backbone") != backbone or not tower.get("blocks") or not tensors:
-        raise BadData(f"{file} has no blocks of {backbone} that it trained", "give a model with features.tuned_blocks")
+        raise BadData(
+            f"{file} has no fine-tuned blocks of {backbone}", "use a model trained with features.tuned_blocks"
+        )
     return int(tower["blocks"]), tensors

@@ -1,4 +1,4 @@
-"""From a backbone's name to the network: the one door to this folder. Imports nothing heavy."""
+"""Builds image backbones by name. No heavy imports."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 KINDS = ("global", "grid", "regions")
-PIXELS = "pixels"  # the kind of pictures themselves, for a model that has the whole backbone inside
-TRUNK = "trunk-"  # kind `trunk-N`: the cells before the last N blocks, which a training goes on from
+PIXELS = "pixels"  # kind of the images themselves, for models that contain the whole backbone
+TRUNK = "trunk-"  # kind `trunk-N`: the feature map before the last N blocks, for fine-tuning those
 CROPS = (1, 2, 10)
 
 
 def known() -> list[str]:
-    """Every name that ``build_backbone`` answers to; capitals stand for what the user fills in."""
+    """All names that ``build_backbone`` accepts; parts in capitals are placeholders."""
     return [name for family in _families() for name in family.known()]
 
 
 def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
-    """Raise what ``build_backbone`` would raise for a wrong name, kind or number of crops, without building."""
+    """Check name, kind and number of crops without building: raises the same errors as ``build_backbone``."""
     family = _family(name)
     if kind == PIXELS:
         return _check_pixels(crops)
@@ -38,11 +38,11 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
     kinds = getattr(family, "KINDS", ("global", "grid"))
     if kind not in kinds:
         raise ConfigError(
-            f"{split_name(name)[0]} makes {' and '.join(kinds)} features, not {kind}", _other_kind(kind, kinds)
+            f"{split_name(name)[0]} has {' and '.join(kinds)} features, not {kind}", _kind_hint(kind, kinds)
         )
     if crops not in CROPS:
-        hint = "2 averages the picture and its mirror image, 10 the corners, the centre and their mirrors"
-        raise ConfigError(f"crops is 1, 2 or 10, not {crops}", hint)
+        hint = "2 averages the image and its mirror image, 10 the corners, the center and their mirror images"
+        raise ConfigError(f"crops must be 1, 2 or 10, not {crops}", hint)
     if crops > 1 and kind != "global":
         raise ConfigError(
             f"the cells of several crops cannot be averaged into one {kind}", f"use --crops 1 with --kind {kind}"
@@ -55,11 +55,10 @@ def is_from_files(name: str) -> bool:
 
 
 def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBackbone:
-    """The network called ``name``, on the CPU in float32; ``NAME@FILE`` takes its weights from a local file.
+    """The backbone called ``name``, on the CPU in float32; ``NAME@FILE`` loads its weights from a local file.
 
-    FILE is looked up as given, then in the models folder of XMODAL_HOME, so that a model trained on
-    such features can be used on another machine. Raises UnknownName (with the nearest name),
-    ConfigError, MissingData, BadData, DownloadError.
+    FILE is a path, or else a file in the models folder of XMODAL_HOME, so that a model trained on such features can be
+    used on another machine. Raises UnknownName with a suggestion, ConfigError, MissingData, BadData, DownloadError.
     """
     check_request(name, kind, crops)
     if kind == PIXELS:
@@ -75,8 +74,8 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
 def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMeta]:
     """The network of ``build_backbone`` for training: uint8 pixels (n, 3, side, side) -> features, with gradients.
 
-    In evaluation mode, on the CPU, in float32; ``FeatureMeta.preprocessing["side"]`` is the side it wants. Raises
-    what ``build_backbone`` raises, and ConfigError for a family that is no single network.
+    In evaluation mode, on the CPU, in float32; ``FeatureMeta.preprocessing["side"]`` is the input side.
+    Raises the errors of ``build_backbone``, and ConfigError for a family that cannot be trained.
     """
     from xmodal_cli.backbones.network import NetworkBackbone
 
@@ -89,7 +88,7 @@ def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMe
 def build_upper(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, FeatureMeta]:
     """The last ``num_blocks`` blocks of a backbone, for training: features of kind ``trunk-N`` -> those of ``kind``.
 
-    Raises what ``build_backbone`` raises.
+    Raises the errors of ``build_backbone``.
     """
     check_request(name, f"{TRUNK}{num_blocks}")
     file = split_name(name)[1]
@@ -98,30 +97,28 @@ def build_upper(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, Featu
 
 
 def _check_pixels(crops: int) -> None:
-    """Raise ConfigError: augmentation makes the other views."""
+    """Raise ConfigError for more than one crop: augmentation creates other views."""
     if crops != 1:
-        hint = "set crops to 1, or train the last blocks alone with features.tuned_blocks"
-        raise ConfigError(f"pixels are trained on one view of a picture, not {crops}", hint)
+        hint = "set crops to 1, or train only the last blocks with features.tuned_blocks"
+        raise ConfigError(f"pixels need crops=1, not {crops}", hint)
 
 
 def _check_trunk(name: str, family: ModuleType, kind: str, crops: int) -> None:
-    """Raise ConfigError for a family without blocks, or for a number of them that it does not have."""
-    blocks, most = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", 0)
-    if not most:
-        hint = "train it from pixels with features.tuned_blocks = 0, or choose efficientnet-lite2"
-        raise ConfigError(f"{split_name(name)[0]} cannot be cut into blocks", hint)
-    if not (blocks.isdigit() and 1 <= int(blocks) <= most):
-        raise ConfigError(
-            f"{blocks} blocks of {split_name(name)[0]} cannot be trained on a cached trunk", f"give 1 to {most}"
-        )
+    """Raise ConfigError for a family without blocks, or an invalid number of them."""
+    blocks, max_blocks = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", 0)
+    if not max_blocks:
+        hint = "train it from pixels with features.tuned_blocks=0, or use efficientnet-lite2"
+        raise ConfigError(f"{split_name(name)[0]} does not support features.tuned_blocks", hint)
+    if not (blocks.isdigit() and 1 <= int(blocks) <= max_blocks):
+        raise ConfigError(f"cannot fine-tune {blocks} blocks of {split_name(name)[0]}", f"use 1 to {max_blocks} blocks")
     if crops not in CROPS[:2]:
-        raise ConfigError(f"blocks are trained on one or two views of a picture, not {crops}", "set crops to 1 or 2")
+        raise ConfigError(f"features.tuned_blocks needs crops=1 or crops=2, not {crops}", "set crops to 1 or 2")
 
 
-def _other_kind(kind: str, kinds: tuple[str, ...]) -> str:
+def _kind_hint(kind: str, kinds: tuple[str, ...]) -> str:
     if kind == "regions":
-        return "regions need a detector (--backbone faster-rcnn-resnet50) or files of them (--backbone bottom-up@PATH)"
-    return f"add --kind {kinds[0]}, or choose another backbone"
+        return "use a detector (--backbone faster-rcnn-resnet50) or region files (--backbone bottom-up@PATH)"
+    return f"add --kind {kinds[0]}, or use another backbone"
 
 
 def _family(name: str) -> ModuleType:

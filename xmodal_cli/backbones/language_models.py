@@ -1,4 +1,4 @@
-"""From a language model's name to its weights: the one door to this folder. Imports nothing heavy."""
+"""Builds language models by name. No heavy imports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xmodal_cli.types import LanguageModel
 
 
 def known() -> list[str]:
-    """Every name that ``build_language_model`` answers to; capitals stand for what the user fills in."""
+    """All names that ``build_language_model`` accepts; parts in capitals are placeholders."""
     return [name for family in _families() for name in family.known()]
 
 
@@ -18,8 +18,8 @@ def build_language_model(name: str) -> LanguageModel:
     """The language model called ``name``, in float32. Raises UnknownName, MissingData, BadData, DownloadError."""
     for family in _families():
         if family.supports(name):
-            found: LanguageModel = family.build(name)
-            return found
+            language_model: LanguageModel = family.build(name)
+            return language_model
     raise UnknownName.of("language model", name, known())
 
 

@@ -1,4 +1,4 @@
-"""What most families end in: a network, how it wants its pictures, and the record of both."""
+"""A network with its preprocessing as an image backbone; heads that turn feature maps into features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NetworkBackbone:
-    """An ``ImageBackbone`` around any module that maps normalised pictures to features."""
+    """An ``ImageBackbone`` around a module that maps normalized images to features."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, meta: FeatureMeta, weights_file: Path) -> None:
         self.meta = meta
@@ -32,21 +32,21 @@ class NetworkBackbone:
         return self._preprocessing.pixels(image)
 
     def to(self, device: str, dtype: torch.dtype) -> None:
-        # the whole network in bfloat16 is faster than autocast and as near to float32 (cosine 0.997 or more)
+        # pure bfloat16 is faster than autocast and as accurate (cosine to float32 at least 0.997)
         self._device, self._dtype = torch.device(device), dtype
         self.tower.network.to(self._device, dtype).to(memory_format=torch.channels_last)
 
     def encode(self, pixels: Tensor) -> Tensor:
         with torch.inference_mode():
-            moved = pixels.to(self._device, non_blocking=True)
-            output: Tensor = self.tower.network(self._preprocessing.normalize(moved, self._dtype))
+            on_device = pixels.to(self._device, non_blocking=True)
+            output: Tensor = self.tower.network(self._preprocessing.normalize(on_device, self._dtype))
             return output
 
 
 class PixelTower(nn.Module):
-    """(pictures, 3, height, width) uint8 -> features (pictures, dim) or (pictures, cells, dim), with gradients.
+    """(images, 3, height, width) uint8 -> features (images, dim) or (images, cells, dim), with gradients.
 
-    The parameters are those of ``network``; what the pictures are normalised with moves along and is not saved.
+    The parameters are those of ``network``; mean and standard deviation are not in the state dict.
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
@@ -60,15 +60,15 @@ class PixelTower(nn.Module):
 
 
 class PixelBackbone:
-    """An ``ImageBackbone`` that gives a backbone's view of a picture, its pixels, for a model with the rest inside."""
+    """An ``ImageBackbone`` whose features are the preprocessed pixels, for models that contain the backbone."""
 
-    def __init__(self, eyes: ImageBackbone) -> None:
-        self.meta = replace(eyes.meta, kind="pixels", dim=3)
-        self.weights_file = eyes.weights_file
-        self._eyes = eyes
+    def __init__(self, backbone: ImageBackbone) -> None:
+        self.meta = replace(backbone.meta, kind="pixels", dim=3)
+        self.weights_file = backbone.weights_file
+        self._backbone = backbone
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        pixels: Tensor = self._eyes.preprocess(image)
+        pixels: Tensor = self._backbone.preprocess(image)
         return pixels
 
     def to(self, device: str, dtype: torch.dtype) -> None:
@@ -81,18 +81,18 @@ class PixelBackbone:
 def assemble(
     network: nn.Module, preprocessing: Preprocessing, name: str, kind: str, weights_file: Path
 ) -> NetworkBackbone:
-    """Wrap ``network``; its width is found by showing it one grey picture."""
+    """Wrap ``network``; the feature dimension is that of its output for one dummy image."""
     network.eval()
-    with torch.no_grad():  # not inference_mode: what a network caches here must serve training too
+    with torch.no_grad():  # not inference_mode: tensors that a network caches here are also used in training
         dim = network(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[-1]
     meta = FeatureMeta(name, cached_fingerprint(weights_file), kind, dim, preprocessing.facts(), preprocessing.crops)
     return NetworkBackbone(network, preprocessing, meta, weights_file)
 
 
 class UpperBlocks(nn.Module):
-    """The blocks above a trunk: (pictures, views * cells, depth) -> (pictures, views * cells, dim), or their mean.
+    """The blocks above a trunk: (images, views * cells, depth) -> (images, views * cells, dim), or their mean.
 
-    In training one of a picture's views, the picture and its mirror image, is drawn anew each time.
+    In training, one of the views of each image (the image and its mirror image) is sampled per forward pass.
     """
 
     def __init__(self, blocks: nn.Module, kind: str, num_cells: int) -> None:
@@ -102,8 +102,8 @@ class UpperBlocks(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         views = cells.float().reshape(len(cells), -1, self.num_cells, cells.shape[-1])
         if self.training and views.shape[1] > 1:
-            drawn = torch.randint(views.shape[1], (len(views),), device=views.device)
-            views = views[torch.arange(len(views), device=views.device), drawn][:, None]
+            view = torch.randint(views.shape[1], (len(views),), device=views.device)
+            views = views[torch.arange(len(views), device=views.device), view][:, None]
         side = math.isqrt(self.num_cells)
         maps = views.reshape(-1, side, side, cells.shape[-1]).permute(0, 3, 1, 2)  # channels last in memory
         output: Tensor = self.blocks(maps).flatten(2).transpose(1, 2)
@@ -112,19 +112,19 @@ class UpperBlocks(nn.Module):
 
 
 class Cells(nn.Module):
-    """A feature map as a list of cells, row by row: (pictures, dim, height, width) -> (pictures, cells, dim)."""
+    """A feature map as a sequence of cells, row by row: (images, dim, height, width) -> (images, cells, dim)."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.flatten(2).transpose(1, 2)
 
 
 class MeanOverCells(nn.Module):
-    """Global average pooling: (pictures, dim, height, width) -> (pictures, dim)."""
+    """Global average pooling: (images, dim, height, width) -> (images, dim)."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features.mean(dim=(2, 3), dtype=torch.float32)
 
 
-def head(kind: str) -> nn.Module:
-    """What turns a convolutional feature map into ``global`` or ``grid`` features."""
+def build_head(kind: str) -> nn.Module:
+    """A module: convolutional feature map -> ``global`` or ``grid`` features."""
     return Cells() if kind == "grid" else MeanOverCells()

@@ -1,5 +1,5 @@
-"""Pictures to pixels. A picture is squashed to a square, never cut, so that nothing at its edges is lost
-and pictures that were squashed before (as in many copies of Flickr8k) look the same to the network.
+"""Preprocessing of images. An image is resized to a square without cropping, so that its edges are kept, and images
+that were already resized to a square (as in many copies of Flickr8k) get the same features.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How one family sees a picture: a ``size`` square, less ``mean``, by ``std`` (RGB, in 0..1 terms).
+    """Resize to a square of ``size`` pixels, subtract ``mean``, divide by ``std`` (RGB, in [0, 1]).
 
-    ``crops`` is 1 for the whole picture, 2 for it and its mirror image, or 10 for the four corners, the centre and
-    their mirror images, cut from a square larger by 8/7 (256 for 224), as the classic ten-crop evaluation does.
+    ``crops`` is 1 for the whole image, 2 for the image and its mirror image, or 10 for the four corners, the center and
+    their mirror images, cropped from a square larger by 8/7 (256 for 224), as in standard ten-crop evaluation.
     """
 
     size: int
@@ -31,29 +31,29 @@ class Preprocessing:
 
     @property
     def side(self) -> int:
-        """The side in pixels of the square that the picture is squashed to."""
+        """The side in pixels of the square that the image is resized to."""
         return self.size if self.crops < 10 else round(self.size * 8 / 7)
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """RGB picture -> (crops, 3, size, size) uint8, laid out channels last."""
+        """RGB image -> (crops, 3, size, size) uint8, laid out channels last."""
         square = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         if self.crops == 10:
-            cuts = _ten_crops(np.asarray(square), self.size)
+            views = _ten_crops(np.asarray(square), self.size)
         else:
-            views = [square]
-            if self.crops == 2:  # Pillow mirrors several times faster than numpy copies backwards
-                views.append(square.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-            cuts = np.stack([np.asarray(view) for view in views])
-        return torch.from_numpy(cuts).permute(0, 3, 1, 2)
+            images = [square]
+            if self.crops == 2:  # Pillow flips several times faster than numpy
+                images.append(square.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+            views = np.stack([np.asarray(image) for image in images])
+        return torch.from_numpy(views).permute(0, 3, 1, 2)
 
     def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
-        """(pictures, 3, size, size) uint8 -> the same shape as the network wants it, in ``dtype``."""
+        """(images, 3, size, size) uint8 -> the same shape, normalized, in ``dtype``."""
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
         return ((pixels - mean) / std).to(dtype)
 
     def facts(self) -> dict[str, Any]:
-        """What ``FeatureMeta.preprocessing`` records; survives JSON unchanged."""
+        """The record for ``FeatureMeta.preprocessing``, which JSON preserves."""
         return {
             "fit": "squash",
             "resample": "bicubic",
@@ -64,9 +64,9 @@ class Preprocessing:
         }
 
 
-def _ten_crops(whole: np.ndarray, size: int) -> np.ndarray:
-    """(side, side, 3) -> (10, size, size, 3): corners, centre, then the mirror image of each."""
-    margin = whole.shape[0] - size
-    corners = [(0, 0), (0, margin), (margin, 0), (margin, margin), (margin // 2, margin // 2)]
-    five = np.stack([whole[y : y + size, x : x + size] for y, x in corners])
-    return np.concatenate([five, five[:, :, ::-1]])
+def _ten_crops(square: np.ndarray, size: int) -> np.ndarray:
+    """(side, side, 3) -> (10, size, size, 3): corners, center, then the mirror image of each."""
+    margin = square.shape[0] - size
+    origins = [(0, 0), (0, margin), (margin, 0), (margin, margin), (margin // 2, margin // 2)]
+    crops = np.stack([square[y : y + size, x : x + size] for y, x in origins])
+    return np.concatenate([crops, crops[:, :, ::-1]])

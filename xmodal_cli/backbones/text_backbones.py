@@ -1,4 +1,4 @@
-"""From a sentence encoder's name to the network: the one door to this folder. Imports nothing heavy."""
+"""Builds sentence encoders by name. No heavy imports."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from xmodal_cli.types import TextBackbone
 
 
 def known() -> list[str]:
-    """Every name that ``build_text_backbone`` answers to; capitals stand for what the user fills in."""
+    """All names that ``build_text_backbone`` accepts; parts in capitals are placeholders."""
     return [name for family in _families() for name in family.known()]
 
 
 def build_text_backbone(name: str, tuned_layers: int = 0) -> TextBackbone:
-    """The encoder called ``name``, on the CPU in float32, its last ``tuned_layers`` apart.
+    """The encoder called ``name``, on the CPU in float32, with its last ``tuned_layers`` as a separate network.
 
     Raises UnknownName, ConfigError, MissingData, BadData, DownloadError.
     """
     for family in _families():
         if family.supports(name):
-            found: TextBackbone = family.build(name, tuned_layers)
-            return found
+            backbone: TextBackbone = family.build(name, tuned_layers)
+            return backbone
     raise UnknownName.of("sentence encoder", name, known())
 
 

@@ -1,4 +1,4 @@
-"""Weights files: found, downloaded where a hub can be reached, checked, read. Nothing is ever unpickled freely."""
+"""Weights files: download, fingerprints, and reading without unpickling arbitrary objects."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from xmodal_cli.errors import BadData, DownloadError, StorageError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import cache_dir, write_text
 
-STATE_DICTS = ("state_dict", "model_state_dict", "model")  # under which trainers keep the weights
-MIN_CACHED_BYTES = 64_000_000  # bytes; what is smaller is read through in less than a tenth of a second
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")  # of training checkpoints
+MIN_CACHED_BYTES = 64_000_000  # smaller files are hashed in less than a tenth of a second
 
 
 def cached_fingerprint(file: Path) -> str:
-    """``sha256_of(file)``, remembered for large files by their size and time of change."""
+    """``sha256_of(file)``, cached for large files by path, size and modification time."""
     stat = file.stat()
     if stat.st_size < MIN_CACHED_BYTES:
         return sha256_of(file)
     key = hashlib.sha256(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
-    note = cache_dir() / "fingerprints" / key[:32]
+    cache_file = cache_dir() / "fingerprints" / key[:32]
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        digest = note.read_text(encoding="utf-8")
+        digest = cache_file.read_text(encoding="utf-8")
         if len(digest) == 64 and _is_hex(digest):
             return digest
     digest = sha256_of(file)
-    with contextlib.suppress(StorageError):  # a cache that cannot be written costs time, nothing else
-        write_text(note, digest)
+    with contextlib.suppress(StorageError):  # without a writable cache the file is hashed again
+        write_text(cache_file, digest)
     return digest
 
 
@@ -51,41 +51,43 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     tables = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     if not tables or not all(isinstance(value, Tensor) for value in tables.values()):
-        raise BadData(f"{file} does not hold the weights of a network", "give a state dict (.safetensors, .pth, .pt)")
+        raise BadData(
+            f"{file} does not contain the weights of a network", "give a state dict (.safetensors, .pth, .pt)"
+        )
     return dict(tables)
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The tensors of a training checkpoint, wherever in it the state dict is; ``module.`` before all names goes.
+    """The state dict of a training checkpoint, also if nested; a common prefix ``module.`` is removed.
 
-    Raises BadData, also for what only unpickling could read.
+    Raises BadData, also for files that contain pickled objects.
     """
-    hint = "open it where it comes from, with code that you trust, and save its state_dict() with torch.save"
+    hint = "load it with the code it comes from, if you trust it, and save its state_dict() with torch.save"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript archives, which are refused below
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            warnings.simplefilter("ignore")  # about TorchScript archives, which are rejected below
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, struct.error) as error:
         if isinstance(error, pickle.UnpicklingError) or "TorchScript" in str(error):
-            reason = f"{file} holds objects or program code beside its weights; reading it would run them"
+            reason = f"{file} contains objects or code besides weights; reading it would run that code"
             raise BadData(reason, hint) from error
-        raise BadData(f"{file} is damaged or no checkpoint of PyTorch's", "fetch it again") from error
-    while isinstance(found, Mapping) and (inner := next((k for k in STATE_DICTS if k in found), None)):
-        found = found[inner]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        raise BadData(f"{file} does not hold the weights of a network", hint)
-    if all(name.startswith("module.") for name in found):
-        return {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    return dict(found)
+        raise BadData(f"{file} is damaged or not a PyTorch checkpoint", "download it again") from error
+    while isinstance(loaded, Mapping) and (inner := next((k for k in STATE_DICT_KEYS if k in loaded), None)):
+        loaded = loaded[inner]
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise BadData(f"{file} does not contain the weights of a network", hint)
+    if all(name.startswith("module.") for name in loaded):
+        return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+    return dict(loaded)
 
 
-def load_weights(network: nn.Module, file: Path, allow_more: bool = False) -> nn.Module:
-    """Fill ``network`` with the weights of ``file``, every one of them. Raises BadData.
+def load_weights(network: nn.Module, file: Path, allow_extra: bool = False) -> nn.Module:
+    """Load all weights of ``network`` from ``file``. Raises BadData.
 
-    ``allow_more`` lets the file hold more than the network takes, such as a classifier.
+    ``allow_extra``: ignore other tensors of the file, such as a classifier.
     """
     weights = read_weights(file)
-    if allow_more:
+    if allow_extra:
         weights = {name: tensor for name, tensor in weights.items() if name in network.state_dict()}
     with weights_errors(file):
         network.load_state_dict(weights)
@@ -94,7 +96,7 @@ def load_weights(network: nn.Module, file: Path, allow_more: bool = False) -> nn
 
 @contextlib.contextmanager
 def weights_errors(file: Path) -> Iterator[None]:
-    """Turn what the readers of foreign checkpoints raise into BadData."""
+    """Convert errors of loading weights to BadData."""
     from safetensors import SafetensorError
 
     try:
@@ -112,12 +114,12 @@ def weights_errors(file: Path) -> Iterator[None]:
         reason = " ".join(lines[:2])[:200] or type(error).__name__
         raise BadData(
             f"the weights in {file} cannot be used: {reason}",
-            "they may be damaged or belong to another network; remove the file or give the right one",
+            "the file may be damaged or of another network; remove it or give the right one",
         ) from error
 
 
 def torch_hub_file(url: str) -> Path:
-    """The file of ``url`` in torch's hub cache, downloaded if it is not there. Raises DownloadError."""
+    """The file of ``url`` in the torch hub cache, downloaded if missing. Raises DownloadError."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     target = folder / Path(urlparse(url).path).name
     if target.is_file():
@@ -132,9 +134,9 @@ def torch_hub_file(url: str) -> Path:
 
 
 def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = "") -> Path:
-    """The first of ``names`` that ``repo`` has, from the Hugging Face cache or hub. Raises DownloadError.
+    """The first of ``names`` that exists in ``repo``, from the Hugging Face cache or hub. Raises DownloadError.
 
-    ``what`` is the backbone they are of, or with ``remedy`` anything else that a person needs from there.
+    ``what`` is the name of the backbone, or of anything else if ``remedy`` is given.
     """
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -149,20 +151,20 @@ def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = 
         for name in names:
             with contextlib.suppress(EntryNotFoundError):
                 return Path(hf_hub_download(repo, name))
-        raise OSError(f"{repo} holds none of {', '.join(names)}")
+        raise OSError(f"{repo} has none of {', '.join(names)}")
 
 
 @contextlib.contextmanager
 def download_errors(what: str, hint: str) -> Iterator[None]:
-    """Turn whatever a download raises into DownloadError."""
+    """Convert all errors of a download to DownloadError."""
     try:
         yield
-    except Exception as error:  # hub clients raise what their HTTP library of the day raises
-        raise DownloadError(f"the weights {what} are not here and cannot be downloaded: {error}", hint) from error
+    except Exception as error:  # hub clients raise the errors of their HTTP library
+        raise DownloadError(f"the weights {what} are not cached and cannot be downloaded: {error}", hint) from error
 
 
 def check_reachable(url: str) -> None:
-    """Fail at once without a network, where hub clients would retry for half a minute. Raises OSError."""
+    """Raise OSError if the host cannot be resolved; hub clients would retry for half a minute."""
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return
     try:

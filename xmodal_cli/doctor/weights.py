@@ -44,7 +44,7 @@ def _tower(tower: _Packaged) -> Finding:
         return Finding(AREA, tower.NAME, "fail", "its package is not installed", tower.INSTALL)
     digest = sha256_of(file)
     if digest != tower.SHA256:
-        found = f"{file} does not have its published checksum: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
+        found = f"{file} is not the published file: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
         return Finding(AREA, tower.NAME, "fail", found, tower.INSTALL)
     return Finding(AREA, tower.NAME, "ok", f"{size(file.stat().st_size)}, sha256 {digest[:12]}... as published")
 

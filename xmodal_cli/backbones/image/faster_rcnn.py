@@ -1,9 +1,9 @@
-"""Faster R-CNN with torchvision's COCO weights: 36 regions of a picture, each with 1,024 features of its box.
+"""Faster R-CNN with torchvision's COCO weights: 36 regions per image, each with 1,024 box features.
 
-Ren et al. 2015 with feature pyramids (Lin et al. 2017). ``faster-rcnn-resnet50`` and its better successor
-``faster-rcnn-resnet50-v2``, ``faster-rcnn-mobilenet`` (MobileNetV3-Large, several times faster). Pictures are
-squashed to 640 x 640. Classes are COCO's 91 numbers, or those of the weights of ``NAME@FILE``. ``_detector`` says
-how regions are chosen.
+Ren et al. 2015 with feature pyramids (Lin et al. 2017). ``faster-rcnn-resnet50``, its more accurate successor
+``faster-rcnn-resnet50-v2``, and ``faster-rcnn-mobilenet`` (MobileNetV3-Large, several times faster). Images are
+resized to 640 x 640. Classes are the 91 ids of COCO, or those of the weights of ``NAME@FILE``. See
+``backbones.detector`` for the selection of regions.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 KINDS = ("regions",)
-SIDE = 640  # a multiple of 32, so that no picture is padded
+SIDE = 640  # a multiple of 32, so that no image is padded
 NETWORKS = {
     "faster-rcnn-resnet50": "fasterrcnn_resnet50_fpn",
     "faster-rcnn-resnet50-v2": "fasterrcnn_resnet50_fpn_v2",
     "faster-rcnn-mobilenet": "fasterrcnn_mobilenet_v3_large_fpn",
 }
 CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
-WITHOUT_EPSILON = "258fb6c6"  # torchvision's ResNet-50 weights were trained with normalisation that adds none
+WITHOUT_EPSILON = "258fb6c6"  # torchvision's ResNet-50 weights were trained with batch norms of eps 0
 
 
 def known() -> list[str]:
@@ -40,7 +40,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The detector with the weights of ``weights``, or torchvision's from torch's hub cache."""
+    """The detector with the weights in ``weights``, or those of torchvision from the torch hub cache."""
     from torchvision import models
 
     from xmodal_cli.backbones.detector import assemble_detector
@@ -65,7 +65,7 @@ def _network(name: str, file: Path) -> nn.Module:
             weights=None,
             weights_backbone=None,
             num_classes=_num_classes(tensors),
-            rpn_score_thresh=0.0,  # a picture of nothing has regions too
+            rpn_score_thresh=0.0,  # images without objects get regions too
             rpn_post_nms_top_n_test=NUM_PROPOSALS,
         )
         network.load_state_dict(tensors)
@@ -78,7 +78,7 @@ def _network(name: str, file: Path) -> nn.Module:
 
 
 def _num_classes(tensors: dict[str, Tensor]) -> int:
-    """Classes of the detector, the background included. Raises ValueError."""
+    """Number of classes, including the background. Raises ValueError."""
     if CLASSIFIER not in tensors:
-        raise ValueError(f"they have no {CLASSIFIER}")
+        raise ValueError(f"{CLASSIFIER} is missing")
     return len(tensors[CLASSIFIER])

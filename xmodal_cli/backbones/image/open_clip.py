@@ -1,10 +1,9 @@
-"""The towers of open_clip, as ``open_clip/ARCH/TAG`` (``open_clip/ViT-B-32/laion2b_s34b_b79k``).
+"""The towers of open_clip models: ``open_clip/ARCH/TAG`` (``open_clip/ViT-B-32/laion2b_s34b_b79k``).
 
-``global`` is the vector that CLIP compares with texts, before normalisation; ``grid`` the patch
-tokens of a vision transformer after its last norm, before projection. Weights come from the hub that
-open_clip names for the tag, or from a local checkpoint: ``open_clip/ARCH@FILE``, or
-``open_clip/ARCH/TAG@FILE`` where the tag decides activation, mean and deviation. ``text_tower`` is the
-other side of the same weights; with it a name is a whole matcher.
+``global`` is the image embedding of CLIP before normalization; ``grid`` the patch tokens of a vision transformer after
+its last norm, before projection. Weights are downloaded from the hub of the tag, or loaded from a local checkpoint:
+``open_clip/ARCH@FILE``, or ``open_clip/ARCH/TAG@FILE`` to use the activation, mean and standard deviation of the tag.
+``text_tower`` is the text encoder of the same weights.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The image tower with the weights of ``weights``, or with those that open_clip names for the tag."""
+    """The image tower with the weights in ``weights``, or the published weights of the tag."""
     from xmodal_cli.backbones.network import assemble
 
     arch, config, file = _source(name, weights)
@@ -48,45 +47,45 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 
 
 def text_tower(name: str) -> tuple[nn.Module, str]:
-    """(tokens (n, longest) int64, lengths (n,)) -> (n, dim) as ``encode_text`` gives, and its tokenizer's JSON.
+    """(tokens (n, longest) int64, lengths (n,)) -> (n, dim) as ``encode_text``, and the JSON of its tokenizer.
 
-    In evaluation mode, on the CPU, in float32; ``name`` may end in ``@FILE``. Raises what ``build_backbone`` raises.
+    In evaluation mode, on the CPU, in float32; ``name`` may end in ``@FILE``. Raises the errors of ``build_backbone``.
     """
     from xmodal_cli.backbones.clip_text import TextTower
-    from xmodal_cli.backbones.clip_tokenizer import tokenizer_json
+    from xmodal_cli.backbones.clip_tokenizer import build_tokenizer
 
-    base, given = split_name(name)
-    arch, config, file = _source(base, find_weights(given) if given else None)
-    tokenizer = tokenizer_json(_settings(arch)["text_cfg"], name)
+    base, file_name = split_name(name)
+    arch, config, file = _source(base, find_weights(file_name) if file_name else None)
+    tokenizer = build_tokenizer(_settings(arch)["text_cfg"], name)
     tower = TextTower(_model(arch, file, config), tokenizer.context_length, tokenizer.pad_id)
     return tower.eval(), tokenizer.json
 
 
 def read_matcher_meta(name: str) -> tuple[FeatureMeta, Path]:
-    """What ``build_backbone(name).meta`` is, and the weights file, without building the network."""
+    """``build_backbone(name).meta`` and the weights file, without building the network."""
     from xmodal_cli.backbones.weights import cached_fingerprint
 
-    base, given = split_name(name)
-    arch, config, file = _source(base, find_weights(given) if given else None)
+    base, file_name = split_name(name)
+    arch, config, file = _source(base, find_weights(file_name) if file_name else None)
     facts = _preprocessing(arch, config, 1).facts()
     return FeatureMeta(name, cached_fingerprint(file), "global", int(_settings(arch)["embed_dim"]), facts), file
 
 
 def vocab_size(name: str) -> int:
-    """Number of ids that the text tower knows."""
+    """Vocabulary size of the text tower."""
     arch = split_name(name)[0].removeprefix(PREFIX).partition("/")[0]
     return int(_settings(arch)["text_cfg"].get("vocab_size", CLIP_VOCAB_SIZE))
 
 
 def _source(name: str, weights: Path | None) -> tuple[str, dict[str, Any], Path]:
-    """The architecture, open_clip's record of the tag, and the weights file of a name without ``@FILE``."""
+    """The architecture, the open_clip configuration of the tag, and the weights file; ``name`` is without ``@FILE``."""
     arch, _, tag = name.removeprefix(PREFIX).partition("/")
     config = _pretrained(arch, tag, weights)
     return arch, config, weights or _published_file(name, config)
 
 
 def _settings(arch: str) -> dict[str, Any]:
-    """open_clip's configuration of an architecture: ``embed_dim``, ``vision_cfg``, ``text_cfg``."""
+    """The open_clip configuration of an architecture: ``embed_dim``, ``vision_cfg``, ``text_cfg``."""
     import open_clip
 
     return dict(open_clip.get_model_config(arch))
@@ -103,7 +102,7 @@ def _preprocessing(arch: str, config: dict[str, Any], crops: int) -> Preprocessi
 
 
 def _pretrained(arch: str, tag: str, weights: Path | None) -> dict[str, Any]:
-    """open_clip's record of the tag; empty for local weights without one. Raises UnknownName."""
+    """The open_clip configuration of the tag; empty for local weights without a tag. Raises UnknownName."""
     import open_clip
 
     if arch not in open_clip.list_models():
@@ -135,12 +134,12 @@ def _model(arch: str, file: Path, config: dict[str, Any]) -> Any:
     try:
         with weights_errors(file):
             model = open_clip.create_model(arch, pretrained=str(file), force_quick_gelu=quick, force_custom_text=True)
-    except OSError as error:  # transformers' word for a configuration that it cannot reach
-        wanted = _settings(arch)["text_cfg"].get("hf_model_name")
-        if wanted is None:
+    except OSError as error:  # from transformers, for a configuration that cannot be downloaded
+        repo = _settings(arch)["text_cfg"].get("hf_model_name")
+        if repo is None:
             raise
-        hint = f"put config.json of {wanted} into the Hugging Face cache"
-        raise DownloadError(f"the text tower of {arch} needs {wanted}: {str(error)[:200]}", hint) from error
+        hint = f"put config.json of {repo} into the Hugging Face cache"
+        raise DownloadError(f"the text tower of {arch} needs {repo}: {str(error)[:200]}", hint) from error
     return model.eval()
 
 
@@ -149,20 +148,20 @@ def _grid(visual: Any, name: str) -> nn.Module:
     from torch import nn
 
     if not isinstance(visual, VisionTransformer):
-        raise ConfigError(f"{name} has no patch tokens to make a grid of", "use --kind global, or a ViT")
+        raise ConfigError(f"{name} has no patch tokens for --kind grid", "use --kind global, or a ViT")
 
     class Grid(nn.Module):
-        """(pictures, 3, height, width) -> (pictures, patches, width of the transformer)."""
+        """(images, 3, height, width) -> (images, patches, transformer width)."""
 
         def __init__(self) -> None:
             super().__init__()
             self.visual = visual
 
         def forward(self, pixels: Tensor) -> Tensor:
-            found = visual.forward_intermediates(
+            outputs = visual.forward_intermediates(
                 pixels, indices=1, normalize_intermediates=True, intermediates_only=True, output_fmt="NLC"
             )
-            tokens: Tensor = found["image_intermediates"][-1]
+            tokens: Tensor = outputs["image_intermediates"][-1]
             return tokens
 
     return Grid()

@@ -1,4 +1,4 @@
-"""ResNet-50, -101 and -152 with torchvision's first ImageNet weights (V1), as published models used them.
+"""ResNet-50, -101 and -152 with torchvision's ImageNet weights V1, which published models use.
 
 He et al. 2015. ``global`` is the mean of the last feature map, (2048,); ``grid`` is that map, (49, 2048).
 """
@@ -25,7 +25,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The network with the weights of ``weights``, or torchvision's from torch's hub cache."""
+    """The network with the weights in ``weights``, or those of torchvision from the torch hub cache."""
     from torchvision import models
 
     from xmodal_cli.backbones.network import assemble
@@ -34,14 +34,14 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 
     file = weights or torch_hub_file(models.get_model_weights(name).IMAGENET1K_V1.url)
     network = load_weights(models.get_model(name, weights=None), file)
-    return assemble(_cut(network, kind), Preprocessing(224, crops=crops), name, kind, file)
+    return assemble(_backbone(network, kind), Preprocessing(224, crops=crops), name, kind, file)
 
 
-def _cut(network: nn.Module, kind: str) -> nn.Module:
+def _backbone(network: nn.Module, kind: str) -> nn.Module:
     from torch import nn
 
     from xmodal_cli.backbones.batch_norm_folding import fold_batch_norms
-    from xmodal_cli.backbones.network import head
+    from xmodal_cli.backbones.network import build_head
 
-    layers = list(fold_batch_norms(network).children())[:-2]  # without pooling and classifier
-    return nn.Sequential(*layers, head(kind))
+    layers = list(fold_batch_norms(network).children())[:-2]  # drop pooling and classifier
+    return nn.Sequential(*layers, build_head(kind))

@@ -1,8 +1,8 @@
-"""Any image model of timm, as ``timm/NAME`` (``timm/vit_small_patch16_224.augreg_in21k``).
+"""Any image model of timm: ``timm/NAME`` (``timm/vit_small_patch16_224.augreg_in21k``).
 
-``global`` is what the model hands to its classifier; ``grid`` its last feature map or its patch
-tokens, without class and register tokens. Mean, deviation and size are those of the model's own
-configuration. Weights come from the Hugging Face hub or from ``timm/NAME@FILE``.
+``global`` is the input of the classifier; ``grid`` the last feature map or the patch tokens, without class and
+register tokens. Mean, standard deviation and size are those of the model configuration. Weights are those of the
+Hugging Face hub or of ``timm/NAME@FILE``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def known() -> list[str]:
-    """The pattern of the names of this family; timm knows more than a thousand."""
+    """The pattern of the names of this family."""
     return ["timm/NAME"]
 
 
@@ -32,7 +32,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The model with the weights of ``weights``, or with timm's from the Hugging Face hub."""
+    """The model with the weights in ``weights``, or those of timm from the Hugging Face hub."""
     import timm
 
     from xmodal_cli.backbones.network import assemble
@@ -42,8 +42,8 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
     if not timm.is_model(arch):
         raise UnknownName.of("timm model", arch, timm.list_models() + timm.list_pretrained())
     model, file = _local(arch, weights) if weights else _published(arch, name)
-    facts = timm.data.resolve_model_data_config(model)
-    preprocessing = Preprocessing(facts["input_size"][-1], tuple(facts["mean"]), tuple(facts["std"]), crops)
+    config = timm.data.resolve_model_data_config(model)
+    preprocessing = Preprocessing(config["input_size"][-1], tuple(config["mean"]), tuple(config["std"]), crops)
     return assemble(_grid(model) if kind == "grid" else model, preprocessing, name, kind, file)
 
 
@@ -52,8 +52,8 @@ def _local(arch: str, file: Path) -> tuple[Any, Path]:
 
     from xmodal_cli.backbones.weights import load_weights
 
-    # not through timm, which leaves what the file lacks at random for some architectures
-    return load_weights(timm.create_model(arch, num_classes=0), file, allow_more=True), file
+    # not with timm, which leaves missing weights random for some architectures
+    return load_weights(timm.create_model(arch, num_classes=0), file, allow_extra=True), file
 
 
 def _published(arch: str, name: str) -> tuple[Any, Path]:
@@ -72,7 +72,7 @@ def _grid(model: Any) -> nn.Module:
     from torch import nn
 
     class Grid(nn.Module):
-        """(pictures, 3, height, width) -> (pictures, cells, dim)."""
+        """(images, 3, height, width) -> (images, cells, dim)."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""VGG-16 and VGG-19 with torchvision's ImageNet weights, as the first image-text papers used them.
+"""VGG-16 and VGG-19 with torchvision's ImageNet weights, as in early image-text papers.
 
 Simonyan and Zisserman 2014. ``global`` is fc7 after its ReLU, (4096,); ``grid`` is the last
 convolution after its ReLU and before pooling (conv5_3, conv5_4), (196, 512): 14 x 14 cells.
@@ -26,7 +26,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
-    """The network with the weights of ``weights``, or torchvision's from torch's hub cache."""
+    """The network with the weights in ``weights``, or those of torchvision from the torch hub cache."""
     from torchvision import models
 
     from xmodal_cli.backbones.network import assemble
@@ -35,10 +35,10 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
 
     file = weights or torch_hub_file(models.get_model_weights(name).IMAGENET1K_V1.url)
     network = load_weights(models.get_model(name, weights=None, init_weights=False), file)
-    return assemble(_cut(network, kind), Preprocessing(224, crops=crops), name, kind, file)
+    return assemble(_backbone(network, kind), Preprocessing(224, crops=crops), name, kind, file)
 
 
-def _cut(network: Any, kind: str) -> nn.Module:
+def _backbone(network: Any, kind: str) -> nn.Module:
     from torch import nn
 
     from xmodal_cli.backbones.network import Cells

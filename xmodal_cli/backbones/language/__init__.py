@@ -1,9 +1,8 @@
-"""Pretrained language models that captioners build on: one file = one family, found by
-``language_models.build_language_model``.
+"""Pretrained language models for captioners: one file per family, found by ``language_models.build_language_model``.
 
-A family module imports nothing heavy and has
+A family module has no heavy imports and defines
 
-- ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
+- ``known() -> list[str]``: the names it accepts; parts in capitals are placeholders;
 - ``supports(name) -> bool``;
 - ``build(name) -> types.LanguageModel``. Raises MissingData, BadData, DownloadError.
 """

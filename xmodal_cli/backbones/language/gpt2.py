@@ -1,6 +1,6 @@
-"""GPT-2 of the Hugging Face hub, by its name there or as ``hf/NAME``; or the folder of one.
+"""GPT-2 models of the Hugging Face hub, as ``gpt2`` or ``hf/NAME``, or a model folder.
 
-Three files are needed: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
+Required files: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str) -> LanguageModel:
-    """The model of a folder, of the cache, or of the hub. Raises DownloadError, MissingData, BadData."""
+    """The model from a folder, the cache, or the hub. Raises DownloadError, MissingData, BadData."""
     from xmodal_cli.backbones.language._gpt2_folder import load_folder
     from xmodal_cli.backbones.weights import hugging_face_file
 
@@ -32,7 +32,7 @@ def build(name: str) -> LanguageModel:
         folder = Path(name).expanduser().resolve()
         return load_folder(str(folder), folder)
     repo = NAMES.get(name, name.removeprefix(PREFIX))
-    remedy = "put it into a folder with the files beside it (config.json, tokenizer.json, model.safetensors), "
-    remedy += "and give that folder as captioning.language_model"
+    remedy = "put it into a folder with config.json, tokenizer.json and model.safetensors, "
+    remedy += "and set captioning.language_model to that folder"
     files = [hugging_face_file(repo, (file,), name, remedy) for file in FILES]
     return load_folder(name, files[0].parent)

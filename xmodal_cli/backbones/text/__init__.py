@@ -1,9 +1,9 @@
-"""Pretrained sentence encoders: one file = one family, found by ``text_backbones.build_text_backbone``.
+"""Pretrained sentence encoders: one file per family, found by ``text_backbones.build_text_backbone``.
 
-A family module imports nothing heavy and has
+A family module has no heavy imports and defines
 
-- ``known() -> list[str]``: the names it answers to, with capitals for what the user fills in;
+- ``known() -> list[str]``: the names it accepts; parts in capitals are placeholders;
 - ``supports(name) -> bool``;
-- ``build(name, tuned_layers) -> types.TextBackbone``: its last ``tuned_layers`` apart, as ``upper``, if not 0. Raises
-  MissingData, BadData, DownloadError, and ConfigError where it has no such layers.
+- ``build(name, tuned_layers) -> types.TextBackbone``: its last ``tuned_layers`` are split off as ``upper``, if not 0.
+  Raises MissingData, BadData, DownloadError, and ConfigError for an invalid number of layers.
 """

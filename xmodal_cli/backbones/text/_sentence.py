@@ -1,4 +1,4 @@
-"""A sentence's one vector in the form of states."""
+"""Sentence vectors in the shape of token states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class SentenceState(nn.Module):
-    """(captions, longest) int64, (captions,) int64 -> (captions, 1, dim), of a network that gives (captions, dim)."""
+    """(captions, longest) int64, (captions,) int64 -> (captions, 1, dim)from a network with output (captions, dim)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

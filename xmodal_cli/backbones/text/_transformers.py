@@ -1,4 +1,4 @@
-"""A folder in the form of the transformers library -> network, tokenizer and record."""
+"""Loads sentence encoders from folders in the format of the transformers library."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.length_mask import length_mask
 from xmodal_cli.types import TextBackbone, TextMeta
 
-BERT_TYPES = ("bert", "roberta", "xlm-roberta", "electra", "camembert")  # layers that need states and mask alone
-MAX_TOKENS = 64  # captions are short; longer sentences are cut here, their end token kept
+BERT_TYPES = ("bert", "roberta", "xlm-roberta", "electra", "camembert")  # their layers take only states and mask
+MAX_TOKENS = 64  # captions are short; longer sentences are truncated, with an end token
 
 
 class TokenStates(nn.Module):
@@ -45,27 +45,27 @@ class UpperLayers(nn.Module):
         states = states.float()
         mask = torch.zeros(outside.shape, device=states.device).masked_fill(outside, torch.finfo(torch.float16).min)
         for layer in self.layers:
-            found = layer(states, mask[:, None, None, :])
-            states = found[0] if isinstance(found, tuple) else found
+            output = layer(states, mask[:, None, None, :])
+            states = output[0] if isinstance(output, tuple) else output
         return states
 
 
 def load_folder(name: str, folder: Path, tuned_layers: int = 0) -> TextBackbone:
-    """The encoder in ``folder``; its table of word vectors is never trained, the rest may be.
+    """The encoder in ``folder``; its word embeddings are frozen.
 
-    Raises MissingData for a file that is not there, BadData for one that cannot be used, ConfigError for a number of
-    ``tuned_layers`` that it does not have.
+    Raises MissingData for a missing file, BadData for an invalid one, ConfigError for an invalid number of
+    ``tuned_layers``.
     """
     weights, tokenizer = folder / "model.safetensors", folder / "tokenizer.json"
     for file in (weights, tokenizer):
         if not file.is_file():
-            hint = "it needs config.json, tokenizer.json and model.safetensors; `xmodal models convert` makes the last"
-            raise MissingData(f"the sentence encoder {name} has no {file.name} in {folder}", hint)
+            hint = "it needs config.json, tokenizer.json and model.safetensors; `xmodal models convert` writes the last"
+            raise MissingData(f"the sentence encoder {name} is missing {file.name} in {folder}", hint)
     network = _network(folder, weights)
     dim = int(network.config.hidden_size)
-    _freeze_words(network)
+    _freeze_embeddings(network)
     meta = TextMeta(name, sha256_of(weights), "tokens", dim)
-    upper = _cut(name, network, tuned_layers) if tuned_layers else None
+    upper = _split_off_layers(name, network, tuned_layers) if tuned_layers else None
     return TextBackbone(TokenStates(network), _tokenizer(tokenizer), meta, upper)
 
 
@@ -73,37 +73,38 @@ def _network(folder: Path, weights: Path) -> Any:
     from transformers import AutoModel
 
     with weights_errors(weights), quiet():
-        # plain attention: for short sentences on a CPU it trains twice as fast as the fused kernel
-        how = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "eager"}
+        # eager attention trains twice as fast as the fused kernel for short sentences on a CPU
+        options = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "eager"}
         try:
-            network, report = AutoModel.from_pretrained(str(folder), output_loading_info=True, **how)
+            network, report = AutoModel.from_pretrained(str(folder), output_loading_info=True, **options)
         except OSError as error:
-            raise BadData(f"{folder} cannot be read as an encoder: {error}", "give the folder of one") from error
-        if lacking := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
-            raise ValueError(f"they lack {lacking[0]}")  # transformers would draw it at random
+            raise BadData(f"{folder} cannot be read as an encoder: {error}", "give the folder of an encoder") from error
+        if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
+            raise ValueError(f"{missing[0]} is missing")  # transformers would initialize it at random
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # made for another task; no state depends on it
+        network.pooler = None  # of another task; the states do not depend on it
     return network.eval()
 
 
-def _cut(name: str, network: Any, tuned_layers: int) -> UpperLayers:
-    """Take the last layers off ``network``. Raises ConfigError."""
+def _split_off_layers(name: str, network: Any, tuned_layers: int) -> UpperLayers:
+    """Remove the last layers from ``network`` and return them. Raises ConfigError."""
     encoder = getattr(network, "encoder", None)
     layers = getattr(encoder, "layer", None)
     if encoder is None or layers is None or network.config.model_type not in BERT_TYPES:
-        raise ConfigError(f"{name} cannot be cut into layers", "train all of it: set text.tuned_layers to 0")
+        raise ConfigError(f"{name} does not support text.tuned_layers", "train all layers: set text.tuned_layers to 0")
     if not 1 <= tuned_layers < len(layers):
         raise ConfigError(
-            f"{name} has {len(layers)} layers; {tuned_layers} cannot be trained apart", f"give 1 to {len(layers) - 1}"
+            f"{name} has {len(layers)} layers; text.tuned_layers cannot be {tuned_layers}",
+            f"set it from 1 to {len(layers) - 1}",
         )
     encoder.layer, upper = layers[:-tuned_layers], layers[-tuned_layers:]
     return UpperLayers(upper)
 
 
-def _freeze_words(network: Any) -> None:
-    """Only the words of the training captions would move, away from all the others that search may meet."""
-    words = getattr(network, "embeddings", None) or network.get_input_embeddings()
-    words.requires_grad_(False)
+def _freeze_embeddings(network: Any) -> None:
+    """Training would update only the words of the training captions, which harms all other query words."""
+    embeddings = getattr(network, "embeddings", None) or network.get_input_embeddings()
+    embeddings.requires_grad_(False)
 
 
 def _tokenizer(file: Path) -> str:
@@ -112,7 +113,7 @@ def _tokenizer(file: Path) -> str:
     try:
         rust = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise BadData(f"{file} cannot be read as a tokenizer: {error}", "fetch the encoder again") from error
+        raise BadData(f"{file} cannot be read as a tokenizer: {error}", "download the encoder again") from error
     rust.no_padding()
     rust.enable_truncation(MAX_TOKENS)
     return json.dumps(json.loads(rust.to_str()), ensure_ascii=False)

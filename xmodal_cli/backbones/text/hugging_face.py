@@ -1,6 +1,6 @@
-"""Any encoder of the Hugging Face hub that transformers knows, as ``hf/NAME``; or the folder of one.
+"""Any encoder of the Hugging Face hub that transformers supports, as ``hf/NAME``, or a model folder.
 
-Three files are needed: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
+Required files: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
-    """The encoder of a folder, of the cache, or of the hub. Raises DownloadError, MissingData, BadData."""
+    """The encoder from a folder, the cache, or the hub. Raises DownloadError, MissingData, BadData."""
     from xmodal_cli.backbones.text._transformers import load_folder
     from xmodal_cli.backbones.weights import hugging_face_file
 
     if not name.startswith(PREFIX):
-        folder = Path(name).expanduser().resolve()  # a model's file remembers it, wherever that is read
+        folder = Path(name).expanduser().resolve()  # model files store it as an absolute path
         return load_folder(str(folder), folder, tuned_layers)
     files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name) for file in FILES]
     return load_folder(name, files[0].parent, tuned_layers)

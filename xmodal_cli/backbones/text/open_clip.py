@@ -1,4 +1,4 @@
-"""The text towers of open_clip, under the name of their backbone: ``open_clip/ARCH/TAG`` or ``open_clip/ARCH@FILE``."""
+"""The text towers of open_clip, named like the image backbones: ``open_clip/ARCH/TAG`` or ``open_clip/ARCH@FILE``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def supports(name: str) -> bool:
 
 
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
-    """The tower, which gives one vector a sentence. Raises UnknownName, MissingData, DownloadError, BadData."""
+    """The tower, with one vector per sentence. Raises UnknownName, MissingData, DownloadError, BadData."""
     from xmodal_cli.backbones.image.open_clip import read_matcher_meta, text_tower
     from xmodal_cli.backbones.text._sentence import SentenceState
 
     if tuned_layers:
-        raise ConfigError(f"{name} cannot be cut into layers", "train all of it: set text.tuned_layers to 0")
+        raise ConfigError(f"{name} does not support text.tuned_layers", "train all layers: set text.tuned_layers to 0")
     tower, tokenizer = text_tower(name)
     meta, _ = read_matcher_meta(name)
     return TextBackbone(SentenceState(tower), tokenizer, TextMeta(name, meta.fingerprint, "sentence", meta.dim))
