@@ -160,6 +160,7 @@ ALLOWED = (
     Allowed("bars", r"(?:progress|error) bars", "what they are called"),
     Allowed("place", r"in[- ]place|decimal places?|takes? place|_place\b", "standard terms, and methods of PyTorch"),
     Allowed("picture", r"~/Pictures", "the usual folder of photos", "*"),
+    Allowed("picture", r"\"picture\"", "a key of the JSON of xmodal demo", "*demo*"),
     Allowed("picture", r"\"picture\", \"(?:drawing|showing)\"", "a word of the generated captions", "*/data/scene*.py"),
     Allowed("whole_images", r"upgrade|RENAMED|whole_images\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("keep_start", r"upgrade|RENAMED|keep_start\"", "an old setting that config.upgrade reads", "*config*"),
