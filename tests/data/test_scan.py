@@ -57,8 +57,8 @@ def test_overlapping_roots_list_each_file_once(tmp_path: Path) -> None:
     assert _names(tmp_path, tmp_path / "a", tmp_path, tmp_path / "a" / "x.jpg") == ["a/x.jpg", "b.jpg"]
 
 
-def test_names_that_are_no_text(tmp_path: Path, photo_index: PhotoIndexFixture) -> None:
-    hostile = [
+def test_unusual_file_names(tmp_path: Path, photo_index: PhotoIndexFixture) -> None:
+    names = [
         b"caf\xe9.jpg",
         b"new\nline.jpg",
         b"\x1b[31mred.jpg",
@@ -67,17 +67,17 @@ def test_names_that_are_no_text(tmp_path: Path, photo_index: PhotoIndexFixture) 
         b"[bold]b.jpg",
         b"a?b#c.jpg",
     ]
-    for name in hostile:
+    for name in names:
         photo_index.add(name)
-    assert sorted(os.fsencode(Path(f.path).name) for f in scan([photo_index.photos]).files) == sorted(hostile)
-    assert photo_index.update().added == len(hostile)
+    assert sorted(os.fsencode(Path(f.path).name) for f in scan([photo_index.photos]).files) == sorted(names)
+    assert photo_index.update().added == len(names)
     photo_index.check()
-    photo_index.photos.joinpath(os.fsdecode(hostile[0])).rename(photo_index.photos / "cafe.jpg")
+    photo_index.photos.joinpath(os.fsdecode(names[0])).rename(photo_index.photos / "cafe.jpg")
     assert photo_index.update().moved == 1
     photo_index.check()
 
 
-def test_an_index_in_a_folder_with_an_odd_name(photo_index: PhotoIndexFixture, tmp_path: Path) -> None:
+def test_an_index_in_a_folder_with_an_unusual_name(photo_index: PhotoIndexFixture, tmp_path: Path) -> None:
     photo_index.fill(2)
     photo_index.index_folder = tmp_path / "café #1?%20" / "x"
     photo_index.update()
