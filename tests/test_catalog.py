@@ -30,7 +30,7 @@ def test_listing_imports_no_component():
     code = "import sys; from xmodal_cli import catalog; [catalog.names(k) for k in catalog.KINDS];"
     code += "print([m for m in sys.modules if m.startswith('xmodal_cli.') or m in ('torch', 'numpy')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['xmodal_cli.errors', 'xmodal_cli.catalog']"
+    assert done.stdout.strip() == "['xmodal_cli.version', 'xmodal_cli.errors', 'xmodal_cli.catalog']"
 
 
 def test_the_hint_for_a_misspelled_component_is_the_closest_name():

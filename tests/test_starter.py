@@ -96,10 +96,10 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_damaged_file_is_refused(damaged: Path) -> None:
     with pytest.raises(BadModel, match=r"starter\.safetensors does not have its published checksum"):
         load_matcher(starter.MATCHER)
-    with pytest.raises(BadModel, match=r"starter-captioner\.safetensors is not the file"):
+    with pytest.raises(BadModel, match=r"starter-captioner\.safetensors does not have its published checksum"):
         load_captioner(starter.CAPTIONER)
     meta = describe_model(starter.CAPTIONER).meta
-    with pytest.raises(BadModel, match=r"starter\.safetensors is not the file"):
+    with pytest.raises(BadModel, match=r"starter\.safetensors does not have its published checksum"):
         backbone_of(starter.CAPTIONER, meta)
 
 
@@ -110,7 +110,7 @@ def test_without_its_list_of_checksums_nothing_passes(damaged: Path, content: by
     starter.check(file)
     sums = damaged / starter.SUMS
     sums.unlink() if content is None else sums.write_bytes(content)
-    with pytest.raises(BadModel, match=r"starter\.safetensors is not the file") as caught:
+    with pytest.raises(BadModel, match=r"starter\.safetensors does not have its published checksum") as caught:
         starter.check(file)
     assert "--reinstall ." in str(caught.value.hint)
 

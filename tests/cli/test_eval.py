@@ -137,7 +137,7 @@ def test_folds(xmodal, trained, planted):
     assert folded["rsum"] > whole["rsum"]  # fewer negatives
     done = xmodal("eval", trained, "--data", planted, "--folds", 46)
     assert done.code == 1
-    assert "45 images cannot be cut into 46 folds" in done.err
+    assert "45 images cannot be split into 46 folds" in done.err
 
 
 def test_a_model_without_data(xmodal, trained):
@@ -221,7 +221,7 @@ def damaged():
     yield "other lengths", {**whole, "texts": np.eye(4)}, "are not rows of one length"
     yield "invalid image_of_caption", {**whole, "image_of_caption": np.arange(1, 4)}, "image_of_caption"
     yield "not finite", {**whole, "texts": np.full((3, 3), np.nan)}, "not finite"
-    yield "a similarity unknown", {**whole, "similarity": np.array("euclid")}, "names the similarity 'euclid'"
+    yield "a similarity unknown", {**whole, "similarity": np.array("euclid")}, "has an unknown similarity 'euclid'"
 
 
 @pytest.mark.parametrize(("content", "message"), [pytest.param(c, s, id=name) for name, c, s in damaged()])

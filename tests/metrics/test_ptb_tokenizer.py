@@ -16,7 +16,7 @@ KNOWN = {
     "I wanna, I'm gonna, 'tis so, 'twas": "i wan na i 'm gon na 't is so 't was",
     "Two well-dressed men -- one in a T-shirt - wave": "two well-dressed men one in a t-shirt wave",
     "A dog (brown) [wet] {old}": "a dog -lrb- brown -rrb- -lsb- wet -rsb- -lcb- old -rcb-",
-    "He says \"stop\" and `no' and ``never''": "he says stop and no and never",
+    "He yells \"stop\" and `no' and ``never''": "he yells stop and no and never",
     "Mr. Ito of St. Ives, U.S., at 5 p.m. sharp": "mr. ito of st. ives u.s. at 5 p.m. sharp",
     "They met. The end of No. 5 Elm Rd. today": "they met the end of no. 5 elm rd. today",
     "3.5 of 1,000 at 10:30am, 1/2 price, 50% off $5": "3.5 of 1,000 at 10:30 am 1/2 price 50 % off $ 5",

@@ -81,7 +81,7 @@ def test_several_files_make_a_table(xmodal, data, results):
     assert rows[0][5] == "-"
     assert [row[0] for row in rows] == ["results.json", "worse.json", "worse.json"]
     assert float(rows[1][1]) < 100
-    assert any(line.startswith("METEOR: there is no Java") for line in lines)
+    assert any(line.startswith("METEOR: Java is not installed") for line in lines)
     both = xmodal("eval", results(entries()), worse, "--data", data, "--json").json
     assert [r["model"] for r in both] == ["results.json", "worse.json"]
     assert both[0]["cider"] > both[1]["cider"]
@@ -107,9 +107,9 @@ def check_error(done, *named):
         ([{"image_id": [5], "caption": "a"}], "entry 1 has '[5]' as 'image_id'"),
         ([5], "entry 1 has no 'image_id'"),
         ([{"image_id": 99, "caption": "a"}], "99 is not an image of"),
-        ([{"image_id": "pic_1.png", "caption": "a"}], "pic_1.png belongs to val, and test is evaluated"),
+        ([{"image_id": "pic_1.png", "caption": "a"}], "pic_1.png is in the split val, but the split test is evaluated"),
         ([*entries(), {"image_id": 2, "caption": "a"}], "has two captions for 2"),
-        (entries()[:3], "lacks 1 of the 4 images of test, such as 11"),
+        (entries()[:3], "has no caption for 1 of the 4 images of test: 11"),
     ],
 )
 def test_files_that_cannot_be_scored(xmodal, data, results, content, reason):
