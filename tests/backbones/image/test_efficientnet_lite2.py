@@ -208,7 +208,7 @@ def test_the_text_tower_of_clip_cannot_be_split(tiny_clip):
     with pytest.raises(ConfigError, match=r"does not support text\.tuned_layers"):
         build_text_backbone(name, 1)
     actual = build_text_backbone(name)
-    assert (actual.meta.kind, actual.meta.dim, actual.upper) == ("message", 24, None)
+    assert (actual.meta.kind, actual.meta.dim, actual.upper) == ("sentence", 24, None)
     tokens, lengths = batch(actual.tokenizer)
     with torch.inference_mode():
         states = actual.network(tokens, lengths)
