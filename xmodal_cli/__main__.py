@@ -1,4 +1,4 @@
-"""The ``xmodal`` command: runs the Typer app and turns every error into a sentence and an exit code."""
+"""The ``xmodal`` command: runs the Typer app, prints errors and returns the exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line. Returns 0 fine, 1 the user can fix it, 2 usage, 130 interrupted."""
+    """Run one command line. Returns 0 on success, 1 for a user-fixable error, 2 for wrong usage, 130 if interrupted."""
     _limit_openmp_spinning()
     output.escape_unencodable()
     try:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(error_lines(error.message, error.hint))
     except KeyboardInterrupt:
         return _print_error(error_lines("interrupted"), code=130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -46,10 +46,10 @@ def _run(args: list[str]) -> None:
 
 
 def _limit_openmp_spinning() -> None:
-    """Let threads that wait for each other sleep soon. Must come before torch is loaded.
+    """Limit how long waiting OpenMP threads spin before they sleep. Call it before torch is imported.
 
-    GNU's OpenMP spins for milliseconds by default: beside one other busy process that makes training more than ten
-    times slower, and on an idle machine this shorter spin costs nothing that can be measured.
+    GNU OpenMP spins for milliseconds by default. With one other busy process on the machine this makes training more
+    than ten times slower; on an idle machine the shorter spin has no measurable cost.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -160,7 +160,7 @@ def evaluate(
     single = isinstance(models, str | os.PathLike)
     names = [str(models)] if isinstance(models, str | os.PathLike) else [str(model) for model in models]
     source, compute = None if data is None else str(data), Compute(device, precision)
-    if captioners.about_captions(names):
+    if captioners.is_caption_evaluation(names):
         decoding = None if beam is None else {"beam": beam}
         results = captioners.evaluate_captions(names, source, split, decoding, ensemble, compute, reporter)
     else:

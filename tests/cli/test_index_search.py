@@ -211,9 +211,9 @@ def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
 
 
 def test_links_on_a_terminal(toy: ToyMatcher, tmp_path: Path) -> None:
-    from xmodal_cli.cli.hits import linked
+    from xmodal_cli.cli.hits import format_link
 
-    text = linked(str(tmp_path / os.fsdecode(b"caf\xe9 1.jpg")))
+    text = format_link(str(tmp_path / os.fsdecode(b"caf\xe9 1.jpg")))
     assert "\x1b]8;" in text
     assert f"file://{tmp_path}/caf%E9%201.jpg" in text
 

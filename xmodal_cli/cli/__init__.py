@@ -1,4 +1,4 @@
 """The command line: one file per command, listed in ``app.COMMANDS``.
 
-``fast_path`` answers plain searches before typer is loaded.
+``fast_path`` runs plain searches without importing typer.
 """

@@ -1,7 +1,7 @@
-"""All commands put together: one file each, one line here. Importing it loads typer and nothing heavy.
+"""The Typer app with all commands. Importing it loads typer but no heavy packages.
 
-A command's file has ``command``, a function with Typer annotations, and may have ``CommandClass``, a Typer command
-class that parses its arguments. A group of commands has ``app``, a ``typer.Typer``, instead.
+Each command is a module with ``command``, a function with Typer annotations, and optionally ``CommandClass``, a Typer
+command class that parses its arguments. The module of a command group has ``app``, a ``typer.Typer``, instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMANDS = (
     "doctor",
 )
 
-HELP_WIDTH = 100  # off a terminal
+HELP_WIDTH = 100  # columns, if stdout is not a terminal
 
 app = typer.Typer(
     name="xmodal",
@@ -43,9 +43,9 @@ app = typer.Typer(
 
 
 def run(args: Sequence[str]) -> None:
-    """Run one command line. Help and usage errors are drawn by rich on a terminal and plain text elsewhere.
+    """Run one command line. Help and usage errors are formatted by rich on a terminal and are plain text elsewhere.
 
-    The plain form does not depend on the environment: help is ``HELP_WIDTH`` columns wide and errors are not wrapped.
+    Plain text does not depend on the environment: help is ``HELP_WIDTH`` columns wide and errors are not wrapped.
     """
     on_terminal = output.is_terminal(sys.stdout) and output.is_terminal(sys.stderr)
     app.rich_markup_mode = "rich" if on_terminal else None
@@ -62,15 +62,17 @@ def _keep_short_help(command: Any) -> None:
         _keep_short_help(child)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"xmodal {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     pass
 

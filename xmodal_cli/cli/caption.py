@@ -1,4 +1,4 @@
-"""``xmodal caption``: sentences for photos."""
+"""``xmodal caption``: generate captions for photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Sidecar(StrEnum):
-    """Files that captions are written to beside their photos."""
+    """Formats of the caption files that are written next to the photos."""
 
     txt = "txt"
 
@@ -24,42 +24,51 @@ class Sidecar(StrEnum):
 def command(
     images: Annotated[
         list[Path],
-        typer.Argument(metavar="IMAGE...", help="Picture files, folders (with all below them), patterns in quotes."),
+        typer.Argument(metavar="IMAGE...", help="Photo files, folders (read recursively) or quoted glob patterns."),
     ],
     model: Annotated[
         list[str] | None,
         typer.Option(
             "--model",
             metavar="M",
-            help="Run, file or hf/NAME; default: starter-captioner. Several: an ensemble.",
+            help="Run, model file or hf/NAME (default: the default captioner). Repeat for an ensemble.",
         ),
     ] = None,
-    beam: Annotated[int | None, typer.Option("--beam", metavar="N", help="Width of the beam; 1 is greedy.")] = None,
-    num: Annotated[int | None, typer.Option("--num", metavar="N", help="Captions of each photo, best first.")] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw captions at random instead of the best.")] = False,
+    beam: Annotated[int | None, typer.Option("--beam", metavar="N", help="Beam size (1 = greedy).")] = None,
+    num: Annotated[int | None, typer.Option("--num", metavar="N", help="Number of captions per photo.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample instead of beam search.")] = False,
     tags: Annotated[
-        str | None, typer.Option("--tags", metavar="A,B", help="Words to begin from, for models trained with tags.")
+        str | None,
+        typer.Option("--tags", metavar="A,B", help="Tags that condition the caption, for models trained with tags."),
     ] = None,
     nearest: Annotated[
-        bool, typer.Option("--nearest", help="Captions of the nearest training images, by a matcher.")
+        bool,
+        typer.Option(
+            "--nearest", help="Retrieve captions of the nearest training images instead; --model is a matcher."
+        ),
     ] = False,
     attention: Annotated[
-        Path | None, typer.Option("--attention", metavar="DIR", help="Draw what each word looked at.")
+        Path | None, typer.Option("--attention", metavar="DIR", help="Save per-word attention maps to DIR.")
     ] = None,
     write: Annotated[
-        Sidecar | None, typer.Option("--write", metavar="txt", help="Write photo.txt beside each photo.")
+        Sidecar | None,
+        typer.Option("--write", metavar="txt", help="Also write captions to a .txt file next to each photo."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --write and --attention write over files.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --write and --attention overwrite existing files.")
+    ] = False,
     settings: options.Set = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     as_json: options.Json = False,
 ) -> None:
-    """Write captions for photos. A file that is no picture costs one line, not the run.
+    """Generate captions for photos. Unreadable files are reported and skipped.
 
-    In a pipe, a line is PATH, a tab, CAPTION. Sentences are decoded as the model was evaluated in its training, unless
-    --set decoding.KEY=VALUE says otherwise; KEY is beam, num, sample, length_penalty, min_length, max_length,
-    no_repeat_ngram_size, num_beam_groups, diversity_penalty, temperature, top_k, top_p or seed.
+    If stdout is not a terminal, each line has the form PATH, tab, CAPTION.
+
+    Decoding settings default to those of the model's training run. Change them with --set decoding.KEY=VALUE; KEY is
+    beam, num, sample, length_penalty, min_length, max_length, no_repeat_ngram_size, num_beam_groups, diversity_penalty,
+    temperature, top_k, top_p or seed.
 
     Examples:
 
@@ -88,13 +97,12 @@ def command(
     flags = [f"decoding.beam={beam}"] if beam is not None else []
     flags += [f"decoding.num={num}"] if num is not None else []
     flags += ["decoding.sample=true"] if sample else []
-    words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-    chosen = (*(settings or ()), *flags)
+    tag_words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
     compute = Compute(device, precision.value)
     request = CaptionRequest(
         tuple(model or ()),
-        chosen,
-        words,
+        (*(settings or ()), *flags),
+        tag_words,
         nearest,
         attention,
         write is not None,
@@ -102,42 +110,42 @@ def command(
         compute,
     )
     reporter, photos = output.TerminalReporter(), find_photos(images)
-    teller = _CaptionPrinter(reporter, quiet=as_json, alone=len(photos) == 1)
-    results = run(photos, request, reporter, teller)
+    printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)
+    results = run(photos, request, reporter, printer)
     if as_json:
-        output.print_json([done.facts() for done in results])
+        output.print_json([result.to_dict() for result in results])
     raise_if_all_failed(results)
     if attention is not None:
         reporter.info(f"attention maps: {attention / 'index.html'}")
 
 
 def _check_nearest(given: dict[str, object]) -> None:
-    """Raise a usage error for options that only make sense where sentences are made."""
+    """Raise a usage error for options that apply only to generated captions."""
     for option, value in given.items():
         if value:
-            raise typer.BadParameter("--nearest takes captions as they are; leave this out", param_hint=option)
+            raise typer.BadParameter("not allowed with --nearest, which generates no captions", param_hint=option)
 
 
 class _CaptionPrinter:
-    """Prints each photo's captions as they come, and warns of those that have none."""
+    """Prints the captions of each photo as they are ready, and a warning for a photo that failed."""
 
-    def __init__(self, reporter: output.TerminalReporter, quiet: bool, alone: bool) -> None:
-        self._reporter, self._quiet, self._alone = reporter, quiet, alone
+    def __init__(self, reporter: output.TerminalReporter, quiet: bool, single: bool) -> None:
+        self._reporter, self._quiet, self._single = reporter, quiet, single
         self._on_terminal = output.is_terminal(sys.stdout)
 
-    def __call__(self, done: CaptionedPhoto) -> None:
-        if done.problem is not None and not self._alone:  # one that is alone ends the command as its error
-            self._reporter.warn(output.printable(done.problem.message))
-        for note in done.notes:
-            self._reporter.warn(output.printable(note))
-        if self._quiet or done.problem is not None:
+    def __call__(self, photo: CaptionedPhoto) -> None:
+        if photo.problem is not None and not self._single:  # the problem of a single photo is the command's error
+            self._reporter.warn(output.escape_unprintable(photo.problem.message))
+        for note in photo.notes:
+            self._reporter.warn(output.escape_unprintable(note))
+        if self._quiet or photo.problem is not None:
             return
-        path = output.printable(str(done.path))
+        path = output.escape_unprintable(str(photo.path))
         if not self._on_terminal:
-            for found in done.captions:
-                output.print_line(f"{path}\t{output.printable(found.text)}")
+            for caption in photo.captions:
+                output.print_line(f"{path}\t{output.escape_unprintable(caption.text)}")
             return
         output.print_line(path)
-        for found in done.captions:
-            score = f"{found.score:8.3f}  " if len(done.captions) > 1 else ""
-            output.print_line(f"  {score}{output.printable(found.text)}")
+        for caption in photo.captions:
+            score = f"{caption.score:8.3f}  " if len(photo.captions) > 1 else ""
+            output.print_line(f"  {score}{output.escape_unprintable(caption.text)}")

@@ -1,4 +1,4 @@
-"""What the Tab key completes at the prompt: commands, names of indexes and of picture files."""
+"""Tab completion for the search prompt: commands, index names and photo files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST_WORD = re.compile(r"(?:\\.|[^\s\\])*$")
 
 
 def complete(line: str) -> list[str]:
-    """All lines that ``line`` may become."""
+    """All completions of ``line``, as complete lines."""
     if match := _INDEX.fullmatch(line):
         from xmodal_cli.retrieval.registry import names
 
@@ -24,39 +24,39 @@ def complete(line: str) -> list[str]:
     match = _LAST_WORD.search(line)
     start = match.start() if match else len(line)
     start += line[start : start + 1] in ("+", "-")
-    return [line[:start] + name for name in _files(re.sub(r"\\(.)", r"\1", line[start:]))]
+    return [line[:start] + name for name in _complete_path(re.sub(r"\\(.)", r"\1", line[start:]))]
 
 
-def _files(begun: str) -> list[str]:
-    """Folders and pictures whose path begins so, as they are typed."""
+def _complete_path(prefix: str) -> list[str]:
+    """Folders and photos whose path starts with ``prefix``, escaped for the prompt."""
     from xmodal_cli.data.image_names import is_image_name
 
-    folder, stem = os.path.split(begun)
-    found = []
+    folder, stem = os.path.split(prefix)
+    names = []
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         for entry in os.scandir(Path(folder or ".").expanduser()):
             if entry.name.startswith(stem) and (stem or not entry.name.startswith(".")):
                 if entry.is_dir():
-                    found.append(os.path.join(folder, entry.name, ""))  # noqa: PTH118 - it ends in a slash
+                    names.append(os.path.join(folder, entry.name, ""))  # noqa: PTH118 - ends with a slash
                 elif is_image_name(entry.name):
-                    found.append(os.path.join(folder, entry.name))  # noqa: PTH118 - keeps ./ and ~
-    return [re.sub(r"([\s\"'\\])", r"\\\1", name) for name in sorted(found)]
+                    names.append(os.path.join(folder, entry.name))  # noqa: PTH118 - keeps ./ and ~
+    return [re.sub(r"([\s\"'\\])", r"\\\1", name) for name in sorted(names)]
 
 
-def complete_by_tab() -> None:
-    """Give the key its meaning, where Python has line editing."""
+def enable_tab_completion() -> None:
+    """Bind the Tab key to ``complete``, if the readline module is available."""
     try:
         import readline
     except ImportError:
         return
-    found: list[str] = []
+    completions: list[str] = []
 
-    def choice(line: str, number: int) -> str | None:
-        if number == 0:  # the key was pressed; then it asks for one after the other
-            found[:] = complete(line)
-        return found[number] if number < len(found) else None
+    def completer(line: str, index: int) -> str | None:
+        if index == 0:  # readline calls it with 0, 1, 2, ... until it returns None
+            completions[:] = complete(line)
+        return completions[index] if index < len(completions) else None
 
     readline.set_completer_delims("")
-    readline.set_completer(choice)
+    readline.set_completer(completer)
     is_libedit = "libedit" in (readline.__doc__ or "")
     readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")

@@ -1,4 +1,4 @@
-"""``xmodal data``: datasets by name, what is in them, fetching them, the generated set."""
+"""``xmodal data``: list, inspect, download, register and generate datasets."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import typer
 
 from xmodal_cli.cli import options, output
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: list, look into, fetch, name, generate.")
-make = typer.Typer(no_args_is_help=True, help="Generate a sample dataset.")
+app = typer.Typer(no_args_is_help=True, help="List, inspect, download, register and generate datasets.")
+make = typer.Typer(no_args_is_help=True, help="Generate a synthetic dataset.")
 app.add_typer(make, name="make")
 
-SHOWN = 5  # unreadable images named in the table
+SHOWN = 5  # unreadable images listed without --json
 
 
 @app.command("list")
 def list_datasets(as_json: options.Json = False) -> None:
-    """List the names that --data takes.
+    """List the dataset names that --data accepts.
 
     Examples:
 
@@ -33,16 +33,16 @@ def list_datasets(as_json: options.Json = False) -> None:
         output.print_json(entries)
         return
     rows = [[entry["name"], entry["state"], entry["path"] or entry["about"]] for entry in entries]
-    output.print_table("", ["name", "state", "where"], rows)
+    output.print_table("", ["name", "state", "location"], rows)
 
 
 @app.command("info")
 def info(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A registered name or a path in any known format.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset name or path.")],
     format: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a dataset holds: splits, captions per image, image sizes, missing or unreadable images.
+    """Show the splits, captions per image, image sizes and unreadable images of a dataset.
 
     Examples:
 
@@ -63,27 +63,27 @@ def info(
     more = facts["distinct_sizes"] - len(facts["image_sizes"])
     output.print_line(f"captions per image   {_spread(facts['captions_per_image'])}")
     output.print_line(f"words per caption    {_spread(facts['words_per_caption'])}")
-    pictures = "none; the dataset carries precomputed features" if facts["precomputed"] else sizes or "none readable"
-    output.print_line(f"image sizes          {pictures}{f' and {more:,} others' if more > 0 else ''}")
-    bad = facts["unreadable"]
-    output.print_line(f"unreadable images    {len(bad):,}")
-    for entry in bad[:SHOWN]:
-        output.print_line(f"  {output.printable(entry['reason'])}")
-    if len(bad) > SHOWN:
-        output.print_line(f"  and {len(bad) - SHOWN:,} more; --json lists them all")
+    images = "none; the dataset has precomputed features" if facts["precomputed"] else sizes or "no readable images"
+    output.print_line(f"image sizes          {images}{f' and {more:,} others' if more > 0 else ''}")
+    unreadable = facts["unreadable"]
+    output.print_line(f"unreadable images    {len(unreadable):,}")
+    for entry in unreadable[:SHOWN]:
+        output.print_line(f"  {output.escape_unprintable(entry['reason'])}")
+    if len(unreadable) > SHOWN:
+        output.print_line(f"  and {len(unreadable) - SHOWN:,} more (use --json to list all)")
 
 
 @app.command("get")
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="f8k, f30k or coco.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a public dataset: f8k, f30k or coco.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The folder; a data folder by default.")
+        Path | None, typer.Option("--out", metavar="DIR", help="Target folder (default: data/NAME in XMODAL_HOME).")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Fetch a public dataset from its own hosts: resumes, checks, unpacks, registers the name.
+    """Download, verify, unpack and register a public dataset. Interrupted downloads are resumed.
 
-    Offline it says which files to place where.
+    Without a network connection, the URL and target path of each file are printed for manual download.
 
     Examples:
 
@@ -98,12 +98,12 @@ def get(
 
 @app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What --data will call it.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or file in any known format.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name for --data.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Dataset folder or file.")],
     format: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
-    """Register a folder or file under a name; it is read first, and never copied or changed.
+    """Register a dataset under a name. The files are read to validate them; nothing is copied or changed.
 
     Examples:
 
@@ -118,11 +118,11 @@ def add(
 
 @make.command("shapes")
 def make_shapes(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder.")],
     seed: options.Seed = None,
     as_json: options.Json = False,
 ) -> None:
-    """Generate pictures of coloured shapes with five captions each; the same seed gives the same set.
+    """Generate images of colored shapes with five captions each. The same seed gives the same dataset.
 
     Examples:
 
@@ -143,7 +143,7 @@ def _finish(facts: dict[str, Any], as_json: bool) -> None:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    output.print_line(f"{facts['name']}: {output.printable(facts['path'])} ({facts['format']})")
+    output.print_line(f"{facts['name']}: {output.escape_unprintable(facts['path'])} ({facts['format']})")
     splits = ", ".join(f"{name} {count:,}" for name, count in facts["splits"].items())
     output.print_line(f"images               {facts['images']:,} ({splits})")
     output.print_line(f"captions             {facts['captions']:,}")

@@ -1,4 +1,4 @@
-"""``xmodal demo``: the whole road on the sample set, in about a minute, and then on somebody's own photos."""
+"""``xmodal demo``: train, search and caption on generated images in about a minute, optionally also on own photos."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 def command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Your photos, to look at them too; they are only read.")
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="Folder of photos to index, search and caption as well. Only read, never changed."
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make pictures, train a matcher and a captioner on them, search them, caption them; then look at your photos.
+    """Train, evaluate, search and caption on generated images, and optionally on your own photos.
 
-    Needs no network and no data. Ends with a page to look at. What was finished is not done again. Of a large folder,
-    300 photos are taken.
+    Needs no network and no data, and writes an HTML report. Finished steps are not repeated. At most 300 photos of
+    FOLDER are used, and the default models are applied to them.
 
     Examples:
 
@@ -44,24 +47,22 @@ def command(
     _print_captioner(result.captioner)
     if result.photos is not None:
         _print_photos(result.photos)
-    output.print_line(f"\n{sum(result.seconds.values()):.0f} s; the page with all of it: {result.page}")
+    output.print_line(f"\n{sum(result.seconds.values()):.0f} s; report: {result.page}")
     output.print_line("next:")
     for command in result.next_commands:
-        output.print_line(f"  {output.printable(command)}")
+        output.print_line(f"  {output.escape_unprintable(command)}")
 
 
 def _print_matcher(part: MatcherPart) -> None:
-    print_retrieval(
-        f"test: {part.test['images']} pictures, {part.test['captions']} captions", {part.run.name: part.test}
-    )
-    for found in part.searches:
-        output.print_line(f'"{found.query}": {_place(found)}')
+    print_retrieval(f"test: {part.test['images']} images, {part.test['captions']} captions", {part.run.name: part.test})
+    for example in part.searches:
+        output.print_line(f'"{example.query}": {_describe_rank(example)}')
 
 
-def _place(found: SearchExample) -> str:
-    if found.rank is None:
-        return "the right picture is not among the first"
-    return f"the right picture is number {found.rank}"
+def _describe_rank(example: SearchExample) -> str:
+    if example.rank is None:
+        return f"the correct image is not among the top {len(example.hits)}"
+    return f"the correct image has rank {example.rank}"
 
 
 def _print_captioner(part: CaptionerPart) -> None:
@@ -75,13 +76,14 @@ def _print_captioner(part: CaptionerPart) -> None:
 
 def _print_captions(captions: Sequence[Captioned]) -> None:
     for caption in captions:
-        output.print_line(f"{output.printable(caption.photo.name)}: {output.printable(caption.text)}")
+        output.print_line(f"{output.escape_unprintable(caption.photo.name)}: {output.escape_unprintable(caption.text)}")
 
 
 def _print_photos(part: OwnPhotos) -> None:
-    taken = f"{part.index['items']} of {part.num_found} photos in {part.folder}"
-    output.print_line(f"\n{output.printable(taken)}, by {part.index['model']} and {part.captioner}")
+    photos = f"{part.index['items']} of {part.num_found} photos in {part.folder}"
+    models = f"models {part.index['model']} and {part.captioner}"
+    output.print_line(f"\n{output.escape_unprintable(photos)}, {models}")
     _print_captions(part.captions)
-    for found in part.searches:
-        first = Path(found.hits[0]["path"]).name if found.hits else "nothing"
-        output.print_line(f'"{output.printable(found.query)}": {output.printable(first)}')
+    for example in part.searches:
+        first = Path(example.hits[0]["path"]).name if example.hits else "no results"
+        output.print_line(f'"{output.escape_unprintable(example.query)}": {output.escape_unprintable(first)}')

@@ -1,4 +1,4 @@
-"""``xmodal doctor``: what is installed, what computes, what would fail and how to mend it."""
+"""``xmodal doctor``: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from xmodal_cli.doctor.finding import Finding
 
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+COLORS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def command(as_json: options.Json = False) -> None:
-    """Check the installation: versions, device, weights, Java, disk, and what is kept at home; say how to mend it.
+    """Check package versions, device, weights, Java, disk space and stored data, and suggest fixes.
 
-    Every package is imported, in a process of its own, so that a broken one is a line of the report. Needs no network
-    and changes nothing. Exit code 1 if something will fail, 0 with warnings.
+    Every package is imported in a separate process, so a broken package is reported instead of ending the command.
+    Needs no network and changes nothing. The exit code is 1 if there are problems and 0 if there are only warnings.
 
     Examples:
 
@@ -37,33 +37,35 @@ def command(as_json: options.Json = False) -> None:
         output.print_json({"status": worst(findings), "findings": [asdict(finding) for finding in findings]})
     else:
         rows = list(_rows(findings))
-        output.print_table("", ("", "what", "found"), rows)
+        output.print_table("", ("", "check", "result"), rows)
         output.print_line(_conclusion(findings))
     if worst(findings) == "fail":
         raise typer.Exit(1)
 
 
 def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Text, str, Text]]:
-    """A row per finding; the packages that are fine share one."""
+    """One row per finding, except that all packages without problems are in one row."""
     from rich.text import Text
 
-    fine = [f for f in findings if f.area == "packages" and f.status == "ok" and f.what != "torch pair"]
+    ok_packages = [f for f in findings if f.area == "packages" and f.status == "ok" and f.what != "torch pair"]
     for finding in findings:
-        if finding in fine and finding is not fine[-1]:
+        if finding in ok_packages and finding is not ok_packages[-1]:
             continue
-        what, found = finding.what, finding.found
-        if finding in fine:
-            what, found = "packages", ", ".join(f"{f.what} {f.found}" for f in fine)
-        cell = Text(output.printable(found))
+        check, result = finding.what, finding.found
+        if finding in ok_packages:
+            check, result = "packages", ", ".join(f"{f.what} {f.found}" for f in ok_packages)
+        cell = Text(output.escape_unprintable(result))
         if finding.remedy:
-            cell.append(f"\n-> {output.printable(finding.remedy)}", style="" if finding.status == "ok" else "bold")
-        yield Text(finding.status, style=COLOURS[finding.status]), what, cell
+            cell.append(
+                f"\n-> {output.escape_unprintable(finding.remedy)}", style="" if finding.status == "ok" else "bold"
+            )
+        yield Text(finding.status, style=COLORS[finding.status]), check, cell
 
 
 def _conclusion(findings: Sequence[Finding]) -> str:
-    failing, warnings = (sum(f.status == status for f in findings) for status in ("fail", "warn"))
-    if not failing and not warnings:
-        return "all is well"
-    told = [f"{failing} thing{'s' * (failing != 1)} will fail"] * bool(failing)
-    told += [f"{warnings} warning{'s' * (warnings != 1)}"] * bool(warnings)
-    return ", ".join(told) + "; what helps stands after each arrow"
+    problems, warnings = (sum(f.status == status for f in findings) for status in ("fail", "warn"))
+    if not problems and not warnings:
+        return "no problems found"
+    counts = [f"{problems} problem{'s' * (problems != 1)}"] * bool(problems)
+    counts += [f"{warnings} warning{'s' * (warnings != 1)}"] * bool(warnings)
+    return ", ".join(counts) + "; see the suggested fixes (->)"

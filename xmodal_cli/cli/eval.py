@@ -1,4 +1,4 @@
-"""``xmodal eval``: the papers' figures for models, embeddings files and files of captions."""
+"""``xmodal eval``: the standard metrics of models, embeddings files and caption results files."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ from xmodal_cli.errors import ConfigError
 
 def command(
     what: Annotated[
-        list[str], typer.Argument(metavar="WHAT...", help="Models, embeddings files or files of captions.")
+        list[str], typer.Argument(metavar="MODEL|FILE...", help="Models, embeddings files or caption results files.")
     ],
-    data: Annotated[str | None, typer.Option("--data", metavar="DATA", help="A registered name or a path.")] = None,
-    split: Annotated[str, typer.Option("--split", help="The split to evaluate on.")] = "test",
-    folds: Annotated[int, typer.Option("--folds", min=1, help="Average over this many parts, as COCO 5-fold 1K.")] = 1,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Add a row: all of WHAT as one, by the mean of their similarities.")
-    ] = False,
+    data: Annotated[str | None, typer.Option("--data", metavar="DATA", help="Dataset name or path.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
+    folds: Annotated[int, typer.Option("--folds", metavar="N", min=1, help="Average over N folds (COCO 1K: 5).")] = 1,
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Also evaluate all of them as one ensemble.")] = False,
     bootstrap: Annotated[
         int,
-        typer.Option("--bootstrap", metavar="N", min=0, help="95% confidence intervals from N draws of the images."),
+        typer.Option(
+            "--bootstrap",
+            metavar="N",
+            min=0,
+            help="Add 95% confidence intervals from N bootstrap samples of the images.",
+        ),
     ] = 0,
     ndcg: Annotated[bool, typer.Option("--ndcg", help="Add NDCG@25 with ROUGE-L as relevance.")] = False,
     ranks: Annotated[
         Path | None,
-        typer.Option("--ranks", metavar="FILE", help="Write every query's rank and best answers (.jsonl, .csv)."),
+        typer.Option("--ranks", metavar="FILE", help="Write per-query ranks and top results (.jsonl, .csv)."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", metavar="DIR", help="Write a page of queries, failures and pictures.")
+        Path | None,
+        typer.Option("--report", metavar="DIR", help="Write an HTML report with example queries, failures and images."),
     ] = None,
     beam: Annotated[
-        int | None, typer.Option("--beam", metavar="N", min=1, help="Of captioners: width of the beam; 1 is greedy.")
+        int | None, typer.Option("--beam", metavar="N", min=1, help="Beam size of captioners (1 = greedy).")
     ] = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     as_json: options.Json = False,
 ) -> None:
-    """Evaluate matchers: R@1/5/10, median and mean rank, their sum; captions: BLEU, METEOR, ROUGE-L, CIDEr, SPICE.
+    """Evaluate matchers (R@1/5/10, median and mean rank, rsum) or captions (BLEU, METEOR, ROUGE-L, CIDEr, SPICE).
 
-    WHAT is a model (a run's name or folder, a .safetensors file), an embeddings file with the arrays images,
-    texts and image_of_caption, or a file of captions as COCO has it, a JSON list of image_id and caption. Several
-    are shown side by side; with --ensemble, the last row is all of them as one.
+    MODEL is a run name, a run folder or a .safetensors file. FILE is an embeddings file with the arrays images, texts
+    and image_of_caption, or a caption results file in COCO format (a JSON list of image_id and caption). The results of
+    several models and files are shown in one table. An --ensemble of matchers averages their similarities.
 
     Examples:
 
@@ -64,26 +68,28 @@ def command(
     from xmodal_cli.device import Compute
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes.evaluate import evaluate as run
-    from xmodal_cli.recipes.evaluate_captions import about_captions, evaluate_captions, find_models
+    from xmodal_cli.recipes.evaluate_captions import evaluate_captions, find_models, is_caption_evaluation
 
     compute = Compute(device, precision.value)
-    found = find_models(what)
-    if about_captions(found):
-        _refuse({"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report})
+    models = find_models(what)
+    if is_caption_evaluation(models):
+        _reject_options(
+            {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report}
+        )
         decoding = None if beam is None else {"beam": beam}
-        _show(evaluate_captions(found, data, split, decoding, ensemble, compute, output.TerminalReporter()), as_json)
+        _show(evaluate_captions(models, data, split, decoding, ensemble, compute, output.TerminalReporter()), as_json)
         return
     if beam is not None:
-        raise ConfigError("--beam is for captioners, and these are matchers", "leave --beam out")
+        raise ConfigError("--beam applies only to captioners", "remove --beam")
     extras = Extras(ensemble, bootstrap, ndcg, ranks, report)
-    results = run(found, data, split, folds, compute, output.TerminalReporter(), extras)
+    results = run(models, data, split, folds, compute, output.TerminalReporter(), extras)
     _show(results, as_json)
 
 
-def _refuse(given: dict[str, Any]) -> None:
+def _reject_options(given: dict[str, Any]) -> None:
     for option, value in given.items():
         if value:
-            raise ConfigError(f"{option} is for matchers, and these are captions", f"leave {option} out")
+            raise ConfigError(f"{option} applies only to matchers", f"remove {option}")
 
 
 def _show(results: list[dict[str, Any]], as_json: bool) -> None:
@@ -94,13 +100,13 @@ def _show(results: list[dict[str, Any]], as_json: bool) -> None:
     if "signature" in first:
         print_captions(f"{first['data']} {first['split']}: {first['images']:,} images", _by_name(results))
         return
-    place = f"{first['data']} {first['split']}: " if first["data"] else ""
-    title = f"{place}{first['images']:,} images, {first['captions']:,} captions, {first['protocol']}"
+    source = f"{first['data']} {first['split']}: " if first["data"] else ""
+    title = f"{source}{first['images']:,} images, {first['captions']:,} captions, {first['protocol']}"
     print_retrieval(title, _by_name(results))
 
 
 def _by_name(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Keyed by name; a name that comes twice is numbered."""
+    """The results by name; repeated names get a number."""
     named: dict[str, dict[str, Any]] = {}
     for result in results:
         name = str(result["model"])

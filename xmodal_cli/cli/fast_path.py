@@ -1,7 +1,7 @@
-"""``xmodal search TERMS...`` before typer is loaded, which takes as long as the search itself.
+"""``xmodal search TERMS...`` without typer, whose import takes as long as the search itself.
 
-Only the plain forms are read here; help, mistakes and everything else are left to the command in ``search.py``, which
-means the same by them.
+Parses only plain queries. Help, wrong usage and everything else are handled by the command in ``search.py``, which
+gives the same results for plain queries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xmodal_cli.cli import hits, output
 
 @dataclass
 class Query:
-    """What was typed after ``xmodal search``."""
+    """The arguments of ``xmodal search``."""
 
     terms: list[str] = field(default_factory=list)
     index: str | None = None
@@ -24,7 +24,7 @@ class Query:
 
 
 def read_query(args: Sequence[str]) -> Query | None:
-    """The query; None where it is not plain."""
+    """Parse the arguments; None if they are not a plain query."""
     query, rest = Query(), iter(args)
     for arg in rest:
         if arg == "--":
@@ -37,7 +37,7 @@ def read_query(args: Sequence[str]) -> Query | None:
 
 
 def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
-    """Whether it was understood."""
+    """Set the option in ``query``; returns whether it is valid."""
     if option == "--json":
         query.json = True
         return True
@@ -59,7 +59,7 @@ def search_once(terms: Sequence[str], index: str | None, k: int, json: bool) -> 
 
     result = search(terms, index, k, output.TerminalReporter())
     if json:
-        output.print_json(hits.as_json(result))
+        output.print_json(hits.to_json(result))
     else:
         hits.print_hits(result)
-    hits.warn(result)
+    hits.print_warnings(result)

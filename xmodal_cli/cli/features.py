@@ -1,4 +1,4 @@
-"""``xmodal features``: a backbone's features of a dataset, or a matcher's vectors."""
+"""``xmodal features``: extract image features of a dataset, or write the embeddings of a matcher."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOpt
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
 
-_LISTED = 10  # unreadable pictures named on a terminal; --json names all
+_LISTED = 10  # unreadable images listed without --json
 
 
 class Kind(StrEnum):
-    """What a picture becomes: one vector, one per cell of a grid, or one per region with its box."""
+    """Features per image: one vector, one per grid cell, or one per region with its box."""
 
     global_ = "global"
     grid = "grid"
@@ -29,43 +29,52 @@ class Kind(StrEnum):
 def command(
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="A registered name (f8k, shapes) or a path in any known format."),
+        typer.Argument(metavar="[DATA]", help="Dataset name (f8k, shapes) or path."),
     ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
-            "--backbone", metavar="B", help="For example efficientnet-lite2 (the default), vgg19, faster-rcnn-resnet50."
+            "--backbone",
+            metavar="B",
+            help="Image backbone, such as efficientnet-lite2 (default), vgg19 or faster-rcnn-resnet50.",
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="M", help="Write a trained matcher's vectors instead.")
+        str | None, typer.Option("--model", metavar="M", help="Write the embeddings of this matcher instead.")
     ] = None,
     text: Annotated[
         Path | None,
-        typer.Option("--text", metavar="FILE", help="With --model: sentences, one a line, instead of DATA."),
+        typer.Option(
+            "--text", metavar="FILE", help="With --model: text file with one sentence per line, instead of DATA."
+        ),
     ] = None,
     kind: Annotated[
-        Kind, typer.Option("--kind", help="One vector a picture, one per grid cell, or one per region.")
+        Kind, typer.Option("--kind", help="Features per image: one vector, one per grid cell or one per region.")
     ] = Kind.global_,
     crops: Annotated[
-        int, typer.Option("--crops", metavar="1|2|10", help="Views to average: 2 with the mirror image, 10 cuts.")
+        int,
+        typer.Option(
+            "--crops", metavar="1|2|10", help="Views per image: 1, 2 (with horizontal flip) or 10 (ten-crop)."
+        ),
     ] = 1,
-    split: Annotated[str | None, typer.Option("--split", metavar="S", help="Only this split.")] = None,
+    split: Annotated[str | None, typer.Option("--split", metavar="S", help="Split to use (default: all).")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="PATH", help="Folder, or with --model .safetensors or .npz file.")
+        Path | None,
+        typer.Option("--out", metavar="PATH", help="Output folder; with --model, a .safetensors or .npz file."),
     ] = None,
     format: Format = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures at once; the default suits the device.")
+        int | None,
+        typer.Option("--batch-size", metavar="N", min=1, help="Batch size (default: depends on the device)."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Extract features of a dataset's pictures, or write a trained matcher's vectors.
+    """Extract image features of a dataset, or write the embeddings of a matcher.
 
-    Goes on where it was interrupted; a second run has nothing to do. Pictures that cannot be read are
-    left out, counted and listed. Without --out features go to the cache, where train and eval look.
+    An interrupted extraction resumes where it stopped. Unreadable images are skipped and listed. Without --out,
+    features are written to the cache that train and eval read.
 
     Examples:
 
@@ -110,27 +119,26 @@ def command(
 def _check(data: str | None, backbone: str | None, model: str | None, text: Path | None) -> None:
     """Raise a usage error for options that contradict each other."""
     if text is not None and model is None:
-        raise typer.BadParameter("sentences need a matcher: add --model M", param_hint="--text")
+        raise typer.BadParameter("requires --model M, the matcher that encodes the sentences", param_hint="--text")
     if model is not None and backbone is not None:
-        raise typer.BadParameter("a matcher brings its own backbone: give one of --model and --backbone")
+        raise typer.BadParameter("--model and --backbone cannot be combined: a matcher has its own backbone")
     if (data is None) == (text is None):
-        raise typer.BadParameter("give a dataset, or with --model a file of sentences (--text FILE), and not both")
+        raise typer.BadParameter("give either DATA or, with --model, --text FILE")
 
 
 def _show_vectors(result: dict[str, Any]) -> None:
-    counted = ", ".join(f"{result[what]} {what}" for what in ("images", "captions", "sentences") if what in result)
-    output.print_line(f"{counted}, {result['dim']} numbers each: {result['file']}")
+    counts = ", ".join(f"{result[kind]} {kind}" for kind in ("images", "captions", "sentences") if kind in result)
+    output.print_line(f"{counts}, {result['dim']}-d: {result['file']}")
 
 
 def _show(report: FeaturesReport) -> None:
     shape = " x ".join(str(side) for side in report.shape)
     output.print_line(
-        f"{report.images} images, {shape} numbers each, by {report.backbone} "
-        f"({report.extracted} extracted in {report.seconds:.1f} s)"
+        f"{report.images} images, {shape}-d, {report.backbone} ({report.extracted} extracted in {report.seconds:.1f} s)"
     )
     for folder in report.folders:
         output.print_line(f"  {folder}")
     for entry in report.skipped[:_LISTED]:
-        output.print_line(f"left out: {entry.error}")
+        output.print_line(f"skipped: {entry.error}")
     if len(report.skipped) > _LISTED:
-        output.print_line(f"and {len(report.skipped) - _LISTED} more; --json lists them all")
+        output.print_line(f"and {len(report.skipped) - _LISTED} more (use --json to list all)")

@@ -1,4 +1,4 @@
-"""What was typed at a prompt: kept at home, brought back by the arrow keys. Works without ``readline``, less well."""
+"""Input history of the search prompt, stored in ``XMODAL_HOME``. Without ``readline`` it is stored but not recalled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NUM_LINES = 1000
 
 
 class History:
-    """The last 1,000 lines of all prompts. A line is kept when it is entered: nothing is lost with the terminal.
+    """The last 1,000 lines of all prompts. Each line is written to the file when it is entered.
 
-    Where the file cannot be written or read, lines are remembered until the prompt ends.
+    If the file cannot be read or written, the history lasts only until the prompt ends.
     """
 
     def __init__(self, file: Path, readline: ModuleType | None) -> None:
@@ -24,12 +24,12 @@ class History:
         self._last = ""
         if readline is not None:
             readline.set_auto_history(False)
-            for line in self._lines()[-NUM_LINES:]:
+            for line in self._read_lines()[-NUM_LINES:]:
                 readline.add_history(line)
                 self._last = line
 
     def add(self, line: str) -> None:
-        """Remember ``line``, unless it is the one before."""
+        """Append ``line``, unless it is empty or equal to the previous one."""
         if not line or line == self._last:
             return
         self._last = line
@@ -37,21 +37,21 @@ class History:
             self._readline.add_history(line)
         with contextlib.suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            # other people need not read what was searched for
-            place = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with open(place, "a", encoding="utf-8", errors="surrogateescape") as file:
+            # readable by the user only
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(descriptor, "a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(line + "\n")
 
     def close(self) -> None:
-        """Shorten the file to its last 1,000 lines."""
-        lines = self._lines()
+        """Truncate the file to its last 1,000 lines."""
+        lines = self._read_lines()
         if len(lines) > NUM_LINES:
             text = "".join(f"{line}\n" for line in lines[-NUM_LINES:])
             with contextlib.suppress(OSError, StorageError):
                 paths.write_bytes(self._file, text.encode("utf-8", "surrogateescape"))
                 self._file.chmod(0o600)
 
-    def _lines(self) -> list[str]:
+    def _read_lines(self) -> list[str]:
         try:
             text = self._file.read_text(encoding="utf-8", errors="surrogateescape")
         except OSError:
@@ -60,7 +60,7 @@ class History:
 
 
 def open_history() -> History:
-    """The history at home, with line editing where Python has it."""
+    """The history in ``XMODAL_HOME``, with line editing if ``readline`` is available."""
     try:
         import readline
     except ImportError:

@@ -1,4 +1,4 @@
-"""What a search found, as people and programs read it."""
+"""Search results as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ if TYPE_CHECKING:
     from xmodal_cli.recipes.search import SearchResult
 
 
-def as_json(result: SearchResult) -> dict[str, Any]:
-    """The result for ``--json``."""
+def to_json(result: SearchResult) -> dict[str, Any]:
+    """The output of ``--json``."""
     hits = [asdict(hit) for hit in result.hits]
     head = {"index": result.index, "model": result.model, "query": list(result.query)}
     return {**head, "hits": hits, "vanished": result.num_vanished, "unknown_words": list(result.unknown_words)}
 
 
 def print_hits(result: SearchResult, seconds: float | None = None) -> None:
-    """A table of the hits, and a line that says where they are from, and in ``seconds`` how long it took.
+    """Print a table of the hits and a line with the index, the model and, if given, the search time.
 
-    Written without rich, whose import takes longer than the search.
+    Does not use rich, whose import takes longer than the search.
     """
-    names = [_shown(hit.path) for hit in result.hits]
-    width, places = max(map(len, (*names, "photo"))), len(str(len(names)))
-    output.print_line(f"{'':{places}}   {'photo':{width}}     score")
-    output.print_rule(places + width + 13)
+    names = [_display_path(hit.path) for hit in result.hits]
+    width, rank_width = max(map(len, (*names, "photo"))), len(str(len(names)))
+    output.print_line(f"{'':{rank_width}}   {'photo':{width}}     score")
+    output.print_rule(rank_width + width + 13)
     for hit, name in zip(result.hits, names, strict=True):
-        photo = linked(hit.path) if output.is_terminal(sys.stdout) else name
-        output.print_line(f"{hit.rank:>{places}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
-    where = f"{len(names)} of {result.num_items} photos in the index {result.index}"
+        photo = format_link(hit.path) if output.is_terminal(sys.stdout) else name
+        output.print_line(f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
+    source = f"{len(names)} of {result.num_items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"
-    output.print_line(output.printable(f"{where}, model {result.model} ({result.similarity}){took}"))
+    output.print_line(output.escape_unprintable(f"{source}, model {result.model} ({result.similarity}){took}"))
 
 
-def linked(path: str) -> str:
-    """The path as it is shown, in the codes with which a terminal makes it a link to the file."""
-    return f"\x1b]8;;file://{quote(os.fsencode(path))}\x1b\\{_shown(path)}\x1b]8;;\x1b\\"
+def format_link(path: str) -> str:
+    """The displayed path with the escape codes (OSC 8) that make it a link to the file."""
+    return f"\x1b]8;;file://{quote(os.fsencode(path))}\x1b\\{_display_path(path)}\x1b]8;;\x1b\\"
 
 
-def _shown(path: str) -> str:
-    """Shortened where it is below the current folder."""
-    return output.printable(path.removeprefix(os.getcwd() + os.sep))  # noqa: PTH109
+def _display_path(path: str) -> str:
+    """The path, relative if it is below the current folder."""
+    return output.escape_unprintable(path.removeprefix(os.getcwd() + os.sep))  # noqa: PTH109
 
 
-def warn(result: SearchResult) -> None:
-    """Say which words the model does not know and how many photos are gone, if any."""
+def print_warnings(result: SearchResult) -> None:
+    """Warn about out-of-vocabulary words and photos that no longer exist, if any."""
     if result.unknown_words:
         words = ", ".join(result.unknown_words)
-        output.TerminalReporter().warn(f"the model {result.model} was not taught these words: {words}")
+        output.TerminalReporter().warn(f"out-of-vocabulary words for model {result.model}: {words}")
     if result.num_vanished:
         output.TerminalReporter().warn(
-            f"{result.num_vanished} photos are not there any more and were left out; "
-            f"`xmodal index --index {result.index}` brings the index up to date"
+            f"{result.num_vanished} photos no longer exist and were skipped; "
+            f"run `xmodal index --index {result.index}` to update the index"
         )

@@ -1,4 +1,4 @@
-"""``xmodal index``: make an index match folders of photos."""
+"""``xmodal index``: build or update a search index of photo folders."""
 
 from __future__ import annotations
 
@@ -9,34 +9,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, IndexName, Json, Precision, PrecisionOption
+from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.index import IndexReport
 
-_LISTED = 10  # unreadable pictures named on a terminal; --json names all
+_LISTED = 10  # unreadable photos listed without --json
 
 
 def command(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Folders (with all below them) and picture files.")
+        list[Path] | None, typer.Argument(metavar="[PATH...]", help="Photo files and folders (read recursively).")
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="M", help="Run, file or open_clip/ARCH/TAG; default: the index's own, or starter."
+            "--model",
+            metavar="M",
+            help="Run, model file or open_clip/ARCH/TAG (default: the index's model, else the default one).",
         ),
     ] = None,
-    index: IndexName = None,
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="flat|hnsw|ivf", help="flat is exact; the others suit millions.")
+    index: Annotated[
+        str | None, typer.Option("--index", metavar="INDEX", help="Index name or folder (default: derived from PATH).")
     ] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Forget the old index and start anew.")] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="flat|hnsw|ivf",
+            help="Index type: flat is exact; hnsw and ivf are for millions of photos.",
+        ),
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild from scratch.")] = False,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     json: Json = False,
 ) -> None:
-    """Make an index match folders of photos: add, update, move, remove. Safe to run again, and to interrupt.
+    """Build or update a search index of photo folders.
+
+    Adds new photos, updates changed ones, follows moved ones and removes deleted ones. Without PATH, the folders of the
+    index are read again. The command can be interrupted and repeated at any time.
 
     Examples:
 
@@ -60,17 +72,17 @@ def command(
 
 
 def _show(report: IndexReport) -> None:
-    counted = ("added", "updated", "moved", "removed", "unchanged")
-    changes = ", ".join(f"{getattr(report, what)} {what}" for what in counted if getattr(report, what))
+    kinds = ("added", "updated", "moved", "removed", "unchanged")
+    changes = ", ".join(f"{getattr(report, kind)} {kind}" for kind in kinds if getattr(report, kind))
     output.print_line(f"index {report.index}: {report.items} photos ({changes}), model {report.model}")
     for problem in report.unread_folders:
-        output.print_line(output.printable(f"folder not read: {problem.path}: {problem.reason}"))
+        output.print_line(output.escape_unprintable(f"folder not read: {problem.path}: {problem.reason}"))
     if report.heic_passed_over:
-        output.print_line(f"{report.heic_passed_over} HEIC photos are left out: install pillow-heif to read them")
+        output.print_line(f"{report.heic_passed_over} HEIC photos were skipped: install pillow-heif to read them")
     unreadable = report.unreadable
     if unreadable:
-        output.print_line(f"{len(unreadable)} files could not be read and are left out:")
+        output.print_line(f"{len(unreadable)} files could not be read and were skipped:")
     for problem in unreadable[:_LISTED]:
-        output.print_line(output.printable(f"  {problem.path}: {problem.reason}"))
+        output.print_line(output.escape_unprintable(f"  {problem.path}: {problem.reason}"))
     if len(unreadable) > _LISTED:
-        output.print_line(f"  and {len(unreadable) - _LISTED} more; --json lists them all")
+        output.print_line(f"  and {len(unreadable) - _LISTED} more (use --json to list all)")

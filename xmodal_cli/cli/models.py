@@ -1,4 +1,4 @@
-"""``xmodal models``: what has been trained, and what a model file says of itself."""
+"""``xmodal models``: list, inspect, convert and average models."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import nest, print_val
+from xmodal_cli.cli.tables import nest_metrics, print_val_metrics
 
-app = typer.Typer(no_args_is_help=True, help="Models: list them, look into one, convert weights.")
+app = typer.Typer(no_args_is_help=True, help="List, inspect, convert and average models; set the defaults.")
 
 
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
-    """List the models at home, runs and model files, and those that come with xmodal. The defaults have a star.
+    """List trained, imported and bundled models (* = default).
 
     Examples:
 
@@ -31,17 +31,19 @@ def list_models(as_json: options.Json = False) -> None:
     else:
         columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr"]
         keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider"]
-        output.print_table("", columns, [[_cell(key, entry[key]) for key in keys] for entry in map(_marked, entries)])
+        output.print_table(
+            "", columns, [[_format_cell(key, entry[key]) for key in keys] for entry in map(_mark_default, entries)]
+        )
 
 
 @app.command("info")
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run, a model's name, a .safetensors file, open_clip/ARCH/TAG.")
+        str, typer.Argument(metavar="MODEL", help="Run, model name, .safetensors file or open_clip/ARCH/TAG.")
     ],
     as_json: options.Json = False,
 ) -> None:
-    """Show what a model is: architecture, features, training settings, val figures.
+    """Show the architecture, image features, training data and val metrics of a model.
 
     Examples:
 
@@ -57,7 +59,7 @@ def info(
     if as_json:
         output.print_json(facts)
         return
-    shown = (
+    fields = (
         "name",
         "path",
         "kind",
@@ -69,24 +71,24 @@ def info(
         "fingerprint",
         "xmodal",
     )
-    for key in shown:
+    for key in fields:
         output.print_line(f"{key:12} {facts[key]}")
     for side, tower in facts["architecture"].get("towers", {}).items():
-        output.print_line(f"{side + ' tower':12} {_tower(tower)}")
+        output.print_line(f"{side + ' tower':12} {_describe_tower(tower)}")
     if facts["metrics"]:
-        print_val("val", facts["name"], nest(facts["metrics"]))
+        print_val_metrics("val", facts["name"], nest_metrics(facts["metrics"]))
 
 
 @app.command("default")
 def default(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A run, a model's name or file, open_clip/ARCH/TAG.")
+        str | None, typer.Argument(metavar="[MODEL]", help="Run, model name, .safetensors file or open_clip/ARCH/TAG.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Choose the matcher that index uses, or the captioner that caption uses, where none is named.
+    """Show or set the default models of index (a matcher) and caption (a captioner).
 
-    Without MODEL, says which they are. At first they are the two that come with xmodal.
+    The initial defaults are the bundled models starter and starter-captioner.
 
     Examples:
 
@@ -112,17 +114,19 @@ def default(
 
 @app.command("convert")
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint of PyTorch's: .pt, .pth or .bin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PyTorch checkpoint (.pt, .pth, .bin, .ckpt).")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; FILE.safetensors by default.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Output file (default: FILE with the suffix .safetensors)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Turn a checkpoint into a .safetensors file. Nothing in it is run; what would have to be is refused.
+    """Convert a PyTorch checkpoint to .safetensors.
 
-    The state dict is found where trainers keep it, and a module. before every name is taken off. The file then
-    serves as the weights of a name, as in open_clip/ViT-B-32@FILE or timm/resnet50@FILE.
+    Code in the checkpoint is never executed; a checkpoint that requires it is rejected. Nested state dicts are found,
+    and the prefix "module." is removed. Use the file as weights in names such as open_clip/ViT-B-32@FILE or
+    timm/resnet50@FILE.
 
     Examples:
 
@@ -138,20 +142,21 @@ def convert(
     if as_json:
         output.print_json(result)
     else:
-        output.print_line(f"{result['tensors']:,} tensors, {result['parameters']:,} numbers: {result['file']}")
+        output.print_line(f"{result['tensors']:,} tensors, {result['parameters']:,} parameters: {result['file']}")
 
 
 @app.command("average")
 def average(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two models or more, by name or file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .safetensors file to write.")],
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or files of two or more models.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Output file (.safetensors).")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Average the weights of several models into one model, a "soup", which costs no more to use than one of them.
+    """Average the weights of several models into one model (a model soup).
 
-    They must be of one architecture, vocabulary and kind of features. It helps where they share their start:
-    fine-tuned from the same weights, not trained from different random ones.
+    The models must have the same architecture, vocabulary and image features. Averaging helps if they were fine-tuned
+    from the same weights, not if they were trained from different random initializations. The result is as fast as a
+    single model.
 
     Examples:
 
@@ -165,20 +170,20 @@ def average(
     if as_json:
         output.print_json(result)
     else:
-        output.print_line(f"the mean of {len(models)} models: {result['file']}")
+        output.print_line(f"average of {len(models)} models: {result['file']}")
 
 
-def _marked(entry: dict[str, Any]) -> dict[str, Any]:
-    """The default of its kind is marked."""
+def _mark_default(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with a star after the name if it is the default of its kind."""
     return {**entry, "name": f"{entry['name']} *"} if entry["default"] else entry
 
 
-def _tower(facts: dict[str, Any]) -> str:
+def _describe_tower(tower: dict[str, Any]) -> str:
     """One line about a pretrained network inside a model."""
-    parts = "blocks" if "blocks" in facts else "layers"
-    how = "all of it trained" if not facts[parts] else f"the last {facts[parts]} of its {parts} trained"
-    return f"{facts['backbone']}, {how if facts.get('tuned', True) else 'as it came'}"
+    parts = "blocks" if "blocks" in tower else "layers"
+    trained = "fine-tuned" if not tower[parts] else f"last {tower[parts]} {parts} fine-tuned"
+    return f"{tower['backbone']}, {trained if tower.get('tuned', True) else 'frozen'}"
 
 
-def _cell(key: str, value: object) -> object:
+def _format_cell(key: str, value: object) -> object:
     return f"{value:.{3 if key == 'cider' else 1}f}" if isinstance(value, float) else value

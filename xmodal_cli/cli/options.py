@@ -1,4 +1,4 @@
-"""Options that several commands share, each a named type, so that they read alike everywhere."""
+"""Options that several commands share, with the same help text everywhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class Precision(StrEnum):
-    """Number formats of the forward pass."""
+    """Precisions of the forward pass."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -18,27 +18,25 @@ class Precision(StrEnum):
     fp16 = "fp16"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
-Data = Annotated[
-    str, typer.Option("--data", metavar="DATA", help="A registered name (f8k, shapes) or a path in any known format.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Data = Annotated[str, typer.Option("--data", metavar="DATA", help="Dataset name (f8k, shapes) or path.")]
 Format = Annotated[
-    str | None, typer.Option("--format", metavar="NAME", help="Force a dataset format instead of looking at the path.")
+    str | None, typer.Option("--format", metavar="NAME", help="Dataset format (default: detected from the path).")
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Where to compute.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Device to run on.")]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        "--precision", metavar="auto|fp32|bf16|fp16", help="Number format; auto takes bf16 where the hardware has it."
+        "--precision", metavar="auto|fp32|bf16|fp16", help="Precision of the forward pass (auto: bf16 if supported)."
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, as section.key=value; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as section.key=value. Can be repeated."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to write.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Output path.")]
 IndexName = Annotated[
     str | None,
-    typer.Option("--index", metavar="INDEX", help="An index's name or folder; the default is the index built last."),
+    typer.Option("--index", metavar="INDEX", help="Index name or folder (default: the most recently built index)."),
 ]

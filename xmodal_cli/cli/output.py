@@ -1,8 +1,8 @@
-"""All output of the commands: results on stdout; progress, messages and errors on stderr. The only module that prints.
+"""The only module that prints. Results go to stdout; progress, messages and errors go to stderr.
 
-On a terminal, rich draws tables and progress bars in the terminal's width. Anywhere else every line is written in full:
-nothing is wrapped, truncated or colored, whatever COLUMNS, TERM, NO_COLOR and FORCE_COLOR are. Characters that a stream
-cannot encode are replaced (``-`` for a rule, escapes for the others). Rich is imported when something is drawn.
+On a terminal, rich formats tables and progress bars to the width of the terminal. Otherwise every line is written in
+full: nothing is wrapped, truncated or colored, whatever COLUMNS, TERM, NO_COLOR and FORCE_COLOR are. Characters that a
+stream cannot encode are replaced (``-`` for a rule, escapes for the others). Rich is imported at its first use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RULE = "─"
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a person reads the stream on a terminal. A closed stream is None."""
+    """Whether the stream is a terminal. A closed stream is None."""
     return stream is not None and stream.isatty()
 
 
@@ -36,8 +36,8 @@ def escape_unencodable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def encodable(text: str, stream: TextIO | None) -> str:
-    """``text`` as the stream can encode it: ASCII for the characters of tables, escapes for others."""
+def replace_unencodable(text: str, stream: TextIO | None) -> str:
+    """``text`` without characters that the stream cannot encode: ASCII for those of tables, escapes for others."""
     encoding = _encoding(stream)
     if _can_encode(encoding, text):
         return text
@@ -58,16 +58,16 @@ def _can_encode(encoding: str, text: str) -> bool:
 
 def _write(text: str, stream: TextIO | None) -> None:
     if stream is not None:
-        stream.write(encodable(text, stream) + "\n")
+        stream.write(replace_unencodable(text, stream) + "\n")
 
 
 def print_json(result: Any) -> None:
-    """The result, and only it, on stdout. File names that are not UTF-8 are written as ``\\udcXX`` escapes."""
+    """Print the result as JSON on stdout. File names that are not UTF-8 are written as ``\\udcXX`` escapes."""
     _write_json(result, indent=2)
 
 
 def print_json_line(result: Any) -> None:
-    """One of many results, on a line of its own, at once."""
+    """Print one of several results on a single line and flush."""
     _write_json(result)
     sys.stdout.flush()
 
@@ -81,52 +81,54 @@ def _write_json(result: Any, indent: int | None = None) -> None:
 
 
 def print_line(text: str = "") -> None:
-    """One plain line of a result on stdout."""
+    """Print one line of a result on stdout."""
     _write(text, sys.stdout)
 
 
 def print_rule(width: int) -> None:
-    """A horizontal line on stdout."""
+    """Print a horizontal line on stdout."""
     _write(RULE * width, sys.stdout)
 
 
 def print_error(lines: Sequence[str]) -> None:
-    """The lines of an error, from ``errors.error_lines``, on stderr."""
+    """Print the lines of an error (see ``errors.error_lines``) on stderr."""
     for line in lines:
         _write(line, sys.stderr)
 
 
-def printable(text: str) -> str:
-    """``text`` with control characters and stray bytes escaped: a file's name must not steer the terminal."""
+def escape_unprintable(text: str) -> str:
+    """``text`` with control characters and undecodable bytes escaped, so file names cannot control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout: columns of numbers to the right, the others to the left."""
-    numbers = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(columns))]
+    """Print a table on stdout. Numeric columns are right-aligned."""
+    numeric = [column > 0 and all(_is_number(row[column]) for row in rows) for column in range(len(columns))]
     if is_terminal(sys.stdout):
-        _draw_table(title, columns, rows, numbers)
+        _print_rich_table(title, columns, rows, numeric)
         return
     from xmodal_cli.cli.plain_table import format_table
 
-    cells = [[encodable("-" if cell is None else str(cell), sys.stdout) for cell in row] for row in rows]
+    cells = [[replace_unencodable("-" if cell is None else str(cell), sys.stdout) for cell in row] for row in rows]
     if title:
         print_line(title)
-    print_line(format_table(columns, cells, numbers, encodable(RULE, sys.stdout)))
+    print_line(format_table(columns, cells, numeric, replace_unencodable(RULE, sys.stdout)))
 
 
-def _draw_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[bool]) -> None:
+def _print_rich_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: Sequence[bool]
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False, box=box.SIMPLE_HEAD)
-    for column, is_numeric in zip(columns, numbers, strict=True):
+    for column, is_numeric in zip(columns, numeric, strict=True):
         table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         cells = ("-" if cell is None else cell for cell in row)
-        table.add_row(*(c if isinstance(c, Text) else Text(encodable(str(c), sys.stdout)) for c in cells))
+        table.add_row(*(c if isinstance(c, Text) else Text(replace_unencodable(str(c), sys.stdout)) for c in cells))
     Console(file=sys.stdout, highlight=False).print(table)
 
 
@@ -138,7 +140,7 @@ def _is_number(cell: object) -> bool:
 
 
 class TerminalReporter:
-    """A Reporter that writes to stderr: on a terminal a bar with rate and time left per task, lines in between."""
+    """A Reporter that prints messages on stderr and, on a terminal, a progress bar per task with rate and time left."""
 
     @cached_property
     def _console(self) -> Console | None:
@@ -162,11 +164,11 @@ class TerminalReporter:
         if self._console is None:
             _write(message, sys.stderr)
         else:
-            self._console.print(encodable(message, sys.stderr), markup=False, soft_wrap=True, style=style)
+            self._console.print(replace_unencodable(message, sys.stderr), markup=False, soft_wrap=True, style=style)
 
 
 class _Bar:
-    """One progress bar; prints nothing off a terminal."""
+    """A progress bar. Prints nothing if stderr is not a terminal."""
 
     def __init__(self, console: Console | None, label: str, total: int | None, unit: str) -> None:
         self._console, self._label, self._total, self._unit = console, label, total, unit
@@ -177,10 +179,10 @@ class _Bar:
         if self._console is not None and self._console.is_terminal:
             from rich.progress import Progress
 
-            # results that are printed meanwhile go above the bar, unless stdout is elsewhere
-            above = is_terminal(sys.stdout)
+            # results that are printed in the meantime appear above the bar if stdout is a terminal as well
+            redirect = is_terminal(sys.stdout)
             columns = _columns(self._unit)
-            self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=above)
+            self._progress = Progress(*columns, console=self._console, transient=True, redirect_stdout=redirect)
             self._progress.start()
             self._task = self._progress.add_task(self._label, total=self._total, facts="")
         return self
@@ -188,9 +190,9 @@ class _Bar:
     def advance(self, amount: int = 1, **facts: object) -> None:
         if self._progress is None or self._task is None:
             return
-        shown = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-        if shown:
-            self._progress.update(self._task, advance=amount, facts=shown)
+        text = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        if text:
+            self._progress.update(self._task, advance=amount, facts=text)
         else:
             self._progress.update(self._task, advance=amount)
 

@@ -1,4 +1,4 @@
-"""The prompt of ``xmodal search``: index and model stay loaded, each line is a query or a ``:command``."""
+"""The interactive prompt of ``xmodal search``. Index and model stay loaded; each line is a query or a ``:command``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
-from xmodal_cli.cli.completion import COMMANDS, complete_by_tab
+from xmodal_cli.cli.completion import COMMANDS, enable_tab_completion
 from xmodal_cli.cli.history import open_history
-from xmodal_cli.cli.viewer import show
+from xmodal_cli.cli.viewer import open_photo
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
 
 if TYPE_CHECKING:
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
 
 PROMPT = "search> "
 HELP = """\
-two dogs running            photos of that; words that follow each other are one sentence
-dog +snow -person           more of one thing, less of another
-"a red ball"^0.5 dog        a term in quotes, at half the weight
-holiday.jpg at night        photos like this one, at night
+two dogs running            consecutive words are one sentence
+dog +snow -person           rank photos of snow higher, of persons lower
+"a red ball"^0.5 dog        quotes make one term; ^0.5 gives it half the weight
+holiday.jpg at night        photos similar to this one, at night
 
-:open 3                     show the third photo
-:k 20                       show 20 photos an answer
+:open 3                     open the third photo
+:k 20                       show 20 photos per query
 :index NAME                 search another index; without NAME, list them
-:help                       this
-:quit, Ctrl-D               leave"""
+:help                       show this help
+:quit, Ctrl-D               exit"""
 
 
 def run_prompt(index: str | None, num_hits: int) -> None:
-    """Read and answer lines until the end of input or ``:quit``. Raises what opening the index raises."""
+    """Read and run lines until the end of input or ``:quit``. Raises the errors of opening the index."""
     with contextlib.closing(Prompt(index, num_hits)) as prompt, contextlib.closing(open_history()) as history:
-        complete_by_tab()
-        prompt.greet()
+        enable_tab_completion()
+        prompt.print_index()
         while True:
             try:
                 line = input(PROMPT).strip()
                 history.add(line)
-                if not prompt.take(line):
+                if not prompt.run_line(line):
                     return
-            except KeyboardInterrupt:  # the line is dropped, the prompt stays
+            except KeyboardInterrupt:  # drops the line, keeps the prompt
                 output.print_line()
-            except (EOFError, OSError):  # Ctrl-D, or the terminal is gone
+            except (EOFError, OSError):  # Ctrl-D, or the terminal was closed
                 output.print_line()
                 return
 
 
 def parse_command(line: str) -> tuple[str, str]:
-    """``:open 3`` -> ("open", "3"); a command may be shortened. Raises UnknownName."""
+    """``:open 3`` -> ("open", "3"); commands can be abbreviated. Raises UnknownName."""
     word, _, argument = line.removeprefix(":").strip().partition(" ")
     matching = [name for name in COMMANDS if name.startswith(word)]
     if not word or len(matching) != 1:
@@ -62,7 +62,7 @@ def parse_command(line: str) -> tuple[str, str]:
 
 
 class Prompt:
-    """What a line does. ``take`` never raises for what is typed: whatever goes wrong is two lines, as everywhere."""
+    """Runs the lines of the prompt. ``run_line`` prints errors instead of raising them."""
 
     def __init__(self, index: str | None, num_hits: int) -> None:
         if num_hits < 1:
@@ -70,41 +70,41 @@ class Prompt:
         self._num_hits = num_hits
         self._last: SearchResult | None = None
         self._viewers: list[subprocess.Popen[bytes]] = []
-        self._searcher = _open(index)
+        self._searcher = _open_loaded(index)
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self._searcher.close()
 
-    def greet(self) -> None:
-        """Say what is searched."""
-        found = self._searcher
-        text = f"{len(found):,} photos in the index {found.index_name}, model {found.model}; :help for help"
-        output.print_line(output.printable(text))
+    def print_index(self) -> None:
+        """Print the number of photos, the index and the model."""
+        searcher = self._searcher
+        text = f"{len(searcher):,} photos in the index {searcher.index_name}, model {searcher.model}; :help for help"
+        output.print_line(output.escape_unprintable(text))
 
-    def take(self, line: str) -> bool:
-        """Do what ``line`` says; False when it is to leave."""
+    def run_line(self, line: str) -> bool:
+        """Run one line, a query or a command; False for ``:quit``."""
         try:
             if line.startswith(":"):
-                return self._command(*parse_command(line))
-            self._ask(line)
+                return self._run_command(*parse_command(line))
+            self._run_query(line)
         except KeyboardInterrupt:
             _print_error(error_lines("interrupted"))
         except XmodalError as error:
             _print_error(error_lines(error.message, error.hint))
-        except Exception as error:  # a bug must not cost the session
+        except Exception as error:  # a bug must not end the session
             if is_debugging():
                 traceback.print_exc()
             _print_error(bug_lines(error))
         return True
 
-    def _command(self, name: str, argument: str) -> bool:
+    def _run_command(self, name: str, argument: str) -> bool:
         if name == "quit":
             return False
         if name == "help":
             output.print_line(HELP)
         elif name == "open":
-            self._open_photo(argument)
+            self._open_hit(argument)
         elif name == "k":
             self._set_num_hits(argument)
         elif argument:
@@ -114,67 +114,67 @@ class Prompt:
             self._list_indexes()
         return True
 
-    def _ask(self, line: str) -> None:
+    def _run_query(self, line: str) -> None:
         from xmodal_cli.retrieval.query_line import split_line
 
-        if words := split_line(line):
-            self._answer(words)
+        if terms := split_line(line):
+            self._search(terms)
 
-    def _answer(self, words: Sequence[str]) -> None:
-        if not self._searcher.is_current():  # `xmodal index` has run meanwhile
+    def _search(self, terms: Sequence[str]) -> None:
+        if not self._searcher.is_current():  # `xmodal index` has updated it in the meantime
             self._change_index(str(self._searcher.folder))
         start = time.perf_counter()
-        self._last = self._searcher.search(words, self._num_hits)
+        self._last = self._searcher.search(terms, self._num_hits)
         hits.print_hits(self._last, time.perf_counter() - start)
-        hits.warn(self._last)
+        hits.print_warnings(self._last)
 
-    def _open_photo(self, argument: str) -> None:
-        found = self._last.hits if self._last is not None else ()
-        if not found:
-            raise ConfigError("there is no answer yet to open a photo of", "ask for something first")
-        rank = _number(argument or "1", ":open 3")
-        if rank > len(found):
-            raise ConfigError(f"the last answer has {len(found)} photos, not {rank}", ":k 20 asks for more")
+    def _open_hit(self, argument: str) -> None:
+        results = self._last.hits if self._last is not None else ()
+        if not results:
+            raise ConfigError("there are no results to open", "run a query first")
+        rank = _parse_number(argument or "1", ":open 3")
+        if rank > len(results):
+            raise ConfigError(f"there are only {len(results)} results, not {rank}", ":k 20 shows more results")
         self._viewers = [viewer for viewer in self._viewers if viewer.poll() is None]
-        if (viewer := show(Path(found[rank - 1].path))) is not None:
+        if (viewer := open_photo(Path(results[rank - 1].path))) is not None:
             self._viewers.append(viewer)
 
     def _set_num_hits(self, argument: str) -> None:
         if not argument:
-            output.print_line(f"{self._num_hits} photos an answer")
+            output.print_line(f"{self._num_hits} photos per query")
             return
-        self._num_hits = _number(argument, ":k 20")
-        if self._last is not None:  # who wants more wants more of this
-            self._answer(self._last.query)
+        self._num_hits = _parse_number(argument, ":k 20")
+        if self._last is not None:  # repeat the last query with the new number
+            self._search(self._last.query)
 
     def _change_index(self, name: str) -> None:
-        other = _open(name)
+        searcher = _open_loaded(name)
         self._searcher.close()
-        self._searcher = other
-        self.greet()
+        self._searcher = searcher
+        self.print_index()
 
     def _list_indexes(self) -> None:
         from xmodal_cli.retrieval.registry import names
 
         for name in names():
-            output.print_line(output.printable(f"{'*' if name == self._searcher.index_name else ' '} {name}"))
+            output.print_line(output.escape_unprintable(f"{'*' if name == self._searcher.index_name else ' '} {name}"))
 
 
-def _open(index: str | None) -> Searcher:
-    """The index, with its model loaded, so that the first answer is as quick as the others."""
+def _open_loaded(index: str | None) -> Searcher:
+    """Open the index and load its model, so that the first query is as fast as the others."""
     from xmodal_cli.recipes.search import open_searcher
 
     searcher = open_searcher(index, output.TerminalReporter())
-    with contextlib.suppress(XmodalError):  # the first sentence will say what is wrong; pictures may do without
+    with contextlib.suppress(XmodalError):  # raised again by the first sentence; photos may work without the model
         searcher.search(["a photo"], 1)
     return searcher
 
 
-def _number(argument: str, example: str) -> int:
+def _parse_number(argument: str, example: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", argument):
-        raise ConfigError(f"{argument!r} is no number of photos", f"for example: {example}")
+        raise ConfigError(f"{argument!r} is not a valid number", f"for example: {example}")
     return int(argument)
 
 
 def _print_error(lines: Sequence[str]) -> None:
-    output.print_error([output.printable(line) for line in lines])
+    output.print_error([output.escape_unprintable(line) for line in lines])

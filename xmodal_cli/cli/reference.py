@@ -1,6 +1,6 @@
-"""The command reference, made from the commands themselves.
+"""The command reference, generated from the commands.
 
-``python -m xmodal_cli.cli.reference > docs/commands.md`` brings the page up to date.
+``python -m xmodal_cli.cli.reference > docs/commands.md`` updates the page.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from xmodal_cli.cli.app import app
 
 INTRODUCTION = """# Commands
 
-Made from `--help` by `python -m xmodal_cli.cli.reference`; a test keeps it current.
+Generated from `--help` by `python -m xmodal_cli.cli.reference`; a test checks that it is current.
 
-Every command takes `--help`. Results go to stdout, and `--json` puts the result, and only it, there; progress and
-warnings go to stderr. Exit codes: 0 fine, 1 something you can mend (an `error:` and a `hint:` line), 2 usage.
-`XMODAL_HOME` moves everything that xmodal keeps; `XMODAL_DEBUG=1` shows tracebacks.
+Every command has `--help`. Results go to stdout, with `--json` as JSON; progress and warnings go to stderr. Exit codes:
+0 success, 1 user-fixable error (an `error:` and a `hint:` line), 2 wrong usage. `XMODAL_HOME` sets the folder for
+datasets, runs, models, indexes and caches; `XMODAL_DEBUG=1` shows tracebacks.
 """
 
 
 def reference() -> str:
-    """The whole page as Markdown."""
+    """The page as Markdown."""
     root = typer.main.get_command(app)
     sections = [section for path, command in _leaves("xmodal", root) for section in _page(path, command)]
     return "\n".join([INTRODUCTION, *sections])

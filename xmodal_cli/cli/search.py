@@ -1,4 +1,4 @@
-"""``xmodal search``: find photos by sentences and pictures."""
+"""``xmodal search``: find photos by sentences and example photos."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xmodal_cli.cli import fast_path, hits, output
 from xmodal_cli.cli.options import IndexName, Json
 from xmodal_cli.errors import XmodalError
 
-_MINUS = "\ue000"  # stands for the minus of a term while the options are read
+_MINUS = "\ue000"  # replaces the minus of a term while the options are parsed
 
 
 class CommandClass(TyperCommand):
-    """A command whose arguments may begin with one minus: ``-person`` is a term, only ``-k`` and ``-h`` are options."""
+    """A command whose arguments may start with a minus: ``-person`` is a term; only ``-k`` and ``-h`` are options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Hide the minus of terms from the parser; the command puts it back."""
+        """Replace the minus of terms before parsing; the command restores it."""
         hidden, value_follows, all_terms = [], False, False
         for arg in args:
             is_option = value_follows or re.fullmatch(r"--.*|-h|-k\d*", arg) is not None
@@ -35,19 +35,19 @@ class CommandClass(TyperCommand):
 
 def command(
     terms: Annotated[
-        list[str] | None, typer.Argument(metavar="[TERMS...]", help="Sentences and picture files, see above.")
+        list[str] | None, typer.Argument(metavar="[TERMS...]", help="Sentences and photo files, see above.")
     ] = None,
     index: IndexName = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", help="How many photos to show.")] = 10,
+    k: Annotated[int, typer.Option("-k", metavar="N", help="Number of photos to show.")] = 10,
     json: Json = False,
 ) -> None:
-    """Find photos by sentences and pictures, as one ranked list.
+    """Find photos by sentences and example photos.
 
-    A term in quotes is one sentence. +TERM asks for more of it, -TERM for less; TERM^0.5 gives it half the weight.
-    A term that names a picture file searches by that picture.
+    Each argument is one term: a sentence or a photo file. +TERM (or TERM) ranks matching photos higher, -TERM lower;
+    TERM^0.5 has half the weight.
 
-    Without TERMS, a terminal gets a prompt that keeps everything loaded; else each line on standard input is a query,
-    and --json answers each with one line.
+    Without TERMS, a terminal starts an interactive prompt that keeps the index and the model loaded. If stdin is not a
+    terminal, each of its lines is a query, and --json prints one line per query.
 
     Examples:
 
@@ -64,7 +64,7 @@ def command(
     elif sys.stdin is None or not sys.stdin.isatty():
         _search_lines(index, k, json)
     elif json or not sys.stdout.isatty():
-        raise typer.BadParameter("give some, or sentences on standard input, one a line", param_hint="TERMS")
+        raise typer.BadParameter("give at least one, or one query per line on stdin", param_hint="TERMS")
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
@@ -72,18 +72,18 @@ def command(
 
 
 def _search_lines(index: str | None, k: int, json: bool) -> None:
-    """Answer the lines of standard input; one that cannot be answered says why, and the others go on."""
-    lines = _typed_lines()
+    """Search for each line of stdin. A line that fails prints its error; the following lines are still processed."""
+    lines = _read_lines()
     first = next(lines, None)
     if first is None:
-        hint = 'give some, as in xmodal search "two dogs"; or sentences on standard input, one a line'
-        raise typer.BadParameter(hint, param_hint="TERMS")
+        message = 'give at least one, as in xmodal search "two dogs", or one query per line on stdin'
+        raise typer.BadParameter(message, param_hint="TERMS")
     from xmodal_cli.recipes.search import open_searcher
     from xmodal_cli.retrieval.query_line import split_line
 
     failed = False
     with open_searcher(index, output.TerminalReporter()) as searcher:
-        for line in chain([first], lines):  # as they come: a program may wait for each answer
+        for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
                 result = searcher.search(split_line(line), k)
             except XmodalError as error:
@@ -91,24 +91,24 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
                 _print_failure(line, error, json)
                 continue
             if json:
-                output.print_json_line(hits.as_json(result))
+                output.print_json_line(hits.to_json(result))
             else:
-                output.print_line(output.printable(line))
+                output.print_line(output.escape_unprintable(line))
                 hits.print_hits(result)
-                hits.warn(result)
+                hits.print_warnings(result)
     if failed:
         raise typer.Exit(1)
 
 
-def _typed_lines() -> Iterator[str]:
-    """The lines of standard input that say something, as they come."""
+def _read_lines() -> Iterator[str]:
+    """The lines of stdin that are not empty, as they arrive."""
     if sys.stdin is None:
         return
     if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="surrogateescape")  # a file's name need not be text
+        sys.stdin.reconfigure(errors="surrogateescape")  # file names need not be valid UTF-8
     try:
         yield from (line.strip() for line in sys.stdin if line.strip())
-    except OSError:  # nothing can be read from it
+    except OSError:  # stdin cannot be read
         return
 
 
@@ -116,4 +116,6 @@ def _print_failure(line: str, error: XmodalError, json: bool) -> None:
     if json:
         output.print_json_line({"query": [line], "error": error.message, "hint": error.hint})
     else:
-        output.TerminalReporter().info(f"error: {error.message} (in: {output.printable(line)})\nhint: {error.hint}")
+        output.TerminalReporter().info(
+            f"error: {error.message} (in: {output.escape_unprintable(line)})\nhint: {error.hint}"
+        )

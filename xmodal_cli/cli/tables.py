@@ -1,4 +1,4 @@
-"""The tables of the papers, one row per model: retrieval, image-to-text and text-to-image, and captioning."""
+"""Result tables with one row per model: retrieval (image-to-text and text-to-image) and captioning."""
 
 from __future__ import annotations
 
@@ -8,60 +8,60 @@ from typing import Any
 
 from xmodal_cli.cli import output
 
-SIDES = ("image_to_text", "text_to_image")
-FURTHER = ("NDCG@25",)  # only where asked for
+DIRECTIONS = ("image_to_text", "text_to_image")
+OPTIONAL_SCORES = ("NDCG@25",)  # computed only on request
 
 
 def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the figures of several models, by name; ``i2t`` is image-to-text, ``t2i`` text-to-image.
+    """Print the metrics of several models, by name; ``i2t`` is image-to-text, ``t2i`` text-to-image.
 
-    NDCG has its columns where it was computed; a confidence interval is a row below, as half of its width.
+    NDCG has columns if it was computed. A confidence interval is printed as its half-width in a row below.
     """
-    columns = [*_retrieval_columns(), *(_Column(name, name, "{:.3f}".format) for name in FURTHER)]
-    some = [side for result in results.values() for side in (result[name] for name in SIDES)]
-    columns = [column for column in columns if any(column.name in side for side in some)]
+    columns = [*_retrieval_columns(), *(_Column(name, name, "{:.3f}".format) for name in OPTIONAL_SCORES)]
+    scores = [side for result in results.values() for side in (result[name] for name in DIRECTIONS)]
+    columns = [column for column in columns if any(column.name in side for side in scores)]
     heads = [f"{side} {column.label}" for side in ("i2t", "t2i") for column in columns]
     rows = []
     for label, result in results.items():
         rows.append([label, *_cells(result, columns)])
         if "confidence" in result:
-            rows.append(["  95%", *_halves(result["confidence"], columns)])
+            rows.append(["  95%", *_half_widths(result["confidence"], columns)])
     output.print_table(title, ["model", *heads, "rsum"], rows)
 
 
 def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the figures of several captioners or files, by name, as the papers do: times 100, but for CIDEr.
+    """Print the scores of several captioners or files, by name, times 100 except CIDEr.
 
-    Below stand the signature, where there is one, and for a figure that could not be had the reason.
+    The signature, if any, and the reasons for unavailable metrics are printed below the table.
     """
     columns = _caption_columns()
-    shown = [column for column in columns if any(column.name in result for result in results.values())]
-    rows = [[label, *(column.cell(result.get(column.name)) for column in shown)] for label, result in results.items()]
-    output.print_table(title, ["model", *(column.label for column in shown)], rows)
+    present = [column for column in columns if any(column.name in result for result in results.values())]
+    rows = [[label, *(column.cell(result.get(column.name)) for column in present)] for label, result in results.items()]
+    output.print_table(title, ["model", *(column.label for column in present)], rows)
     for line in dict.fromkeys(str(result["signature"]) for result in results.values() if "signature" in result):
         output.print_line(line)
-    missing = {name: why for result in results.values() for name, why in result.get("unavailable", {}).items()}
+    reasons = {name: reason for result in results.values() for name, reason in result.get("unavailable", {}).items()}
     labels = {column.name: column.label for column in columns}
-    for name, why in missing.items():
+    for name, reason in reasons.items():
         if name in labels:
-            output.print_line(f"{labels[name]}: {why}")
+            output.print_line(f"{labels[name]}: {reason}")
 
 
-def print_val(title: str, name: str, figures: Mapping[str, Any]) -> None:
-    """Print what a training reached on val, whatever it trained."""
-    (print_captions if "cider" in figures else print_retrieval)(title, {name: figures})
+def print_val_metrics(title: str, name: str, metrics: Mapping[str, Any]) -> None:
+    """Print the val metrics of a matcher or a captioner."""
+    (print_captions if "cider" in metrics else print_retrieval)(title, {name: metrics})
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A score's name in the JSON, its head in the table, and how a value is printed."""
+    """A column: the name of its score in the JSON, its header, and the format of a value."""
 
     name: str
     label: str
-    shown: Callable[[float], str]
+    format: Callable[[float], str]
 
     def cell(self, value: float | None) -> str | None:
-        return None if value is None else self.shown(value)
+        return None if value is None else self.format(value)
 
 
 def _retrieval_columns() -> list[_Column]:
@@ -76,26 +76,26 @@ def _caption_columns() -> list[_Column]:
     return [_Column(name, label, metric.format) for metric in sorted_columns() for name, label in metric.labels.items()]
 
 
-def nest(flat: Mapping[str, float]) -> dict[str, Any]:
-    """``image_to_text R@1`` and its like, back in one table per direction."""
+def nest_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
+    """Nest flat names such as ``image_to_text R@1`` into one dictionary per direction."""
     nested: dict[str, Any] = {}
     for name, value in flat.items():
-        side, space, figure = name.partition(" ")
-        if space and side in SIDES:
-            nested.setdefault(side, {})[figure] = value
+        side, space, score = name.partition(" ")
+        if space and side in DIRECTIONS:
+            nested.setdefault(side, {})[score] = value
         else:
             nested[name] = value
     return nested
 
 
 def _cells(result: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:
-    cells = [column.cell(result[side].get(column.name)) for side in SIDES for column in columns]
+    cells = [column.cell(result[side].get(column.name)) for side in DIRECTIONS for column in columns]
     return [*cells, f"{result['rsum']:.1f}"]
 
 
-def _halves(confidence: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:
-    """Half the width of every interval; ``--json`` has its ends."""
-    pairs = [(column, confidence[side].get(column.name)) for side in SIDES for column in columns]
-    cells = [None if ends is None else f"±{column.shown((ends[1] - ends[0]) / 2)}" for column, ends in pairs]
+def _half_widths(confidence: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:
+    """Half the width of every interval; ``--json`` has both ends."""
+    pairs = [(column, confidence[side].get(column.name)) for side in DIRECTIONS for column in columns]
+    cells = [None if ends is None else f"±{column.format((ends[1] - ends[0]) / 2)}" for column, ends in pairs]
     low, high = confidence["rsum"]
     return [*cells, f"±{(high - low) / 2:.1f}"]

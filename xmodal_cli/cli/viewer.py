@@ -1,4 +1,4 @@
-"""Shows a picture with the program that the system has for it."""
+"""Opens a photo with the default viewer of the system."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from pathlib import Path
 
 from xmodal_cli.errors import MissingData, Unavailable
 
-PATIENCE = 0.5  # seconds in which a program says that it cannot
+STARTUP_SECONDS = 0.5  # a viewer that cannot open the photo exits within this time
 
 
-def show(path: Path) -> subprocess.Popen[bytes] | None:
-    """Open ``path`` with the system's viewer, and go on. The process, where it is still busy.
+def open_photo(path: Path) -> subprocess.Popen[bytes] | None:
+    """Open ``path`` with the system's viewer without waiting; returns the process if it is still running.
 
-    Raises MissingData for a file that is gone, Unavailable where there is no viewer or no screen.
+    Raises MissingData if the file does not exist, Unavailable if there is no viewer or no display.
     """
     if not path.exists():
-        raise MissingData(f"{path} is not there any more", "`xmodal index` brings the index up to date")
+        raise MissingData(f"{path} does not exist", "run `xmodal index` to update the index")
     if sys.platform == "win32":
         os.startfile(path)
         return None
-    nowhere = subprocess.DEVNULL
-    command = [*_program(path), str(path)]
-    try:  # a session of its own: Ctrl-C at the prompt is not for it
-        viewer = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    null = subprocess.DEVNULL
+    command = [*_viewer_command(path), str(path)]
+    try:  # in a new session, so that Ctrl-C at the prompt does not end it
+        viewer = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)
     except OSError as error:
-        raise Unavailable(f"{command[0]} does not start: {error.strerror}", f"the photo is {path}") from error
+        raise Unavailable(f"{command[0]} cannot be started: {error.strerror}", f"the photo is {path}") from error
     try:
-        code = viewer.wait(PATIENCE)
+        code = viewer.wait(STARTUP_SECONDS)
     except subprocess.TimeoutExpired:
         return viewer
     if code != 0:
-        raise Unavailable(f"{command[0]} found no program that shows pictures", f"the photo is {path}")
+        raise Unavailable(f"{command[0]} could not open the photo", f"the photo is {path}")
     return None
 
 
-def _program(path: Path) -> list[str]:
+def _viewer_command(path: Path) -> list[str]:
     """The command that opens files on this system."""
     if sys.platform == "darwin":
         return ["open"]
     if shutil.which("wslview"):
         return ["wslview"]
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise Unavailable("there is no screen here to show a photo on", f"the photo is {path}")
+        raise Unavailable("no display is available", f"the photo is {path}")
     if shutil.which("xdg-open"):
         return ["xdg-open"]
     if shutil.which("gio"):
         return ["gio", "open"]
-    raise Unavailable("there is no program here that opens photos", f"install xdg-utils; the photo is {path}")
+    raise Unavailable("no image viewer was found", f"install xdg-utils; the photo is {path}")

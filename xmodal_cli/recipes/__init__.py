@@ -1,1 +1,1 @@
-"""One function per command: the public Python API, and the only place where parts are put together."""
+"""One function per command, which combines the lower layers. The public Python API is ``xmodal_cli.api``."""

@@ -1,7 +1,7 @@
-"""A model soup: one model whose weights are the mean of several models' weights (Wortsman et al., arXiv 2203.05482).
+"""Model soups: the mean of the weights of several models (Wortsman et al., arXiv 2203.05482).
 
-It costs no more to use than one of them. It works for models that share their start (fine-tuned from the same weights,
-or epochs of one run); the mean of models that were trained from different random starts knows nothing.
+A soup is as fast as one model. It works for models with a common initialization (fine-tuned from the same weights, or
+epochs of one run), not for models trained from different random initializations.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class _AveragedModel:
 
 
 def average_models(models: Sequence[str], out: Path, force: bool = False) -> dict[str, Any]:
-    """Write the uniform mean of ``models`` to ``out``; gives what ``xmodal models average --json`` prints.
+    """Write the uniform mean of ``models`` to ``out``; returns the output of ``xmodal models average --json``.
 
-    Means are taken in float64 and stored as the members store them; whole numbers must agree. The header is the first
-    one's, without its figures, with the members under ``training.average_of``. Raises ConfigError for fewer than two,
-    IncompatibleFeatures for models that do not fit together, StorageError for an ``out`` that is there without
-    ``force``, and what finding and reading models raises.
+    Means are computed in float64 and stored in the dtype of the members; integer tensors must be equal. The header is
+    that of the first model, without metrics and with the members under ``training.average_of``. Raises ConfigError for
+    fewer than two models, IncompatibleFeatures for models that differ in more than their weights, StorageError if
+    ``out`` exists and ``force`` is false, and the errors of finding and reading models.
     """
     if len(models) == 1:
-        raise ConfigError(f"{models[0]} alone has no average", "name two models or more")
+        raise ConfigError("averaging needs at least two models", f"add a second model to {models[0]}")
     members = [_open(model) for model in models]
     _check_target(out, force, members)
     for other in members[1:]:
         _check_headers(members[0], other)
     first = members[0].header
-    noted = [{"name": m.name, "fingerprint": m.header.fingerprint} for m in members]
-    header = replace(first, metrics={}, training={**first.training, "average_of": noted})
+    sources = [{"name": m.name, "fingerprint": m.header.fingerprint} for m in members]
+    header = replace(first, metrics={}, training={**first.training, "average_of": sources})
     written = write_model(out, header, _mean(members))
-    return {"file": str(out), "average_of": noted, "fingerprint": written.fingerprint}
+    return {"file": str(out), "average_of": sources, "fingerprint": written.fingerprint}
 
 
 def _open(what: str) -> _AveragedModel:
@@ -55,15 +55,15 @@ def _open(what: str) -> _AveragedModel:
 
 def _check_target(out: Path, force: bool, members: Sequence[_AveragedModel]) -> None:
     if out.suffix != ".safetensors":
-        raise ConfigError(f"a model cannot be written as {out}", "end --out in .safetensors")
+        raise ConfigError(f"{out} does not end with .safetensors", "give --out a name that ends with .safetensors")
     if any(out.resolve() == member.file for member in members):
-        raise StorageError(f"{out} is one of the models to average", "give --out another name")
+        raise StorageError(f"{out} is one of the models to average", "choose another --out")
     if out.exists() and not force:
-        raise StorageError(f"{out} is there already", "give --out another name, or --force to write over it")
+        raise StorageError(f"{out} already exists", "choose another --out, or use --force to overwrite it")
 
 
 def _check_headers(first: _AveragedModel, other: _AveragedModel) -> None:
-    """Raise IncompatibleFeatures that names the first thing in which two models differ."""
+    """Raise IncompatibleFeatures, with the first property in which two models differ."""
     a, b = first.header, other.header
     pairs = {
         "kind": (a.kind, b.kind),
@@ -72,29 +72,29 @@ def _check_headers(first: _AveragedModel, other: _AveragedModel) -> None:
         "tokenizer": (a.tokenizer, b.tokenizer),
         "architecture": (a.architecture, b.architecture),
     }
-    differing = [name for name, (mine, theirs) in pairs.items() if mine != theirs]
+    differing = [name for name, (value, other_value) in pairs.items() if value != other_value]
     if differing:
-        raise _misfit(first, other, f"they differ in {differing[0]}")
+        raise _mismatch(first, other, f"they differ in {differing[0]}")
 
 
-def _misfit(first: _AveragedModel, other: _AveragedModel, reason: str) -> IncompatibleFeatures:
-    hint = "average runs of one preset on one dataset; `xmodal eval --ensemble` joins models of any kind"
+def _mismatch(first: _AveragedModel, other: _AveragedModel, reason: str) -> IncompatibleFeatures:
+    hint = "average runs of one preset on one dataset; `xmodal eval --ensemble` combines different models"
     return IncompatibleFeatures(f"{first.name} and {other.name} cannot be averaged: {reason}", hint)
 
 
 def _mean(members: Sequence[_AveragedModel]) -> dict[str, Tensor]:
-    """The mean of all weights, one model in memory at a time beside the sum."""
+    """The mean of all weights, with one model in memory at a time besides the sum."""
     first = read_tensors(members[0].file)
     sums = {name: value.double() if value.is_floating_point() else value for name, value in first.items()}
     for member in members[1:]:
-        others = read_tensors(member.file)
-        if _layout(first) != _layout(others):
-            raise _misfit(members[0], member, "their weights have other names, shapes or number formats")
-        for name, value in others.items():
+        tensors = read_tensors(member.file)
+        if _layout(first) != _layout(tensors):
+            raise _mismatch(members[0], member, "their weights differ in names, shapes or dtypes")
+        for name, value in tensors.items():
             if value.is_floating_point():
                 sums[name] += value
             elif not value.equal(sums[name]):
-                raise _misfit(members[0], member, f"the whole numbers of {name} differ")
+                raise _mismatch(members[0], member, f"the integer tensor {name} differs")
     return {
         name: (total / len(members)).to(first[name].dtype) if total.is_floating_point() else total
         for name, total in sums.items()

@@ -1,6 +1,6 @@
-"""``xmodal caption``: captions for photos, from captioners, a Hugging Face model, or the nearest training images.
+"""``xmodal caption``: captions for photos, by captioners, a Hugging Face model, or from the nearest training images.
 
-Photos go through in batches as they are decoded; one that cannot be read costs its own line and nothing else.
+Photos are processed in batches. Unreadable photos are reported and skipped.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from xmodal_cli.reports.attention_page import AttentionPage
 
 
-_HINT = "give pictures that an image viewer can show: .jpg, .png, .webp, .tif"
+_HINT = "supported formats include .jpg, .png, .webp and .tif"
 
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """A photo's captions, best first, or the ``problem`` for which it has none.
+    """The captions of a photo, best first, or the ``problem`` for which it has none.
 
-    A higher score is better; scores of one model can be compared. ``notes`` say what else could not be done, such as
-    a sidecar that was there already.
+    Higher scores are better; scores of one model can be compared. ``notes`` are further warnings, such as a caption
+    file that already exists.
     """
 
     path: Path
@@ -38,8 +38,8 @@ class CaptionedPhoto:
     problem: XmodalError | None = None
     notes: tuple[str, ...] = ()
 
-    def facts(self) -> dict[str, Any]:
-        """What ``--json`` prints."""
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of the photo in ``--json``."""
         if self.problem is not None:
             return {"path": str(self.path), "error": self.problem.message}
         return {"path": str(self.path), "captions": [{"text": c.text, "score": c.score} for c in self.captions]}
@@ -49,44 +49,44 @@ def caption(
     photos: Sequence[Photo],
     request: CaptionRequest,
     reporter: Reporter = SILENT,
-    each: Callable[[CaptionedPhoto], None] | None = None,
+    on_result: Callable[[CaptionedPhoto], None] | None = None,
 ) -> list[CaptionedPhoto]:
-    """Caption ``photos`` (of ``photo_files.find_photos``), in their order; ``each`` is called as they are done.
+    """Caption ``photos`` (from ``photo_files.find_photos``), in their order; ``on_result`` is called for each one.
 
-    Nothing is loaded where no photo is there. Raises, before anything is computed, MissingData, UnknownName, BadModel
-    for models, ConfigError for settings, StorageError for places that cannot be written to.
+    No model is loaded if no photo exists. Raises, before any computation, MissingData, UnknownName and BadModel for
+    models, ConfigError for settings, and StorageError for paths that cannot be written.
     """
     results = list[CaptionedPhoto]()
-    there = [photo.path for photo in photos if photo.problem is None]
-    sidecars = Sidecars(there, request.force) if request.write else None
-    generator = _speaker(request, reporter) if there else None
-    page = _attention_page(request, generator)
-    answers = generator.captions(there) if generator else iter(())
+    paths = [photo.path for photo in photos if photo.problem is None]
+    sidecars = Sidecars(paths, request.force) if request.write else None
+    generator = _load_generator(request, reporter) if paths else None
+    page = _create_attention_page(request, generator)
+    captions = generator.captions(paths) if generator else iter(())
     try:
         with reporter.task("captioning", len(photos), "photos") as task:
             for photo in photos:
-                done = CaptionedPhoto(photo.path, (), photo.problem)
-                results.append(done if photo.problem else _keep(*next(answers), sidecars, page))
-                if each is not None:
-                    each(results[-1])
+                failed = CaptionedPhoto(photo.path, (), photo.problem)
+                results.append(failed if photo.problem else _save(*next(captions), sidecars, page))
+                if on_result is not None:
+                    on_result(results[-1])
                 task.advance()
-    finally:  # an interrupted job leaves a page of what it did
+    finally:  # after an interrupt the page has the photos captioned so far
         if page is not None:
             page.finish()
     return results
 
 
 def raise_if_all_failed(results: Sequence[CaptionedPhoto]) -> None:
-    """Raise what went wrong where not one photo could be captioned."""
-    problems = [done.problem for done in results if done.problem is not None]
+    """Raise the problem, or BadData for several, if no photo could be captioned."""
+    problems = [photo.problem for photo in results if photo.problem is not None]
     if not results or len(problems) < len(results):
         return
     if len(problems) == 1:
         raise problems[0]
-    raise BadData(f"none of the {len(problems)} pictures could be captioned", problems[0].hint or _HINT)
+    raise BadData(f"none of the {len(problems)} photos could be captioned", problems[0].hint or _HINT)
 
 
-def _speaker(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+def _load_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
     from xmodal_cli.inference import image_captioning
 
     if request.nearest:
@@ -99,7 +99,7 @@ def _speaker(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
     return generator
 
 
-def _attention_page(request: CaptionRequest, generator: CaptionGenerator | None) -> AttentionPage | None:
+def _create_attention_page(request: CaptionRequest, generator: CaptionGenerator | None) -> AttentionPage | None:
     if request.attention is None or generator is None:
         return None
     from xmodal_cli.reports.attention_page import AttentionPage
@@ -107,14 +107,14 @@ def _attention_page(request: CaptionRequest, generator: CaptionGenerator | None)
     return AttentionPage(request.attention, generator.name, generator.views, request.force)
 
 
-def _keep(
-    path: Path, answer: list[Caption] | Unreadable, sidecars: Sidecars | None, page: AttentionPage | None
+def _save(
+    path: Path, result: list[Caption] | Unreadable, sidecars: Sidecars | None, page: AttentionPage | None
 ) -> CaptionedPhoto:
-    """A photo's answer as a result, its sidecar and its maps written. Raises StorageError."""
-    if isinstance(answer, Unreadable):
-        message = answer.reason if str(path) in answer.reason else f"{path}: {answer.reason}"
+    """Write the caption file and attention maps of a photo; returns its captions or problem. Raises StorageError."""
+    if isinstance(result, Unreadable):
+        message = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
         return CaptionedPhoto(path, problem=BadData(message, _HINT))
-    captions = tuple(replace(found, attention=None) for found in answer)  # maps of all photos would fill the memory
+    captions = tuple(replace(c, attention=None) for c in result)  # frees the attention maps
     notes = [sidecars.write(path, [c.text for c in captions])] if sidecars else []
-    notes += [page.add(path, answer[0])] if page else []
+    notes += [page.add(path, result[0])] if page else []
     return CaptionedPhoto(path, captions, notes=tuple(note for note in notes if note))

@@ -1,4 +1,4 @@
-"""CLIPScore of captions by a matcher, such as ``open_clip/ViT-B-32/openai``: no references are needed for it."""
+"""CLIPScore and RefCLIPScore of captions with a matcher such as ``open_clip/ViT-B-32/openai`` (arXiv 2104.08718)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ def score_with_clip(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> dict[str, float]:
-    """``clip_score`` and ``ref_clip_score`` of one candidate for each image of ``dataset``, means over the images.
+    """Mean ``clip_score`` and ``ref_clip_score`` of one candidate per image of ``dataset``.
 
-    Raises ConfigError for a number of candidates that is not the images', and
-    IncompatibleFeatures for a matcher that does not compare by the cosine; images that cannot be read are left out.
+    ``ref_clip_score`` is present if the dataset has captions. Unreadable images are skipped. Raises ConfigError if the
+    numbers of candidates and images differ, IncompatibleFeatures for a matcher without cosine similarity.
     """
     if len(candidates) != len(dataset.examples):
-        raise ConfigError(f"{len(candidates)} captions for {len(dataset.examples)} images", "give one for each image")
+        raise ConfigError(
+            f"{len(candidates)} captions for {len(dataset.examples)} images", "give one caption per image"
+        )
     loaded = load_matcher(matcher, compute)
     if loaded.info.similarity != "cosine":
-        raise IncompatibleFeatures(f"{loaded.name} compares by {loaded.info.similarity}", "CLIPScore needs the cosine")
+        raise IncompatibleFeatures(
+            f"{loaded.name} has {loaded.info.similarity} similarity", "CLIPScore needs a matcher with cosine similarity"
+        )
     caption_of = dict(zip(dataset.ids, candidates, strict=True))
     part, images = embed_images(loaded, dataset, reporter)
     captions = loaded.embed_texts([PROMPT + caption_of[image_id] for image_id in part.ids])
@@ -39,6 +43,6 @@ def score_with_clip(
     metrics = {"clip_score": float(scores.mean())}
     if part.captions:
         references = loaded.embed_texts([PROMPT + caption for caption in part.captions])
-        both = ref_clip_score(scores, captions, references, np.asarray(part.image_of_caption))
-        metrics["ref_clip_score"] = float(both.mean())
+        ref_scores = ref_clip_score(scores, captions, references, np.asarray(part.image_of_caption))
+        metrics["ref_clip_score"] = float(ref_scores.mean())
     return metrics

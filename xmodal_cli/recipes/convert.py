@@ -1,4 +1,4 @@
-"""``xmodal models convert``: a checkpoint of PyTorch's as a .safetensors file. Nothing in it is run."""
+"""``xmodal models convert``: convert a PyTorch checkpoint to .safetensors without executing code in it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
 def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False) -> dict[str, Any]:
-    """Write the tensors of ``file`` beside it, or to ``out``, under their own names and in their own number formats.
+    """Write the tensors of ``file`` to ``out``, or next to ``file``; names and dtypes are kept.
 
-    A state dict inside the checkpoint is found, and a ``module.`` before every name is taken off. Gives what ``--json``
-    prints. Raises MissingData, BadData for what would have to be unpickled, ConfigError for a target that is there.
+    A nested state dict is found, and a ``module.`` prefix of all names is removed. Returns the output of ``--json``.
+    Raises MissingData, BadData for objects that would have to be unpickled, ConfigError if the target exists.
     """
     from safetensors.torch import save_file
 
@@ -24,21 +24,25 @@ def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False)
     target = out or file.with_suffix(".safetensors")
     _check(file, target, force)
     tensors = read_checkpoint(file)
-    # tensors that share memory are written once each: safetensors holds no aliases
-    plain = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    # tensors that share memory are copied: safetensors does not store aliases
+    copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     with atomic_path(target) as draft:
-        save_file(plain, draft, metadata={"format": "pt"})
-    parameters = sum(tensor.numel() for tensor in plain.values())
-    return {"file": str(target), "source": str(file), "tensors": len(plain), "parameters": parameters}
+        save_file(copies, draft, metadata={"format": "pt"})
+    parameters = sum(tensor.numel() for tensor in copies.values())
+    return {"file": str(target), "source": str(file), "tensors": len(copies), "parameters": parameters}
 
 
 def _check(file: Path, target: Path, force: bool) -> None:
     if not file.is_file():
-        raise MissingData(f"there is no file {file}", "give a checkpoint: .pt, .pth or .bin")
+        raise MissingData(f"{file} does not exist", "give a checkpoint: .pt, .pth, .bin or .ckpt")
     if file.suffix not in SUFFIXES:
-        hint = "it needs no converting" if file.suffix == ".safetensors" else f"known: {', '.join(SUFFIXES)}"
-        raise BadData(f"{file} is no checkpoint of PyTorch's by its name", hint)
+        hint = (
+            "it is already in the .safetensors format"
+            if file.suffix == ".safetensors"
+            else f"supported: {', '.join(SUFFIXES)}"
+        )
+        raise BadData(f"{file} has an unsupported checkpoint extension", hint)
     if target.suffix != ".safetensors":
-        raise ConfigError(f"{target} does not end in .safetensors", "give --out such a name")
+        raise ConfigError(f"{target} does not end with .safetensors", "give --out a name that ends with .safetensors")
     if target.exists() and not force:
-        raise ConfigError(f"{target} is already there", "--force writes over it, --out FILE writes elsewhere")
+        raise ConfigError(f"{target} already exists", "use --force to overwrite it, or choose another --out")

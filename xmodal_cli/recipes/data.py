@@ -1,4 +1,4 @@
-"""``xmodal data``: what is known and present, what a path holds, downloads, names, the generated set."""
+"""``xmodal data``: list, describe, register, generate and download datasets."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from xmodal_cli.types import ImageTextDataset, Unreadable
 
 
 def list_datasets() -> list[dict[str, Any]]:
-    """Every name that ``--data`` takes: registered ones, ``shapes``, and those that can be fetched."""
+    """Every name that ``--data`` accepts: registered datasets, ``shapes``, and datasets that can be downloaded."""
     registered = registry.list_registered()
     entries: list[dict[str, Any]] = [
         {"name": name, "state": "present" if path.exists() else "missing", "path": str(path), "about": ""}
         for name, path in registered.items()
     ]
     if registry.SHAPES not in registered:
-        about = "generated pictures of coloured shapes, made at first use"
+        about = "generated images of colored shapes, created at first use"
         entries.append({"name": registry.SHAPES, "state": "built in", "path": None, "about": about})
     for name, source in SOURCES.items():
         if name not in registered:
@@ -38,9 +38,9 @@ def list_datasets() -> list[dict[str, Any]]:
 
 
 def dataset_info(what: str, format: str | None = None, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """Counts per split, captions per image, sizes, and which images are missing or unreadable. Raises as reading."""
+    """Counts per split, captions per image, image sizes, unreadable images. Raises the errors of ``load_dataset``."""
     dataset = registry.load_dataset(what, format)
-    sizes, bad = _look_at_pictures(dataset, reporter)
+    sizes, unreadable = _read_sizes(dataset, reporter)
     captions = [len(example.captions) for example in dataset.examples]
     words = [len(caption.split()) for caption in dataset.captions]
     return {
@@ -50,37 +50,37 @@ def dataset_info(what: str, format: str | None = None, reporter: Reporter = SILE
         "image_sizes": [{"size": f"{w}x{h}", "images": count} for (w, h), count in sizes.most_common(5)],
         "distinct_sizes": len(sizes),
         "precomputed": any(example.feature is not None for example in dataset.examples),
-        "unreadable": [{"path": str(one.path), "reason": one.reason} for one in bad],
+        "unreadable": [{"path": str(image.path), "reason": image.reason} for image in unreadable],
     }
 
 
 def add_dataset(name: str, path: Path, format: str | None = None) -> dict[str, Any]:
-    """Register a folder or file under a name. Raises what reading raises."""
+    """Register a dataset folder or file under a name. Raises the errors of reading it."""
     return _summary(registry.add(name, path, format))
 
 
 def make_sample(out: Path, seed: int = 0) -> dict[str, Any]:
-    """Generate the ``shapes`` set into a folder. Raises ConfigError where the folder is in use."""
+    """Generate the ``shapes`` dataset in a folder. Raises ConfigError if the folder is not empty."""
     make_shapes(out, seed)
     return _summary(registry.load_dataset(str(out)))
 
 
 def get_dataset(name: str, out: Path | None = None, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """Fetch, check and unpack a public dataset, and register it. What is there already is not fetched again.
+    """Download, verify, unpack and register a public dataset. Existing files are not downloaded again.
 
-    Raises UnknownName, DownloadError (offline, it lists every file and where to place it), StorageError.
+    Raises UnknownName, DownloadError (its hint lists the URL and target path of every file), StorageError.
     """
     if name not in SOURCES:
-        raise UnknownName.of("dataset to fetch", name, SOURCES)
+        raise UnknownName.of("public dataset", name, SOURCES)
     source, folder = SOURCES[name], (out or data_dir() / name).expanduser().absolute()
     reporter.info(f"{source.title} ({source.terms})")
     for remote in source.files:
-        if remote.only and all((folder / wanted).is_file() for wanted in remote.only):
+        if remote.only and all((folder / member).is_file() for member in remote.only):
             continue
         try:
             archive = fetch(remote, folder, reporter)
         except DownloadError as error:
-            raise DownloadError(error.message, _placing(source, folder)) from error
+            raise DownloadError(error.message, _manual_steps(source, folder)) from error
         extract(archive, folder, remote.only, reporter)
     return _register(name, source, folder)
 
@@ -89,17 +89,18 @@ def _register(name: str, source: Source, folder: Path) -> dict[str, Any]:
     try:
         dataset = read_dataset(folder, name=name)
     except XmodalError as error:
-        raise BadData(f"{folder} is fetched and cannot be read: {error.message}", _placing(source, folder)) from error
+        hint = _manual_steps(source, folder)
+        raise BadData(f"{folder} was downloaded but cannot be read: {error.message}", hint) from error
     first = dataset.examples[0].path
     if source.manual_download and (first is None or not first.exists()):
-        raise DownloadError(f"{name}: captions are at {folder}, the photos are not", source.manual_download)
+        raise DownloadError(f"the captions of {name} are in {folder}, the images are not", source.manual_download)
     return _summary(registry.add(name, folder))
 
 
-def _placing(source: Source, folder: Path) -> str:
+def _manual_steps(source: Source, folder: Path) -> str:
     files = ", ".join(f"{remote.url} as {folder / remote.name}" for remote in source.files)
     manual = f"; {source.manual_download}" if source.manual_download else ""
-    return f"run it again to go on; or place by hand: {files}{manual}; then run the same command"
+    return f"run the command again to resume; or download {files}{manual}; then run the command again"
 
 
 def _summary(dataset: ImageTextDataset) -> dict[str, Any]:
@@ -113,24 +114,22 @@ def _summary(dataset: ImageTextDataset) -> dict[str, Any]:
     }
 
 
-def _look_at_pictures(
-    dataset: ImageTextDataset, reporter: Reporter
-) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
-    """How many pictures have which size, and those that cannot be opened; headers only, several at once."""
+def _read_sizes(dataset: ImageTextDataset, reporter: Reporter) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
+    """The number of images per (width, height), and the unreadable images. Reads only image headers, in parallel."""
     paths = [example.path for example in dataset.examples if example.path is not None]
     sizes: Counter[tuple[int, int]] = Counter()
-    bad: list[Unreadable] = []
-    with ThreadPoolExecutor(8) as pool, reporter.task("looking at pictures", len(paths), "pictures") as task:
-        for found in pool.map(_size, paths):
-            if isinstance(found, Unreadable):
-                bad.append(found)
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor(8) as pool, reporter.task("reading image sizes", len(paths), "images") as task:
+        for size in pool.map(_read_size, paths):
+            if isinstance(size, Unreadable):
+                unreadable.append(size)
             else:
-                sizes[found] += 1
+                sizes[size] += 1
             task.advance()
-    return sizes, bad
+    return sizes, unreadable
 
 
-def _size(path: Path) -> tuple[int, int] | Unreadable:
+def _read_size(path: Path) -> tuple[int, int] | Unreadable:
     try:
         return image_size(path)
     except BadData as error:

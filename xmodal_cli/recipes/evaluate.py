@@ -1,4 +1,4 @@
-"""Evaluate matchers and embeddings files as the papers do: one result per model or file."""
+"""``xmodal eval`` for matchers and embeddings files: one result per model or file."""
 
 from __future__ import annotations
 
@@ -29,55 +29,53 @@ def evaluate(
     reporter: Reporter = SILENT,
     extras: Extras | None = None,
 ) -> list[dict[str, Any]]:
-    """One dictionary per model or embeddings file, in the order given, shaped as ``xmodal eval --json``.
+    """One dictionary per model or embeddings file, in the given order, in the format of ``xmodal eval --json``.
 
-    ``data`` may be None for embeddings files, which hold all that is needed. An ensemble, where ``extras`` asks for
-    one, comes last. Raises XmodalError kinds for unknown models or data, features of another backbone, files that
-    cannot be read, models that make no ensemble.
+    ``data`` may be None for embeddings files. The ensemble, if ``extras`` requests one, is last. Raises UnknownName or
+    MissingData for models and data, IncompatibleFeatures for features of another backbone and models that cannot be
+    combined into an ensemble, BadData for unreadable files.
     """
     extras = extras or Extras()
     check_request([name_of(item) for item in what], data, extras)
     dataset = load_dataset(data) if data is not None else None
-    subjects = (_subject(item, dataset, split, compute, reporter) for item in what)
-    results, kept = [], []
-    for subject in with_ensemble(subjects) if extras.ensemble else subjects:
-        folds_of_it = rank_folds(subject.vectors, folds)
-        head = {"model": subject.name, "data": data, "split": split if data is not None else None}
-        results.append(
-            {**head, **add_metrics(compute_metrics(subject.vectors, folds_of_it), subject, folds_of_it, extras)}
-        )
+    models = (_embed(item, dataset, split, compute, reporter) for item in what)
+    results, evaluated = [], []
+    for model in with_ensemble(models) if extras.ensemble else models:
+        ranks = rank_folds(model.vectors, folds)
+        head = {"model": model.name, "data": data, "split": split if data is not None else None}
+        results.append({**head, **add_metrics(compute_metrics(model.vectors, ranks), model, ranks, extras)})
         if extras.writes:
-            kept.append(EvaluatedModel(subject, folds_of_it, results[-1]))
-    write_files(kept, extras)
+            evaluated.append(EvaluatedModel(model, ranks, results[-1]))
+    write_files(evaluated, extras)
     return results
 
 
-def _subject(
+def _embed(
     item: str | ModelInfo, dataset: ImageTextDataset | None, split: str, compute: Compute, reporter: Reporter
 ) -> EmbeddedModel:
-    """The vectors of one thing to evaluate, and what they are vectors of."""
+    """The embeddings of one model or file, with the images and captions they belong to."""
     if isinstance(item, str) and is_embeddings(item):
         vectors = read_embeddings(Path(item))
-        return EmbeddedModel(Path(item).name, vectors, _part_of(item, vectors, dataset, split))
+        return EmbeddedModel(Path(item).name, vectors, _find_part(item, vectors, dataset, split))
     if dataset is None:
-        raise ConfigError(f"{name_of(item)} is a model, and a model needs data", "add --data, for example --data f8k")
-    return _embed(item, dataset, split, compute, reporter)
+        raise ConfigError(f"evaluating the model {name_of(item)} needs a dataset", "add --data, for example --data f8k")
+    return _embed_dataset(item, dataset, split, compute, reporter)
 
 
-def _part_of(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> ImageTextDataset | None:
-    """The images and captions an embeddings file holds; None where there is no telling which captions they are."""
+def _find_part(item: str, vectors: Embeddings, dataset: ImageTextDataset | None, split: str) -> ImageTextDataset | None:
+    """The images and captions of an embeddings file; None if its captions are not those of the split."""
     if dataset is None:
         return None
     part = dataset.select(split)
     if len(vectors.images) != len(part.examples):
         raise IncompatibleFeatures(
-            f"{item} holds {len(vectors.images)} images, {split} of {dataset.name} has {len(part.examples)}",
-            "name the split it was made of with --split, or leave --data out",
+            f"{item} has {len(vectors.images)} images, but {split} of {dataset.name} has {len(part.examples)}",
+            "set --split to the split of the file, or remove --data",
         )
     return part if np.array_equal(vectors.image_of_caption, part.image_of_caption) else None
 
 
-def _embed(
+def _embed_dataset(
     item: str | ModelInfo, dataset: ImageTextDataset, split: str, compute: Compute, reporter: Reporter
 ) -> EmbeddedModel:
     from xmodal_cli.data.selection import select_captioned
@@ -90,13 +88,13 @@ def _embed(
     return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.info.similarity), part)
 
 
-def write_files(judged: list[EvaluatedModel], extras: Extras) -> None:
-    """Write the ranks of all, and the report of the last. Raises StorageError."""
+def write_files(evaluated: list[EvaluatedModel], extras: Extras) -> None:
+    """Write the ranks of all models, and the report of the last one. Raises StorageError."""
     if extras.ranks is not None:
         from xmodal_cli.evaluation.rank_file import write_ranks
 
-        write_ranks(judged, extras.ranks)
+        write_ranks(evaluated, extras.ranks)
     if extras.report is not None:
         from xmodal_cli.reports.retrieval_report import write_report
 
-        write_report(judged[-1], extras.report, extras.seed)
+        write_report(evaluated[-1], extras.report, extras.seed)

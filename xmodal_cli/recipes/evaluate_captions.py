@@ -1,4 +1,4 @@
-"""``xmodal eval`` for captions: COCO-style results files, and captioners, whose captions are generated first."""
+"""``xmodal eval`` for captions: results files in COCO format, and captioners, which generate the captions first."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
-    """Files of vectors or captions and ``open_clip/...`` names as they are, other models with their headers read.
+    """Embeddings files, results files and ``open_clip/...`` names unchanged, other models as ModelInfo.
 
-    Raises what ``describe_model`` raises.
+    Raises the errors of ``describe_model``.
     """
     return [
         item if is_results(item) or zero_shot.supports(item) or is_embeddings(item) else describe_model(item)
@@ -33,22 +33,22 @@ def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
     ]
 
 
-def about_captions(what: Sequence[str | ModelInfo]) -> bool:
-    """Whether all of ``what`` (of ``find_models``) is about captions, results files and captioners, or none of it is.
+def is_caption_evaluation(what: Sequence[str | ModelInfo]) -> bool:
+    """Whether ``what`` (from ``find_models``) has captioners and results files, not matchers and embeddings files.
 
     Raises ConfigError for a mixture.
     """
-    ours = [item for item in what if _is_about_captions(item)]
-    if ours and len(ours) < len(what):
-        other = next(item for item in what if not _is_about_captions(item))
+    with_captions = [item for item in what if _has_captions(item)]
+    if with_captions and len(with_captions) < len(what):
+        other = next(item for item in what if not _has_captions(item))
         raise ConfigError(
-            f"{name_of(ours[0])} is about captions and {name_of(other)} is not: they have no figures in common",
-            "evaluate captions and matchers in two calls",
+            f"{name_of(with_captions[0])} (captions) and {name_of(other)} (retrieval) have no metrics in common",
+            "evaluate captions and matchers in separate commands",
         )
-    return bool(ours)
+    return bool(with_captions)
 
 
-def _is_about_captions(item: str | ModelInfo) -> bool:
+def _has_captions(item: str | ModelInfo) -> bool:
     return is_results(item) if isinstance(item, str) else item.kind == "captioner"
 
 
@@ -61,16 +61,16 @@ def evaluate_captions(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """One dictionary per results file or captioner, in the order given, shaped as ``xmodal eval --json``.
+    """One dictionary per results file or captioner, in the given order, in the format of ``xmodal eval --json``.
 
-    ``decoding`` changes how captioners decode, ``ensemble`` adds all of them as one at the end.
-    Raises XmodalError kinds for unknown models or data, and for files that cannot be scored.
+    ``decoding`` overrides decoding settings of the captioners; ``ensemble`` adds an ensemble of all of them at the end.
+    Raises ConfigError, UnknownName, MissingData, and BadData for files that cannot be scored.
     """
     if data is None:
-        raise ConfigError("captions are scored against a dataset's", "add --data, for example --data f8k")
+        raise ConfigError("captions are scored against a dataset", "add --data, for example --data f8k")
     captioners = [item for item in what if not _is_results(item)]
     if ensemble and len(captioners) < 2:
-        raise ConfigError("an ensemble needs two captioners", "name two or more, or leave --ensemble out")
+        raise ConfigError("an ensemble needs at least two captioners", "name two or more, or remove --ensemble")
     groups = [[item] for item in what] + ([captioners] if ensemble else [])
     return [_evaluate(group, data, split, decoding, compute, reporter) for group in groups]
 
@@ -101,9 +101,9 @@ def evaluate_captioner(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """The figures of one captioner, or of several as an ensemble, shaped as ``xmodal eval --json`` has them.
+    """The metrics of one captioner, or of an ensemble of several, in the format of ``xmodal eval --json``.
 
-    ``decoding`` goes on top of how the first one decodes. Raises XmodalError kinds.
+    ``decoding`` overrides decoding settings of the first one. Raises XmodalError kinds.
     """
     from xmodal_cli.features.image_features import read_image_features
     from xmodal_cli.inference.captioners import BATCH, caption_features, check_ensemble, load_captioner
@@ -117,16 +117,16 @@ def evaluate_captioner(
     features: dict[Any, Tensor] = {}
     for loaded in captioners:
         if loaded.meta.key() not in features:
-            found = read_image_features(part, input_features(loaded.info.config), compute, reporter)
-            assert found.features is not None
-            part, features[loaded.meta.key()] = found.dataset, found.features
-    sentences: list[str] = []
+            images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
+            assert images.features is not None
+            part, features[loaded.meta.key()] = images.dataset, images.features
+    candidates: list[str] = []
     with reporter.task("captions", len(part.examples), "images") as bar:
         for start in range(0, len(part.examples), BATCH):
             batch = [features[loaded.meta.key()][start : start + BATCH] for loaded in captioners]
-            sentences += [n_best[0].text for n_best in caption_features(captioners, batch, settings, first=start)]
+            candidates += [n_best[0].text for n_best in caption_features(captioners, batch, settings, first=start)]
             bar.advance(len(batch[0]))
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
-    scores = score_captions(sentences, [e.captions for e in part.examples], training=training)
+    scores = score_captions(candidates, [e.captions for e in part.examples], training=training)
     head = {"model": " + ".join(loaded.name for loaded in captioners), "data": data, "split": split}
     return {**head, "images": len(part.examples), "beam": settings.beam, **scores}

@@ -1,6 +1,6 @@
-"""Features of a dataset: extracted once per split, kept in the cache, read back in the dataset's order.
+"""``xmodal features``: extract the image features of a dataset once per split into the feature cache.
 
-torch is imported only when something is left to extract.
+torch is imported only if there are images to extract.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xmodal_cli.types import ImageTextDataset
 
 @dataclass(frozen=True)
 class FeaturesReport:
-    """Features of a dataset; ``asdict`` is the JSON. ``shape`` is that of one image, ``extracted`` the new images."""
+    """Features of a dataset; ``asdict`` is the JSON. ``shape`` is per image; ``extracted`` counts new images."""
 
     data: str
     backbone: str
@@ -43,18 +43,23 @@ def extract_features(
     reporter: Reporter = SILENT,
     batch_size: int | None = None,
 ) -> FeaturesReport:
-    """Extract a dataset's features, per split into the cache, or all into the folder ``out``."""
+    """Extract the features of a dataset, per split into the cache, or all into the folder ``out``.
+
+    Raises BadData for a dataset with precomputed features or without images, StorageError if ``out`` is a file.
+    """
     if any(e.feature is not None for e in dataset.examples):
-        raise BadData(f"{dataset.name} carries its own features", "train and eval read them as they are")
+        raise BadData(f"{dataset.name} has precomputed features", "train and eval read them directly")
     if out is not None and out.exists() and not out.is_dir():
-        raise StorageError(f"{out} is a file, and features are a folder", "give --out another name")
+        raise StorageError(f"{out} is a file, not a folder", "choose another --out")
     started = time.perf_counter()
     parts = [dataset] if out else [dataset.select(split) for split in dataset.splits]
-    done = [ensure_store(p, out or cache_folder(p, settings), settings, compute, reporter, batch_size) for p in parts]
+    completed = [
+        ensure_store(p, out or cache_folder(p, settings), settings, compute, reporter, batch_size) for p in parts
+    ]
     seconds = time.perf_counter() - started
-    stores, extracted = [store for store, _ in done], sum(count for _, count in done)
+    stores, extracted = [store for store, _ in completed], sum(count for _, count in completed)
     if not stores:
-        raise BadData(f"{dataset.name} has no images", "name a split it has; see `xmodal data info`")
+        raise BadData(f"{dataset.name} has no images", "`xmodal data info` lists its splits")
     meta = stores[0].meta
     return FeaturesReport(
         data=dataset.name,

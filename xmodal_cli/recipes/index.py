@@ -1,4 +1,4 @@
-"""``xmodal index``: make an index match its folders. No torch unless a picture has to be embedded."""
+"""``xmodal index``: build or update an index. torch is imported only if photos have to be embedded."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ReadProblem:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """An index after an update, and how many photos were added, updated and so on; ``asdict`` is the JSON.
+    """An index after an update, with the numbers of photos added, updated and so on; ``asdict`` is the JSON.
 
-    ``computed`` photos were embedded; ``heic_passed_over`` were left out because pillow-heif is not installed.
+    ``computed`` photos were embedded; ``heic_passed_over`` were skipped because pillow-heif is not installed.
     """
 
     index: str
@@ -65,14 +65,14 @@ def index(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> IndexReport:
-    """Add, update, move and remove until the index matches ``roots``.
+    """Build or update the index of the photos in ``roots``.
 
-    Without ``roots`` those of the index are looked through again; without ``name`` it is the index that covers
-    them, or a new one. ``model`` is the index's own where none is given, else the default one. Raises what
-    ``update_index`` raises, and UnknownName, MissingData for a model or an index that is not there.
+    ``roots`` defaults to the folders of the index, ``name`` to the index that covers ``roots`` or a new one, ``model``
+    to the model of the index or the default matcher. Raises the errors of ``update_index``, and UnknownName or
+    MissingData for a model or an index that does not exist.
     """
-    folder, places = _target(roots, name)
-    seen = scan(places)
+    folder, scanned_roots = _find_target(roots, name)
+    photos = scan(scanned_roots)
     info = _find_model(folder, model, rebuild)
     card = read_metadata(folder).model if info is None else to_index_model(info)
     loaded: LoadedMatcher | None = None
@@ -81,50 +81,50 @@ def index(
         nonlocal loaded
         from xmodal_cli.inference.encoding import image_vectors
 
-        reporter.info(f"embedding pictures with {card.name}")
+        reporter.info(f"embedding photos with {card.name}")
         loaded = matchers.load_matcher(info or card.source, compute)
         check_fingerprint(card, loaded.info.fingerprint, folder)
         return image_vectors(loaded)
 
-    changes = update_index(folder, IndexRequest(seen, card, kind, rebuild), embed, reporter)
+    changes = update_index(folder, IndexRequest(photos, card, kind, rebuild), embed, reporter)
     registry.set_default(folder)
     if info is not None:
         text_encoders.ensure(info, reporter, loaded)
     return _report(folder, changes)
 
 
-def _target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, ...]]:
-    """The index's folder, and the places to look through."""
+def _find_target(roots: Sequence[Path], name: str | None) -> tuple[Path, tuple[Path, ...]]:
+    """The folder of the index, and the files and folders to scan."""
     if roots:
         return (registry.resolve_folder(name) if name else registry.choose_folder(roots)), tuple(roots)
     if name is None:
         raise ConfigError(
-            "there is nothing to index", "give a folder of photos: xmodal index PATH; or an index to go through again"
+            "no photos to index were given", "give a folder, xmodal index PATH, or an index to update, --index INDEX"
         )
     folder = registry.find_index(name)
     return folder, tuple(Path(root) for root in read_metadata(folder).roots)
 
 
-def _find_model(folder: Path, asked: str | None, rebuild: bool) -> ModelInfo | None:
-    """The matcher asked for, else the index's own, else the default; None where the index's own is not there.
+def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:
+    """The matcher ``model``, else that of the index, else the default one; None if the index's model does not exist.
 
-    Without its model an index can still be updated if nothing has to be computed; if something has, loading the model
-    says what is missing.
+    Without its model an index can still be updated if no photo has to be embedded. Otherwise loading the model raises
+    the error.
     """
-    if asked is None and not rebuild and is_index(folder):
+    if model is None and not rebuild and is_index(folder):
         try:
             return _describe(read_metadata(folder).model.source)
         except (MissingData, DownloadError):
             return None
-    return _describe(default_model("matcher") if asked is None else asked)
+    return _describe(default_model("matcher") if model is None else model)
 
 
 def _describe(what: str) -> ModelInfo:
-    return models.describe_as("matcher", what, "an index needs a matcher; see xmodal models list")
+    return models.describe_as("matcher", what, "an index needs a matcher; see `xmodal models list`")
 
 
 def to_index_model(info: ModelInfo) -> IndexModel:
-    """What an index keeps of the matcher that made its vectors."""
+    """The metadata that an index stores about its matcher."""
     return IndexModel(info.name, info.source, info.fingerprint, info.similarity, info.embed_dim, info.meta)
 
 

@@ -1,4 +1,4 @@
-"""``xmodal models``: list, describe, and set the default."""
+"""``xmodal models``: list and describe models, and set the defaults."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from xmodal_cli.inference.models import describe_model, model_names
 
 
 def set_default(what: str) -> tuple[str, str]:
-    """Make the model ``what`` the default of its kind; gives (kind, name). Raises as ``describe_model``, BadData."""
-    found = describe_model(what)
-    if found.kind not in starter.NAMES:
-        raise UnknownName.of("kind of model", found.kind, list(starter.NAMES))
+    """Set the default model of its kind; returns (kind, name). Raises the errors of ``describe_model``, and BadData."""
+    info = describe_model(what)
+    if info.kind not in starter.NAMES:
+        raise UnknownName.of("kind of model", info.kind, list(starter.NAMES))
     settings = read_settings()
-    chosen = dict(settings.get(SECTION, {}))
-    name = what if what == found.name else found.source
-    chosen[found.kind] = name
-    if name == starter.NAMES[found.kind]:
-        del chosen[found.kind]  # what a newer xmodal ships is then the default again
-    paths.write_text(paths.config_file(), tomli_w.dumps({**settings, SECTION: chosen}))
-    return found.kind, name
+    defaults = dict(settings.get(SECTION, {}))
+    name = what if what == info.name else info.source
+    defaults[info.kind] = name
+    if name == starter.NAMES[info.kind]:
+        del defaults[info.kind]  # a later version of xmodal may bundle another model
+    paths.write_text(paths.config_file(), tomli_w.dumps({**settings, SECTION: defaults}))
+    return info.kind, name
 
 
 def list_models() -> list[dict[str, Any]]:
-    """A few facts about every model by name; one that cannot be read carries its ``error``. Raises BadData."""
+    """A summary of every model; an unreadable model has an ``error``. Raises BadData."""
     defaults = default_models().values()
     entries: list[dict[str, Any]] = []
     for name in model_names():
         try:
             facts = model_info(name)
         except XmodalError as error:
-            blank = dict.fromkeys(("similarity", "backbone", "data", "rsum", "cider"))
-            entries.append({"name": name, "kind": "unreadable", **blank, "default": False, "error": error.message})
+            empty = dict.fromkeys(("similarity", "backbone", "data", "rsum", "cider"))
+            entries.append({"name": name, "kind": "unreadable", **empty, "default": False, "error": error.message})
             continue
-        short = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
+        summary = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
         scores = {score: facts["metrics"].get(score) for score in ("rsum", "cider")}
-        entries.append({**short, **scores, "default": name in defaults})
+        entries.append({**summary, **scores, "default": name in defaults})
     return entries
 
 
 def model_info(what: str) -> dict[str, Any]:
-    """All that the header says, ready for JSON; the tokenizer is given by its size. Raises as ``describe_model``."""
+    """The header of a model as JSON, with the vocabulary size for the tokenizer. Raises as ``describe_model``."""
     info = describe_model(what)
     header = info.header
     return {

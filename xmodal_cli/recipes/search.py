@@ -1,4 +1,4 @@
-"""``xmodal search``: one ranked list of pictures for sentences and pictures, asked for or asked away."""
+"""``xmodal search``: rank the photos of an index by positive and negative terms, sentences or photos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture; ``rank`` counts from 1, ``score`` is at most 1, higher is more alike."""
+    """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar."""
 
     rank: int
     path: str
@@ -36,9 +36,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """``num_vanished`` pictures would have been hits, had their files not gone since they were indexed.
+    """The hits of a query.
 
-    ``unknown_words`` are words of the query that were in no training caption: the model sees them all alike.
+    ``num_vanished`` photos were left out because their files no longer exist. ``unknown_words`` are the
+    out-of-vocabulary words of the query, which the model maps to one token.
     """
 
     index: str
@@ -54,27 +55,27 @@ class SearchResult:
 def search(
     words: Sequence[str], name: str | None = None, num_hits: int = 10, reporter: Reporter = SILENT
 ) -> SearchResult:
-    """The best ``num_hits`` pictures of an index for the terms ``words``; see ``retrieval.query`` for their form.
+    """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
-    A picture among the terms that is in the index needs no model; a sentence does. Raises ConfigError,
-    UnknownName, MissingData, BadData, IncompatibleFeatures.
+    Photos that are in the index need no model; sentences and other photos do. Raises ConfigError, UnknownName,
+    MissingData, BadData, IncompatibleFeatures.
     """
     terms = _terms(words, num_hits)
     with open_searcher(name, reporter) as searcher:
-        return searcher.answer(terms, words, num_hits)
+        return searcher.search_terms(terms, words, num_hits)
 
 
 def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
-    """An index, the one built last by default, open for many queries. Raises UnknownName, MissingData, BadData."""
+    """Open an index, by default the most recently built one. Raises UnknownName, MissingData, BadData."""
     folder = registry.find_index(name)
     return Searcher(open_index(folder), folder, reporter)
 
 
 class Searcher:
-    """An index and its model, both kept loaded between queries; a context manager, or close it yourself.
+    """An open index and its model, for several queries. Close it, or use it as a context manager.
 
-    It goes on answering from the index as it was when it was opened; ``is_current`` tells whether it is still so. The
-    model is loaded by the first query that needs it.
+    Queries search the index as it was when it was opened; ``is_current`` checks for a later update. The model is loaded
+    by the first query that needs it.
     """
 
     def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
@@ -87,11 +88,11 @@ class Searcher:
         return len(self._index)
 
     def search(self, words: Sequence[str], num_hits: int = 10) -> SearchResult:
-        """As the function ``search``."""
-        return self.answer(_terms(words, num_hits), words, num_hits)
+        """The top ``num_hits`` photos for the terms ``words``; see the function ``search``."""
+        return self.search_terms(_terms(words, num_hits), words, num_hits)
 
-    def answer(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
-        """The same for ``words`` that were read into ``terms``."""
+    def search_terms(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
+        """``search`` for ``words`` that are already parsed into ``terms``."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
         hits, vanished = _present_hits(self._index, vectors, num_hits)
@@ -107,7 +108,7 @@ class Searcher:
         )
 
     def is_current(self) -> bool:
-        """Whether the index in ``folder`` is the one that is open; also true where none can be read any more."""
+        """Whether the index was not updated since it was opened; also true if it can no longer be read."""
         try:
             return read_metadata(self.folder).build == self._index.metadata.build
         except XmodalError:
@@ -130,32 +131,33 @@ def _terms(words: Sequence[str], num_hits: int) -> tuple[Term, ...]:
 
 
 class _TermEmbedder:
-    """Gives each term its vector. Sentences go through the exported text encoder, without torch; pictures through the
-    model, which is loaded when the first one needs it, on the CPU.
+    """Embeds terms: sentences with the exported text encoder, without torch; photos with the model on the CPU.
+
+    The model is loaded when it is first needed.
     """
 
     def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
         self._index, self._folder, self._reporter = index, folder, reporter
 
     def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
-        """(dim,) float32; words of a sentence that the model does not know are added to ``unknown_words``."""
+        """(dim,) float32; out-of-vocabulary words of a sentence are added to ``unknown_words``."""
         if term.image is None:
             unknown_words += self._sentences.unknown_words(term.text)
-            return self._read(term.text)
-        row = self._known_row(term.image)
-        return self._encode(term.image) if row is None else self._index.vectors.take(row)[0]
+            return self._embed_sentence(term.text)
+        row = self._find_row(term.image)
+        return self._embed_photo(term.image) if row is None else self._index.vectors.take(row)[0]
 
-    def _read(self, sentence: str) -> np.ndarray:
+    def _embed_sentence(self, sentence: str) -> np.ndarray:
         try:
             vectors = self._sentences.embed_texts([sentence])
-        except BadData:  # files of the right size and time that are damaged all the same
-            self._sentences = self._made_again()
+        except BadData:  # the export is damaged although its sizes and times are unchanged
+            self._sentences = self._export()
             vectors = self._sentences.embed_texts([sentence])
         vector: np.ndarray = vectors[0]
         return vector
 
-    def _known_row(self, image: Path) -> np.ndarray | None:
-        """(1,): the row of a picture with the same bytes."""
+    def _find_row(self, image: Path) -> np.ndarray | None:
+        """(1,): the row of an indexed photo with the same bytes; None if there is none."""
         import numpy as np
 
         from xmodal_cli.paths import absolute_path
@@ -167,36 +169,36 @@ class _TermEmbedder:
             raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
         return None if row is None else np.array([row])
 
-    def _encode(self, image: Path) -> np.ndarray:
+    def _embed_photo(self, image: Path) -> np.ndarray:
         from xmodal_cli.inference.encoding import image_vectors
 
         ((_, vector),) = image_vectors(self._matcher)([image])
         if isinstance(vector, Unreadable):
             raise BadData(
-                f"{image} cannot be searched for: {vector.reason}", "give a picture that an image viewer can show"
+                f"{image} cannot be used as a query: {vector.reason}", "give a photo in a supported image format"
             )
         return vector
 
     @cached_property
     def _sentences(self) -> SentenceEncoder:
-        made_by = self._index.metadata.model
-        exported = text_encoders.find(made_by.fingerprint)
-        if exported is None or not exported.is_export_of(made_by.source):
+        model = self._index.metadata.model
+        exported = text_encoders.find(model.fingerprint)
+        if exported is None or not exported.is_export_of(model.source):
             path = self._model.path
             if exported is not None:
-                exported.set_source(made_by.source, path)
+                exported.set_source(model.source, path)
         if exported is None:
-            return self._made_again()
+            return self._export()
         if exported.export_error:
             self._reporter.info(
-                f"searching with torch: no text encoder of {made_by.name} apart: {exported.export_error}"
+                f"searching with torch: the text encoder of {model.name} could not be exported: {exported.export_error}"
             )
             return text_encoders.TorchEncoder(self._matcher)
         return exported
 
-    def _made_again(self) -> SentenceEncoder:
+    def _export(self) -> SentenceEncoder:
         name = self._index.metadata.model.name
-        self._reporter.info(f"exporting the text encoder of {name} with torch; later searches start at once")
+        self._reporter.info(f"exporting the text encoder of {name} with torch; later searches will be faster")
         return text_encoders.export(self._model, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
     @cached_property
@@ -208,30 +210,30 @@ class _TermEmbedder:
 
     @cached_property
     def _model(self) -> ModelInfo:
-        """The model that made the index. Raises MissingData, IncompatibleFeatures."""
+        """The model of the index. Raises MissingData, IncompatibleFeatures."""
         from xmodal_cli.inference import models
         from xmodal_cli.retrieval.index import check_fingerprint
 
-        made_by = self._index.metadata.model
+        model = self._index.metadata.model
         try:
-            found = models.describe_model(made_by.source)
+            info = models.describe_model(model.source)
         except (MissingData, UnknownName) as error:
             raise MissingData(
-                f"the model {made_by.name} that made the index {self._folder.name!r} is gone from {made_by.source}",
-                "put the file back, or index the pictures with another: xmodal index PATH --model M --rebuild",
+                f"the model {model.name} of the index {self._folder.name!r} does not exist at {model.source}",
+                "restore the file, or rebuild the index with another model: xmodal index PATH --model M --rebuild",
             ) from error
-        check_fingerprint(made_by, found.fingerprint, self._folder)
-        return found
+        check_fingerprint(model, info.fingerprint, self._folder)
+        return info
 
 
 def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:
-    """Hits whose files are there, and how many were passed over; looks four times as deep as asked, no deeper."""
+    """Hits whose files exist, and the number of skipped ones; checks up to ``4 * num_hits + 100`` candidates."""
     similarity = index.metadata.model.similarity
     for depth in (num_hits, 4 * num_hits + 100):
-        found = top_hits(index.vectors, vectors, similarity, depth)
-        items = index.items.rows([row for row, _ in found])
-        present = [(i.path, s) for i, (_, s) in zip(items, found, strict=True) if Path(i.path).exists()]
-        if len(present) >= num_hits or len(found) < depth:
+        top = top_hits(index.vectors, vectors, similarity, depth)
+        items = index.items.rows([row for row, _ in top])
+        present = [(i.path, s) for i, (_, s) in zip(items, top, strict=True) if Path(i.path).exists()]
+        if len(present) >= num_hits or len(top) < depth:
             break
     hits = tuple(Hit(rank, path, score) for rank, (path, score) in enumerate(present[:num_hits], 1))
-    return hits, len(found) - len(present)
+    return hits, len(top) - len(present)

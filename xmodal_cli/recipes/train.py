@@ -61,32 +61,32 @@ def train_model(
     """
     started = time.perf_counter()
     run = run_folder(config, data, out)
-    _claim(run, config, resume)
+    _check_folder(run, config, resume)
     job = prepare(config, data, run, init_from, reporter)
     state, interrupted = _fit(job)
     return _finish(job, state, interrupted, time.perf_counter() - started)
 
 
-def _claim(run: Path, config: Config, resume: bool) -> None:
-    """Raise ConfigError if ``run`` already holds a training that is not resumed, or one with other settings."""
+def _check_folder(run: Path, config: Config, resume: bool) -> None:
+    """Raise ConfigError if ``run`` contains a run that is not resumed, or one with other settings."""
     existing = run / "config.toml"
     if not existing.exists():
         return
     if not resume:
-        hint = f"--resume goes on with it, --out RUN trains elsewhere; or delete {run}"
-        raise ConfigError(f"{run} already holds a training", hint)
-    before = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
-    if _fixed_settings(before) != _fixed_settings(config):
+        hint = f"use --resume to continue it, choose another --out, or delete {run}"
+        raise ConfigError(f"{run} already contains a training run", hint)
+    previous = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
+    if _fixed_settings(previous) != _fixed_settings(config):
         hint = (
-            "resume with the settings it was started with (only length, patience and device may change), or use --out"
+            "resume with the original settings (only epochs, patience and device may change), or choose another --out"
         )
-        raise ConfigError(f"{run} was trained with other settings", hint)
+        raise ConfigError(f"{run} was trained with different settings", hint)
 
 
 def _fixed_settings(config: Config) -> Config:
     """The settings that must not change when a run is resumed."""
-    shape = config.schedule.name in ("cosine", "linear")  # their curve depends on the number of epochs
-    epochs = config.training.epochs if shape else 0
+    depends_on_epochs = config.schedule.name in ("cosine", "linear")
+    epochs = config.training.epochs if depends_on_epochs else 0
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
@@ -121,7 +121,7 @@ def _origin(header: ModelHeader) -> str:
 
 
 def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
-    """Write ``metrics.json`` and ``curves.png``; without times, so that equal runs give equal files."""
+    """Write ``metrics.json`` and ``curves.png``, without times, so that equal runs write equal files."""
     best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
     record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}

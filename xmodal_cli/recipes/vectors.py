@@ -1,7 +1,7 @@
-"""A trained matcher's vectors in a file: for a dataset's images and captions, or for plain sentences.
+"""Write the embeddings of a matcher to a file: of the images and captions of a dataset, or of sentences.
 
-The file is what ``xmodal eval`` reads: arrays ``images`` (n, dim), ``texts`` (m, dim) and
-``image_of_caption`` (m,), with the similarity that compares them.
+``xmodal eval`` reads the file: arrays ``images`` (n, dim), ``texts`` (m, dim) and ``image_of_caption`` (m,), and the
+name of the similarity.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ def dataset_vectors(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Write the vectors of a dataset's readable images and their captions. Gives what ``--json`` prints."""
+    """Write the embeddings of the readable images of a dataset and their captions; returns the output of ``--json``.
+
+    Raises ConfigError for an unsupported file name, and the errors of loading the model and reading the images.
+    """
     from xmodal_cli.inference.encoding import embed_images
     from xmodal_cli.inference.matchers import load_matcher
 
-    file = _target(out, f"{_word(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
+    file = _target(out, f"{_file_stem(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
     loaded = load_matcher(model, compute)
     part, images = embed_images(loaded, dataset, reporter)
     texts = _embed_texts(loaded, part.captions)
@@ -47,10 +50,13 @@ def dataset_vectors(
 
 
 def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: Compute = Compute()) -> dict[str, Any]:
-    """Write the vectors of a file's sentences, one a line, in its order; empty lines are left out."""
+    """Write the embeddings of the sentences in a text file, one per line, in order; empty lines are skipped.
+
+    Raises ConfigError for an unsupported file name, MissingData or BadData for the text file.
+    """
     from xmodal_cli.inference.matchers import load_matcher
 
-    file = _target(out, f"{_word(model)}-{text.stem}")
+    file = _target(out, f"{_file_stem(model)}-{text.stem}")
     sentences = _read_sentences(text)
     loaded = load_matcher(model, compute)
     vectors = loaded.embed_texts(sentences)
@@ -70,29 +76,29 @@ def _read_sentences(text: Path) -> list[str]:
         lines = text.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise MissingData(
-            f"{text} cannot be read: {error.strerror}", "give a text file with a sentence a line"
+            f"{text} cannot be read: {error.strerror}", "give a text file with one sentence per line"
         ) from error
     except UnicodeDecodeError as error:
-        raise BadData(f"{text} is not UTF-8 text", "save it as UTF-8, one sentence a line") from error
+        raise BadData(f"{text} is not UTF-8 text", "save it as UTF-8, with one sentence per line") from error
     sentences = [line.strip() for line in lines if line.strip()]
     if not sentences:
-        raise BadData(f"{text} holds no sentences", "write one sentence a line")
+        raise BadData(f"{text} contains no sentences", "write one sentence per line")
     return sentences
 
 
 def _target(out: Path | None, name: str) -> Path:
-    """The file to write: ``out`` itself, a file in the folder ``out``, or one in the cache."""
+    """The file to write: ``out``, a file in the folder ``out``, or a file in the cache."""
     if out is None:
         return paths.cache_dir() / "vectors" / f"{name}.safetensors"
     if out.suffix in SUFFIXES:
         return out
     if out.is_dir() or not out.suffix:
         return out / f"{name}.safetensors"
-    raise ConfigError(f"vectors cannot be written as {out.suffix}", f"end --out in {' or '.join(SUFFIXES)}")
+    raise ConfigError(f"{out} has an unsupported extension", f"supported: {', '.join(SUFFIXES)}")
 
 
-def _word(model: str) -> str:
-    """A model's name as part of a file's name."""
+def _file_stem(model: str) -> str:
+    """The name of a model as part of a file name."""
     if zero_shot.supports(model):
         name, _, file = model.partition("@")
         return "-".join([*name.split("/"), *([Path(file).stem] if file else [])])
