@@ -1,7 +1,7 @@
-"""What a person meets who mistypes, moves, truncates or runs out of disk: one sentence, one hint, nothing broken.
+"""Error messages of the commands for invalid input, missing, damaged and incompatible files, and full disks.
 
-Every case goes through the command line and must end with exit code 1, nothing on stdout, one ``error:`` line that
-names the thing and one ``hint:`` line on stderr, no half-written file, and all older files as they were.
+Every case runs the command line. It must exit with code 1, print nothing on stdout and one ``error:`` and one ``hint:``
+line on stderr, leave no temporary files and change no existing files.
 """
 
 from __future__ import annotations
@@ -46,38 +46,38 @@ def files(*folders: Path) -> dict[Path, bytes]:
     return {f: f.read_bytes() for folder in folders for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
-def told(outcome: Any, *named: object) -> str:
-    """Check the form of an error and that its sentence names the things; gives its hint."""
+def check_error(outcome: Any, *named: object) -> str:
+    """Check that the outcome is an error whose message contains the ``named`` values; returns its hint."""
     assert outcome.code == 1, outcome
     assert outcome.out == ""
     assert "Traceback" not in outcome.err
     assert "this is a bug" not in outcome.err
-    *talk, error, hint = outcome.err.splitlines()
+    *messages, error, hint = outcome.err.splitlines()
     assert error.startswith("error: ")
     assert hint.startswith("hint: ")
-    assert not [line for line in talk if line.startswith(("error:", "hint:"))]
+    assert not [line for line in messages if line.startswith(("error:", "hint:"))]
     for thing in named:
         assert str(thing) in error
     assert len(hint) > len("hint: ") + 5
     return hint.removeprefix("hint: ")
 
 
-# ---------------------------------------------------------------------------- small data, trained once
+# ---------------------------------------------------------------------------- small datasets and runs
 
 
 def write_vectors(folder: Path) -> Path:
-    """A dataset with its own features: one row per image, two captions each."""
+    """A dataset with precomputed features: one row per image, two captions per image."""
     folder.mkdir(parents=True)
     for seed, split in enumerate(("train", "dev", "test")):
-        numbers = np.random.default_rng(seed).integers(len(WORDS), size=(20, 2))
-        np.save(folder / f"{split}_ims.npy", np.eye(len(WORDS), dtype=np.float32)[numbers].sum(1))
-        lines = [f"{form} {WORDS[a]} {WORDS[b]}\n" for a, b in numbers for form in ("a", "the")]
+        words = np.random.default_rng(seed).integers(len(WORDS), size=(20, 2))
+        np.save(folder / f"{split}_ims.npy", np.eye(len(WORDS), dtype=np.float32)[words].sum(1))
+        lines = [f"{form} {WORDS[a]} {WORDS[b]}\n" for a, b in words for form in ("a", "the")]
         (folder / f"{split}_caps.txt").write_text("".join(lines))
     return folder
 
 
-def write_pictures(folder: Path) -> Path:
-    """Eight plain pictures with a caption each, half for training, half for val."""
+def write_images(folder: Path) -> Path:
+    """Eight plain images with one caption per image, half in train, half in val."""
     folder.mkdir(parents=True)
     lines = []
     for number in range(8):
@@ -89,8 +89,8 @@ def write_pictures(folder: Path) -> Path:
     return folder
 
 
-class Eyes:
-    """A backbone whose features are a picture's mean red, green and blue; it stands in for the default one."""
+class MeanColorBackbone:
+    """A backbone whose features are the mean red, green and blue of an image. Replaces the default backbone."""
 
     weights_file = None
 
@@ -108,12 +108,12 @@ class Eyes:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_backbone() -> Iterator[None]:
-    """The default backbone is Eyes here; every other is what it is."""
+def mean_color_backbone() -> Iterator[None]:
+    """Replace the default backbone by MeanColorBackbone."""
     real = image_backbones.build_backbone
 
     def build(name: str, kind: str = "global", crops: int = 1) -> Any:
-        return Eyes() if name == "efficientnet-lite2" else real(name, kind, crops)
+        return MeanColorBackbone() if name == "efficientnet-lite2" else real(name, kind, crops)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_backbones, "build_backbone", build)
@@ -127,33 +127,33 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data") / "pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "images")
 
 
 @pytest.fixture(scope="module")
 def vectors_run(vectors: Path) -> Path:
-    """A run on features that came with the data; copy it before changing it."""
+    """A run on precomputed features; copy it before changing it."""
     return train_model(load_config("vse", SMALL), str(vectors), vectors.parent / "vectors-run").run
 
 
 @pytest.fixture(scope="module")
-def pictures_run(pictures: Path) -> Iterator[Path]:
-    """A run on pictures, by the default backbone."""
+def images_run(images: Path) -> Iterator[Path]:
+    """A run on images with the default backbone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XMODAL_HOME", str(pictures.parent / "home"))
-        yield train_model(load_config("vse", SMALL), str(pictures), pictures.parent / "pictures-run").run
+        patch.setenv("XMODAL_HOME", str(images.parent / "home"))
+        yield train_model(load_config("vse", SMALL), str(images), images.parent / "images-run").run
 
 
 @pytest.fixture(autouse=True)
-def nothing_half_written(tmp_path: Path, home: Path) -> Iterator[None]:
+def no_temporary_files(tmp_path: Path, home: Path) -> Iterator[None]:
     yield
     assert [f for folder in (tmp_path, home) for f in folder.rglob("*") if f.name.endswith((".tmp", ".part"))] == []
 
 
 @pytest.fixture
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No name resolves, and no hub's cache holds anything."""
+    """No network: no host name resolves, and the caches of the hubs are empty."""
 
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -165,11 +165,11 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
 
 
-# ---------------------------------------------------------------------------- datasets that are not there
+# ---------------------------------------------------------------------------- missing datasets
 
 
 @pytest.mark.parametrize(
-    ("data", "says", "hint"),
+    ("data", "message", "hint"),
     [
         ("f8k", "the dataset f8k is not on this machine", "xmodal data get f8k"),
         ("f30k", "the dataset f30k is not on this machine", "xmodal data add f30k PATH"),
@@ -177,7 +177,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("shpaes", "there is no dataset called 'shpaes'", "did you mean 'shapes'?"),
     ],
 )
-def test_missing_datasets(xmodal: Run, home: Path, vectors_run: Path, data: str, says: str, hint: str) -> None:
+def test_missing_datasets(xmodal: Run, home: Path, vectors_run: Path, data: str, message: str, hint: str) -> None:
     commands = (
         ["train", "--model", "vse", "--data", data],
         ["eval", vectors_run, "--data", data],
@@ -186,7 +186,7 @@ def test_missing_datasets(xmodal: Run, home: Path, vectors_run: Path, data: str,
         ["data", "info", data],
     )
     for command in commands:
-        assert hint in told(xmodal(*command, "--json"), says)
+        assert hint in check_error(xmodal(*command, "--json"), message)
     assert files(home) == {}
 
 
@@ -199,36 +199,40 @@ def test_empty_folders_and_folders_of_text(xmodal: Run, home: Path, tmp_path: Pa
     for folder, reason in ((empty, "the folder is empty"), (texts, "no images or captions, only .md, .txt")):
         commands = (["train", "--model", "vse", "--data"], ["eval", vectors_run, "--data"], ["features"])
         for command in (*commands, ["data", "info"], ["data", "add", "mine"]):
-            told(xmodal(*command, folder), folder, reason)
-    told(xmodal("index", empty, "--model", vectors_run), empty)
-    told(xmodal("index", texts, "--model", vectors_run), texts)
+            check_error(xmodal(*command, folder), folder, reason)
+    check_error(xmodal("index", empty, "--model", vectors_run), empty)
+    check_error(xmodal("index", texts, "--model", vectors_run), texts)
     assert files(home) == {}
 
 
-def test_data_without_the_split(xmodal: Run, home: Path, pictures: Path, vectors: Path, vectors_run: Path) -> None:
-    assert "--split" in told(xmodal("eval", vectors_run, "--data", vectors, "--split", "tset"), "tset", "test (20)")
-    assert "did you mean 'train'" in told(xmodal("features", pictures, "--split", "trian"), "trian")
+def test_data_without_the_split(xmodal: Run, home: Path, images: Path, vectors: Path, vectors_run: Path) -> None:
+    assert "--split" in check_error(
+        xmodal("eval", vectors_run, "--data", vectors, "--split", "tset"), "tset", "test (20)"
+    )
+    assert "did you mean 'train'" in check_error(xmodal("features", images, "--split", "trian"), "trian")
     wrong = xmodal("train", "--model", "vse", "--data", vectors, *SET, "--set", "data.val_split=vall")
-    assert "data.val_split" in told(wrong, "vall", "val (20)")
+    assert "data.val_split" in check_error(wrong, "vall", "val (20)")
     assert files(home) == {}
 
 
 def test_damaged_datasets(xmodal: Run, home: Path, tmp_path: Path) -> None:
     (tmp_path / "dataset_x.json").write_text('{"images": [{"filename": "a.jpg"')
-    told(xmodal("train", "--model", "vse", "--data", tmp_path), tmp_path / "dataset_x.json", "line 1")
+    check_error(xmodal("train", "--model", "vse", "--data", tmp_path), tmp_path / "dataset_x.json", "line 1")
     (tmp_path / "dataset_x.json").unlink()
     data = write_vectors(tmp_path / "v")
     (data / "dev_ims.npy").write_bytes((data / "dev_ims.npy").read_bytes()[:200])
-    told(xmodal("train", "--model", "vse", "--data", data, *SET), data / "dev_ims.npy")
+    check_error(xmodal("train", "--model", "vse", "--data", data, *SET), data / "dev_ims.npy")
     assert files(home) == {}
 
 
 # ---------------------------------------------------------------------------- names and settings
 
 
-def test_misspelt_presets(xmodal: Run, home: Path, vectors: Path) -> None:
-    assert "'order-emb'" in told(xmodal("train", "--model", "order-em", "--data", vectors), "preset", "'order-em'")
-    told(xmodal("train", "--model", "mine.toml", "--data", vectors), "mine.toml")
+def test_misspelled_presets(xmodal: Run, home: Path, vectors: Path) -> None:
+    assert "'order-emb'" in check_error(
+        xmodal("train", "--model", "order-em", "--data", vectors), "preset", "'order-em'"
+    )
+    check_error(xmodal("train", "--model", "mine.toml", "--data", vectors), "mine.toml")
     assert files(home) == {}
 
 
@@ -251,7 +255,7 @@ def test_wrong_settings(xmodal: Run, home: Path, vectors: Path, setting: str, na
     outcome = xmodal("train", "--model", "order-emb", "--data", vectors, "--set", setting)
     if hint == "15":
         hint = str(load_config("order-emb").training.epochs)
-    assert hint in told(outcome, named)
+    assert hint in check_error(outcome, named)
     assert files(home) == {}
 
 
@@ -269,30 +273,30 @@ def test_unknown_models(xmodal: Run, home: Path, vectors: Path, vectors_run: Pat
         ["train", "--model", "vse", "--data", vectors, *SET, "--init-from", "vse-tos"],
     )
     for command in commands:
-        assert "did you mean 'vse-toys'?" in told(xmodal(*command), "model", "'vse-tos'")
-    told(xmodal("eval", tmp_path / "no.safetensors", "--data", vectors), tmp_path / "no.safetensors")
+        assert "did you mean 'vse-toys'?" in check_error(xmodal(*command), "model", "'vse-tos'")
+    check_error(xmodal("eval", tmp_path / "no.safetensors", "--data", vectors), tmp_path / "no.safetensors")
     assert files(home) == before
 
 
-# ---------------------------------------------------------------------------- models that do not fit or are damaged
+# ---------------------------------------------------------------------------- incompatible and damaged models
 
 
-def test_a_model_of_another_backbone(
-    xmodal: Run, home: Path, tmp_path: Path, vectors: Path, vectors_run: Path, pictures: Path, pictures_run: Path
+def test_models_of_another_backbone(
+    xmodal: Run, home: Path, tmp_path: Path, vectors: Path, vectors_run: Path, images: Path, images_run: Path
 ) -> None:
-    told(xmodal("eval", vectors_run, "--data", pictures, "--split", "val"), "pictures", "precomputed features")
-    told(xmodal("eval", pictures_run, "--data", vectors), "efficientnet-lite2", "precomputed")
-    told(xmodal("index", pictures, "--model", vectors_run), "vectors-run", "precomputed features")
-    told(xmodal("features", vectors, "--model", pictures_run, "--out", tmp_path / "x.npz"), "efficientnet-lite2")
+    check_error(xmodal("eval", vectors_run, "--data", images, "--split", "val"), "images", "precomputed features")
+    check_error(xmodal("eval", images_run, "--data", vectors), "efficientnet-lite2", "precomputed")
+    check_error(xmodal("index", images, "--model", vectors_run), "vectors-run", "precomputed features")
+    check_error(xmodal("features", vectors, "--model", images_run, "--out", tmp_path / "x.npz"), "efficientnet-lite2")
     start = ["--init-from", vectors_run, "--out", tmp_path / "run"]
-    patched = xmodal("train", "--model", "vse", "--data", pictures, *SET, *start)
-    assert "--backbone" in told(patched, "precomputed", "efficientnet-lite2")
+    patched = xmodal("train", "--model", "vse", "--data", images, *SET, *start)
+    assert "--backbone" in check_error(patched, "precomputed", "efficientnet-lite2")
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("kept", [0, 4, 100, 0.5, -1])
 def test_truncated_models(
-    xmodal: Run, tmp_path: Path, home: Path, vectors: Path, vectors_run: Path, pictures: Path, kept: float
+    xmodal: Run, tmp_path: Path, home: Path, vectors: Path, vectors_run: Path, images: Path, kept: float
 ) -> None:
     whole = (vectors_run / "model.safetensors").read_bytes()
     run = home / "runs" / "cut"
@@ -303,22 +307,24 @@ def test_truncated_models(
         ["eval", "cut", "--data", vectors],
         ["features", vectors, "--model", model],
         ["models", "info", "cut"],
-        ["index", pictures, "--model", "cut"],
+        ["index", images, "--model", "cut"],
         ["train", "--model", "vse", "--data", vectors, *SET, "--init-from", "cut", "--out", tmp_path / "run"],
     )
     for command in commands:
-        told(xmodal(*command), model, "truncated")
+        check_error(xmodal(*command), model, "truncated")
     assert list(files(tmp_path, home)) == [model]
 
 
-def test_files_that_are_no_models(xmodal: Run, tmp_path: Path, vectors: Path) -> None:
+def test_files_that_are_not_models(xmodal: Run, tmp_path: Path, vectors: Path) -> None:
     text = tmp_path / "model.safetensors"
-    text.write_text("this is not a model, but a text that is long enough to be taken for one")
-    told(xmodal("eval", text, "--data", vectors), text)
+    text.write_text("this is not a model, but a text that is long enough for a header")
+    check_error(xmodal("eval", text, "--data", vectors), text)
     from safetensors.numpy import save_file
 
     save_file({"weight": np.ones((2, 2), np.float32)}, tmp_path / "foreign.safetensors")
-    told(xmodal("eval", tmp_path / "foreign.safetensors", "--data", vectors), "foreign.safetensors", "not a model")
+    check_error(
+        xmodal("eval", tmp_path / "foreign.safetensors", "--data", vectors), "foreign.safetensors", "not a model"
+    )
 
 
 def test_a_damaged_resume_state(xmodal: Run, tmp_path: Path, vectors: Path, vectors_run: Path) -> None:
@@ -327,32 +333,34 @@ def test_a_damaged_resume_state(xmodal: Run, tmp_path: Path, vectors: Path, vect
     state.write_bytes(state.read_bytes()[:-100])
     before = files(run)
     again = ["train", "--model", "vse", "--data", vectors, *SET, "--out", run]
-    told(xmodal(*again, "--resume", "--set", "training.epochs=1"), state)
-    told(xmodal(*again), run, "already holds a training")
+    check_error(xmodal(*again, "--resume", "--set", "training.epochs=1"), state)
+    check_error(xmodal(*again), run, "already contains a training run")
     assert files(run) == before
 
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("backbone", ["vgg19", "resnet101"])
-def test_weights_that_only_a_hub_has(xmodal: Run, home: Path, pictures: Path, tmp_path: Path, backbone: str) -> None:
+def test_weights_that_cannot_be_downloaded(
+    xmodal: Run, home: Path, images: Path, tmp_path: Path, backbone: str
+) -> None:
     for command in (
-        ["features", pictures, "--backbone", backbone],
-        ["train", "--model", "vse", "--data", pictures, "--backbone", backbone, "--out", tmp_path / "run"],
+        ["features", images, "--backbone", backbone],
+        ["train", "--model", "vse", "--data", images, "--backbone", backbone, "--out", tmp_path / "run"],
     ):
-        hint = told(xmodal(*command), backbone, "cannot be downloaded")
+        hint = check_error(xmodal(*command), backbone, "cannot be downloaded")
         assert "https://" in hint
-        assert str(tmp_path / "torch") in hint  # where to put the file
-    told(xmodal("features", pictures, "--backbone", "vgg91"), "'vgg91'")
-    told(xmodal("features", pictures, "--backbone", "vgg19@no.pth"), "no.pth")
+        assert str(tmp_path / "torch") in hint  # the path for the file
+    check_error(xmodal("features", images, "--backbone", "vgg91"), "'vgg91'")
+    check_error(xmodal("features", images, "--backbone", "vgg19@no.pth"), "no.pth")
     assert files(home, tmp_path) == {}
 
 
-# ---------------------------------------------------------------------------- no room on the disk
+# ---------------------------------------------------------------------------- full disks
 
 
 @pytest.fixture
 def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """After so many flushed files the disk is full."""
+    """``disk_full(n)``: the disk is full after ``n`` flushed files."""
     real = os.fsync
 
     def fill(after: int) -> None:
@@ -370,8 +378,8 @@ def disk_full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def small_files_only() -> Iterator[Callable[[int], None]]:
-    """The system itself refuses to write files beyond so many bytes."""
-    resource = pytest.importorskip("resource", reason="needs a limit on file sizes, as Unix has")
+    """``small_files_only(size)``: the system does not write files of more than ``size`` bytes."""
+    resource = pytest.importorskip("resource", reason="needs the file size limits of Unix")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -381,10 +389,10 @@ def small_files_only() -> Iterator[Callable[[int], None]]:
 def test_train_on_a_full_disk(
     xmodal: Run, tmp_path: Path, vectors: Path, disk_full: Callable[[int], None], after: int
 ) -> None:
-    """Full at the configuration, the log, the model, the state, the metrics, the curves: each is told, none is cut."""
+    """The disk is full at the config, log, model, state, metrics or curves: reported, and no file is truncated."""
     run = tmp_path / "run"
     disk_full(after)
-    hint = told(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", run), "no space left", run)
+    hint = check_error(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", run), "no space left", run)
     assert "MB are free" in hint
     for file in run.rglob("*.json"):
         json.loads(file.read_text())
@@ -398,16 +406,16 @@ def test_resuming_on_a_full_disk_keeps_the_run(
     run = shutil.copytree(vectors_run, tmp_path / "run")
     before = files(run)
     more = ["train", "--model", "vse", "--data", vectors, *SET, "--set", "schedule.name=constant", "--out", run]
-    told(xmodal(*more, "--resume"), "other settings")
+    check_error(xmodal(*more, "--resume"), "different settings")
     disk_full(0)
-    told(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", run, "--resume"), "no space left")
+    check_error(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", run, "--resume"), "no space left")
     assert files(run) == before
 
 
 @pytest.mark.parametrize("board", ["true", "false"])
-def test_train_where_the_log_cannot_grow(xmodal: Run, tmp_path: Path, vectors: Path, board: str) -> None:
+def test_train_with_a_full_log_device(xmodal: Run, tmp_path: Path, vectors: Path, board: str) -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full here")
+        pytest.skip("/dev/full does not exist")
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         if board == "true":
@@ -416,35 +424,35 @@ def test_train_where_the_log_cannot_grow(xmodal: Run, tmp_path: Path, vectors: P
             patch.setattr("xmodal_cli.training.log.FILE", "/dev/full")
             patch.setattr("xmodal_cli.recipes.train.rewind_log", lambda *_: None)
         settings = [*SET, "--set", f"training.tensorboard={board}"]
-        told(xmodal("train", "--model", "vse", "--data", vectors, *settings, "--out", run), "no space left")
+        check_error(xmodal("train", "--model", "vse", "--data", vectors, *settings, "--out", run), "no space left")
     assert not (run / "model.safetensors").exists()
 
 
-def test_train_where_files_cannot_grow(
+def test_train_with_a_file_size_limit(
     xmodal: Run, tmp_path: Path, vectors: Path, small_files_only: Callable[[int], None]
 ) -> None:
     run = tmp_path / "run"
-    small_files_only(500_000)  # room for the configuration and for what the tests print, not for the model
+    small_files_only(500_000)  # enough for the config and the output of the tests, not for the model
     outcome = xmodal("train", "--model", "vse", "--data", vectors, *SET, "--set", "model.embed_dim=50000", "--out", run)
-    told(outcome, run / "model.safetensors", "cannot be written")
+    check_error(outcome, run / "model.safetensors", "cannot be written")
     assert set(files(run)) == {run / "config.toml", run / "log.jsonl"}
 
 
-def test_places_that_cannot_be_written(xmodal: Run, tmp_path: Path, vectors: Path, vectors_run: Path) -> None:
+def test_paths_that_cannot_be_written(xmodal: Run, tmp_path: Path, vectors: Path, vectors_run: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    told(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", file / "run"), file)
-    told(xmodal("features", vectors, "--model", vectors_run, "--out", file / "x.npz"), file)
+    check_error(xmodal("train", "--model", "vse", "--data", vectors, *SET, "--out", file / "run"), file)
+    check_error(xmodal("features", vectors, "--model", vectors_run, "--out", file / "x.npz"), file)
     assert file.read_text() == "mine"
 
 
 @pytest.mark.parametrize("after", range(2))
 def test_features_on_a_full_disk(
-    xmodal: Run, tmp_path: Path, pictures: Path, disk_full: Callable[[int], None], after: int
+    xmodal: Run, tmp_path: Path, images: Path, disk_full: Callable[[int], None], after: int
 ) -> None:
     out = tmp_path / "features"
     disk_full(after)
-    told(xmodal("features", pictures, "--out", out), "no space left", out)
+    check_error(xmodal("features", images, "--out", out), "no space left", out)
     assert not (out / "features.json").exists()
 
 
@@ -455,23 +463,23 @@ def test_vectors_on_a_full_disk(
         out = tmp_path / name
         out.write_bytes(b"older")
         disk_full(0)
-        told(xmodal("features", vectors, "--model", vectors_run, "--out", out), "no space left", out)
+        check_error(xmodal("features", vectors, "--model", vectors_run, "--out", out), "no space left", out)
         assert out.read_bytes() == b"older"
 
 
-def test_index_on_a_full_disk_keeps_the_old_one(
-    xmodal: Run, home: Path, tmp_path: Path, pictures: Path, pictures_run: Path, disk_full: Callable[[int], None]
+def test_index_on_a_full_disk_keeps_the_old_index(
+    xmodal: Run, home: Path, tmp_path: Path, images: Path, images_run: Path, disk_full: Callable[[int], None]
 ) -> None:
-    photos = shutil.copytree(pictures, tmp_path / "photos")
-    assert xmodal("index", photos, "--model", pictures_run).code == 0
+    photos = shutil.copytree(images, tmp_path / "photos")
+    assert xmodal("index", photos, "--model", images_run).code == 0
     before = xmodal("search", photos / "0.png", "--json").json
     Image.new("RGB", (30, 30), "yellow").save(photos / "new.png")
     for after in range(20):
         disk_full(after)
         outcome = xmodal("index", photos)
-        told(outcome, "no space left", home / "indexes")
-        if "last.json" in outcome.err:  # the note of which index is the latest; the index itself is whole and new
+        check_error(outcome, "no space left", home / "indexes")
+        if "last.json" in outcome.err:  # the name of the default index; the index itself is complete
             break
         assert xmodal("search", photos / "0.png", "--json").json == before
-    assert after >= 3  # vectors, items and card were each without room once
+    assert after >= 3  # the disk was full once for each of vectors, items and metadata
     assert len(xmodal("search", photos / "0.png", "--json").json["hits"]) == len(before["hits"]) + 1 == 9

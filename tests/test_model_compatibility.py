@@ -139,9 +139,11 @@ def test_an_old_run_is_resumed_with_the_settings_of_today(tmp_path: Path) -> Non
     """The preset of today and the run's own settings are the same settings; others are refused."""
     settings = ["model.embed_dim=32", "captioning.tag_prob=0.2", "training.epochs=3", "training.tensorboard=false"]
     shutil.copy(RUN_CONFIG, tmp_path / "config.toml")
-    train._claim(tmp_path, load_config("demo-captioner", settings), resume=True)
-    with pytest.raises(ConfigError, match="other settings"):
-        train._claim(tmp_path, load_config("demo-captioner", [*settings, "captioning.tag_prob=0.3"]), resume=True)
+    train._check_folder(tmp_path, load_config("demo-captioner", settings), resume=True)
+    with pytest.raises(ConfigError, match="different settings"):
+        train._check_folder(
+            tmp_path, load_config("demo-captioner", [*settings, "captioning.tag_prob=0.3"]), resume=True
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -1,4 +1,4 @@
-"""``xmodal caption`` as typed, with a captioner that names colours."""
+"""``xmodal caption`` with a toy captioner that names colors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     paint(tmp_path / "photos" / "b.png", "blue", "red")
     paint(tmp_path / "photos" / "a.jpg", "red", "green")
     paint(tmp_path / "photos" / "deep" / "c.png", "white")
-    (tmp_path / "photos" / "notes.md").write_text("no picture")
+    (tmp_path / "photos" / "notes.md").write_text("not an image")
     return tmp_path
 
 
@@ -49,7 +49,7 @@ def test_json(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert outcome.json == [{"path": "photos/a.jpg", "captions": [{"text": "red and green", "score": -0.25}]}]
 
 
-def test_files_keep_their_order_and_folders_are_walked(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_files_keep_their_order_and_folders_are_read_recursively(xmodal: Run, toy: Toy, photos: Path) -> None:
     found = xmodal("caption", "photos/b.png", "photos", photos / "photos" / "a.jpg", "--json")
     assert texts(found) == {
         "photos/b.png": ["blue and red"],
@@ -59,18 +59,20 @@ def test_files_keep_their_order_and_folders_are_walked(xmodal: Run, toy: Toy, ph
     assert found.json[0]["path"] == "photos/b.png"
 
 
-def test_patterns_that_no_shell_expanded(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_glob_patterns(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert list(texts(xmodal("caption", "photos/*", "--json"))) == ["photos/a.jpg", "photos/b.png", "photos/deep/c.png"]
     assert list(texts(xmodal("caption", "photos/**/*.png", "--json"))) == ["photos/b.png", "photos/deep/c.png"]
     paint(photos / "a[1].png", "green")
     paint(photos / "a1.png", "red")
-    assert list(texts(xmodal("caption", "a[1].png", "--json"))) == ["a[1].png"]  # a file goes before a pattern
+    assert list(texts(xmodal("caption", "a[1].png", "--json"))) == [
+        "a[1].png"
+    ]  # an existing file takes precedence over a pattern
     outcome = xmodal("caption", "photos/*.tif")
     assert (outcome.code, "photos/*.tif matches nothing" in outcome.err) == (1, True)
     assert "matches only 1 files of other kinds" in xmodal("caption", "photos/*.md").err
 
 
-def test_links_and_copies_are_harmless(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_links_and_repeated_paths(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "photos" / "again.jpg").symlink_to("a.jpg")
     (photos / "photos" / "loop").symlink_to(photos / "photos")
     found = texts(xmodal("caption", "photos", "photos/../photos/a.jpg", "--json"))
@@ -78,7 +80,7 @@ def test_links_and_copies_are_harmless(xmodal: Run, toy: Toy, photos: Path) -> N
     assert found["photos/again.jpg"] == found["photos/a.jpg"]
 
 
-def test_one_bad_file_among_a_hundred_costs_one_line(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy: Toy, photos: Path) -> None:
     for number in range(99):
         paint(photos / "many" / f"{number:02}.png", "red" if number % 2 else "blue")
     (photos / "many" / "50b.jpg").write_text("this is a text file")
@@ -92,15 +94,17 @@ def test_one_bad_file_among_a_hundred_costs_one_line(xmodal: Run, toy: Toy, phot
     assert max(toy.batch_sizes) > 1
     assert sum(toy.batch_sizes) == 99
     assert toy.first_indices == [sum(toy.batch_sizes[:n]) for n in range(len(toy.batch_sizes))]
-    told = xmodal("caption", "many", "--json").json
-    assert told[51] == {
+    result = xmodal("caption", "many", "--json").json
+    assert result[51] == {
         "path": "many/50b.jpg",
         "error": "many/50b.jpg cannot be opened: it is not an image in a supported format",
     }
-    assert [entry["path"] for entry in told] == sorted(str(p.relative_to(photos)) for p in (photos / "many").iterdir())
+    assert [entry["path"] for entry in result] == sorted(
+        str(p.relative_to(photos)) for p in (photos / "many").iterdir()
+    )
 
 
-def test_a_file_that_is_not_there_costs_one_line_too(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_a_missing_file_is_reported_and_skipped(xmodal: Run, toy: Toy, photos: Path) -> None:
     outcome = xmodal("caption", "gone.jpg", "photos/a.jpg", "--json")
     assert outcome.code == 0
     assert outcome.json[0] == {"path": "gone.jpg", "error": "gone.jpg cannot be read: no such file or directory"}
@@ -108,14 +112,14 @@ def test_a_file_that_is_not_there_costs_one_line_too(xmodal: Run, toy: Toy, phot
     assert "~nobody-of-this-name/a.jpg cannot be read" in xmodal("caption", "~nobody-of-this-name/a.jpg").err
 
 
-def test_a_tilde_in_a_name_is_a_letter(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_file_names_with_a_tilde(xmodal: Run, toy: Toy, photos: Path) -> None:
     paint(photos / "~deep" / "~a.png", "red")
     paint(photos / "~b.png", "blue")
     assert list(texts(xmodal("caption", "~b.png", "~deep", "--write", "txt", "--json"))) == ["~b.png", "~deep/~a.png"]
     assert (photos / "~deep" / "~a.txt").is_file()
 
 
-def make_text(folder: Path) -> str:
+def make_text_file(folder: Path) -> str:
     (folder / "x.jpg").write_text("text")
     return "it is not an image in a supported format"
 
@@ -125,7 +129,7 @@ def make_empty_file(folder: Path) -> str:
     return "the file is empty"
 
 
-def make_cut(folder: Path) -> str:
+def make_truncated_file(folder: Path) -> str:
     paint(folder / "y.png", "red", "blue", (900, 900))
     (folder / "x.jpg").write_bytes((folder / "y.png").read_bytes()[:1000])
     return "cannot be opened"
@@ -136,7 +140,7 @@ def make_folder(folder: Path) -> str:
     return "there are no images in"
 
 
-def make_nothing(folder: Path) -> str:
+def make_no_file(folder: Path) -> str:
     return "no such file or directory"
 
 
@@ -146,45 +150,45 @@ def make_pipe(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "make", [make_text, make_empty_file, make_cut, make_folder, make_nothing, make_pipe], ids=lambda f: f.__name__
+    "make",
+    [make_text_file, make_empty_file, make_truncated_file, make_folder, make_no_file, make_pipe],
+    ids=lambda f: f.__name__,
 )
-def test_a_bad_file_alone_is_a_sentence_and_a_hint(
-    make: Callable[[Path], str], xmodal: Run, toy: Toy, photos: Path
-) -> None:
+def test_a_single_unreadable_file_is_an_error(make: Callable[[Path], str], xmodal: Run, toy: Toy, photos: Path) -> None:
     reason = make(photos)
     outcome = xmodal("caption", "x.jpg")
     assert (outcome.code, outcome.out) == (1, "")
-    *talk, error, hint = outcome.err.splitlines()
+    *messages, error, hint = outcome.err.splitlines()
     assert error.startswith("error: ")
     assert "x.jpg" in error
     assert reason in error
     assert hint.startswith("hint: ")
-    assert not [line for line in talk if "warning" in line]
+    assert not [line for line in messages if "warning" in line]
     outcome = xmodal("caption", "x.jpg", "--json")
     assert outcome.code == 1
     assert [entry["path"] for entry in outcome.json] == ["x.jpg"]
     assert reason in outcome.json[0]["error"]
 
 
-def test_only_bad_files(xmodal: Run, toy: Toy, photos: Path) -> None:
-    make_text(photos)
+def test_only_unreadable_files(xmodal: Run, toy: Toy, photos: Path) -> None:
+    make_text_file(photos)
     outcome = xmodal("caption", "x.jpg", "photos/notes.md", "gone.jpg")
     assert outcome.code == 1
     assert outcome.err.count("warning: ") == 3
-    assert "error: none of the 3 pictures could be captioned\nhint: " in outcome.err
+    assert "error: none of the 3 photos could be captioned\nhint: " in outcome.err
 
 
-def test_nothing_is_loaded_where_nothing_is_there(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_no_model_is_loaded_for_missing_files(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert "no such file" in xmodal("caption", "gone.jpg", "--model", "matcher").err
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as it is outside of pytest
-def test_a_hundred_megapixels_are_read(xmodal: Run, toy: Toy, photos: Path) -> None:
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # pytest turns the warning into an error
+def test_a_photo_of_100_megapixels(xmodal: Run, toy: Toy, photos: Path) -> None:
     Image.new("1", (10_000, 10_000), 1).save(photos / "huge.png")
     assert xmodal("caption", "huge.png").out == "huge.png\twhite and white\n"
 
 
-def test_more_than_anybody_photographs_is_refused(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_decompression_bombs_are_rejected(xmodal: Run, toy: Toy, photos: Path) -> None:
     Image.new("1", (20_000, 10_000), 1).save(photos / "bomb.png")
     outcome = xmodal("caption", "bomb.png")
     assert outcome.code == 1
@@ -200,24 +204,24 @@ def test_several_captions(xmodal: Run, toy: Toy, photos: Path) -> None:
 
 
 def test_on_a_terminal(xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
+    class TerminalStream(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     for num, shown in ((1, "  red and green\n"), (2, "    -0.250  red and green\n    -1.250  worse 1\n")):
-        monkeypatch.setattr(sys, "stdout", screen := Screen())
+        monkeypatch.setattr(sys, "stdout", stream := TerminalStream())
         assert xmodal("caption", "photos/a.jpg", "--num", num).code == 0
-        assert screen.getvalue() == "photos/a.jpg\n" + shown
+        assert stream.getvalue() == "photos/a.jpg\n" + shown
 
 
-def test_names_do_not_steer_the_terminal(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_control_characters_in_names_are_escaped(xmodal: Run, toy: Toy, photos: Path) -> None:
     paint(photos / "a\x1b[31m\t\nb.png", "red")
     assert xmodal("caption", "a\x1b[31m\t\nb.png").out == "a\\x1b[31m\\t\\nb.png\tred and red\n"
     outcome = xmodal("caption", "no\x1b\nne.png", "photos/a.jpg")
     assert "warning: no\\x1b\\nne.png cannot be read" in outcome.err
 
 
-def test_decoding_flags_win_over_set_and_set_over_the_models_own(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_flags_override_set_and_set_overrides_the_model(xmodal: Run, toy: Toy, photos: Path) -> None:
     toy.decoding = Decoding(beam=3, length_penalty=0.7, no_repeat_ngram_size=3)
     xmodal("caption", "photos/a.jpg")
     assert toy.calls[-1] == (1, Decoding(beam=3, length_penalty=0.7, no_repeat_ngram_size=3), (), False)
@@ -229,7 +233,7 @@ def test_decoding_flags_win_over_set_and_set_over_the_models_own(xmodal: Run, to
     assert toy.calls[-1][1] == Decoding(beam=3, num=2, length_penalty=0.7, no_repeat_ngram_size=3, sample=True, seed=5)
 
 
-def test_a_beam_that_nobody_asked_for_is_wide_enough(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_the_default_beam_is_large_enough_for_num(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert xmodal("caption", "photos/a.jpg", "--num", 7).code == 0
     assert toy.calls[-1][1] == Decoding(beam=7, num=7)
     assert xmodal("caption", "photos/a.jpg", "--num", 7, "--set", "decoding.num_beam_groups=4").code == 0
@@ -237,7 +241,7 @@ def test_a_beam_that_nobody_asked_for_is_wide_enough(xmodal: Run, toy: Toy, phot
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (("--set", "decoding.beem=3"), "did you mean 'decoding.beam'?"),
         (("--set", "training.epochs=3"), "is not a decoding setting"),
@@ -252,10 +256,10 @@ def test_a_beam_that_nobody_asked_for_is_wide_enough(xmodal: Run, toy: Toy, phot
         (("--model", "hf/some", "--attention", "maps"), "--attention is not supported for Hugging Face models"),
     ],
 )
-def test_wrong_settings_are_told(xmodal: Run, toy: Toy, photos: Path, wrong: tuple[Any, ...], said: str) -> None:
+def test_invalid_settings(xmodal: Run, toy: Toy, photos: Path, wrong: tuple[Any, ...], message: str) -> None:
     outcome = xmodal("caption", "photos/a.jpg", *wrong)
     assert (outcome.code, outcome.out) == (1, "")
-    assert said in outcome.err
+    assert message in outcome.err
     assert outcome.err.splitlines()[-1].startswith("hint: ")
     assert not toy.calls
 
@@ -266,25 +270,25 @@ def test_usage(xmodal: Run, toy: Toy, photos: Path) -> None:
     for option in (("--tags", "a"), ("--beam", 3), ("--sample",), ("--attention", "d"), ("--set", "decoding.beam=2")):
         outcome = xmodal("caption", "photos/a.jpg", "--nearest", *option)
         assert outcome.code == 2
-        assert "--nearest takes captions as they are" in outcome.err
+        assert "not allowed with --nearest" in outcome.err
 
 
-def test_without_a_model_the_shipped_captioner_speaks(xmodal: Run, photos: Path) -> None:
+def test_the_default_captioner(xmodal: Run, photos: Path) -> None:
     outcome = xmodal("caption", "photos/a.jpg", "--json")
     assert (outcome.code, len(outcome.json[0]["captions"][0]["text"].split()) > 2) == (0, True)
     assert "captions by starter-captioner" in outcome.err
 
 
-def test_an_ensemble_looks_once_through_each_backbone(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_an_ensemble_runs_each_backbone_once(xmodal: Run, toy: Toy, photos: Path) -> None:
     models = [part for name in ("one", "two", "other") for part in ("--model", name)]
     outcome = xmodal("caption", "photos", *models)
     assert outcome.code == 0
     assert toy.calls[-1][0] == 3
     assert "captions by one + two + other" in outcome.err
-    assert {name: sum(eyes.batches) for name, eyes in toy.backbones.items()} == {"halves": 3, "other": 3}
+    assert {name: sum(backbone.batches) for name, backbone in toy.backbones.items()} == {"halves": 3, "other": 3}
 
 
-def test_an_ensemble_skips_what_one_of_them_cannot_see(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_an_ensemble_skips_unreadable_files(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "photos" / "bad.jpg").write_text("text")
     found = xmodal("caption", "photos", "--model", "one", "--model", "other", "--json").json
     assert ["error" in entry for entry in found] == [False, False, True, False]

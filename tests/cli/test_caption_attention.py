@@ -1,4 +1,4 @@
-"""``xmodal caption --attention DIR``: what each word looked at."""
+"""``xmodal caption --attention DIR``: attention maps per word."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Images(HTMLParser):
         self.sources += [str(value) for name, value in attrs if name == "src"]
 
 
-def test_a_png_for_each_photo_and_a_page(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_one_image_per_photo_and_a_page(xmodal: Run, toy: Toy, photos: Path) -> None:
     outcome = xmodal("caption", "a", "b", "--attention", "maps")
     assert outcome.code == 0
     assert "attention maps: maps/index.html" in outcome.err
@@ -67,7 +67,7 @@ def test_a_png_for_each_photo_and_a_page(xmodal: Run, toy: Toy, photos: Path) ->
     assert "b/x.jpg" in text
 
 
-def test_the_maps_are_light_where_the_word_looked(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_the_maps_are_bright_at_high_attention(xmodal: Run, toy: Toy, photos: Path) -> None:
     xmodal("caption", "a/x.png", "--attention", "maps")
     sheet = np.asarray(Image.open(photos / "maps" / "x-attention.png").convert("RGB")).astype(int)
 
@@ -84,7 +84,7 @@ def test_the_maps_are_light_where_the_word_looked(xmodal: Run, toy: Toy, photos:
     assert max(last, key=last.__getitem__) == (True, False)
 
 
-def test_square_maps_of_a_picture_and_its_mirror_image() -> None:
+def test_square_maps_of_an_image_and_its_mirror_image() -> None:
     weights = torch.tensor([[1.0, 0, 0, 0, 0, 3, 0, 0]])  # upper left; in the mirror image, upper right
     assert square_maps(weights, 2).tolist() == [[[1, 0], [0, 0]]]
     assert square_maps(weights[:, :4], 1).tolist() == [[[1, 0], [0, 0]]]
@@ -92,7 +92,7 @@ def test_square_maps_of_a_picture_and_its_mirror_image() -> None:
     assert [is_square(*size) for size in ((81, 1), (162, 2), (80, 1), (81, 2))] == [True, True, False, False]
 
 
-def test_drawing_odd_pictures() -> None:
+def test_extreme_aspect_ratios() -> None:
     for size in ((1, 1), (3000, 2), (2, 3000)):
         sheet = draw_maps(Image.new("RGB", size), ["word"] * 12, np.ones((12, 3, 3), np.float32))
         assert sheet.width > TILE // 2
@@ -104,11 +104,11 @@ def test_two_views(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert (photos / "maps" / "x-attention.png").is_file()
 
 
-def test_models_without_maps_are_refused_before_the_work(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_models_without_attention_maps(xmodal: Run, toy: Toy, photos: Path) -> None:
     toy.attends = False
-    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "blind")
+    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "no-maps")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "error: blind does not return attention" in outcome.err
+    assert "error: no-maps does not return attention" in outcome.err
     assert not (photos / "maps").exists()
     toy.attends, toy.crops = True, 10
     toy.backbones.clear()
@@ -116,7 +116,7 @@ def test_models_without_maps_are_refused_before_the_work(xmodal: Run, toy: Toy, 
     assert "does not attend to a grid of image cells" in outcome.err
 
 
-def test_a_page_that_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_an_existing_page_is_overwritten_only_with_force(xmodal: Run, toy: Toy, photos: Path) -> None:
     xmodal("caption", "a", "--attention", "maps")
     outcome = xmodal("caption", "b", "--attention", "maps")
     assert (outcome.code, outcome.out) == (1, "")
@@ -125,7 +125,7 @@ def test_a_page_that_is_there_is_kept_without_force(xmodal: Run, toy: Toy, photo
     assert len(Images(photos / "maps" / "index.html").sources) == 2
 
 
-def test_the_folder_of_the_photos_is_safe(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_photos_in_the_output_folder_are_kept(xmodal: Run, toy: Toy, photos: Path) -> None:
     paint(photos / "a" / "x-attention.png", "green")
     before = {f: f.read_bytes() for f in (photos / "a").iterdir()}
     assert xmodal("caption", "a", "--attention", "a").code == 0
@@ -133,23 +133,23 @@ def test_the_folder_of_the_photos_is_safe(xmodal: Run, toy: Toy, photos: Path) -
     assert (photos / "a" / "x-attention-2.png").is_file()
 
 
-def test_a_folder_that_cannot_be_made(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_a_folder_that_cannot_be_created(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "file").write_text("")
     outcome = xmodal("caption", "a", "--attention", "file/maps")
     assert (outcome.code, outcome.out) == (1, "")
     assert "file/maps cannot be written" in outcome.err
 
 
-def test_no_page_where_nothing_could_be_captioned(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_no_page_without_captions(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "bad.jpg").write_text("text")
     assert xmodal("caption", "bad.jpg", "--attention", "maps").code == 1
     assert not (photos / "maps" / "index.html").exists()
     assert xmodal("caption", "a", "--attention", "maps").code == 0
 
 
-def test_an_interrupted_run_leaves_a_page_of_what_it_did(xmodal: Run, toy: Toy, photos: Path) -> None:
+def test_an_interrupted_run_writes_a_page(xmodal: Run, toy: Toy, photos: Path) -> None:
     for number in range(40):
         paint(photos / "many" / f"{number}.png", "white")
-    toy.stop_after = 2  # the grey picture, and the first batch
+    toy.stop_after = 2  # the dummy image, and the first batch
     assert xmodal("caption", "many", "--attention", "maps").code == 130
     assert len(Images(photos / "maps" / "index.html").sources) == toy.batch_sizes[1]

@@ -1,4 +1,4 @@
-"""``xmodal caption`` with model files as training writes them: real networks of random weights, photos of colours."""
+"""``xmodal caption`` with model files in the format of training: real networks with random weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def backbone() -> ImageBackbone:
 
 @pytest.fixture
 def meta(backbone: ImageBackbone, monkeypatch: pytest.MonkeyPatch) -> FeatureMeta:
-    """Of the backbone, which is loaded once for all tests."""
+    """The meta of the backbone, which is loaded once for all tests."""
     monkeypatch.setattr(image_backbones, "build_backbone", lambda name, kind, crops: backbone)
     return backbone.meta
 
@@ -45,7 +45,7 @@ def meta(backbone: ImageBackbone, monkeypatch: pytest.MonkeyPatch) -> FeatureMet
 def write_captioner(
     file: Path, meta: FeatureMeta, name: str = "transformer", seed: int = 0, words: str = WORDS
 ) -> Path:
-    """A captioner of random weights, strong enough that photos get captions of their own."""
+    """A captioner with random weights, large enough that different photos get different captions."""
     tokenizer = Tokenizer.from_captions([words])
     architecture = {
         "name": name,
@@ -67,7 +67,7 @@ def write_captioner(
 
 @pytest.fixture
 def caption(xmodal: Run) -> Run:
-    """``xmodal caption`` in full precision."""
+    """``xmodal caption`` in float32."""
     return lambda *words: xmodal("caption", *words, "--device", "cpu", "--precision", "fp32")
 
 
@@ -84,7 +84,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["transformer", "show-attend-tell"])
-def test_captions_are_those_of_one_photo_at_a_time(
+def test_captions_in_batches_equal_captions_of_single_photos(
     caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta, backbone: ImageBackbone, name: str
 ) -> None:
     file = write_captioner(tmp_path / "m.safetensors", meta, name)
@@ -92,8 +92,8 @@ def test_captions_are_those_of_one_photo_at_a_time(
     assert outcome.code == 0, outcome.err
     loaded = load_captioner(str(file), Compute("cpu", "fp32"))
     for photo, entry in zip(photos, outcome.json, strict=True):
-        with Image.open(photo) as picture:
-            features = backbone.encode(backbone.preprocess(picture.convert("RGB"))).float().clone()
+        with Image.open(photo) as image:
+            features = backbone.encode(backbone.preprocess(image.convert("RGB"))).float().clone()
         (expected,) = decode(
             loaded.model, features, loaded.tokenizer.special_tokens, Decoding(beam=3, num=2, max_length=8)
         )
@@ -102,7 +102,7 @@ def test_captions_are_those_of_one_photo_at_a_time(
     assert len({entry["captions"][0]["text"] for entry in outcome.json}) > 1
 
 
-def test_samples_come_from_the_seed(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
+def test_samples_depend_only_on_the_seed(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
     command = ("p", "--model", write_captioner(tmp_path / "m.safetensors", meta), "--sample", "--json")
     first, again = (caption(*command).json for _ in range(2))
     assert first == again
@@ -141,7 +141,7 @@ def test_the_captioner_set_as_default(caption: Run, xmodal: Run, photos: list[Pa
     assert (outcome.code, "is a captioner, not a matcher" in outcome.err) == (1, True)
 
 
-def test_a_model_that_cannot_be_read_is_told(caption: Run, photos: list[Path], meta: FeatureMeta) -> None:
+def test_a_truncated_model(caption: Run, photos: list[Path], meta: FeatureMeta) -> None:
     file = write_captioner(paths.runs_dir() / "cut" / "model.safetensors", meta)
     file.write_bytes(file.read_bytes()[:-100])
     outcome = caption(photos[0], "--model", "cut")
@@ -149,14 +149,14 @@ def test_a_model_that_cannot_be_read_is_told(caption: Run, photos: list[Path], m
     assert "truncated" in outcome.err
 
 
-def test_attention_of_real_networks(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
+def test_attention_of_all_architectures(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
     for name in ("transformer", "show-attend-tell"):
         file = write_captioner(tmp_path / f"{name}.safetensors", meta, name)
         assert caption(photos[3], "--model", file, "--attention", name).code == 0
         assert (tmp_path / name / "3-attention.png").is_file()
 
 
-def test_tags_that_the_model_does_not_know(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
+def test_out_of_vocabulary_tags(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:
     file = write_captioner(tmp_path / "m.safetensors", meta)
     outcome = caption(photos[0], "--model", file, "--tags", "dog,gras")
     assert (outcome.code, outcome.out) == (1, "")

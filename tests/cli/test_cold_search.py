@@ -1,4 +1,4 @@
-"""A search as a whole process loads neither torch nor what needs it; what is missing or damaged is made again."""
+"""A search in a new process imports neither torch nor typer; missing and damaged exports are rebuilt."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ NEVER = ("torch", "torchvision", "transformers", "open_clip", "timm", "numba", "
 META = FeatureMeta("eyes", "e" * 64, "global", 8)
 
 
-class Said(SilentReporter):
-    """A Reporter that remembers."""
+class RecordingReporter(SilentReporter):
+    """A Reporter that records its messages."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -47,7 +47,7 @@ class Said(SilentReporter):
 
 
 def write_matcher(file: Path, seed: int = 0) -> Path:
-    """A model file with a GRU and the words of a few captions."""
+    """A model file with a GRU and the vocabulary of a few captions."""
     torch.manual_seed(seed)
     tokenizer = Tokenizer.from_captions(["two dogs run on grass", "a man in the snow"])
     parts = {kind: {"name": name, "args": {}} for kind, name in (("image_encoder", "linear"), ("text_encoder", "gru"))}
@@ -62,7 +62,7 @@ def write_matcher(file: Path, seed: int = 0) -> Path:
 
 @pytest.fixture
 def indexed(photo_index: PhotoIndexFixture, home: Path) -> PhotoIndexFixture:
-    """Thirty photos, indexed as if by a matcher whose text side was not exported."""
+    """Thirty indexed photos; the text encoder of the matcher is not exported."""
     made_by = models.describe_model(str(write_matcher(home / "models" / "toy.safetensors")))
     photo_index.model = IndexModel("toy", made_by.source, made_by.fingerprint, "cosine", DIM, META)
     photo_index.fill(30)
@@ -73,7 +73,7 @@ def indexed(photo_index: PhotoIndexFixture, home: Path) -> PhotoIndexFixture:
 
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on, loading a model fails the test."""
+    """Once called, loading a model fails the test."""
 
     def forbid() -> None:
         monkeypatch.setattr(matchers, "load_matcher", lambda *_: pytest.fail("the model was loaded"))
@@ -81,8 +81,8 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return forbid
 
 
-def loaded_by(*args: str) -> tuple[list[str], Any]:
-    """Modules that should not be, and the JSON, of ``xmodal`` run as a process."""
+def run_search_process(*args: str) -> tuple[list[str], Any]:
+    """Run ``xmodal`` as a process; returns the modules of NEVER that it imported, and stdout."""
     code = (
         "import sys, json; from xmodal_cli.__main__ import main\n"
         f"code = main({list(args)!r})\n"
@@ -95,18 +95,18 @@ def loaded_by(*args: str) -> tuple[list[str], Any]:
 
 
 def expected_scores(indexed: PhotoIndexFixture, sentence: str) -> dict[str, float]:
-    """By the torch path and a plain product."""
+    """Scores by the torch model and a dot product."""
     query = matchers.load_matcher(indexed.model.source, Compute("cpu", "fp32")).embed_texts([sentence])[0]
     return {str(indexed.photos / name): float(query @ v) for name, v in indexed.contents().items()}
 
 
-def test_a_search_loads_nothing_that_it_can_do_without(indexed: PhotoIndexFixture) -> None:
+def test_a_search_imports_no_heavy_packages(indexed: PhotoIndexFixture) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
-    modules, out = loaded_by("search", "two dogs run", "-k", "3", "--json")
+    modules, out = run_search_process("search", "two dogs run", "-k", "3", "--json")
     assert modules == []
     scores = expected_scores(indexed, "two dogs run")
     assert [h["path"] for h in json.loads(out)["hits"]] == sorted(scores, key=lambda p: -scores[p])[:3]
-    modules, table = loaded_by("search", "two dogs run", "-k", "3")
+    modules, table = run_search_process("search", "two dogs run", "-k", "3")
     assert modules == []
     assert "3 of 30 photos" in table
 
@@ -133,7 +133,7 @@ def test_a_missing_export_is_made_by_the_search_that_misses_it(
     indexed: PhotoIndexFixture, no_torch: Callable[[], None], xmodal: Callable[..., Any]
 ) -> None:
     first = xmodal("search", "two dogs", "--json")
-    assert first.err.splitlines() == ["exporting the text encoder of toy with torch; later searches start at once"]
+    assert first.err.splitlines() == ["exporting the text encoder of toy with torch; later searches will be faster"]
     no_torch()
     again = xmodal("search", "two dogs", "--json")
     assert (again.err, again.out) == ("", first.out)
@@ -145,60 +145,62 @@ def test_a_damaged_export_is_made_again(indexed: PhotoIndexFixture, name: str) -
     expected = search(["two dogs"])
     file = text_encoders.folder_of(indexed.model.fingerprint) / name
     file.write_bytes(file.read_bytes()[:-9] + b"\0" * 9)
-    said = Said()
-    assert search(["two dogs"], reporter=said).hits == expected.hits
-    assert "exporting the text encoder" in said.lines[0]
-    said.lines.clear()
-    assert search(["two dogs"], reporter=said).hits == expected.hits
-    assert said.lines == []
+    reporter = RecordingReporter()
+    assert search(["two dogs"], reporter=reporter).hits == expected.hits
+    assert "exporting the text encoder" in reporter.lines[0]
+    reporter.lines.clear()
+    assert search(["two dogs"], reporter=reporter).hits == expected.hits
+    assert reporter.lines == []
 
 
-def test_damage_that_sizes_and_times_hide_is_found_when_the_graph_is_loaded(indexed: PhotoIndexFixture) -> None:
+def test_damage_with_unchanged_size_and_time_is_detected_on_load(indexed: PhotoIndexFixture) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     expected = search(["two dogs"])
     graph = text_encoders.folder_of(indexed.model.fingerprint) / "encoder.onnx"
     status = graph.stat()
     graph.write_bytes(b"\xff" * status.st_size)
     os.utime(graph, ns=(status.st_atime_ns, status.st_mtime_ns))
-    said = Said()
-    assert search(["two dogs"], reporter=said).hits == expected.hits
-    assert len(said.lines) == 1
+    reporter = RecordingReporter()
+    assert search(["two dogs"], reporter=reporter).hits == expected.hits
+    assert len(reporter.lines) == 1
 
 
-def test_a_refused_export_is_said_and_torch_used(indexed: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_export_is_reported_and_torch_is_used(
+    indexed: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(onnx_export, "MIN_COSINE", 2.0)
-    said = Said()
-    text_encoders.ensure(models.describe_model(indexed.model.source), said)
-    assert "its vectors differ" in said.lines[0] and len(said.lines) == 1
+    reporter = RecordingReporter()
+    text_encoders.ensure(models.describe_model(indexed.model.source), reporter)
+    assert "its vectors differ" in reporter.lines[0] and len(reporter.lines) == 1
     tries = text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns
-    text_encoders.ensure(models.describe_model(indexed.model.source), said)
-    assert len(said.lines) == 1
+    text_encoders.ensure(models.describe_model(indexed.model.source), reporter)
+    assert len(reporter.lines) == 1
     scores = expected_scores(indexed, "two dogs")
-    hits = search(["two dogs"], num_hits=30, reporter=said).hits
+    hits = search(["two dogs"], num_hits=30, reporter=reporter).hits
     assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
-    assert said.lines[1].startswith("searching with torch")
+    assert reporter.lines[1].startswith("searching with torch")
     assert text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns == tries
 
 
 def test_a_cache_that_cannot_be_written_is_only_slower(indexed: PhotoIndexFixture, home: Path) -> None:
     (home / "cache").mkdir(exist_ok=True)
     (home / "cache" / "text-encoders").write_text("in the way")
-    said = Said()
-    assert len(search(["two dogs"], reporter=said).hits) == 10
-    assert any("loads torch" in line for line in said.lines)
+    reporter = RecordingReporter()
+    assert len(search(["two dogs"], reporter=reporter).hits) == 10
+    assert any("loads torch" in line for line in reporter.lines)
 
 
 def test_the_model_is_still_checked(indexed: PhotoIndexFixture, home: Path, xmodal: Callable[..., Any]) -> None:
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     file = home / "models" / "toy.safetensors"
     kept = file.read_bytes()
-    os.utime(file, ns=(5, 5))  # the same weights at another time: looked at once more, and remembered
+    os.utime(file, ns=(5, 5))  # the same weights with another mtime: hashed once more, and stored
     assert xmodal("search", "two dogs").code == 0
     assert text_encoders.find(indexed.model.fingerprint).is_of(str(file))
     write_matcher(file, seed=1)
     assert "another version of toy" in xmodal("search", "two dogs").err
     file.unlink()
-    assert "is gone from" in xmodal("search", "two dogs").err
+    assert "does not exist at" in xmodal("search", "two dogs").err
     file.write_bytes(kept)
     assert xmodal("search", "two dogs").code == 0
 
@@ -216,19 +218,19 @@ def test_a_searcher_stays_open(indexed: PhotoIndexFixture, no_torch: Callable[[]
 
 
 @pytest.mark.slow
-def test_concurrent_searches_without_an_export_all_answer(indexed: PhotoIndexFixture) -> None:
+def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> None:
     command = [sys.executable, "-m", "xmodal_cli", "search", "two dogs", "--json"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [process.communicate() for process in running]
-    assert [process.returncode for process in running] == [0, 0], answers
-    one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in answers)
+    outputs = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
+    one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in outputs)
     assert one == other
-    assert text_encoders.find(indexed.model.fingerprint).refused == ""
+    assert text_encoders.find(indexed.model.fingerprint).export_error == ""
     left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
     assert left == {indexed.model.fingerprint[:16], f".{indexed.model.fingerprint[:16]}.lock"}
 
 
-# ---------------------------------------------------------------------------- the command line before typer
+# ---------------------------------------------------------------------------- the fast path without typer
 
 
 @pytest.mark.parametrize(
@@ -243,17 +245,17 @@ def test_concurrent_searches_without_an_export_all_answer(indexed: PhotoIndexFix
         (["--index", "-x", "dog"], Query(["dog"], "-x")),
     ],
 )
-def test_plain_queries_are_read(args: list[str], query: Query) -> None:
+def test_plain_queries(args: list[str], query: Query) -> None:
     assert read_query(args) == query
 
 
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"], ["-k", "3"], ["dog", "--help"]])
-def test_what_asks_for_no_picture_is_left_to_the_command(args: list[str]) -> None:
+def test_help_and_empty_queries_are_left_to_typer(args: list[str]) -> None:
     assert read_query(args) is None
 
 
 @pytest.mark.parametrize("args", [["--jsn"], ["-k"], ["-k", "many"], ["--index"], ["--index=x"]])
-def test_mistakes_are_left_to_the_command(args: list[str]) -> None:
+def test_invalid_options_are_left_to_typer(args: list[str]) -> None:
     assert read_query(["dog", *args]) is None
 
 
@@ -267,13 +269,13 @@ def test_mistakes_are_left_to_the_command(args: list[str]) -> None:
         ["--json", "--", "-k"],
     ],
 )
-def test_both_ways_mean_the_same(
+def test_the_fast_path_and_typer_give_the_same_result(
     indexed: PhotoIndexFixture, args: list[str], xmodal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = xmodal("search", *args)
+    fast = xmodal("search", *args)
     monkeypatch.setattr("xmodal_cli.cli.fast_path.read_query", lambda _: None)
     slow = xmodal("search", *args)
-    assert (quick.code, quick.out) == (slow.code, slow.out)
+    assert (fast.code, fast.out) == (slow.code, slow.out)
 
 
 def test_vectors_without_the_library_are_those_of_the_library(indexed: PhotoIndexFixture) -> None:

@@ -23,7 +23,7 @@ Xmodal = Callable[..., Any]
 
 @pytest.fixture
 def captioned(tmp_path: Path) -> Path:
-    """Four pictures in JSON Lines: two sound ones of different sizes, a turned one, one missing, one that is text."""
+    """Five images in JSON Lines: two of different sizes, one with EXIF rotation, a text file and a missing file."""
     folder = tmp_path / "mine"
     folder.mkdir()
     Image.new("RGB", (40, 30)).save(folder / "a.jpg")
@@ -31,7 +31,7 @@ def captioned(tmp_path: Path) -> Path:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 40)).save(folder / "c.jpg", exif=exif)
-    (folder / "d.jpg").write_text("no picture")
+    (folder / "d.jpg").write_text("not an image")
     entries = [
         {"image": "a.jpg", "captions": ["a dog runs", "a brown dog runs fast"], "split": "train"},
         {"image": "b.png", "captions": ["two cats"], "split": "train"},
@@ -45,20 +45,20 @@ def captioned(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """No network and no waiting; the addresses that were asked for."""
-    asked: list[str] = []
+    """No network and no retry delay; the list of requested URLs."""
+    requested: list[str] = []
 
     def refuse(request: urllib.request.Request, timeout: float = 0) -> object:
-        asked.append(request.full_url)
+        requested.append(request.full_url)
         raise urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     monkeypatch.setattr(download, "RETRY_DELAY", 0)
-    return asked
+    return requested
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_shapes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(recipe, "make_shapes", lambda out, seed: make_shapes(out, seed, 4, 2, 2))
     yield
 
@@ -66,7 +66,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 # ---------------------------------------------------------------------------- list
 
 
-def test_list_names_what_is_there_and_what_can_be(xmodal: Xmodal, captioned: Path) -> None:
+def test_list_has_registered_and_public_datasets(xmodal: Xmodal, captioned: Path) -> None:
     assert xmodal("data", "add", "mine", captioned).code == 0
     entries = {entry["name"]: entry for entry in xmodal("data", "list", "--json").json}
     assert list(entries) == ["coco", "f30k", "f8k", "mine", "shapes"]
@@ -80,7 +80,7 @@ def test_list_names_what_is_there_and_what_can_be(xmodal: Xmodal, captioned: Pat
         assert text in table.out
 
 
-def test_list_tells_what_has_gone(xmodal: Xmodal, captioned: Path) -> None:
+def test_list_shows_missing_datasets(xmodal: Xmodal, captioned: Path) -> None:
     xmodal("data", "add", "f8k", captioned)
     captioned.rename(captioned.with_name("moved"))
     (entry,) = (e for e in xmodal("data", "list", "--json").json if e["name"] == "f8k")
@@ -135,9 +135,9 @@ def test_info_names_a_few_unreadable_images_and_counts_the_rest(xmodal: Xmodal, 
         (tmp_path / f"{number}\x1b[31m.jpg").write_bytes(b"")
     lines = xmodal("data", "info", tmp_path).out.splitlines()
     start = lines.index("unreadable images    8")
-    assert lines[start + 6] == "  and 3 more; --json lists them all"
+    assert lines[start + 6] == "  and 3 more (use --json to list all)"
     assert all("0 bytes" in line and "\x1b" not in line for line in lines[start + 1 : start + 6])
-    assert "image sizes          none readable" in lines
+    assert "image sizes          no readable images" in lines
     assert len(xmodal("data", "info", tmp_path, "--json").json["unreadable"]) == 8
 
 
@@ -152,24 +152,24 @@ def test_info_of_precomputed_features(xmodal: Xmodal, tmp_path: Path) -> None:
 
     np.save(tmp_path / "train_ims.npy", np.eye(2, 8, dtype=np.float32))
     (tmp_path / "train_caps.txt").write_text("a dog\nthe dog\na cat\nthe cat\n")
-    assert "the dataset carries precomputed features" in xmodal("data", "info", tmp_path).out
+    assert "the dataset has precomputed features" in xmodal("data", "info", tmp_path).out
     facts = xmodal("data", "info", tmp_path, "--json").json
     assert (facts["precomputed"], facts["images"], facts["unreadable"]) == (True, 2, [])
 
 
 @pytest.mark.parametrize(
-    ("what", "said", "hint"),
+    ("what", "message", "hint"),
     [
-        ("no/such/place", "there is no dataset at no/such/place", "data list"),
+        ("no/such/folder", "there is no dataset at no/such/folder", "data list"),
         ("shape", "there is no dataset called 'shape'", "did you mean 'shapes'?"),
         ("f8k", "the dataset f8k is not on this machine", "xmodal data get f8k"),
     ],
 )
-def test_info_of_nothing(xmodal: Xmodal, what: str, said: str, hint: str) -> None:
+def test_info_of_a_missing_dataset(xmodal: Xmodal, what: str, message: str, hint: str) -> None:
     outcome = xmodal("data", "info", what, "--json")
     assert (outcome.code, outcome.out) == (1, "")
     error, suggestion = outcome.err.splitlines()
-    assert error == f"error: {said}"
+    assert error == f"error: {message}"
     assert suggestion.startswith("hint: ")
     assert hint in suggestion
 
@@ -186,7 +186,7 @@ def test_info_of_the_real_flickr8k(xmodal: Xmodal, real_data: Path) -> None:
 # ---------------------------------------------------------------------------- add
 
 
-def test_what_was_added_goes_by_its_name(xmodal: Xmodal, captioned: Path) -> None:
+def test_added_datasets_are_found_by_name(xmodal: Xmodal, captioned: Path) -> None:
     added = xmodal("data", "add", "pets", captioned, "--json")
     assert added.code == 0
     assert added.json == {
@@ -201,18 +201,18 @@ def test_what_was_added_goes_by_its_name(xmodal: Xmodal, captioned: Path) -> Non
     assert "pets" in xmodal("data", "add", "pets", captioned).out
 
 
-def test_what_cannot_be_read_is_not_added(xmodal: Xmodal, tmp_path: Path) -> None:
+def test_unreadable_datasets_are_not_added(xmodal: Xmodal, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.doc").write_text("words")
     (tmp_path / "bad.jsonl").write_text('{"image": "a.jpg"\n')
-    for path, said in (
+    for path, message in (
         ("notes", "contains no images or captions, only .doc"),
         ("bad.jsonl", "line 1 is not valid JSON"),
         ("none", "there is no dataset at"),
     ):
         outcome = xmodal("data", "add", "mine", tmp_path / path)
         assert (outcome.code, outcome.out) == (1, "")
-        assert said in outcome.err.splitlines()[0]
+        assert message in outcome.err.splitlines()[0]
         assert outcome.err.splitlines()[1].startswith("hint: ")
     assert "mine" not in [entry["name"] for entry in xmodal("data", "list", "--json").json]
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_not_added(xmodal: Xmodal, tmp_path: Path) -> Non
 # ---------------------------------------------------------------------------- make
 
 
-def test_shapes_are_made_where_one_says(xmodal: Xmodal, few: None, tmp_path: Path) -> None:
+def test_make_shapes(xmodal: Xmodal, few_shapes: None, tmp_path: Path) -> None:
     outcome = xmodal("data", "make", "shapes", tmp_path / "sample", "--seed", 7, "--json")
     assert outcome.code == 0
     assert (outcome.json["images"], outcome.json["captions"]) == (8, 40)
@@ -237,7 +237,7 @@ def test_shapes_are_made_where_one_says(xmodal: Xmodal, few: None, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_offline_every_file_and_its_place_are_told(xmodal: Xmodal, offline: list[str], home: Path, name: str) -> None:
+def test_offline_the_hint_lists_all_files_and_paths(xmodal: Xmodal, offline: list[str], home: Path, name: str) -> None:
     outcome = xmodal("data", "get", name, "--json")
     assert (outcome.code, outcome.out) == (1, "")
     error, hint = outcome.err.splitlines()[-2:]
@@ -250,22 +250,22 @@ def test_offline_every_file_and_its_place_are_told(xmodal: Xmodal, offline: list
     assert name not in [entry["name"] for entry in xmodal("data", "list", "--json").json if entry["state"] == "present"]
 
 
-def test_offline_in_a_folder_of_ones_own(xmodal: Xmodal, offline: list[str], tmp_path: Path) -> None:
+def test_offline_with_out(xmodal: Xmodal, offline: list[str], tmp_path: Path) -> None:
     outcome = xmodal("data", "get", "coco", "--out", tmp_path / "coco")
     assert outcome.code == 1
     for remote in SOURCES["coco"].files:
         assert f"as {tmp_path / 'coco' / remote.name}" in outcome.err
 
 
-def test_what_is_placed_by_hand_needs_no_network(xmodal: Xmodal, offline: list[str], tmp_path: Path) -> None:
-    """Flickr30k: the captions unpacked, the photos asked for and put beside."""
+def test_manually_downloaded_files_need_no_network(xmodal: Xmodal, offline: list[str], tmp_path: Path) -> None:
+    """Flickr30k: the captions are unpacked, the images are requested by form and copied to the folder."""
     photos = tmp_path / "f30k" / "flickr30k-images"
     photos.mkdir(parents=True)
     image = {"filename": "1.jpg", "split": "train", "sentences": [{"raw": "A dog."}]}
     (tmp_path / "f30k" / "dataset_flickr30k.json").write_text(json.dumps({"images": [image]}))
     without = xmodal("data", "get", "f30k", "--out", tmp_path / "f30k")
     assert without.code == 1
-    assert "captions are at" in without.err
+    assert "the captions of f30k are in" in without.err
     assert "request the photos with the form" in without.err
     Image.new("RGB", (8, 8)).save(photos / "1.jpg")
     assert xmodal("data", "get", "f30k", "--out", tmp_path / "f30k", "--json").json["images"] == 1
@@ -277,7 +277,7 @@ def test_what_is_placed_by_hand_needs_no_network(xmodal: Xmodal, offline: list[s
 def test_get_of_an_unknown_name(xmodal: Xmodal, offline: list[str], wrong: str, right: str) -> None:
     outcome = xmodal("data", "get", wrong)
     assert (outcome.code, outcome.out) == (1, "")
-    assert f"there is no dataset to fetch called {wrong!r}" in outcome.err
+    assert f"there is no public dataset called {wrong!r}" in outcome.err
     assert f"did you mean {right!r}?" in outcome.err
     assert offline == []
 

@@ -1,4 +1,4 @@
-"""``xmodal demo`` from nothing to the page, made small: few pictures, short trainings, the same road."""
+"""``xmodal demo`` with few images and short training runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Xmodal = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A home in which a small demo has run once, and what it said."""
+    """An XMODAL_HOME in which a small demo has run once, and its result."""
     home = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(home))
@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def after(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, dict[str, Any]]:
-    """The finished demo's home, for one test alone."""
+    """The XMODAL_HOME and the result of the finished demo, set up for a test."""
     home = finished[0]
     monkeypatch.setenv("XMODAL_HOME", str(home))
     monkeypatch.setattr(run, "load_config", lambda preset: load_config(preset, SMALL))
@@ -49,30 +49,30 @@ def after(
 def photos_in(folder: Path, count: int) -> Path:
     for number in range(count):
         (folder / "deeper").mkdir(parents=True, exist_ok=True)
-        picture = Image.new("RGB", (80, 60), (40 * number % 256, 90, 200))
-        picture.save(folder / "deeper" / f"photo {number}.jpg")
+        image = Image.new("RGB", (80, 60), (40 * number % 256, 90, 200))
+        image.save(folder / "deeper" / f"photo {number}.jpg")
     return folder
 
 
-def test_it_tells_what_it_made(finished: tuple[Path, dict[str, Any]]) -> None:
-    home, told = finished
-    assert told["run"] == str(home / "runs" / "demo-shapes")
-    assert told["captioner"]["run"] == str(home / "runs" / "demo-captioner-shapes")
-    assert told["index"] == str(home / "indexes" / "demo")
-    assert told["eval"]["images"] == told["captioner"]["eval"]["images"] == 6
-    assert {"R@1", "R@5", "R@10"} <= told["eval"]["text_to_image"].keys()
-    assert [len(search["hits"]) for search in told["searches"]] == [5, 5, 5]
-    assert len(told["captioner"]["captions"]) == 3
-    truth = told["captioner"]["truth"]
+def test_the_result(finished: tuple[Path, dict[str, Any]]) -> None:
+    home, result = finished
+    assert result["run"] == str(home / "runs" / "demo-shapes")
+    assert result["captioner"]["run"] == str(home / "runs" / "demo-captioner-shapes")
+    assert result["index"] == str(home / "indexes" / "demo")
+    assert result["eval"]["images"] == result["captioner"]["eval"]["images"] == 6
+    assert {"R@1", "R@5", "R@10"} <= result["eval"]["text_to_image"].keys()
+    assert [len(search["hits"]) for search in result["searches"]] == [5, 5, 5]
+    assert len(result["captioner"]["captions"]) == 3
+    truth = result["captioner"]["truth"]
     assert truth["captions"] == 6
     assert truth["true"] + len(truth["false"]) == 6
-    assert told["photos"] is None
-    assert len(told["next"]) == 3
-    for path in (told["page"], told["picture"], told["run"] + "/curves.png"):
+    assert result["photos"] is None
+    assert len(result["next"]) == 3
+    for path in (result["page"], result["picture"], result["run"] + "/curves.png"):
         assert Path(path).is_file()
 
 
-def test_what_is_finished_is_not_done_again(
+def test_finished_steps_are_not_repeated(
     after: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, xmodal: Xmodal
 ) -> None:
     def never(*args: object, **named: object) -> None:
@@ -87,23 +87,23 @@ def test_what_is_finished_is_not_done_again(
     assert before == {path: path.stat().st_mtime_ns for path in (home / "cache").rglob("*") if path.is_file()}
 
 
-def test_words_for_people(after: tuple[Path, dict[str, Any]], xmodal: Xmodal) -> None:
-    said = xmodal("demo")
-    assert said.code == 0
+def test_the_text_output(after: tuple[Path, dict[str, Any]], xmodal: Xmodal) -> None:
+    outcome = xmodal("demo")
+    assert outcome.code == 0
     first = after[1]
-    assert first["page"] in said.out
+    assert first["page"] in outcome.out
     for command in first["next"]:
-        assert f"  {command}\n" in said.out
+        assert f"  {command}\n" in outcome.out
     for search in first["searches"]:
-        assert f'"{search["query"]}": the right picture is' in said.out
-    assert f"{first['captioner']['truth']['true']} of 6 captions are true" in said.out
-    assert "7/7" in said.err
+        assert f'"{search["query"]}": the correct image' in outcome.out
+    assert f"{first['captioner']['truth']['true']} of 6 captions are true" in outcome.out
+    assert "7/7" in outcome.err
 
 
-def test_an_interrupted_demo_goes_on(
+def test_an_interrupted_demo_resumes(
     after: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xmodal: Xmodal
 ) -> None:
-    """Ctrl-C in the second epoch of the captioner; the next demo ends as the one that was never stopped."""
+    """Ctrl-C in the second epoch of the captioner; the next demo has the result of an uninterrupted one."""
     home = tmp_path / "home"
     shutil.copytree(after[0], home)
     monkeypatch.setenv("XMODAL_HOME", str(home))
@@ -127,43 +127,43 @@ def test_an_interrupted_demo_goes_on(
     assert ended["captioner"]["truth"] == after[1]["captioner"]["truth"]
 
 
-def test_a_training_with_other_settings_is_left_alone(
+def test_runs_with_other_settings_are_kept(
     after: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xmodal: Xmodal
 ) -> None:
-    """As after an upgrade: the demo trains beside the old run, and makes its index anew with the new model."""
+    """As after an upgrade: the demo trains a new run next to the old one and rebuilds its index."""
     home = tmp_path / "home"
     shutil.copytree(after[0], home)
     monkeypatch.setenv("XMODAL_HOME", str(home))
     old = (home / "runs" / "demo-shapes" / "model.safetensors").read_bytes()
     other = [*SMALL, "optimizer.lr=0.01"]
     monkeypatch.setattr(run, "load_config", lambda preset: load_config(preset, other if preset == "demo" else SMALL))
-    told = xmodal("demo", "--json")
-    assert told.code == 0, told.err
-    assert told.json["run"] == str(home / "runs" / "demo-shapes-2")
-    assert told.json["captioner"]["run"] == str(home / "runs" / "demo-captioner-shapes")
+    result = xmodal("demo", "--json")
+    assert result.code == 0, result.err
+    assert result.json["run"] == str(home / "runs" / "demo-shapes-2")
+    assert result.json["captioner"]["run"] == str(home / "runs" / "demo-captioner-shapes")
     assert json.loads((home / "indexes" / "demo" / "index.json").read_text())["model"]["name"] == "demo-shapes-2"
     assert (home / "runs" / "demo-shapes" / "model.safetensors").read_bytes() == old
 
 
-# ---------------------------------------------------------------------------- somebody's own photos
+# ---------------------------------------------------------------------------- own photos
 
 
 def test_own_photos(
     after: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xmodal: Xmodal
 ) -> None:
-    folder = photos_in(tmp_path / "My Pictures", 8)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    folder = photos_in(tmp_path / "My Photos", 8)
+    (folder / "broken.jpg").write_bytes(b"not an image")
     seen = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
     home = tmp_path / "home"
     shutil.copytree(after[0], home)
     monkeypatch.setenv("XMODAL_HOME", str(home))
     set_default("demo-shapes")
     set_default("demo-captioner-shapes")
-    told = xmodal("demo", folder, "--json")
-    assert told.code == 0, told.err
-    photos = told.json["photos"]
+    result = xmodal("demo", folder, "--json")
+    assert result.code == 0, result.err
+    photos = result.json["photos"]
     assert (photos["folder"], photos["found"]) == (str(folder), 9)
-    assert (photos["index"]["index"], photos["index"]["items"]) == ("demo-My Pictures", 8)
+    assert (photos["index"]["index"], photos["index"]["items"]) == ("demo-My Photos", 8)
     assert (photos["index"]["model"], photos["captioner"]) == ("demo-shapes", "demo-captioner-shapes")
     assert len(photos["captions"]) == 6
     assert [search["query"] for search in photos["searches"]][-2:] == list(own_photos.GENERAL)
@@ -171,12 +171,12 @@ def test_own_photos(
     assert all(len(search["hits"]) == 5 for search in photos["searches"])
     assert [problem.partition(":")[0] for problem in photos["problems"]] == [str(folder / "broken.jpg")]
     assert seen == {path: path.read_bytes() for path in folder.rglob("*.jpg")}
-    page = Path(told.json["page"]).read_text()
+    page = Path(result.json["page"]).read_text()
     assert "Your photos" in page
-    assert told.json["next"][0].endswith("--index 'demo-My Pictures'")
+    assert result.json["next"][0].endswith("--index 'demo-My Photos'")
 
 
-def test_only_some_of_many_are_taken_and_always_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_folders_are_sampled_deterministically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_photos, "MAX_PHOTOS", 3)
     folder = photos_in(tmp_path / "many", 7)
     some = own_photos.find_own_photos(folder)
@@ -185,16 +185,16 @@ def test_only_some_of_many_are_taken_and_always_the_same(tmp_path: Path, monkeyp
     assert len(set(some.sample) & set(own_photos.find_own_photos(folder).sample)) >= 2
 
 
-def test_folders_of_one_name_have_an_index_each(tmp_path: Path, home: Path) -> None:
-    (home / "indexes" / "demo-Pictures").mkdir(parents=True)
-    (home / "indexes" / "demo-Pictures" / "notes.txt").write_text("not an index")
-    assert own_photos._index_name(tmp_path / "Pictures") == "demo-Pictures-2"
+def test_folders_with_the_same_name_get_different_indexes(tmp_path: Path, home: Path) -> None:
+    (home / "indexes" / "demo-Photos").mkdir(parents=True)
+    (home / "indexes" / "demo-Photos" / "notes.txt").write_text("not an index")
+    assert own_photos._index_name(tmp_path / "Photos") == "demo-Photos-2"
 
 
-def test_a_folder_without_pictures_is_told_before_anything_is_done(tmp_path: Path, home: Path, xmodal: Xmodal) -> None:
+def test_a_folder_without_photos_is_an_error_before_the_first_step(tmp_path: Path, home: Path, xmodal: Xmodal) -> None:
     (tmp_path / "empty").mkdir()
-    for place, reason in (("empty", "has no photos"), ("gone", "does not exist")):
-        said = xmodal("demo", tmp_path / place)
-        assert said.code == 1
-        assert reason in said.err.splitlines()[0]
+    for name, reason in (("empty", "has no photos"), ("gone", "does not exist")):
+        outcome = xmodal("demo", tmp_path / name)
+        assert outcome.code == 1
+        assert reason in outcome.err.splitlines()[0]
     assert not any(home.iterdir())

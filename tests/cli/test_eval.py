@@ -13,13 +13,13 @@ from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
 from xmodal_cli.inference import models
 from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 
-FIGURES = ["R@1", "R@5", "R@10", "median_rank", "mean_rank"]
-SHAPE = ["model", "data", "split", "images", "captions", "protocol", "image_to_text", "text_to_image", "rsum"]
+METRICS = ["R@1", "R@5", "R@10", "median_rank", "mean_rank"]
+KEYS = ["model", "data", "split", "images", "captions", "protocol", "image_to_text", "text_to_image", "rsum"]
 
 
 @pytest.fixture
 def arrays():
-    """The worked example of this file: three images, four captions, one of them nearer to a wrong image."""
+    """Three images and four captions, one of which is closer to a wrong image."""
     images = np.eye(3, dtype=np.float32)
     texts = np.array([[2, 0, 0], [0, 1, 0.5], [0, 0.1, 3], [1, 0, 0.9]], np.float32)
     return {"images": images, "texts": texts, "image_of_caption": np.array([0, 1, 2, 2])}
@@ -33,12 +33,12 @@ def save(file, arrays, similarity=None):
     return file
 
 
-def test_the_json_of_a_model_is_as_designed(xmodal, trained, planted):
+def test_the_json_of_a_model(xmodal, trained, planted):
     done = xmodal("eval", trained, "--data", planted, "--split", "test", "--device", "cpu", "--json")
     assert done.code == 0, done.err
     result = done.json
-    assert list(result) == SHAPE
-    assert list(result["image_to_text"]) == list(result["text_to_image"]) == FIGURES
+    assert list(result) == KEYS
+    assert list(result["image_to_text"]) == list(result["text_to_image"]) == METRICS
     head = (result["model"], result["data"], result["split"], result["images"], result["captions"], result["protocol"])
     assert head == ("toy-run", str(planted), "test", 45, 135, "45")
     recalls = [result[side][f"R@{k}"] for side in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
@@ -53,7 +53,7 @@ def test_the_header_of_a_model_is_read_once(xmodal, trained, planted, monkeypatc
     assert [file.parent.name for file in files] == [trained.name]
 
 
-def test_evaluating_val_again_gives_the_figures_of_the_training(xmodal, trained, planted):
+def test_val_metrics_equal_those_of_training(xmodal, trained, planted):
     result = xmodal("eval", trained, "--data", planted, "--split", "val", "--precision", "fp32", "--json").json
     metrics = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))["best"]
     assert result["rsum"] == metrics["rsum"]
@@ -64,12 +64,12 @@ def test_evaluating_val_again_gives_the_figures_of_the_training(xmodal, trained,
 def test_an_embeddings_file_needs_no_data(xmodal, tmp_path, arrays, suffix):
     file = save(tmp_path / f"vectors{suffix}", arrays)
     result = xmodal("eval", file, "--json").json
-    assert list(result) == SHAPE
+    assert list(result) == KEYS
     assert (result["model"], result["data"], result["split"]) == (f"vectors{suffix}", None, None)
     assert (result["images"], result["captions"]) == (3, 4)
     # by hand: images rank 1, 1, 1; captions rank 1, 1, 1 and, the last, 2
-    assert result["image_to_text"] == dict(zip(FIGURES, [100, 100, 100, 1, 1], strict=True))
-    assert result["text_to_image"] == dict(zip(FIGURES, [75, 100, 100, 1, 1.25], strict=True))
+    assert result["image_to_text"] == dict(zip(METRICS, [100, 100, 100, 1, 1], strict=True))
+    assert result["text_to_image"] == dict(zip(METRICS, [75, 100, 100, 1, 1.25], strict=True))
     assert result["rsum"] == 575
 
 
@@ -80,11 +80,11 @@ def test_the_file_names_its_similarity(tmp_path, arrays, suffix):
     np.testing.assert_allclose(np.linalg.norm(plain.texts, axis=1), 1, rtol=1e-6)
     order = read_embeddings(save(tmp_path / f"b{suffix}", arrays, "order"))
     assert order.similarity == "order"
-    np.testing.assert_array_equal(order.texts, arrays["texts"])  # not an inner product: lengths count
+    np.testing.assert_array_equal(order.texts, arrays["texts"])  # not normalized: order similarity depends on the norm
     assert is_embeddings(str(tmp_path / f"a{suffix}"))
 
 
-def test_the_vectors_of_a_model_score_as_the_model_does(xmodal, trained, planted, tmp_path):
+def test_the_embeddings_of_a_model_have_the_metrics_of_the_model(xmodal, trained, planted, tmp_path):
     file = tmp_path / "vectors.npz"
     done = xmodal("features", planted, "--model", trained, "--split", "test", "--out", file, "--precision", "fp32")
     assert done.code == 0, done.err
@@ -94,7 +94,7 @@ def test_the_vectors_of_a_model_score_as_the_model_does(xmodal, trained, planted
     assert results[0]["text_to_image"] == results[1]["text_to_image"]
 
 
-def test_several_are_shown_side_by_side_in_one_table(xmodal, tmp_path, arrays):
+def test_several_results_in_one_table(xmodal, tmp_path, arrays):
     first = save(tmp_path / "first.npz", arrays)
     second = save(tmp_path / "second.safetensors", {**arrays, "texts": arrays["texts"][::-1].copy()})
     results = xmodal("eval", first, second, first, "--json").json
@@ -134,7 +134,7 @@ def test_folds(xmodal, trained, planted):
     whole = xmodal("eval", trained, "--data", planted, "--json").json
     folded = xmodal("eval", trained, "--data", planted, "--folds", 5, "--json").json
     assert folded["protocol"] == "5 folds of 9"
-    assert folded["rsum"] > whole["rsum"]  # fewer rivals
+    assert folded["rsum"] > whole["rsum"]  # fewer negatives
     done = xmodal("eval", trained, "--data", planted, "--folds", 46)
     assert done.code == 1
     assert "45 images cannot be cut into 46 folds" in done.err
@@ -143,10 +143,10 @@ def test_folds(xmodal, trained, planted):
 def test_a_model_without_data(xmodal, trained):
     done = xmodal("eval", trained)
     assert done.code == 1
-    assert "needs data" in done.err
+    assert "needs a dataset" in done.err
 
 
-def test_a_model_of_another_backbone_is_told(xmodal, trained, planted, tmp_path):
+def test_a_model_of_another_backbone(xmodal, trained, planted, tmp_path):
     header = read_header(trained / "model.safetensors")
     for backbone in ("vgg19", "resnet101"):
         file = tmp_path / f"of-{backbone}.safetensors"
@@ -158,10 +158,10 @@ def test_a_model_of_another_backbone_is_told(xmodal, trained, planted, tmp_path)
         assert "hint: " in done.err
 
 
-def test_a_model_of_precomputed_features_on_pictures_is_told(xmodal, trained, tmp_path):
+def test_a_model_of_precomputed_features_on_images(xmodal, trained, tmp_path):
     from PIL import Image
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "images").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(folder / "images" / "a.png")
     line = json.dumps({"image": "images/a.png", "captions": ["a dog"], "split": "test"})
@@ -171,7 +171,7 @@ def test_a_model_of_precomputed_features_on_pictures_is_told(xmodal, trained, tm
     assert "precomputed features" in done.err
 
 
-def test_a_truncated_model_is_told(xmodal, trained, planted, tmp_path):
+def test_a_truncated_model(xmodal, trained, planted, tmp_path):
     content = (trained / "model.safetensors").read_bytes()
     for size in (5, 300, len(content) - 1):
         file = tmp_path / f"cut-{size}.safetensors"
@@ -196,17 +196,17 @@ def test_a_truncated_model_does_not_hide_the_others(xmodal, trained, home):
 
 
 @pytest.mark.parametrize(
-    ("what", "sentence"),
+    ("what", "message"),
     [
         ("vse-f8k", "there is no model called 'vse-f8k'"),
         ("vectors.npz", "file not found: vectors.npz"),
         ("some/where.safetensors", "file not found: some/where.safetensors"),
     ],
 )
-def test_what_is_not_there(xmodal, planted, what, sentence):
+def test_missing_models_and_files(xmodal, planted, what, message):
     done = xmodal("eval", what, "--data", planted)
     assert (done.code, done.out) == (1, "")
-    assert sentence in done.err
+    assert message in done.err
 
 
 def damaged():
@@ -219,13 +219,13 @@ def damaged():
     yield "words", {**whole, "texts": np.array(["a", "b", "c"])}, "cannot be read as embeddings"
     yield "objects", {**whole, "texts": np.array([{}, {}, {}])}, "cannot be read as embeddings"
     yield "other lengths", {**whole, "texts": np.eye(4)}, "do not have the same dimension"
-    yield "other owners", {**whole, "image_of_caption": np.arange(1, 4)}, "image_of_caption"
+    yield "invalid image_of_caption", {**whole, "image_of_caption": np.arange(1, 4)}, "image_of_caption"
     yield "not finite", {**whole, "texts": np.full((3, 3), np.nan)}, "not finite"
     yield "a similarity unknown", {**whole, "similarity": np.array("euclid")}, "names the similarity 'euclid'"
 
 
-@pytest.mark.parametrize(("content", "sentence"), [pytest.param(c, s, id=name) for name, c, s in damaged()])
-def test_damaged_embeddings_are_told(xmodal, tmp_path, content, sentence):
+@pytest.mark.parametrize(("content", "message"), [pytest.param(c, s, id=name) for name, c, s in damaged()])
+def test_damaged_embeddings(xmodal, tmp_path, content, message):
     file = tmp_path / "vectors.npz"
     if isinstance(content, bytes):
         file.write_bytes(content)
@@ -236,12 +236,12 @@ def test_damaged_embeddings_are_told(xmodal, tmp_path, content, sentence):
         np.savez(file, **content, allow_pickle=True)
     done = xmodal("eval", file)
     assert (done.code, done.out) == (1, "")
-    assert sentence in done.err
+    assert message in done.err
     assert "bug" not in done.err
 
 
-def test_embeddings_of_another_split_are_told(xmodal, tmp_path, arrays, planted):
+def test_embeddings_of_another_split(xmodal, tmp_path, arrays, planted):
     done = xmodal("eval", save(tmp_path / "vectors.npz", arrays), "--data", planted)
     assert done.code == 1
-    assert "holds 3 images, test of" in done.err
+    assert "has 3 images, but test of" in done.err
     assert "has 45" in done.err

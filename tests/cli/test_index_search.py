@@ -1,4 +1,4 @@
-"""``xmodal index`` and ``xmodal search`` as typed, with a matcher that knows colours."""
+"""``xmodal index`` and ``xmodal search`` with a toy matcher that embeds color names."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from xmodal_cli.inference import encoding, matchers, models
 from xmodal_cli.recipes import index
 from xmodal_cli.types import FeatureMeta, Unreadable
 
-COLOURS = ("red", "green", "blue", "white")
+COLORS = ("red", "green", "blue", "white")
 
 
 def _vector(text: str) -> np.ndarray:
-    """(5,) float32: how often each colour is named, and a little of something else."""
-    vector = np.array([*(text.count(c) for c in COLOURS), 0.1], np.float32)
+    """(5,) float32: the normalized counts of the color names, and a constant."""
+    vector = np.array([*(text.count(c) for c in COLORS), 0.1], np.float32)
     return vector / np.linalg.norm(vector)
 
 
-class Words:
+class ToyTokenizer:
     def unknown_words(self, sentence: str) -> list[str]:
         return [word for word in sentence.split() if word == "mauve"]
 
 
 @dataclass
 class ToyMatcher:
-    """A LoadedMatcher as far as index and search go; pictures are text files that name colours."""
+    """A LoadedMatcher for index and search; the images are text files with color names."""
 
     fingerprint: str = "1" * 64
     similarity: str = "cosine"
@@ -49,7 +49,7 @@ class ToyMatcher:
     kind: str = "matcher"
     meta: FeatureMeta = field(default_factory=lambda: FeatureMeta("eyes", "e" * 64, "global", 5))
     loads: int = 0
-    tokenizer: Words = field(default_factory=Words)
+    tokenizer: ToyTokenizer = field(default_factory=ToyTokenizer)
     gone: bool = False
 
     @property
@@ -88,7 +88,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "colours"
+    folder = tmp_path / "colors"
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
     for name in ("red", "green", "blue", "red green", "red red green", "white"):
@@ -106,9 +106,9 @@ def _found(outcome: Any) -> list[str]:
 
 def test_index_then_search(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     report = xmodal("index", photos, "--json").json
-    assert (report["index"], report["model"], report["items"], report["added"]) == ("colours", "toy", 6, 6)
+    assert (report["index"], report["model"], report["items"], report["added"]) == ("colors", "toy", 6, 6)
     outcome = xmodal("search", "a red thing", "-k", 3, "--json")
-    assert outcome.json["index"] == "colours"
+    assert outcome.json["index"] == "colors"
     assert outcome.json["query"] == ["a red thing"]
     first = outcome.json["hits"][0]
     assert first == {"rank": 1, "path": str(photos / "red.jpg"), "score": pytest.approx(1.0)}
@@ -130,7 +130,7 @@ def test_plus_and_minus_terms_on_the_command_line(xmodal: Run, toy: ToyMatcher, 
         assert xmodal("search", *wrong).code == 2
 
 
-def test_minus_weights_are_right(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_negative_weights(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos)
     hits = xmodal("search", "red", "-green^0.5", "--json").json["hits"]
     for hit in hits:
@@ -147,7 +147,7 @@ def test_order_similarity_end_to_end(xmodal: Run, toy: ToyMatcher, photos: Path)
     assert hits[0]["path"] == str(photos / "red.jpg")
 
 
-def test_pictures_in_the_index_need_no_model(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path) -> None:
+def test_photos_in_the_index_need_no_model(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path) -> None:
     xmodal("index", photos)
     loads = toy.loads
     copy = tmp_path / "elsewhere.png"
@@ -163,12 +163,12 @@ def test_pictures_in_the_index_need_no_model(xmodal: Run, toy: ToyMatcher, photo
     assert "it is not an image" in xmodal("search", copy).err
 
 
-def test_running_index_again_loads_nothing(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_running_index_again_loads_no_model(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos)
     again = xmodal("index", photos, "--json").json
     assert (again["unchanged"], again["computed"], toy.loads) == (6, 0, 1)
     (photos / "red.jpg").unlink()
-    assert xmodal("index", "--index", "colours", "--json").json["removed"] == 1  # its own folders, without naming them
+    assert xmodal("index", "--index", "colors", "--json").json["removed"] == 1  # without PATH: the folders of the index
 
 
 def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
@@ -182,11 +182,11 @@ def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, p
     ]
 
 
-def test_an_open_searcher_knows_that_its_index_has_changed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_an_open_searcher_detects_an_update_of_its_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     from xmodal_cli.recipes.search import open_searcher
 
     xmodal("index", photos)
-    with open_searcher("colours") as searcher:
+    with open_searcher("colors") as searcher:
         assert searcher.is_current()
         xmodal("index", photos)
         assert searcher.is_current()  # nothing was new
@@ -195,7 +195,7 @@ def test_an_open_searcher_knows_that_its_index_has_changed(xmodal: Run, toy: Toy
         assert not searcher.is_current()
         assert len(searcher) == len(searcher.search(["red"]).hits) == 6
         shutil.rmtree(searcher.folder)
-        assert searcher.is_current()  # there is nothing newer
+        assert searcher.is_current()  # there is no newer index
 
 
 def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
@@ -204,9 +204,9 @@ def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     outcome = xmodal("search", "red", "-k", 2)
     assert outcome.code == 0
     assert "model toy (cosine)" in outcome.out
-    assert r"a[bold]\x1b[31m\nb.jpg" in outcome.out  # neither markup nor the terminal's own codes
+    assert r"a[bold]\x1b[31m\nb.jpg" in outcome.out  # neither markup nor control characters
     assert "\x1b" not in outcome.out  # no links off a terminal
-    assert "colours/red.jpg" in outcome.out
+    assert "colors/red.jpg" in outcome.out
     assert "1.0000" in outcome.out
 
 
@@ -218,32 +218,34 @@ def test_links_on_a_terminal(toy: ToyMatcher, tmp_path: Path) -> None:
     assert f"file://{tmp_path}/caf%E9%201.jpg" in text
 
 
-def test_names_that_are_no_text_survive_json(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_names_that_are_not_utf8_in_json(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (photos / name).write_text("blue blue white")
     assert xmodal("index", photos, "--json").code == 0
     outcome = xmodal("search", "blue blue white", "-k", 1, "--json")
-    outcome.out.encode("utf-8")  # what is printed is proper text...
-    assert os.fsencode(outcome.json["hits"][0]["path"]).endswith(b"/caf\xe9.jpg")  # ...that leads back to the file
+    outcome.out.encode("utf-8")  # the output is valid text...
+    assert os.fsencode(outcome.json["hits"][0]["path"]).endswith(
+        b"/caf\xe9.jpg"
+    )  # ...from which the path can be restored
     assert r"caf\udce9.jpg" in xmodal("search", "blue blue white", "-k", 1).out
 
 
-def test_vanished_files_are_left_out_and_told(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_vanished_files_are_skipped_and_reported(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos)
     (photos / "red.jpg").unlink()
     outcome = xmodal("search", "red", "-k", 2, "--json")
     assert _found(outcome) == ["red red green", "red green"]
     assert [h["rank"] for h in outcome.json["hits"]] == [1, 2]
     assert outcome.json["vanished"] == 1
-    assert "xmodal index --index colours" in outcome.err
+    assert "xmodal index --index colors" in outcome.err
 
 
-def test_words_that_the_model_was_not_taught(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_out_of_vocabulary_words(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos)
     outcome = xmodal("search", "mauve red", "-mauve", "--json")
     assert outcome.json["unknown_words"] == ["mauve"]
-    assert "was not taught these words: mauve" in outcome.err
-    assert "not taught" not in xmodal("search", "red").err
+    assert "out-of-vocabulary words for model toy: mauve" in outcome.err
+    assert "out-of-vocabulary" not in xmodal("search", "red").err
 
 
 def test_k(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
@@ -255,7 +257,7 @@ def test_k(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("",), ("+",), ("red", "-"), ("red^0",)])
-def test_queries_that_say_nothing(xmodal: Run, toy: ToyMatcher, photos: Path, words: tuple[str, ...]) -> None:
+def test_empty_queries(xmodal: Run, toy: ToyMatcher, photos: Path, words: tuple[str, ...]) -> None:
     xmodal("index", photos)
     outcome = xmodal("search", *words)
     assert outcome.code == 1
@@ -265,16 +267,16 @@ def test_queries_that_say_nothing(xmodal: Run, toy: ToyMatcher, photos: Path, wo
 
 def test_which_index(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path) -> None:
     assert "there is no index yet" in xmodal("search", "red").err
-    other = tmp_path / "more" / "colours"
+    other = tmp_path / "more" / "colors"
     other.mkdir(parents=True)
     (other / "x.jpg").write_text("white")
     xmodal("index", photos)
-    assert xmodal("index", other, "--json").json["index"] == "colours-2"  # another folder of the same name
-    assert xmodal("search", "red", "--json").json["index"] == "colours-2"  # the one built last
-    assert xmodal("index", photos / "red.jpg", "--json").json["index"] == "colours"  # inside the first one's folder
-    assert xmodal("search", "red", "--json").json["index"] == "colours"
-    outcome = xmodal("search", "red", "--index", "colors")
-    assert (outcome.code, "did you mean 'colours'?" in outcome.err) == (1, True)
+    assert xmodal("index", other, "--json").json["index"] == "colors-2"  # another folder of the same name
+    assert xmodal("search", "red", "--json").json["index"] == "colors-2"  # the one built last
+    assert xmodal("index", photos / "red.jpg", "--json").json["index"] == "colors"  # inside the first one's folder
+    assert xmodal("search", "red", "--json").json["index"] == "colors"
+    outcome = xmodal("search", "red", "--index", "colrs")
+    assert (outcome.code, "did you mean 'colors'?" in outcome.err) == (1, True)
     folder = tmp_path / "here" / "idx"
     assert xmodal("index", photos, "--index", folder, "--json").json["folder"] == str(folder)
     assert _found(xmodal("search", "green", "-k", 1, "--index", folder, "--json")) == ["green"]
@@ -284,14 +286,14 @@ def test_which_index(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path)
     assert xmodal("index", "--index", "nothing").code == 1
 
 
-def test_the_index_built_last_is_gone(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_an_unreadable_default_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos, "--index", "one")
     xmodal("index", photos, "--index", "two")
     (paths.indexes_dir() / "last.json").write_text("[")
     assert "--index: one, two" in xmodal("search", "red").err
 
 
-def test_models_that_differ_or_are_gone(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_changed_and_missing_models(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos)
     toy.fingerprint = "2" * 64  # the run was trained again
     outcome = xmodal("search", "red")
@@ -304,21 +306,21 @@ def test_models_that_differ_or_are_gone(xmodal: Run, toy: ToyMatcher, photos: Pa
     assert xmodal("search", "red").code == 0
     toy.gone = True
     outcome = xmodal("search", "red")
-    assert "the model toy that made the index 'colours' is gone from /models/toy.safetensors" in outcome.err
+    assert "the model toy of the index 'colors' does not exist at /models/toy.safetensors" in outcome.err
     assert xmodal("index", photos).code == 0  # nothing to compute
     (photos / "new.jpg").write_text("green white")
     assert "no model file" in xmodal("index", photos).err
 
 
-def test_models_that_are_no_matchers(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
+def test_models_that_are_not_matchers(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     toy.kind = "captioner"
     assert "is a captioner, not a matcher" in xmodal("index", photos, "--model", "x").err
 
 
 @pytest.mark.parametrize(
-    ("make", "says"), [("", "no files at all"), ("a.txt", "only 1 files of other kinds"), (None, "no such file")]
+    ("make", "reason"), [("", "no files at all"), ("a.txt", "only 1 files of other kinds"), (None, "no such file")]
 )
-def test_folders_without_pictures(xmodal: Run, tmp_path: Path, make: str | None, says: str) -> None:
+def test_folders_without_photos(xmodal: Run, tmp_path: Path, make: str | None, reason: str) -> None:
     folder = tmp_path / "f"
     if make is not None:
         folder.mkdir()
@@ -326,7 +328,7 @@ def test_folders_without_pictures(xmodal: Run, tmp_path: Path, make: str | None,
         (folder / make).write_text("x")
     outcome = xmodal("index", folder)
     assert outcome.code == 1
-    assert says in outcome.err
+    assert reason in outcome.err
     assert "\nhint: " in outcome.err
 
 

@@ -1,4 +1,4 @@
-"""Output off a terminal: every line in full, no colors, the same in every environment and encoding."""
+"""Output to pipes and files: full lines, no colors, the same in every environment and encoding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENVIRONMENTS = {"narrow": NARROW, "forced": FORCED}
 
 
 def process(*args: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """The command with pipes on all sides."""
+    """Run the command with pipes for stdin, stdout and stderr."""
     command = [sys.executable, "-m", "xmodal_cli", *map(str, args)]
     return subprocess.run(command, capture_output=True, input=b"", env={**os.environ, **environment}, check=False)
 
@@ -48,7 +48,7 @@ def deep(tmp_path: Path) -> Path:
 
 
 def lines_with(text: str, *parts: object) -> list[str]:
-    """The lines that have all parts in full; none has a terminal's codes."""
+    """The lines that contain all parts; there must be no escape codes."""
     assert "\x1b" not in text
     return [line for line in text.splitlines() if all(str(part) in line for part in parts)]
 
@@ -71,7 +71,7 @@ class TestFunctions:
         assert third.split() == ["y"]
         assert second.index("x") == third.index("y") == first.index("1") + 3
 
-    def test_columns_stand_below_each_other_with_wide_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_columns_are_aligned_with_wide_characters(self, capsys: pytest.CaptureFixture[str]) -> None:
         output.print_table("", ["a", "b"], [["狗", "x"], ["dog", "x"]])
         *_, wide, narrow = capsys.readouterr().out.splitlines()
         assert (wide, narrow) == ("狗   x", "dog  x")
@@ -141,7 +141,7 @@ def test_tables_without_characters_that_the_stream_cannot_encode(written: Writte
     assert written(lambda: output.print_rule(3)) == "---\n"
 
 
-def test_json_stays_json_where_the_stream_cannot_encode_it(written: Written) -> None:
+def test_json_on_a_stream_that_cannot_encode_it(written: Written) -> None:
     result = {"path": "café/\udcff.jpg", "caption": "狗"}
     assert json.loads(written(lambda: output.print_json(result))) == result
     assert json.loads(written(lambda: output.print_json_line(result))) == result
@@ -232,7 +232,7 @@ def test_demo_and_doctor_print_long_paths_in_full(capsys: pytest.CaptureFixture[
     from xmodal_cli.doctor.finding import Finding
 
     findings = [Finding("home", "XMODAL_HOME", "fail", f"{deep} is full", f"free some space in {deep}")]
-    output.print_table("", ("", "what", "found"), list(_rows(findings)))
+    output.print_table("", ("", "check", "result"), list(_rows(findings)))
     out = capsys.readouterr().out
     assert lines_with(out, "fail", "XMODAL_HOME", f"{deep} is full")
     assert lines_with(out, f"-> free some space in {deep}")
@@ -261,7 +261,7 @@ def test_a_process_with_pipes(kind: str, deep: Path) -> None:
     assert all(line[0] != " " for line in registered.stdout.decode().splitlines())
 
 
-def test_a_process_that_can_write_ascii_only(deep: Path) -> None:
+def test_a_process_with_ascii_output(deep: Path) -> None:
     folder = deep / "café 狗"
     made = process("data", "make", "shapes", folder, "--json", PYTHONIOENCODING="ascii")
     assert made.returncode == 0, made.stderr

@@ -1,4 +1,4 @@
-"""The parts of the prompt without a terminal, and queries on standard input."""
+"""The parts of the search prompt without a terminal, and queries on stdin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xmodal_cli.retrieval.query_line import split_line
 
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
-    """The searchers that were opened."""
+    """The opened searchers."""
     searchers = []
     monkeypatch.setattr(recipe, "open_searcher", fake_search.fake_open(tmp_path, searchers))
     return searchers
@@ -31,7 +31,7 @@ def opened(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stdin(monkeypatch):
-    """``stdin(text)`` is what comes in."""
+    """``stdin(text)``: set the content of stdin."""
     return lambda text: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
 
 
@@ -55,29 +55,29 @@ def test_commands(line, command):
 
 
 @pytest.mark.parametrize("line", [":", ": ", ":x", ":opens", ":Open", "::"])
-def test_what_is_no_command(line):
+def test_invalid_commands(line):
     with pytest.raises(UnknownName):
         parse_command(line)
 
 
 @pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "٣", "9" * 5000, "3 4"])
-def test_numbers_that_are_none(opened, capsys, argument):
+def test_invalid_numbers(opened, capsys, argument):
     prompt = Prompt(None, 10)
-    assert prompt.take("red")
+    assert prompt.run_line("red")
     for command in ("open", "k"):
-        assert prompt.take(f":{command} {argument}")
-        assert "is no number of photos" in capsys.readouterr().err
-    assert opened[0].asked[-1] == (("red",), 10)
+        assert prompt.run_line(f":{command} {argument}")
+        assert "is not a valid number" in capsys.readouterr().err
+    assert opened[0].queries[-1] == (("red",), 10)
 
 
 def test_everything_is_loaded_before_the_first_line_and_once(opened):
     prompt = Prompt(None, 10)
-    assert len(opened[0].asked) == 1  # the model is awake
-    prompt.take("red +green")
-    prompt.take("a blue thing")
-    assert opened[0].asked[1:] == [(("red", "+green"), 10), (("a blue thing",), 10)]
+    assert len(opened[0].queries) == 1  # the first query loads the model
+    prompt.run_line("red +green")
+    prompt.run_line("a blue thing")
+    assert opened[0].queries[1:] == [(("red", "+green"), 10), (("a blue thing",), 10)]
     assert len(opened) == 1
-    prompt.take(":index animals")
+    prompt.run_line(":index animals")
     assert [one.closed for one in opened] == [True, False]
     prompt.close()
     assert opened[1].closed
@@ -85,40 +85,40 @@ def test_everything_is_loaded_before_the_first_line_and_once(opened):
 
 def test_an_index_that_has_changed_is_opened_again(opened, capsys):
     prompt = Prompt("animals", 1)
-    prompt.take("cat")
+    prompt.run_line("cat")
     opened[0].current = False
     capsys.readouterr()
-    prompt.take(":k 2")
+    prompt.run_line(":k 2")
     assert "2 photos in the index animals" in capsys.readouterr().out
     assert [one.closed for one in opened] == [True, False]
-    assert opened[1].asked[-1] == (("cat",), 2)
+    assert opened[1].queries[-1] == (("cat",), 2)
 
 
 def test_an_index_that_is_not_there_leaves_the_old_one(opened, capsys):
     prompt = Prompt(None, 10)
-    prompt.take(":index nothing")
+    prompt.run_line(":index nothing")
     assert "no index called" in capsys.readouterr().err
-    assert prompt.take("red")
-    assert len(opened[0].asked) == 2
+    assert prompt.run_line("red")
+    assert len(opened[0].queries) == 2
 
 
-def test_a_search_that_is_interrupted_is_told(opened, capsys, monkeypatch):
+def test_an_interrupted_search(opened, capsys, monkeypatch):
     prompt = Prompt(None, 10)
 
     def interrupt(words, num_hits):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(opened[0], "search", interrupt)
-    assert prompt.take("red")
+    assert prompt.run_line("red")
     assert capsys.readouterr().err == "error: interrupted\n"
 
 
-def test_names_in_messages_do_not_steer_the_terminal(opened, capsys):
-    assert Prompt(None, 10).take("\x1b[31m.jpg")
+def test_control_characters_in_messages_are_escaped(opened, capsys):
+    assert Prompt(None, 10).run_line("\x1b[31m.jpg")
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_no_hits_are_asked_for(opened):
+def test_k_of_zero(opened):
     with pytest.raises(ConfigError, match="-k must be at least 1"):
         Prompt(None, 0)
 
@@ -142,7 +142,7 @@ def test_commands_and_indexes_are_completed(home):
     assert complete(":i wo") == [":i work"]
 
 
-def test_pictures_and_folders_are_completed(tmp_path, monkeypatch):
+def test_photos_and_folders_are_completed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dogs at sea").mkdir()
     for name in ("dog.jpg", "don't.png", "dog.txt", ".dot.jpg", "dogs at sea/1.jpg"):
@@ -187,7 +187,7 @@ def test_the_last_thousand_lines_are_kept(tmp_path):
     assert readline.lines == lines
 
 
-def test_two_prompts_lose_nothing_of_each_other(tmp_path):
+def test_two_prompts_share_the_history(tmp_path):
     file = tmp_path / "history"
     one, other = History(file, None), History(file, None)
     one.add("first")
@@ -198,7 +198,7 @@ def test_two_prompts_lose_nothing_of_each_other(tmp_path):
     assert file.read_text() == "first\nsecond\nthird\n"
 
 
-def test_bytes_that_are_no_text_survive(tmp_path):
+def test_history_with_invalid_utf8(tmp_path):
     file = tmp_path / "history"
     file.write_bytes(b"caf\xe9\x85.jpg\n" * 2 + b"x\n" * NUM_LINES)
     readline = FakeReadline()
@@ -208,11 +208,11 @@ def test_bytes_that_are_no_text_survive(tmp_path):
     assert file.read_bytes().endswith(b"caf\xe9\n")
 
 
-def test_a_history_that_cannot_be_kept_is_no_error(tmp_path):
+def test_a_history_file_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    for place in (tmp_path / "file" / "history", tmp_path):
+    for file in (tmp_path / "file" / "history", tmp_path):
         readline = FakeReadline()
-        history = History(place, readline)
+        history = History(file, readline)
         history.add("red")
         history.close()
         assert readline.lines == ["red"]
@@ -223,7 +223,7 @@ def test_a_history_that_cannot_be_kept_is_no_error(tmp_path):
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """``programs(name=code)``: the only programs there are."""
+    """``programs(name=code)``: the only programs on PATH, as shell scripts."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -238,32 +238,32 @@ def programs(tmp_path, monkeypatch):
     return write
 
 
-def test_without_a_viewer_or_a_screen_the_photo_is_named(programs, monkeypatch, tmp_path):
+def test_errors_without_a_viewer_or_display_have_the_path(programs, monkeypatch, tmp_path):
     photo = tmp_path / "a.jpg"
     with pytest.raises(MissingData):
-        viewer.show(photo)
+        viewer.open_photo(photo)
     photo.write_bytes(b"")
-    with pytest.raises(Unavailable, match="no program") as told:
-        viewer.show(photo)
-    assert str(photo) in told.value.hint
+    with pytest.raises(Unavailable, match="no image viewer") as error:
+        viewer.open_photo(photo)
+    assert str(photo) in error.value.hint
     programs(xdg_open="exit 3")
-    with pytest.raises(Unavailable, match="found no program"):
-        viewer.show(photo)
+    with pytest.raises(Unavailable, match="could not open"):
+        viewer.open_photo(photo)
     monkeypatch.delenv("DISPLAY")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    with pytest.raises(Unavailable, match="no screen"):
-        viewer.show(photo)
+    with pytest.raises(Unavailable, match="no display"):
+        viewer.open_photo(photo)
 
 
-def test_other_viewers_stand_in(programs, tmp_path, monkeypatch):
+def test_other_viewers(programs, tmp_path, monkeypatch):
     photo = tmp_path / "a.jpg"
     photo.write_bytes(b"")
     programs(gio=f'echo "$@" > {tmp_path}/shown')
-    viewer.show(photo)
+    viewer.open_photo(photo)
     assert (tmp_path / "shown").read_text() == f"open {photo}\n"
     monkeypatch.setattr(sys, "platform", "darwin")
     programs(open=f'echo mac "$@" > {tmp_path}/shown')
-    viewer.show(photo)
+    viewer.open_photo(photo)
     assert (tmp_path / "shown").read_text() == f"mac {photo}\n"
 
 
@@ -271,7 +271,7 @@ def test_a_viewer_that_stays_is_not_waited_for(programs, tmp_path):
     photo = tmp_path / "a.jpg"
     photo.write_bytes(b"")
     programs(xdg_open="read nothing < /dev/zero; while :; do :; done")
-    busy = viewer.show(photo)
+    busy = viewer.open_photo(photo)
     assert isinstance(busy, subprocess.Popen)
     busy.kill()
     busy.wait()
@@ -280,27 +280,27 @@ def test_a_viewer_that_stays_is_not_waited_for(programs, tmp_path):
 # ---------------------------------------------------------------------------- standard input
 
 
-def test_each_line_is_a_query_and_each_answer_a_line(xmodal, opened, stdin):
+def test_one_query_and_one_result_per_line(xmodal, opened, stdin):
     stdin(b"a red thing\n\n  green -blue \r\nblue")
     outcome = xmodal("search", "--json", "-k", "1")
     assert outcome.code == 0, outcome.err
-    answers = [json.loads(line) for line in outcome.out.splitlines()]
-    assert [a["query"] for a in answers] == [["a red thing"], ["green", "-blue"], ["blue"]]
-    assert [len(a["hits"]) for a in answers] == [1, 1, 1]
-    assert set(answers[0]) == {"index", "model", "query", "hits", "vanished", "unknown_words"}
+    results = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [a["query"] for a in results] == [["a red thing"], ["green", "-blue"], ["blue"]]
+    assert [len(a["hits"]) for a in results] == [1, 1, 1]
+    assert set(results[0]) == {"index", "model", "query", "hits", "vanished", "unknown_words"}
     assert len(opened) == 1
     assert opened[0].closed
 
 
-def test_a_line_that_fails_says_so_and_the_others_go_on(xmodal, opened, stdin):
+def test_a_line_that_fails_does_not_end_the_command(xmodal, opened, stdin):
     lines = b'red\n"green\nnowhere.jpg\nblue\n'
     stdin(lines)
     outcome = xmodal("search", "--json")
     assert outcome.code == 1
-    red, torn, gone, blue = (json.loads(line) for line in outcome.out.splitlines())
+    red, unclosed, missing, blue = (json.loads(line) for line in outcome.out.splitlines())
     assert red["hits"] and blue["hits"]
-    assert torn == {"query": ['"green'], "error": "a quotation mark is not closed", "hint": torn["hint"]}
-    assert "nowhere.jpg" in gone["error"]
+    assert unclosed == {"query": ['"green'], "error": "a quotation mark is not closed", "hint": unclosed["hint"]}
+    assert "nowhere.jpg" in missing["error"]
     stdin(lines)
     outcome = xmodal("search")
     assert outcome.code == 1
@@ -308,37 +308,37 @@ def test_a_line_that_fails_says_so_and_the_others_go_on(xmodal, opened, stdin):
     assert outcome.err.count("error: ") == outcome.err.count("hint: ") == 2
 
 
-def test_nothing_to_search_for_is_a_usage_error(xmodal, opened, stdin, monkeypatch):
+def test_an_empty_stdin_is_a_usage_error(xmodal, opened, stdin, monkeypatch):
     for text in (b"", b"\n \n"):
         stdin(text)
         outcome = xmodal("search")
         assert outcome.code == 2
-        assert "standard input" in " ".join(outcome.err.split())
+        assert "stdin" in " ".join(outcome.err.split())
     monkeypatch.setattr(sys, "stdin", None)
     assert xmodal("search").code == 2
     assert opened == []
 
 
-def test_a_terminal_without_a_place_for_answers_gets_no_prompt(xmodal, opened, stdin, monkeypatch):
+def test_no_prompt_if_stdout_is_not_a_terminal(xmodal, opened, stdin, monkeypatch):
     stdin(b"red\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     assert xmodal("search", "--json").code == 2
-    assert xmodal("search").code == 2  # stdout is no terminal
+    assert xmodal("search").code == 2  # stdout is not a terminal
     assert opened == []
 
 
-def test_a_file_whose_name_is_no_text_can_be_asked_for_on_a_line(xmodal, opened, stdin, tmp_path, monkeypatch):
+def test_a_file_name_that_is_not_utf8_on_stdin(xmodal, opened, stdin, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open(b"caf\xe9.jpg", "wb"):
         pass
     stdin(b"caf\xe9.jpg\n")
     outcome = xmodal("search", "--json")
     assert outcome.code == 0
-    assert opened[0].asked == [(("caf\udce9.jpg",), 10)]
+    assert opened[0].queries == [(("caf\udce9.jpg",), 10)]
     assert outcome.json["query"] == [r"caf\udce9.jpg"] or "\\udce9" in outcome.out
 
 
-def test_a_program_may_wait_for_each_answer(tmp_path):
+def test_each_result_is_written_before_the_next_line_is_read(tmp_path):
     command = [sys.executable, fake_search.__file__, str(tmp_path), "--json"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:

@@ -1,4 +1,4 @@
-"""The prompt as a person meets it: in a terminal, with its keys."""
+"""The search prompt in a pseudo-terminal, with keyboard input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 60.0  # on a busy machine
 
 
 class Terminal:
-    """A program in a terminal of its own."""
+    """A program in a new pseudo-terminal."""
 
     def __init__(self, *args: str, **environment: str) -> None:
         self._end, inside = pty.openpty()
@@ -42,7 +42,7 @@ class Terminal:
         os.write(self._end, keys.encode())
 
     def until(self, wanted: str) -> str:
-        """What has appeared up to and with ``wanted``, which must appear."""
+        """The output up to and including ``wanted``; fails if it does not appear."""
         end = time.monotonic() + SECONDS
         while wanted not in self._text:
             ready, _, _ = select.select([self._end], [], [], max(0.0, end - time.monotonic()))
@@ -55,12 +55,12 @@ class Terminal:
         return before + wanted
 
     def ask(self, line: str) -> str:
-        """Enter ``line`` at the prompt; what appears before the next one."""
+        """Enter ``line`` at the prompt; returns the output before the next prompt."""
         self.type(line + "\n")
         return self.until(PROMPT).removesuffix(PROMPT)
 
     def interrupt(self) -> None:
-        """Ctrl-C, and once more if Python was looking elsewhere at the first."""
+        """Press Ctrl-C, and again if Python did not handle the first one."""
         self.type(CTRL_C)
         if not select.select([self._end], [], [], 10.0)[0]:
             self.type(CTRL_C)
@@ -79,7 +79,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path):
-    """``terminal()`` is the prompt on the fake indexes, ready for its first line."""
+    """``terminal()``: a prompt on the fake indexes, ready for its first line."""
     opened = []
     for name in ("red", "green", "blue", "dog", "cat"):
         (tmp_path / f"{name}.jpg").write_bytes(b"")
@@ -98,21 +98,21 @@ def photos(text):
     return re.findall(r"(\w+)\.jpg", re.sub(r"\x1b\]8;[^\x1b]*\x1b\\", "", text))
 
 
-def test_lines_are_answered_until_ctrl_d_and_nothing_heavy_is_loaded(terminal, tmp_path):
+def test_queries_until_ctrl_d_import_no_heavy_packages(terminal, tmp_path):
     prompt = terminal()
-    assert "3 photos in the index colours, model toy" in prompt.greeting
-    answer = prompt.ask("a green thing")
-    assert photos(answer) == ["green", "red", "blue"]
-    assert re.search(r"3 of 3 photos in the index colours, model toy \(cosine\), \d+ ms", answer)
-    assert "\x1b]8;id=" in answer or "\x1b]8;;" in answer
-    assert (tmp_path / "green.jpg").as_uri() in answer  # the link
-    assert photos(prompt.ask("blue -red")) == ["red", "blue", "green"]  # the fake knows no signs
+    assert "3 photos in the index colors, model toy" in prompt.greeting
+    output = prompt.ask("a green thing")
+    assert photos(output) == ["green", "red", "blue"]
+    assert re.search(r"3 of 3 photos in the index colors, model toy \(cosine\), \d+ ms", output)
+    assert "\x1b]8;id=" in output or "\x1b]8;;" in output
+    assert (tmp_path / "green.jpg").as_uri() in output  # the link
+    assert photos(prompt.ask("blue -red")) == ["red", "blue", "green"]  # the fake searcher ignores signs
     assert photos(prompt.ask("")) == []
     prompt.type(CTRL_D)
     assert prompt.leave() == 0
 
 
-def test_keys_edit_the_line_and_bring_back_older_ones(terminal, home):
+def test_line_editing_and_history(terminal, home):
     prompt = terminal()
     prompt.ask("gren")
     assert photos(prompt.ask(UP + LEFT + "e"))[0] == "green"
@@ -125,11 +125,11 @@ def test_keys_edit_the_line_and_bring_back_older_ones(terminal, home):
     assert photos(later.ask(UP + UP + UP))[0] == "green"
 
 
-def test_ctrl_c_drops_the_line_and_not_the_prompt(terminal, home):
+def test_ctrl_c_drops_the_line_and_keeps_the_prompt(terminal, home):
     prompt = terminal()
     prompt.type("green th")
     prompt.until("green th")
-    time.sleep(0.5)  # Python hears of it while it waits for keys; just after a key it would wait for one more
+    time.sleep(0.5)  # Python must be waiting for input; just after a key it would wait for another one
     prompt.interrupt()
     assert photos(prompt.ask("blue"))[0] == "blue"
     prompt.type(CTRL_D)
@@ -137,21 +137,21 @@ def test_ctrl_c_drops_the_line_and_not_the_prompt(terminal, home):
     assert (home / "history").read_text() == "blue\n"
 
 
-def test_errors_are_sentences_and_never_the_end(terminal):
+def test_errors_are_printed_and_do_not_end_the_prompt(terminal):
     prompt = terminal()
-    told = prompt.ask(":opne 3")
-    assert "error: there is no command called ':opne'" in told
-    assert "hint: did you mean ':open'?" in told
-    assert "error: there is no answer yet" in prompt.ask(":open 1")
+    output = prompt.ask(":opne 3")
+    assert "error: there is no command called ':opne'" in output
+    assert "hint: did you mean ':open'?" in output
+    assert "error: there are no results to open" in prompt.ask(":open 1")
     assert "error: a quotation mark is not closed" in prompt.ask('"red')
     assert "error: the image nowhere.jpg does not exist" in prompt.ask("nowhere.jpg")
     assert "error: ZeroDivisionError" in prompt.ask("bug")
-    assert "was not taught these words: mauve" in prompt.ask("mauve")
+    assert "out-of-vocabulary words for model toy: mauve" in prompt.ask("mauve")
     assert "error: there is no index called 'animal'" in prompt.ask(":index animal")
     assert photos(prompt.ask("blue"))[0] == "blue"
 
 
-def test_open_shows_the_photo_with_the_systems_viewer(terminal, tmp_path):
+def test_open_uses_the_viewer_of_the_system(terminal, tmp_path):
     viewer = tmp_path / "bin" / "xdg-open"
     viewer.parent.mkdir()
     viewer.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/shown\n')
@@ -160,18 +160,18 @@ def test_open_shows_the_photo_with_the_systems_viewer(terminal, tmp_path):
     prompt.ask("green")
     assert "error" not in prompt.ask(":open 2")
     assert (tmp_path / "shown").read_text() == str(tmp_path / "red.jpg")
-    assert "error: the last answer has 3 photos, not 4" in prompt.ask(":open 4")
+    assert "error: there are only 3 results, not 4" in prompt.ask(":open 4")
     (tmp_path / "blue.jpg").unlink()
-    assert "is not there any more" in prompt.ask(":open 3")
+    assert "does not exist" in prompt.ask(":open 3")
 
 
 def test_number_and_index_can_be_changed(terminal):
     prompt = terminal("-k", "1", "--index", "animals")
     assert "2 photos in the index animals" in prompt.greeting
     assert photos(prompt.ask("cat")) == ["cat"]
-    assert photos(prompt.ask(":k 2")) == ["cat", "dog"]  # the same again, and more of it
-    assert "2 photos an answer" in prompt.ask(":k")
-    assert "3 photos in the index colours" in prompt.ask(":index colours")
+    assert photos(prompt.ask(":k 2")) == ["cat", "dog"]  # repeats the query
+    assert "2 photos per query" in prompt.ask(":k")
+    assert "3 photos in the index colors" in prompt.ask(":index colors")
     assert photos(prompt.ask("green")) == ["green", "red"]
     assert ":open 3" in prompt.ask(":help")
     prompt.type(":q\n")
@@ -184,7 +184,7 @@ def test_the_tab_key_completes(terminal, tmp_path):
     assert photos(prompt.ask(f"{tmp_path}/ca\t"))[-2:] == ["cat", "dog"]
 
 
-def test_a_home_that_cannot_be_written_has_a_prompt_all_the_same(terminal, tmp_path):
+def test_a_read_only_home(terminal, tmp_path):
     prompt = terminal(XMODAL_HOME=str(tmp_path / "red.jpg" / "home"))
     prompt.ask("green")
     assert photos(prompt.ask(UP))[0] == "green"

@@ -1,4 +1,4 @@
-"""``xmodal train`` from the command line to the files of a run."""
+"""``xmodal train``: the command and the files of a run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from xmodal_cli.data.registry import add
 from xmodal_cli.models.model_file import read_header
 from xmodal_cli.training.log import read_log
 
-STEPS = 15  # an epoch's: 480 captions in batches of 32
-FORMS, THINGS = ("a {} next to a {}", "there is a {} and a {} in the picture", "the {} is beside the {}"), range(12)
+STEPS = 15  # per epoch: 480 captions in batches of 32
+FORMS, THINGS = ("a {} next to a {}", "there is a {} and a {} in the image", "the {} is beside the {}"), range(12)
 CHANCE = 2 * 100 * (1 + 5 + 10) / 40  # rsum of 40 val images drawn at random
 
 
@@ -36,7 +36,7 @@ def files(run: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("preset", ["order-emb", "vse", "vsepp"])
-def test_the_presets_learn_and_a_run_holds_what_it_should(xmodal, planted, small_settings, tmp_path, preset):
+def test_the_presets_train_and_write_the_files_of_a_run(xmodal, planted, small_settings, tmp_path, preset):
     run = tmp_path / "run"
     gru = ["--set", "model.text_encoder=gru", "--set", "model.text_encoder.args.word_dim=24"]
     done = xmodal(*train_args(planted, run, small_settings, *gru, "--json", preset=preset))
@@ -58,7 +58,7 @@ def test_the_presets_learn_and_a_run_holds_what_it_should(xmodal, planted, small
     assert losses[-1] < losses[0] / 2
 
 
-def test_the_model_file_says_where_it_comes_from(trained, planted):
+def test_the_header_of_the_model_file(trained, planted):
     header = read_header(trained / "model.safetensors")
     metrics = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))
     assert header.kind == "matcher"
@@ -71,7 +71,7 @@ def test_the_model_file_says_where_it_comes_from(trained, planted):
         assert opened.get_tensor("text_encoder.words.table.weight").shape == (header.architecture["vocab_size"], 24)
 
 
-def test_the_vocabulary_is_of_training_captions_only(xmodal, planted, small_settings, tmp_path):
+def test_the_vocabulary_comes_from_training_captions_only(xmodal, planted, small_settings, tmp_path):
     from xmodal_cli.models.tokenizer import Tokenizer
 
     data = tmp_path / "data"
@@ -79,16 +79,16 @@ def test_the_vocabulary_is_of_training_captions_only(xmodal, planted, small_sett
     for file in planted.iterdir():
         content = file.read_bytes()
         if file.name == "toy_dev_caps.txt":
-            content = content.replace(b"picture", b"photograph")
+            content = content.replace(b"image", b"photograph")
         (data / file.name).write_bytes(content)
     assert xmodal(*train_args(data, tmp_path / "run", small_settings, "--set", "training.epochs=1")).code == 0
     tokenizer = Tokenizer.from_json(read_header(tmp_path / "run" / "model.safetensors").tokenizer)
-    assert tokenizer.unknown_words("a picture or a photograph") == ["or", "photograph"]
+    assert tokenizer.unknown_words("an image or a photograph") == ["an", "or", "photograph"]
     words = {word for form in FORMS for word in form.replace("{}", "").split()}
     assert tokenizer.vocab_size == 4 + len(THINGS) + len(words)
 
 
-def test_one_seed_gives_one_result_and_another_seed_another(xmodal, trained, planted, small_settings, tmp_path):
+def test_results_depend_only_on_the_seed(xmodal, trained, planted, small_settings, tmp_path):
     assert xmodal(*train_args(planted, tmp_path / "same", small_settings)).code == 0
     for name in ("metrics.json", "model.safetensors", "last/state.safetensors"):
         assert (tmp_path / "same" / name).read_bytes() == (trained / name).read_bytes(), name
@@ -97,9 +97,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(xmodal, trained, pla
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_figures(
-    xmodal, trained, planted, small_settings, tmp_path
-):
+def test_a_killed_and_resumed_run_has_the_same_metrics(xmodal, trained, planted, small_settings, tmp_path):
     run = tmp_path / "killed"
     command = [sys.executable, "-m", "xmodal_cli", *map(str, train_args(planted, run, small_settings))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -114,7 +112,7 @@ def test_killed_in_mid_epoch_and_resumed_it_ends_with_the_same_figures(
         process.wait()
     assert in_second
     assert not (run / "metrics.json").exists()
-    assert xmodal(*train_args(planted, run, small_settings)).code == 1  # without --resume it is left alone
+    assert xmodal(*train_args(planted, run, small_settings)).code == 1  # without --resume the run is not changed
     done = xmodal(*train_args(planted, run, small_settings, "--resume"))
     assert done.code == 0, done.err
     assert "resuming" in done.err
@@ -143,7 +141,7 @@ def test_ctrl_c_leaves_a_usable_run(xmodal, planted, small_settings, trained, tm
     done = xmodal(*train_args(planted, run, small_settings, "--json"))
     assert done.code == 0
     assert (done.json["interrupted"], done.json["epochs"]) == (True, 1)
-    assert "--resume goes on" not in done.out
+    assert "--resume to continue" not in done.out
     assert xmodal("eval", run, "--data", planted, "--json").json["rsum"] > 0
     assert {"metrics.json", "curves.png"} <= set(files(run))
     assert xmodal(*train_args(planted, run, small_settings, "--resume")).code == 0
@@ -154,7 +152,7 @@ def test_a_run_is_never_overwritten(xmodal, planted, small_settings, trained):
     before = files(trained)
     done = xmodal(*train_args(planted, trained, small_settings))
     assert done.code == 1
-    assert f"{trained} already holds a training" in done.err
+    assert f"{trained} already contains a training run" in done.err
     assert "--resume" in done.err
     assert files(trained) == before
 
@@ -163,7 +161,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_data(xmodal, planted, small
     before = files(trained)
     done = xmodal(*train_args(planted, trained, small_settings, "--resume", "--set", "optimizer.lr=0.5"))
     assert done.code == 1
-    assert "other settings" in done.err
+    assert "different settings" in done.err
     other = tmp_path / "other"
     other.mkdir()
     for file in planted.iterdir():
@@ -178,7 +176,7 @@ def test_a_run_is_not_resumed_with_other_settings_or_data(xmodal, planted, small
     }
 
 
-def test_a_run_is_named_after_preset_and_data_and_found_by_its_name(xmodal, planted, small_settings, home):
+def test_the_default_run_name(xmodal, planted, small_settings, home):
     add("toy", planted)
     args = ["train", "--model", "vse", "--data", "toy", *small_settings, "--set", "training.epochs=1", "--json"]
     done = xmodal(*args)
@@ -196,7 +194,7 @@ def test_a_run_is_named_after_preset_and_data_and_found_by_its_name(xmodal, plan
     assert info["fingerprint"] in shown.out
 
 
-def test_training_can_start_from_a_model(xmodal, planted, small_settings, trained, tmp_path):
+def test_init_from(xmodal, planted, small_settings, trained, tmp_path):
     again = ["--init-from", trained, "--set", "training.epochs=1", "--set", "optimizer.lr=0.0001", "--json"]
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *again))
     assert done.code == 0, done.err
@@ -208,7 +206,7 @@ def test_training_can_start_from_a_model(xmodal, planted, small_settings, traine
     assert "does not fit this preset" in done.err
 
 
-def test_starting_from_a_model_of_other_features_is_refused(xmodal, planted, small_settings, trained, tmp_path):
+def test_init_from_a_model_of_other_features(xmodal, planted, small_settings, trained, tmp_path):
     from dataclasses import asdict, replace
 
     from xmodal_cli.models.model_file import read_tensors, write_model
@@ -223,7 +221,7 @@ def test_starting_from_a_model_of_other_features_is_refused(xmodal, planted, sma
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "message"),
     [
         (["--model", "vsep"], "there is no preset called 'vsep'"),
         (["--set", "model.text_encoder=gur"], "there is no text encoder called 'gur'"),
@@ -244,16 +242,16 @@ def test_starting_from_a_model_of_other_features_is_refused(xmodal, planted, sma
         (["--init-from", "vse-f8k"], "there is no model called 'vse-f8k'"),
     ],
 )
-def test_what_cannot_be_trained_is_told_and_leaves_no_run(xmodal, planted, small_settings, tmp_path, change, sentence):
+def test_invalid_arguments_are_errors_and_leave_no_run(xmodal, planted, small_settings, tmp_path, change, message):
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *change))
     assert (done.code, done.out) == (1, "")
-    assert sentence in done.err.splitlines()[0]
+    assert message in done.err.splitlines()[0]
     assert done.err.splitlines()[1].startswith("hint: ")
     assert "Traceback" not in done.err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_that_diverges_says_so(xmodal, planted, small_settings, tmp_path):
+def test_a_diverging_run_is_an_error(xmodal, planted, small_settings, tmp_path):
     settings = ["--set", "optimizer.lr=1e38", "--set", "optimizer.grad_clip=0"]
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *settings))
     assert done.code == 1
@@ -261,7 +259,9 @@ def test_a_training_that_diverges_says_so(xmodal, planted, small_settings, tmp_p
     assert "optimizer.lr" in done.err.splitlines()[-1]
 
 
-FROM_SCRATCH = [name for name in catalog.names("text_encoder") if name != "identity"]  # which needs a pretrained one
+FROM_SCRATCH = [
+    name for name in catalog.names("text_encoder") if name != "identity"
+]  # identity needs a pretrained tower
 
 
 @pytest.mark.parametrize("name", FROM_SCRATCH)
@@ -272,15 +272,15 @@ def test_every_text_encoder_trains(xmodal, planted, small_settings, tmp_path, na
     assert done.json["val"]["rsum"] > 3 * CHANCE
 
 
-def test_sampled_negatives_and_bfloat16_train_too(xmodal, planted, small_settings, tmp_path):
+def test_sampled_negatives_and_bfloat16(xmodal, planted, small_settings, tmp_path):
     settings = ["--set", "loss.args.ncon=8", "--precision", "bf16", "--set", "schedule.name=cosine"]
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, *settings, "--json"))
     assert done.code == 0, done.err
     assert done.json["val"]["rsum"] > 3 * CHANCE
 
 
-def test_features_of_a_grid_are_not_for_a_linear_encoder_by_surprise(xmodal, small_settings, tmp_path):
-    """A dataset whose arrays do not fit its captions is told by name."""
+def test_arrays_and_captions_of_different_lengths(xmodal, small_settings, tmp_path):
+    """The error names the array that does not match the captions."""
     data = tmp_path / "odd"
     data.mkdir()
     np.save(data / "train.npy", np.zeros((3, 4), np.float32))
@@ -290,6 +290,6 @@ def test_features_of_a_grid_are_not_for_a_linear_encoder_by_surprise(xmodal, sma
     assert "train.npy has 3 rows for 4 captions" in done.err
 
 
-def test_training_leaves_torchs_settings_alone(trained):
+def test_training_does_not_change_the_settings_of_torch(trained):
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32

@@ -81,12 +81,12 @@ def test_a_fold_without_captions_is_rejected():
         )
 
 
-def test_nest_inverts_flatten():
-    from xmodal_cli.cli.tables import nest
+def test_nest_metrics_inverts_flatten():
+    from xmodal_cli.cli.tables import nest_metrics
 
     result = score_embeddings(embeddings(40))
     flat = flatten(result)
     assert len(flat) == 11
     assert all(isinstance(value, int | float) for value in flat.values())
     assert flat["image_to_text R@5"] == result["image_to_text"]["R@5"]
-    assert nest(flat) == {k: result[k] for k in ("image_to_text", "text_to_image", "rsum")}
+    assert nest_metrics(flat) == {k: result[k] for k in ("image_to_text", "text_to_image", "rsum")}

@@ -1,4 +1,7 @@
-"""Stands in for ``recipes.search``: two indexes of photos named by what is on them. As a program: search on them."""
+"""A fake of ``recipes.search`` with two indexes of photos that are named after their content.
+
+As a program: ``xmodal search`` on these indexes.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from xmodal_cli.recipes import search as recipe
 from xmodal_cli.recipes.search import Hit, SearchResult
 from xmodal_cli.retrieval.query import parse_terms
 
-INDEXES = {"colours": ("red", "green", "blue"), "animals": ("dog", "cat")}
+INDEXES = {"colors": ("red", "green", "blue"), "animals": ("dog", "cat")}
 
 
 class FakeSearcher:
-    """A Searcher whose hits are the photos that a query names, then the others."""
+    """A Searcher whose first hits are the photos that the query names. ``queries`` records its calls."""
 
     def __init__(self, name, folder):
         self.index_name, self.model, self.photos = name, "toy", folder
         self.folder = Path("/indexes", name)
-        self.asked, self.closed, self.current = [], False, True
+        self.queries, self.closed, self.current = [], False, True
 
     def __len__(self):
         return len(INDEXES[self.index_name])
@@ -30,7 +33,7 @@ class FakeSearcher:
     def search(self, words, num_hits=10):
         assert not self.closed
         parse_terms(words)
-        self.asked.append((tuple(words), num_hits))
+        self.queries.append((tuple(words), num_hits))
         text = " ".join(words)
         if "bug" in text:
             raise ZeroDivisionError("by nothing")
@@ -53,13 +56,13 @@ class FakeSearcher:
 
 
 def fake_open(folder, opened):
-    """An ``open_searcher``; what it opens is added to ``opened``."""
+    """A fake ``open_searcher`` that appends its searchers to ``opened``."""
 
     def open_searcher(name=None, reporter=None):
         name = name and Path(name).name
         if name is not None and name not in INDEXES:
             raise UnknownName.of("index", name, INDEXES)
-        opened.append(FakeSearcher(name or "colours", folder))
+        opened.append(FakeSearcher(name or "colors", folder))
         return opened[-1]
 
     return open_searcher
@@ -69,8 +72,8 @@ if __name__ == "__main__":
     from xmodal_cli.__main__ import main
 
     if sys.stdin.isatty():
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is for this process
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are deaf to it
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is sent to this process
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     recipe.open_searcher = fake_open(Path(sys.argv[1]), [])
     code = main(["search", *sys.argv[2:]])
     print("heavy:", [m for m in ("torch", "transformers", "open_clip", "torchvision") if m in sys.modules])

@@ -162,6 +162,7 @@ ALLOWED = (
     Allowed("places", r"(?:self|model)\.places\b|\"places\.weight\"", "a state-dict key of saved captioners"),
     Allowed("picture", r"\"picture\": ", "a JSON key of the demo", "xmodal_cli/demo/*"),
     Allowed("picture", r"~/Pictures", "the usual folder of photos", "*"),
+    Allowed("picture", r"\"picture\"", "a key of the JSON of xmodal demo", "*demo*"),
     Allowed("picture", r"\"picture\", \"(?:drawing|showing)\"", "a word of the generated captions", "*/data/scene*.py"),
     Allowed("whole_images", r"upgrade|RENAMED|whole_images\"", "an old setting that config.upgrade reads", "*config*"),
     Allowed("keep_start", r"upgrade|RENAMED|keep_start\"", "an old setting that config.upgrade reads", "*config*"),

@@ -1,4 +1,4 @@
-"""A small dataset in the VSE format with something to learn in it, and the settings that learn it in seconds."""
+"""A small learnable dataset in the VSE format, and settings that train on it in seconds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = (
 
 
 def write_planted(folder: Path, dim: int = 20, seed: int = 0) -> Path:
-    """Images that are the sum of two things' vectors, each with three captions that name the two."""
+    """Image features that are the sum of the vectors of two things, with three captions per image that name both."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(len(THINGS), dim))
@@ -32,7 +32,7 @@ def write_planted(folder: Path, dim: int = 20, seed: int = 0) -> Path:
         for _ in range(size):
             pair = rng.choice(len(THINGS), 2, replace=False)
             features.append(vectors[pair].sum(0) + 0.1 * rng.normal(size=dim))
-            captions += [form.format(*(THINGS[n] for n in rng.permutation(pair))) for form in FORMS]
+            captions += [form.format(*(THINGS[i] for i in rng.permutation(pair))) for form in FORMS]
         np.save(folder / f"toy_{split}_ims.npy", np.array(features, np.float32))
         (folder / f"toy_{split}_caps.txt").write_text("\n".join(captions) + "\n", encoding="utf-8")
     return folder
@@ -40,19 +40,19 @@ def write_planted(folder: Path, dim: int = 20, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset's folder."""
+    """The folder of the dataset."""
     return write_planted(tmp_path_factory.mktemp("planted") / "toy")
 
 
 @pytest.fixture(scope="session")
 def small_settings() -> list[str]:
-    """``--set`` options for a training of a few seconds."""
+    """``--set`` options for a training run of a few seconds."""
     return [part for setting in SMALL for part in ("--set", setting)]
 
 
 @pytest.fixture(scope="session")
 def trained(planted: Path, small_settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of ``vse`` on the planted data; read it, do not write to it."""
+    """A finished run of ``vse`` on the planted data. Read-only."""
     from xmodal_cli.config import load_config
     from xmodal_cli.recipes.train import train_model
 

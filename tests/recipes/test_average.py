@@ -1,4 +1,4 @@
-"""``xmodal models average``: the mean of weights, and what has none."""
+"""``xmodal models average``: the mean of the weights, and models that cannot be averaged."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def test_the_weights_are_the_mean(xmodal, models, tmp_path):
     assert {name: value.dtype for name, value in mean.items()} == {n: v.dtype for n, v in members[0].items()}
     assert mean["positions"].tolist() == [0, 1, 2, 3, 4]
     header = read_header(out)
-    noted = [{"name": f.stem, "fingerprint": read_header(f).fingerprint} for f in models]
-    assert result == {"file": str(out), "average_of": noted, "fingerprint": header.fingerprint}
-    assert header.training == {"seed": 0, "average_of": noted}
+    sources = [{"name": f.stem, "fingerprint": read_header(f).fingerprint} for f in models]
+    assert result == {"file": str(out), "average_of": sources, "fingerprint": header.fingerprint}
+    assert header.training == {"seed": 0, "average_of": sources}
     assert header.metrics == {}
-    assert header.fingerprint not in [entry["fingerprint"] for entry in noted]
+    assert header.fingerprint not in [entry["fingerprint"] for entry in sources]
     rest = {"training": {}, "metrics": {}, "fingerprint": ""}
     assert replace(header, **rest) == replace(HEADER, **rest)
 
 
 def test_the_mean_of_one_model_and_itself_is_that_model(xmodal, models, tmp_path):
     out = tmp_path / "same.safetensors"
-    assert "the mean of 2 models" in xmodal("models", "average", models[0], models[0], "--out", out).out
+    assert "average of 2 models" in xmodal("models", "average", models[0], models[0], "--out", out).out
     assert read_header(out).fingerprint == read_header(models[0]).fingerprint
 
 
@@ -75,45 +75,45 @@ def other_weights(name, value):
 
 
 @pytest.mark.parametrize(
-    ("given", "reason"),
+    ("other", "reason"),
     [
         (other_header(similarity="order"), "differ in similarity"),
         (other_header(kind="captioner"), "differ in kind"),
         (other_header(tokenizer='{"b": 1}'), "differ in tokenizer"),
         (other_header(architecture={**HEADER.architecture, "name": "tern"}), "differ in architecture"),
         (other_header(backbone={**HEADER.backbone, "fingerprint": "e" * 64}), "differ in features"),
-        (other_weights("weight", torch.zeros(4, 7)), "other names, shapes or number formats"),
-        (other_weights("half", torch.zeros(3)), "other names, shapes or number formats"),
-        (other_weights("more", torch.zeros(3)), "other names, shapes or number formats"),
-        (other_weights("positions", torch.arange(1, 6)), "the whole numbers of positions differ"),
+        (other_weights("weight", torch.zeros(4, 7)), "differ in names, shapes or dtypes"),
+        (other_weights("half", torch.zeros(3)), "differ in names, shapes or dtypes"),
+        (other_weights("more", torch.zeros(3)), "differ in names, shapes or dtypes"),
+        (other_weights("positions", torch.arange(1, 6)), "the integer tensor positions differs"),
     ],
 )
-def test_models_that_do_not_fit_are_told(xmodal, models, tmp_path, given, reason):
-    write_model(models[1], *given)
+def test_incompatible_models(xmodal, models, tmp_path, other, reason):
+    write_model(models[1], *other)
     done = xmodal("models", "average", *models, "--out", tmp_path / "soup.safetensors")
     assert (done.code, done.out) == (1, "")
-    assert f"a and b cannot be averaged: {'they ' if 'differ in' in reason else ''}" in done.err
+    assert "a and b cannot be averaged: the" in done.err
     assert reason in done.err
     assert "--ensemble" in done.err
     assert not (tmp_path / "soup.safetensors").exists()
 
 
-def test_where_the_mean_goes(xmodal, models, tmp_path):
+def test_the_output_file(xmodal, models, tmp_path):
     before = models[0].read_bytes()
     done = xmodal("models", "average", *models, "--out", models[0], "--force")
     assert "is one of the models to average" in done.err
     done = xmodal("models", "average", *models, "--out", tmp_path / "soup.pt")
-    assert "end --out in .safetensors" in done.err
-    there = tmp_path / "there.safetensors"
-    there.write_bytes(b"mine")
-    assert "is there already" in xmodal("models", "average", *models, "--out", there).err
-    assert there.read_bytes() == b"mine"
-    assert xmodal("models", "average", *models, "--out", there, "--force").code == 0
-    assert read_header(there).kind == "matcher"
+    assert "does not end with .safetensors" in done.err
+    existing = tmp_path / "there.safetensors"
+    existing.write_bytes(b"mine")
+    assert "already exists" in xmodal("models", "average", *models, "--out", existing).err
+    assert existing.read_bytes() == b"mine"
+    assert xmodal("models", "average", *models, "--out", existing, "--force").code == 0
+    assert read_header(existing).kind == "matcher"
     assert models[0].read_bytes() == before
 
 
-def test_one_model_and_no_model(xmodal, models, tmp_path):
+def test_too_few_and_unknown_models(xmodal, models, tmp_path):
     out = tmp_path / "soup.safetensors"
-    assert "alone has no average" in xmodal("models", "average", models[0], "--out", out).err
+    assert "averaging needs at least two models" in xmodal("models", "average", models[0], "--out", out).err
     assert "there is no model called 'nosuch'" in xmodal("models", "average", models[0], "nosuch", "--out", out).err

@@ -1,4 +1,4 @@
-"""Checkpoints to .safetensors: same tensors, nothing run, nothing lost."""
+"""``xmodal models convert``: the same tensors, and no code is executed."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ WRAPPINGS = {
 
 
 @pytest.mark.parametrize("kind", WRAPPINGS)
-def test_the_tensors_are_found_and_kept(xmodal, tmp_path, kind):
+def test_tensors_are_found_and_unchanged(xmodal, tmp_path, kind):
     torch.save(WRAPPINGS[kind](WEIGHTS), tmp_path / "w.pt")
-    made = xmodal("models", "convert", tmp_path / "w.pt", "--json").json
-    assert made["file"] == str(tmp_path / "w.safetensors")
-    assert (made["tensors"], made["parameters"]) == (3, 10)
-    found = load_file(made["file"])
-    assert found.keys() == WEIGHTS.keys()
+    result = xmodal("models", "convert", tmp_path / "w.pt", "--json").json
+    assert result["file"] == str(tmp_path / "w.safetensors")
+    assert (result["tensors"], result["parameters"]) == (3, 10)
+    tensors = load_file(result["file"])
+    assert tensors.keys() == WEIGHTS.keys()
     for name, tensor in WEIGHTS.items():
-        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
 
 
-def test_tensors_that_share_memory_or_lie_transposed(xmodal, tmp_path):
+def test_tensors_that_share_memory_or_are_transposed(xmodal, tmp_path):
     table = torch.arange(6.0).view(2, 3)
     torch.save({"in": table, "out": table, "turned": table.T, "part": table[0]}, tmp_path / "w.bin")
     assert xmodal("models", "convert", tmp_path / "w.bin", "--out", tmp_path / "o.safetensors").code == 0
-    found = load_file(tmp_path / "o.safetensors")
-    assert torch.equal(found["out"], table) and torch.equal(found["turned"], table.T)
-    assert torch.equal(found["part"], table[0])
+    tensors = load_file(tmp_path / "o.safetensors")
+    assert torch.equal(tensors["out"], table) and torch.equal(tensors["turned"], table.T)
+    assert torch.equal(tensors["part"], table[0])
 
 
-def test_nothing_is_written_over_without_force(xmodal, tmp_path):
+def test_files_are_overwritten_only_with_force(xmodal, tmp_path):
     torch.save(WEIGHTS, tmp_path / "w.pth")
     (tmp_path / "w.safetensors").write_text("mine")
-    refused = xmodal("models", "convert", tmp_path / "w.pth")
-    assert refused.code == 1 and "already there" in refused.err and "--force" in refused.err
+    outcome = xmodal("models", "convert", tmp_path / "w.pth")
+    assert outcome.code == 1 and "already exists" in outcome.err and "--force" in outcome.err
     assert (tmp_path / "w.safetensors").read_text() == "mine"
     assert xmodal("models", "convert", tmp_path / "w.pth", "--force").code == 0
     assert load_file(tmp_path / "w.safetensors").keys() == WEIGHTS.keys()
@@ -60,7 +60,7 @@ def test_nothing_is_written_over_without_force(xmodal, tmp_path):
     assert wrong.code == 1 and ".safetensors" in wrong.err
 
 
-def test_what_would_have_to_be_run_is_refused(xmodal, tmp_path):
+def test_checkpoints_with_code_are_rejected(xmodal, tmp_path):
     torch.save({"w": torch.zeros(2), "args": Evil()}, tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps({"w": Evil()}, protocol=2))
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
@@ -71,7 +71,7 @@ def test_what_would_have_to_be_run_is_refused(xmodal, tmp_path):
     assert not list(tmp_path.glob("*.safetensors")) and not list(tmp_path.glob(".*"))
 
 
-def test_what_is_no_checkpoint_is_refused(xmodal, tmp_path):
+def test_files_that_are_not_checkpoints(xmodal, tmp_path):
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "numbers.pt")
     torch.save(WEIGHTS, tmp_path / "whole.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:-200])
@@ -87,8 +87,8 @@ def test_what_is_no_checkpoint_is_refused(xmodal, tmp_path):
 def test_a_converted_checkpoint_is_a_matcher(xmodal, tiny_clip, tmp_path):
     name, network = tiny_clip("converted")
     torch.save({"state_dict": {f"module.{k}": v for k, v in network.state_dict().items()}}, tmp_path / "epoch_1.pt")
-    made = xmodal("models", "convert", tmp_path / "epoch_1.pt", "--json").json
-    other = f"{name.partition('@')[0]}@{made['file']}"
+    result = xmodal("models", "convert", tmp_path / "epoch_1.pt", "--json").json
+    other = f"{name.partition('@')[0]}@{result['file']}"
     assert supports(other)
     (tmp_path / "s.txt").write_text("a dog\n")
     vectors = []

@@ -1,4 +1,4 @@
-"""``xmodal eval results.json``: files of captions, their table and JSON, and every way in which one can be wrong."""
+"""``xmodal eval results.json``: the table and JSON of caption results files, and invalid files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 WORDS = ("red", "green", "blue", "grey")
-FIGURES = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice"]
+METRICS = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice"]
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def without_java(monkeypatch, tmp_path):
 
 @pytest.fixture
 def data(tmp_path):
-    """A dataset of twelve pictures with numbers as ids: four for each split; one more has no caption."""
+    """A dataset of twelve images with integer ids, four per split, and one image without captions."""
     images = []
     (tmp_path / "images").mkdir()
     for number in range(13):
@@ -34,7 +34,7 @@ def data(tmp_path):
 
 
 def entries(**changes):
-    """A right caption for each test image, by id or by file name."""
+    """A correct caption for each test image, by id or by file name."""
     captions = {n: changes.get(f"c{n}", f"a {WORDS[n % 4]} square") for n in (2, 5, 8, 11)}
     return [
         {"image_id": n if n % 2 else f"pic_{n}.png", "caption": caption, "more": 1} for n, caption in captions.items()
@@ -51,9 +51,9 @@ def results(tmp_path):
     return write
 
 
-def test_the_json_is_as_designed(xmodal, data, results):
+def test_the_json(xmodal, data, results):
     result = xmodal("eval", results(entries()), "--data", data, "--split", "test", "--json").json
-    assert list(result)[:12] == ["model", "data", "split", "images", *FIGURES]
+    assert list(result)[:12] == ["model", "data", "split", "images", *METRICS]
     assert (result["model"], result["data"], result["split"], result["images"]) == (
         "results.json",
         str(data),
@@ -64,7 +64,7 @@ def test_the_json_is_as_designed(xmodal, data, results):
     assert result["rouge_l"] == pytest.approx(1)
     assert result["meteor"] is None
     assert "Java" in result["unavailable"]["meteor"]
-    assert result["seen_in_training"] == 1  # every colour is in the training set
+    assert result["seen_in_training"] == 1  # every color is in the training set
     assert result["signature"].startswith("xmodal:")
 
 
@@ -87,7 +87,7 @@ def test_several_files_make_a_table(xmodal, data, results):
     assert both[0]["cider"] > both[1]["cider"]
 
 
-def told(done, *named):
+def check_error(done, *named):
     assert (done.code, done.out) == (1, ""), done
     error, hint = done.err.splitlines()
     assert error.startswith("error: ")
@@ -112,25 +112,25 @@ def told(done, *named):
         (entries()[:3], "lacks 1 of the 4 images of test, such as 11"),
     ],
 )
-def test_a_file_that_cannot_be_scored_is_told(xmodal, data, results, content, reason):
+def test_files_that_cannot_be_scored(xmodal, data, results, content, reason):
     file = results(content)
-    told(xmodal("eval", file, "--data", data), file, reason)
+    check_error(xmodal("eval", file, "--data", data), file, reason)
 
 
-def test_a_caption_for_an_image_without_references_is_no_harm(xmodal, data, results):
+def test_captions_for_images_without_references_are_ignored(xmodal, data, results):
     content = [{"image_id": n, "caption": f"a {WORDS[n % 4]} square"} for n in (0, 3, 6, 9, 12)]
     assert xmodal("eval", results(content), "--data", data, "--split", "train", "--json").json["images"] == 4
 
 
-def test_what_does_not_go_together_is_told(xmodal, data, results, tmp_path):
+def test_invalid_combinations(xmodal, data, results, tmp_path):
     file = results(entries())
-    told(xmodal("eval", tmp_path / "no.json", "--data", data), "no.json")
-    told(xmodal("eval", file), "scored against a dataset's")
-    told(xmodal("eval", file, "--data", data, "--split", "tst"), "tst")
-    told(xmodal("eval", file, "--data", data, "--ndcg"), "--ndcg is for matchers")
-    told(xmodal("eval", file, "--data", data, "--folds", 5), "--folds")
-    told(xmodal("eval", file, file, "--data", data, "--ensemble"), "an ensemble needs two captioners")
+    check_error(xmodal("eval", tmp_path / "no.json", "--data", data), "no.json")
+    check_error(xmodal("eval", file), "scored against a dataset")
+    check_error(xmodal("eval", file, "--data", data, "--split", "tst"), "tst")
+    check_error(xmodal("eval", file, "--data", data, "--ndcg"), "--ndcg applies only to matchers")
+    check_error(xmodal("eval", file, "--data", data, "--folds", 5), "--folds")
+    check_error(xmodal("eval", file, file, "--data", data, "--ensemble"), "an ensemble needs at least two captioners")
     vectors = tmp_path / "vectors.npz"
     vectors.touch()
-    told(xmodal("eval", vectors, file, "--data", data), file, vectors)
-    told(xmodal("eval", vectors, "--beam", 3), "--beam is for captioners")
+    check_error(xmodal("eval", vectors, file, "--data", data), file, vectors)
+    check_error(xmodal("eval", vectors, "--beam", 3), "--beam applies only to captioners")

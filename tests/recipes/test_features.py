@@ -1,4 +1,4 @@
-"""Features of a dataset end to end: order, cache, precomputed rows, a matcher's vectors, the command."""
+"""Features of a dataset: order, cache, precomputed rows, embeddings of a matcher, the command."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from xmodal_cli.types import Example, FeatureRow, ImageTextDataset
 READABLE = tuple(f"id{n}" for n in range(12) if n not in (3, 7))
 
 
-class Loud(SilentReporter):
+class RecordingReporter(SilentReporter):
     def __init__(self):
         self.warnings = []
 
@@ -44,8 +44,8 @@ def settings(tiny_backbone, kind="global", crops=1):
 
 
 @pytest.mark.parametrize("kind", ["global", "grid"])
-def test_features_stand_in_the_datasets_order(dataset, tiny_backbone, kind):
-    reporter = Loud()
+def test_features_are_in_the_order_of_the_dataset(dataset, tiny_backbone, kind):
+    reporter = RecordingReporter()
     found = load_features(dataset, settings(tiny_backbone, kind), Compute("cpu", "fp32"), reporter)
     assert found.ids == READABLE and found.values.dtype == np.float16
     backbone = build_backbone(tiny_backbone, kind)
@@ -69,7 +69,7 @@ def test_a_second_run_builds_no_backbone(dataset, tiny_backbone, monkeypatch):
     np.testing.assert_array_equal(first.values, second.values)
     part = load_features(
         dataset.select("test"), settings(tiny_backbone), Compute("cpu")
-    )  # a split alone shares the store
+    )  # a single split uses the same store
     assert part.ids == ("id0", "id6", "id9")
 
 
@@ -91,7 +91,7 @@ print(len(found.ids), [m for m in ("torch", "timm", "PIL") if m in sys.modules])
     assert ended.stdout.strip() == "10 []", ended.stderr
 
 
-def test_touched_weights_are_looked_at_again_and_nothing_is_extracted(dataset, tiny_backbone):
+def test_touched_weights_are_hashed_again_and_nothing_is_extracted(dataset, tiny_backbone):
     train = dataset.select("train")
     assert extract_features(train, settings(tiny_backbone)).extracted == 8
     weights = build_backbone(tiny_backbone).weights_file
@@ -99,7 +99,7 @@ def test_touched_weights_are_looked_at_again_and_nothing_is_extracted(dataset, t
     assert extract_features(train, settings(tiny_backbone)).extracted == 0
 
 
-def test_out_holds_everything_in_one_folder(dataset, tiny_backbone, tmp_path):
+def test_out_is_one_folder_for_all_splits(dataset, tiny_backbone, tmp_path):
     result = extract_features(dataset, settings(tiny_backbone), tmp_path / "out", Compute("cpu", "fp32"), batch_size=4)
     assert result.folders == [str(tmp_path / "out")]
     assert result.images == 10 and result.extracted == 12 and result.shape == [result.shape[0]]
@@ -110,7 +110,7 @@ def test_out_holds_everything_in_one_folder(dataset, tiny_backbone, tmp_path):
         extract_features(dataset, settings(tiny_backbone), tmp_path / "file")
 
 
-def test_stores_of_different_requests_lie_apart(dataset, tiny_backbone):
+def test_different_settings_have_different_stores(dataset, tiny_backbone):
     train = dataset.select("train")
     folders = [
         cache_folder(train, settings(tiny_backbone)),
@@ -123,8 +123,8 @@ def test_stores_of_different_requests_lie_apart(dataset, tiny_backbone):
     assert folders[0].name.startswith("tiny-train-timm-test_resnet-global-")
 
 
-def test_a_moved_dataset_is_told_before_any_weights_are_loaded(dataset, tiny_backbone, tmp_path):
-    gone = tuple(replace(e, path=tmp_path / "gone" / e.path.name) for e in dataset.examples)
+def test_a_moved_dataset_is_an_error_before_weights_are_loaded(dataset, tiny_backbone, tmp_path):
+    gone = tuple(replace(e, path=tmp_path / "missing" / e.path.name) for e in dataset.examples)
     with pytest.raises(BadData, match="none of the 4 images exists"):
         load_features(replace(dataset, examples=gone[::3]), FeaturesConfig("vgg19"))
     with pytest.raises(UnknownName):
@@ -148,14 +148,14 @@ def test_precomputed_rows_in_the_datasets_order(tmp_path):
         load_features(data, FeaturesConfig())
 
 
-def test_pictures_for_a_model_of_precomputed_features(dataset):
+def test_images_for_a_model_of_precomputed_features(dataset):
     with pytest.raises(IncompatibleFeatures, match="precomputed features"):
         load_features(dataset, FeaturesConfig("precomputed"))
 
 
 @dataclass
 class FakeMatcher:
-    """Adds up a picture's features; a sentence's vector is its length."""
+    """A matcher whose image vector is the sum of the features, and whose text vector is the sentence length."""
 
     meta: object
     name: str = "fake"
@@ -171,7 +171,7 @@ class FakeMatcher:
         return np.array([[len(s), 1] for s in sentences], dtype=np.float32)
 
 
-def test_pictures_to_a_matchers_vectors(image_files, tiny_backbone):
+def test_image_vectors(image_files, tiny_backbone):
     backbone = build_backbone(tiny_backbone)
     results = list(image_vectors(FakeMatcher(backbone.meta))(image_files))
     assert [path for path, _ in results] == image_files
@@ -183,7 +183,7 @@ def test_pictures_to_a_matchers_vectors(image_files, tiny_backbone):
             np.testing.assert_allclose(vector, [one, one], rtol=1e-4, atol=1e-3)
 
 
-def test_a_backbone_with_other_weights_is_refused(tiny_backbone):
+def test_a_backbone_with_other_weights(tiny_backbone):
     meta = build_backbone(tiny_backbone).meta
     with pytest.raises(IncompatibleFeatures, match="other weights"):
         image_vectors(FakeMatcher(replace(meta, fingerprint="0" * 64)))
@@ -199,7 +199,7 @@ def fake(tiny_backbone, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_a_matchers_vectors_in_a_file(dataset, fake, tmp_path, suffix):
+def test_dataset_vectors(dataset, fake, tmp_path, suffix):
     out = tmp_path / f"v{suffix}"
     result = vectors.dataset_vectors("fake", dataset, out)
     assert result == {"file": str(out), "model": "fake", "data": "tiny", "images": 10, "captions": 20, "dim": 2}
@@ -217,7 +217,7 @@ def test_a_matchers_vectors_in_a_file(dataset, fake, tmp_path, suffix):
     assert arrays["images"].shape == (10, 2)
 
 
-def test_sentences_one_a_line(fake, tmp_path):
+def test_sentence_vectors(fake, tmp_path):
     text = tmp_path / "s.txt"
     text.write_text("a dog\n\n two cats \n", encoding="utf-8")
     result = vectors.sentence_vectors("fake", text, tmp_path / "folder")
@@ -239,19 +239,19 @@ def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch
     assert "3 images" in shown.out and "03.png" in shown.out
     shown = xmodal("features", "tiny", "--model", "fake", "--out", tmp_path / "v.npz")
     assert shown.code == 0 and "10 images, 20 captions" in shown.out
-    for wrong in (["tiny", "--text", "x"], ["--model", "m"], ["tiny", "--model", "m", "--backbone", tiny_backbone]):
-        assert xmodal("features", *wrong).code == 2
+    for arguments in (["tiny", "--text", "x"], ["--model", "m"], ["tiny", "--model", "m", "--backbone", tiny_backbone]):
+        assert xmodal("features", *arguments).code == 2
     regions = xmodal("features", "tiny", "--kind", "regions")
     assert regions.code == 1 and "features, not regions" in regions.err and "hint:" in regions.err
 
 
 @pytest.mark.realdata
-def test_fidelity_on_photos(real_data):
+def test_batches_and_bfloat16_on_photos(real_data):
     files = sorted((real_data / "photos").rglob("*.jpg"))[:16]
     backbone = build_backbone("efficientnet-lite2")
     pixels = torch.cat([backbone.preprocess(open_image(f)) for f in files])
     exact = backbone.encode(pixels)
     alone = torch.cat([backbone.encode(p[None]) for p in pixels[:4]])
-    torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # a batch's company changes nothing
+    torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # independent of the other images of the batch
     backbone.to("cpu", torch.bfloat16)
     assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
