@@ -284,9 +284,9 @@ def test_unknown_models(xmodal: Run, home: Path, vectors: Path, vectors_run: Pat
 def test_models_of_another_backbone(
     xmodal: Run, home: Path, tmp_path: Path, vectors: Path, vectors_run: Path, images: Path, images_run: Path
 ) -> None:
-    check_error(xmodal("eval", vectors_run, "--data", images, "--split", "val"), "images", "came with its dataset")
+    check_error(xmodal("eval", vectors_run, "--data", images, "--split", "val"), "images", "precomputed features")
     check_error(xmodal("eval", images_run, "--data", vectors), "efficientnet-lite2", "precomputed")
-    check_error(xmodal("index", images, "--model", vectors_run), "vectors-run", "came with its dataset")
+    check_error(xmodal("index", images, "--model", vectors_run), "vectors-run", "precomputed features")
     check_error(xmodal("features", vectors, "--model", images_run, "--out", tmp_path / "x.npz"), "efficientnet-lite2")
     start = ["--init-from", vectors_run, "--out", tmp_path / "run"]
     patched = xmodal("train", "--model", "vse", "--data", images, *SET, *start)

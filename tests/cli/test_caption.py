@@ -91,9 +91,9 @@ def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy:
     assert [line for line in outcome.err.splitlines() if "warning" in line] == [
         "warning: many/50b.jpg cannot be opened: it is not an image in a supported format"
     ]
-    assert max(toy.sizes) > 1
-    assert sum(toy.sizes) == 99
-    assert toy.places == [sum(toy.sizes[:n]) for n in range(len(toy.sizes))]
+    assert max(toy.batch_sizes) > 1
+    assert sum(toy.batch_sizes) == 99
+    assert toy.first_indices == [sum(toy.batch_sizes[:n]) for n in range(len(toy.batch_sizes))]
     result = xmodal("caption", "many", "--json").json
     assert result[51] == {
         "path": "many/50b.jpg",

@@ -106,9 +106,9 @@ def test_two_views(xmodal: Run, toy: Toy, photos: Path) -> None:
 
 def test_models_without_attention_maps(xmodal: Run, toy: Toy, photos: Path) -> None:
     toy.attends = False
-    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "blind")
+    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "no-maps")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "error: blind does not return attention" in outcome.err
+    assert "error: no-maps does not return attention" in outcome.err
     assert not (photos / "maps").exists()
     toy.attends, toy.crops = True, 10
     toy.backbones.clear()

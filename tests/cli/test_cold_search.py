@@ -225,7 +225,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
     assert [process.returncode for process in running] == [0, 0], outputs
     one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in outputs)
     assert one == other
-    assert text_encoders.find(indexed.model.fingerprint).refused == ""
+    assert text_encoders.find(indexed.model.fingerprint).export_error == ""
     left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
     assert left == {indexed.model.fingerprint[:16], f".{indexed.model.fingerprint[:16]}.lock"}
 

@@ -266,7 +266,7 @@ def test_manually_downloaded_files_need_no_network(xmodal: Xmodal, offline: list
     without = xmodal("data", "get", "f30k", "--out", tmp_path / "f30k")
     assert without.code == 1
     assert "the captions of f30k are in" in without.err
-    assert "fill in the form" in without.err
+    assert "request the photos with the form" in without.err
     Image.new("RGB", (8, 8)).save(photos / "1.jpg")
     assert xmodal("data", "get", "f30k", "--out", tmp_path / "f30k", "--json").json["images"] == 1
     assert xmodal("data", "info", "f30k", "--json").json["unreadable"] == []

@@ -218,7 +218,7 @@ def damaged():
     yield "lacks texts", {k: whole[k] for k in ("images", "image_of_caption")}, "cannot be read as embeddings"
     yield "words", {**whole, "texts": np.array(["a", "b", "c"])}, "cannot be read as embeddings"
     yield "objects", {**whole, "texts": np.array([{}, {}, {}])}, "cannot be read as embeddings"
-    yield "other lengths", {**whole, "texts": np.eye(4)}, "are not rows of one length"
+    yield "other lengths", {**whole, "texts": np.eye(4)}, "do not have the same dimension"
     yield "invalid image_of_caption", {**whole, "image_of_caption": np.arange(1, 4)}, "image_of_caption"
     yield "not finite", {**whole, "texts": np.full((3, 3), np.nan)}, "not finite"
     yield "a similarity unknown", {**whole, "similarity": np.array("euclid")}, "has an unknown similarity 'euclid'"

@@ -81,7 +81,7 @@ def test_a_fold_without_captions_is_rejected():
         )
 
 
-def test_flatten_gives_one_level_of_names_and_nest_takes_it_back():
+def test_nest_metrics_inverts_flatten():
     from xmodal_cli.cli.tables import nest_metrics
 
     result = score_embeddings(embeddings(40))

@@ -125,7 +125,7 @@ def test_different_settings_have_different_stores(dataset, tiny_backbone):
 
 def test_a_moved_dataset_is_an_error_before_weights_are_loaded(dataset, tiny_backbone, tmp_path):
     gone = tuple(replace(e, path=tmp_path / "missing" / e.path.name) for e in dataset.examples)
-    with pytest.raises(BadData, match="none of the 4 pictures is there"):
+    with pytest.raises(BadData, match="none of the 4 images exists"):
         load_features(replace(dataset, examples=gone[::3]), FeaturesConfig("vgg19"))
     with pytest.raises(UnknownName):
         load_features(dataset, FeaturesConfig("vgg18"))
@@ -149,7 +149,7 @@ def test_precomputed_rows_in_the_datasets_order(tmp_path):
 
 
 def test_images_for_a_model_of_precomputed_features(dataset):
-    with pytest.raises(IncompatibleFeatures, match="came with its dataset"):
+    with pytest.raises(IncompatibleFeatures, match="precomputed features"):
         load_features(dataset, FeaturesConfig("precomputed"))
 
 
