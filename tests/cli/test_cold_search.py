@@ -196,7 +196,7 @@ def test_the_model_is_still_checked(indexed: PhotoIndexFixture, home: Path, xmod
     kept = file.read_bytes()
     os.utime(file, ns=(5, 5))  # the same weights with another mtime: hashed once more, and stored
     assert xmodal("search", "two dogs").code == 0
-    assert text_encoders.find(indexed.model.fingerprint).is_of(str(file))
+    assert text_encoders.find(indexed.model.fingerprint).is_export_of(str(file))
     write_matcher(file, seed=1)
     assert "another version of toy" in xmodal("search", "two dogs").err
     file.unlink()
@@ -225,7 +225,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
     assert [process.returncode for process in running] == [0, 0], outputs
     one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in outputs)
     assert one == other
-    assert text_encoders.find(indexed.model.fingerprint).refused == ""
+    assert text_encoders.find(indexed.model.fingerprint).export_error == ""
     left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
     assert left == {indexed.model.fingerprint[:16], f".{indexed.model.fingerprint[:16]}.lock"}
 
