@@ -196,7 +196,7 @@ def test_the_model_is_still_checked(indexed: PhotoIndexFixture, home: Path, xmod
     kept = file.read_bytes()
     os.utime(file, ns=(5, 5))  # the same weights with another mtime: hashed once more, and stored
     assert xmodal("search", "two dogs").code == 0
-    assert text_encoders.find(indexed.model.fingerprint).is_of(str(file))
+    assert text_encoders.find(indexed.model.fingerprint).is_export_of(str(file))
     write_matcher(file, seed=1)
     assert "another version of toy" in xmodal("search", "two dogs").err
     file.unlink()
