@@ -245,7 +245,7 @@ def test_the_default_beam_is_large_enough_for_num(xmodal: Run, toy: Toy, photos:
     [
         (("--set", "decoding.beem=3"), "did you mean 'decoding.beam'?"),
         (("--set", "training.epochs=3"), "is not a decoding setting"),
-        (("--set", "beam=3"), "only decoding.key=value counts here"),
+        (("--set", "beam=3"), "accepts only decoding.KEY=VALUE here"),
         (("--beam", 0), "decoding.beam must be at least 1"),
         (("--num", 5, "--beam", 4), "decoding.num must be at most the beam size, 4, not 5"),
         (("--num", 3, "--set", "decoding.beam=2"), "decoding.num must be at most the beam size, 2, not 3"),
