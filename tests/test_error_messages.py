@@ -241,8 +241,8 @@ def test_misspelled_presets(xmodal: Run, home: Path, vectors: Path) -> None:
     [
         ("training.epoch=3", "training.epoch", "training.epochs"),
         ("trainin.epochs=3", "trainin", "training"),
-        ("training.epochs=many", "training.epochs must be a whole number", "15"),
-        ("training.epochs=0", "training.epochs must be at least 1", "15"),
+        ("training.epochs=many", "training.epochs must be a whole number", "the default is 15"),
+        ("training.epochs=0", "training.epochs must be at least 1", "the default is 15"),
         ("training.epochs", "not of the form section.key=value", "--set training.epochs=10"),
         ("loss=triplit", "triplit", "triplet"),
         ("loss.args.margn=0.1", "margn", "margin"),
@@ -253,8 +253,6 @@ def test_misspelled_presets(xmodal: Run, home: Path, vectors: Path) -> None:
 )
 def test_wrong_settings(xmodal: Run, home: Path, vectors: Path, setting: str, named: str, hint: str) -> None:
     outcome = xmodal("train", "--model", "order-emb", "--data", vectors, "--set", setting)
-    if hint == "15":
-        hint = str(load_config("order-emb").training.epochs)
     assert hint in check_error(outcome, named)
     assert files(home) == {}
 
@@ -323,7 +321,9 @@ def test_files_that_are_not_models(xmodal: Run, tmp_path: Path, vectors: Path) -
 
     save_file({"weight": np.ones((2, 2), np.float32)}, tmp_path / "foreign.safetensors")
     check_error(
-        xmodal("eval", tmp_path / "foreign.safetensors", "--data", vectors), "foreign.safetensors", "not a model"
+        xmodal("eval", tmp_path / "foreign.safetensors", "--data", vectors),
+        "foreign.safetensors",
+        "not an xmodal model",
     )
 
 

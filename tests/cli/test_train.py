@@ -229,8 +229,8 @@ def test_init_from_a_model_of_other_features(xmodal, planted, small_settings, tr
         (["--set", "loss=tripplet"], "there is no loss called 'tripplet'"),
         (["--set", "loss.args.margn=1"], "there is no argument of loss 'triplet' called 'margn'"),
         (["--set", "loss.args.margin=-1"], "loss 'triplet' cannot be built: margin must be above 0"),
-        (["--set", "optimizer.name=adm"], "there is no optimizer called 'adm'"),
-        (["--set", "schedule.name=cosin"], "there is no schedule called 'cosin'"),
+        (["--set", "optimizer.name=adm"], "optimizer.name must be adam or adamw, not 'adm'"),
+        (["--set", "schedule.name=cosin"], "schedule.name must be constant, step, cosine or linear, not 'cosin'"),
         (["--set", "training.epoch=3"], "there is no setting called 'training.epoch'"),
         (
             ["--set", "data.val_split=dev"],
