@@ -66,7 +66,7 @@ def test_checkpoints_with_code_are_rejected(xmodal, tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
     for name in ("evil.pt", "plain.pt", "whole.pt"):
         outcome = xmodal("models", "convert", tmp_path / name)
-        assert outcome.code == 1 and name in outcome.err and "would run them" in outcome.err
+        assert outcome.code == 1 and name in outcome.err and "run that code" in outcome.err
         assert "ran code" not in outcome.out + outcome.err
     assert not list(tmp_path.glob("*.safetensors")) and not list(tmp_path.glob(".*"))
 
