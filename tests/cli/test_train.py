@@ -23,7 +23,7 @@ from xmodal_cli.models.model_file import read_header
 from xmodal_cli.training.log import read_log
 
 STEPS = 15  # per epoch: 480 captions in batches of 32
-FORMS, THINGS = ("a {} next to a {}", "there is a {} and a {} in the image", "the {} is beside the {}"), range(12)
+FORMS, THINGS = ("a {} next to a {}", "there is a {} and a {} in the photo", "the {} is beside the {}"), range(12)
 CHANCE = 2 * 100 * (1 + 5 + 10) / 40  # rsum of 40 val images drawn at random
 
 
@@ -79,11 +79,11 @@ def test_the_vocabulary_comes_from_training_captions_only(xmodal, planted, small
     for file in planted.iterdir():
         content = file.read_bytes()
         if file.name == "toy_dev_caps.txt":
-            content = content.replace(b"image", b"photograph")
+            content = content.replace(b"photo", b"photograph")
         (data / file.name).write_bytes(content)
     assert xmodal(*train_args(data, tmp_path / "run", small_settings, "--set", "training.epochs=1")).code == 0
     tokenizer = Tokenizer.from_json(read_header(tmp_path / "run" / "model.safetensors").tokenizer)
-    assert tokenizer.unknown_words("an image or a photograph") == ["an", "or", "photograph"]
+    assert tokenizer.unknown_words("a photo or a photograph") == ["or", "photograph"]
     words = {word for form in FORMS for word in form.replace("{}", "").split()}
     assert tokenizer.vocab_size == 4 + len(THINGS) + len(words)
 
