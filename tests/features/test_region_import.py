@@ -242,7 +242,7 @@ def test_the_command_on_shapes(xmodal, tmp_path, region_files):
     assert (result.json["images"], result.json["extracted"], len(result.json["skipped"])) == (4, 5, 1)
     assert result.json["kind"] == "regions" and result.json["shape"] == [36, DIM + 7]
     again = xmodal("features", shapes, "--backbone", backbone, "--kind", "regions", "--out", tmp_path / "o")
-    assert again.code == 0 and "4 images" in again.out and "by bottom-up (0 extracted" in again.out
+    assert again.code == 0 and "4 images" in again.out and "bottom-up (0 extracted" in again.out
     assert "has no regions of" in again.out
     for name, message in (
         ("bottom-up@nowhere", "no regions at"),

@@ -199,8 +199,8 @@ def test_index_and_search(xmodal, shapes, tuned, tmp_path):
 def test_info_prints_the_towers(xmodal, tuned):
     result = xmodal("models", "info", tuned)
     assert result.code == 0, result.err
-    assert "image tower  efficientnet-lite2, the last 1 of its blocks trained" in result.out
-    assert "text tower   minilm, the last 1 of its layers trained" in result.out
+    assert "image tower  efficientnet-lite2, last 1 block fine-tuned" in result.out
+    assert "text tower   minilm, last 1 layer fine-tuned" in result.out
     facts = xmodal("models", "info", tuned, "--json").json
     assert set(facts["architecture"]["towers"]) == {"image", "text"}
 
@@ -262,8 +262,8 @@ def test_fine_tuning_all_layers_from_pixels(xmodal, tmp_path):
     stem = tensors[f"{IMAGE_TOWER}network.0.weight"]
     change = (stem - build_network("efficientnet-lite2")[0].network[0].weight).abs().max()
     assert 0 < change < 1.5 * 2 * LR * IMAGE_LR_SCALE
-    assert "image tower  efficientnet-lite2, all of it trained" in xmodal("models", "info", tmp_path / "run").out
-    assert "text tower   minilm, as it came" in xmodal("models", "info", tmp_path / "run").out
+    assert "image tower  efficientnet-lite2, fine-tuned" in xmodal("models", "info", tmp_path / "run").out
+    assert "text tower   minilm, frozen" in xmodal("models", "info", tmp_path / "run").out
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,8 @@ def _mark_default(entry: dict[str, Any]) -> dict[str, Any]:
 def _describe_tower(tower: dict[str, Any]) -> str:
     """One line about a pretrained network inside a model."""
     parts = "blocks" if "blocks" in tower else "layers"
-    trained = "fine-tuned" if not tower[parts] else f"last {tower[parts]} {parts} fine-tuned"
+    count = tower[parts]
+    trained = f"last {count} {parts if count > 1 else parts[:-1]} fine-tuned" if count else "fine-tuned"
     return f"{tower['backbone']}, {trained if tower.get('tuned', True) else 'frozen'}"
 
 
