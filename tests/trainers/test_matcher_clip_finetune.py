@@ -110,7 +110,7 @@ def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shap
     for pairs in own(run, name).values():
         assert pairs and sum(not torch.equal(value, start) for value, start in pairs) > len(pairs) / 2
     shown = xmodal("models", "info", "mine").out
-    assert f"image tower  {name}, all of it trained" in shown and f"text tower   {name}, all of it trained" in shown
+    assert f"image tower  {name}, fine-tuned" in shown and f"text tower   {name}, fine-tuned" in shown
 
     part = load_dataset(str(shapes)).select("val")
     loaded = load_matcher("mine", Compute("cpu", "fp32"))
