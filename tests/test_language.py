@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatch
-
 import pytest
 from helpers.language import ALLOWED, BANNED, Hit, files, hits_in, report, scan
-
-# Files that still have banned phrases. Entries are only removed: a pattern without hits fails the test.
-NOT_YET: tuple[str, ...] = ()
 
 PLANTED = {
     "# how to mend it": "mend",
@@ -59,19 +54,10 @@ def hits() -> list[Hit]:
     return found
 
 
-def is_not_yet(file: str) -> bool:
-    return any(fnmatch(file, pattern) for pattern in NOT_YET)
-
-
 def test_no_banned_phrase_is_used(hits: list[Hit]) -> None:
     assert len(files()) > 400
-    found = [f"{hit.file}:{hit.line}: {hit.text!r}; use: {hit.use}" for hit in hits if not is_not_yet(hit.file)]
+    found = [f"{hit.file}:{hit.line}: {hit.text!r}; use: {hit.use}" for hit in hits]
     assert found == []
-
-
-@pytest.mark.parametrize("pattern", NOT_YET)
-def test_the_list_of_files_to_clean_shrinks(hits: list[Hit], pattern: str) -> None:
-    assert any(fnmatch(hit.file, pattern) for hit in hits), f"{pattern} is clean: remove it from NOT_YET"
 
 
 @pytest.mark.parametrize("text", PLANTED)
