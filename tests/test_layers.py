@@ -20,7 +20,7 @@ LAYERS = {
         ("types", "reporter", "settings", "config", "catalog", "paths", "starter", "device", "atomic_folder"), 1
     ),
     **dict.fromkeys(
-        ("atomic_folder", "device", "file_identity", "length_mask", "numba_kernel", "regions", "unit_vectors"), 1
+        ("device", "file_identity", "file_lock", "length_mask", "numba_kernel", "regions", "unit_vectors"), 1
     ),
     **dict.fromkeys(("data", "backbones", "models", "losses", "metrics"), 2),
     **dict.fromkeys(("features", "retrieval", "captioning", "training"), 3),

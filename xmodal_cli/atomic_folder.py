@@ -15,8 +15,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from xmodal_cli.errors import StorageError
+from xmodal_cli import file_lock
 from xmodal_cli.paths import storage_errors
+from xmodal_cli.reporter import SILENT, Reporter
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -83,37 +84,15 @@ def recover(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_lock(folder: Path, content: str = "index") -> Iterator[None]:
-    """Lock ``folder`` for writing; the operating system releases the lock when the process ends.
+def write_lock(folder: Path, content: str = "index", reporter: Reporter = SILENT) -> Iterator[None]:
+    """Lock ``folder`` for writing, see ``file_lock``; the lock file is next to it.
 
     ``content`` is the noun for the folder in messages. Raises StorageError if another process has the lock.
     """
-    with storage_errors(folder), contextlib.ExitStack() as stack:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "a+b"))
-        open_lock = stack.pop_all()
-    with open_lock:
-        if not _try_lock(file.fileno()):
-            raise StorageError(
-                f"the {content} {folder.name!r} is being written by another xmodal process",
-                "wait until it has finished, then run this command again; searching works in the meantime",
-            )
+    hint = "wait until it has finished, then run this command again; searching works in the meantime"
+    file = folder.with_name(f".{folder.name}.lock")
+    with file_lock.write_lock(file, f"the {content} {folder.name!r}", reporter, hint=hint):
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _sync(path: Path) -> None:

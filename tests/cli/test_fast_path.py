@@ -227,7 +227,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
     assert one == other
     assert text_encoders.find(indexed.model.fingerprint).export_error == ""
     left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
-    assert left == {indexed.model.fingerprint[:16], f".{indexed.model.fingerprint[:16]}.lock"}
+    assert left == {indexed.model.fingerprint[:16]}
 
 
 # ---------------------------------------------------------------------------- the fast path without typer

@@ -39,7 +39,7 @@ def test_a_new_index_has_all_photos(photo_index: PhotoIndexFixture) -> None:
     assert changes.num_computed == 6
     photo_index.check()
     assert sorted(p.name for p in photo_index.index_folder.iterdir()) == sorted([METADATA, ITEMS, VECTORS])
-    assert _files_next_to(photo_index) == [".family.lock", "family"]
+    assert _files_next_to(photo_index) == ["family"]
 
 
 def test_a_second_run_loads_no_model_and_writes_nothing(photo_index: PhotoIndexFixture) -> None:

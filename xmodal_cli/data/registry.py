@@ -15,10 +15,12 @@ from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import LIST_NAME, make_shapes
 from xmodal_cli.data.sources import SOURCES
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
+from xmodal_cli.file_lock import write_lock
 from xmodal_cli.paths import data_dir, write_text
 from xmodal_cli.types import ImageTextDataset
 
 SHAPES = "shapes"  # generated when first used
+LOCK_SECONDS = 60.0  # another process writes the registry in milliseconds and the shapes in seconds
 NAME = re.compile(r"\w[\w.+-]*")
 
 
@@ -66,16 +68,19 @@ def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
         raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
     dataset = read_dataset(_existing_path(str(path)) or path, format, name)
     entry = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
-    entries = _read_entries()
-    entries[name] = entry
-    write_text(_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    with write_lock(data_dir() / ".registry.lock", f"{_file()}", wait_seconds=LOCK_SECONDS):
+        entries = _read_entries()
+        entries[name] = entry
+        write_text(_file(), json.dumps(entries, indent=2, sort_keys=True) + "\n")
     return dataset
 
 
 def _generate_shapes() -> Path:
     folder = data_dir() / SHAPES
     if not (folder / LIST_NAME).is_file():
-        make_shapes(folder)
+        with write_lock(data_dir() / f".{SHAPES}.lock", f"the dataset {SHAPES}", wait_seconds=LOCK_SECONDS):
+            if not (folder / LIST_NAME).is_file():  # another process has just written it
+                make_shapes(folder)
     return folder
 
 

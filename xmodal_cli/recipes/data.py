@@ -16,6 +16,7 @@ from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
+from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.paths import data_dir
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset, Unreadable
@@ -74,6 +75,12 @@ def get_dataset(name: str, out: Path | None = None, reporter: Reporter = SILENT)
         raise UnknownName.of("public dataset", name, SOURCES)
     source, folder = SOURCES[name], (out or data_dir() / name).expanduser().absolute()
     reporter.info(f"{source.title} ({source.terms})")
+    with folder_lock(folder, f"the dataset {folder}", reporter):
+        _fetch_files(source, folder, reporter)
+    return _register(name, source, folder)
+
+
+def _fetch_files(source: Source, folder: Path, reporter: Reporter) -> None:
     for remote in source.files:
         if remote.only and all((folder / member).is_file() for member in remote.only):
             continue
@@ -82,7 +89,6 @@ def get_dataset(name: str, out: Path | None = None, reporter: Reporter = SILENT)
         except DownloadError as error:
             raise DownloadError(error.message, _manual_steps(source, folder)) from error
         extract(archive, folder, remote.only, reporter)
-    return _register(name, source, folder)
 
 
 def _register(name: str, source: Source, folder: Path) -> dict[str, Any]:

@@ -8,8 +8,11 @@ import tomli_w
 
 from xmodal_cli import paths, starter
 from xmodal_cli.errors import UnknownName, XmodalError
+from xmodal_cli.file_lock import write_lock
 from xmodal_cli.inference.defaults import SECTION, default_models, read_settings
 from xmodal_cli.inference.models import describe_model, model_names
+
+LOCK_SECONDS = 60.0  # another process writes the settings in milliseconds
 
 
 def set_default(what: str) -> tuple[str, str]:
@@ -17,13 +20,14 @@ def set_default(what: str) -> tuple[str, str]:
     info = describe_model(what)
     if info.kind not in starter.NAMES:
         raise UnknownName.of("kind of model", info.kind, list(starter.NAMES))
-    settings = read_settings()
-    defaults = dict(settings.get(SECTION, {}))
-    name = what if what == info.name else info.source
-    defaults[info.kind] = name
-    if name == starter.NAMES[info.kind]:
-        del defaults[info.kind]  # a later version of xmodal may bundle another model
-    paths.write_text(paths.config_file(), tomli_w.dumps({**settings, SECTION: defaults}))
+    name, file = what if what == info.name else info.source, paths.config_file()
+    with write_lock(file.with_name(f".{file.name}.lock"), str(file), wait_seconds=LOCK_SECONDS):
+        settings = read_settings()
+        defaults = dict(settings.get(SECTION, {}))
+        defaults[info.kind] = name
+        if name == starter.NAMES[info.kind]:
+            del defaults[info.kind]  # a later version of xmodal may bundle another model
+        paths.write_text(file, tomli_w.dumps({**settings, SECTION: defaults}))
     return info.kind, name
 
 

@@ -14,6 +14,7 @@ import torch
 
 from xmodal_cli.config import Config, first_names, from_dict, to_toml
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
 from xmodal_cli.reporter import SILENT, Reporter
@@ -57,14 +58,16 @@ def train_model(
     """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
 
     Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
-    differ from those of the run that is resumed, a split without captions, a full disk.
+    differ from those of the run that is resumed, a split without captions, a full disk, a run that another process
+    is training.
     """
     started = time.perf_counter()
     run = run_folder(config, data, out)
-    _check_folder(run, config, resume)
-    job = prepare(config, data, run, init_from, reporter)
-    state, interrupted = _fit(job)
-    return _finish(job, state, interrupted, time.perf_counter() - started)
+    with folder_lock(run, f"the run {run}", reporter):
+        _check_folder(run, config, resume)
+        job = prepare(config, data, run, init_from, reporter)
+        state, interrupted = _fit(job)
+        return _finish(job, state, interrupted, time.perf_counter() - started)
 
 
 def _check_folder(run: Path, config: Config, resume: bool) -> None:

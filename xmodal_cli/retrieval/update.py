@@ -85,7 +85,7 @@ def update_index(
     """
     check_kind(request.kind or "flat")
     registry.check_target(folder)
-    with atomic_folder.write_lock(folder):
+    with atomic_folder.write_lock(folder, reporter=reporter):
         atomic_folder.recover(folder)
         with contextlib.ExitStack() as stack:
             old = _old_index(folder, request)

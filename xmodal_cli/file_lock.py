@@ -1,0 +1,129 @@
+"""Locks of writers: one process at a time writes an index, a run or the registry of datasets.
+
+The operating system releases a lock when its process ends, also if it is killed. The lock file holds the process that
+has the lock, for messages, and is deleted on release. Where the file system has no locks, a warning is logged and the
+writer continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from xmodal_cli.errors import StorageError
+from xmodal_cli.paths import storage_errors
+from xmodal_cli.reporter import SILENT, Reporter
+
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # another process has the lock; all other errors: no locks here
+_POLL_SECONDS = 0.05
+_WINDOWS_OFFSET = 1 << 30  # Windows blocks reading the locked bytes, so a byte behind the content is locked
+
+
+@contextlib.contextmanager
+def write_lock(
+    file: Path,
+    what: str,
+    reporter: Reporter = SILENT,
+    wait_seconds: float = 0.0,
+    hint: str = "wait until it has finished, then run this command again",
+) -> Iterator[None]:
+    """Have the lock ``file`` while the context is active; wait for another process for up to ``wait_seconds``.
+
+    ``what`` names the locked thing in messages, such as ``the run runs/a``. Raises StorageError with the other process
+    and ``hint`` if it has the lock, and if ``file`` cannot be created.
+    """
+    end = time.monotonic() + wait_seconds
+    while (descriptor := _open_locked(file, what, reporter)) is None:
+        if time.monotonic() >= end:
+            raise StorageError(f"{what} is being written by another xmodal process{_owner(file)}", hint)
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        _release(file, descriptor)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, what: str, reporter: Reporter = SILENT) -> Iterator[None]:
+    """``write_lock`` with a file in ``folder``, which is created, and deleted again if it is then empty."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    hint = "wait until it has finished, or write to another folder with --out"
+    try:
+        with write_lock(folder / ".lock", what, reporter, hint=hint):
+            yield
+    finally:
+        for path in created:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def _open_locked(file: Path, what: str, reporter: Reporter) -> int | None:
+    """A descriptor of ``file``, locked; None if another process has the lock."""
+    with storage_errors(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock_now(descriptor)
+    except OSError as error:
+        if error.errno in _LOCKED:
+            os.close(descriptor)
+            return None
+        reporter.warn(f"the file system of {file.parent} has no locks: do not write {what} by two commands at once")
+    if not _is_current(file, descriptor):  # deleted by its last owner between opening and locking
+        os.close(descriptor)
+        return _open_locked(file, what, reporter)
+    _write_owner(descriptor)
+    return descriptor
+
+
+def _lock_now(descriptor: int) -> None:
+    """Lock without waiting. Raises OSError."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _WINDOWS_OFFSET, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_current(file: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(file), os.fstat(descriptor))  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _write_owner(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the lock works without the name
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode("utf-8", "replace"))
+
+
+def _owner(file: Path) -> str:
+    """The process that has the lock, in parentheses; empty if it is not known."""
+    try:
+        text = file.read_bytes()[:200].decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    return f" ({text})" if text.startswith("process ") else ""
+
+
+def _release(file: Path, descriptor: int) -> None:
+    delete: Callable[[], None] = lambda: file.unlink(missing_ok=True)  # noqa: E731
+    with contextlib.suppress(OSError):
+        if sys.platform != "win32":  # while it is locked, so that no other process can have locked it
+            delete()
+    os.close(descriptor)
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":  # Windows deletes no open file; this fails if another process has opened it
+            delete()
