@@ -5,7 +5,8 @@ XmodalError                 message and hint; the command line prints both and e
 ├── ConfigError             an invalid setting, or settings that contradict each other
 ├── MissingData             a dataset, file or folder that does not exist
 ├── BadData                 a file that exists but cannot be used
-│   └── BadModel            a model file that is truncated, of another kind or from another program
+│   ├── BadModel            a model file that is truncated, of another kind or from another program
+│   └── BadImage            an image file that cannot be used, with its ``Category``
 ├── IncompatibleFeatures    features, model, query and index that do not match
 ├── Unavailable             an external program that is missing or fails; only some metrics need it
 ├── DownloadError           a download that failed or is damaged
@@ -17,6 +18,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
+from enum import StrEnum
 
 
 class XmodalError(Exception):
@@ -54,6 +56,39 @@ class BadData(XmodalError):
 
 class BadModel(BadData):
     """A model file that is truncated, of another kind or from another program."""
+
+
+class Category(StrEnum):
+    """Why an image file is left out, for programs; the values are in ``--json`` and in indexes."""
+
+    RAW = "raw"
+    HEIC = "heic"
+    AVIF = "avif"
+    JXL = "jxl"
+    SVG = "svg"
+    VECTOR = "vector"  # EPS, PostScript, PDF, WMF
+    NOT_AN_IMAGE = "not_an_image"
+    EMPTY = "empty"
+    DAMAGED = "damaged"
+    TOO_LARGE = "too_large"
+    SPECIAL = "special"  # a named pipe, socket or device
+    MISSING = "missing"
+    UNREADABLE = "unreadable"  # an error of the operating system: permissions, input/output
+    MEMORY = "memory"
+    NOT_FINITE = "not_finite"
+    EXCLUDED = "excluded"
+
+
+class BadImage(BadData):
+    """An image file that cannot be used.
+
+    ``may_change``: the reason may disappear while the file stays as it is (a missing plugin, permissions, memory), so
+    the file must be tried again and its failure must not be remembered.
+    """
+
+    def __init__(self, message: str, hint: str, category: Category, may_change: bool = False) -> None:
+        super().__init__(message, hint)
+        self.category, self.may_change = category, may_change
 
 
 class IncompatibleFeatures(XmodalError):

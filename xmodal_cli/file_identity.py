@@ -1,9 +1,41 @@
-"""The identity of a file: its checksum, or its size and modification time. Imports nothing heavy."""
+"""The identity of a file: its kind, its checksum, or its size and modification time. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from io import BufferedReader
 from pathlib import Path
+
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+# without waiting: another process may replace the file by a named pipe after the check
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+class NotRegularFile(OSError):
+    """A named pipe, socket or device, which is never opened."""
+
+
+def open_regular(path: Path | str) -> BufferedReader:
+    """Open a regular file, or a link to one, for reading. Raises OSError; NotRegularFile for pipes and devices."""
+    check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - opening a device can have effects
+    descriptor = os.open(path, _FLAGS)
+    try:
+        check_regular(path, os.fstat(descriptor).st_mode)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_regular(path: Path | str, mode: int) -> None:
+    """Raise NotRegularFile, or IsADirectoryError, unless the ``st_mode`` of ``path`` is that of a regular file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
+        raise NotRegularFile(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
 def sha256_of(file: Path) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from xmodal_cli.errors import BadData, BadImage, Category
 from xmodal_cli.settings import MAX_SEED, setting
 
 if TYPE_CHECKING:
@@ -90,10 +91,22 @@ class ImageTextDataset:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The result for an image file that cannot be read. ``reason`` is shown to the user."""
+    """An image file that is left out. ``reason`` is shown to the user, ``category`` is for programs.
+
+    ``may_change``: the file must be tried again, although it is unchanged; see ``errors.BadImage``.
+    """
 
     path: Path
     reason: str
+    category: Category = Category.DAMAGED
+    may_change: bool = False
+
+    @classmethod
+    def of(cls, path: Path, error: BadData) -> Unreadable:
+        """The record of an error that was raised for ``path``."""
+        if isinstance(error, BadImage):
+            return cls(path, error.message, error.category, error.may_change)
+        return cls(path, error.message)
 
 
 @dataclass(frozen=True)

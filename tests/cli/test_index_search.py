@@ -174,12 +174,12 @@ def test_running_index_again_loads_no_model(xmodal: Run, toy: ToyMatcher, photos
 def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     (photos / "no.jpg").write_text("bad")
     outcome = xmodal("index", photos)
-    assert "1 files could not be read" in outcome.out
+    assert "left out: 1 file (1 damaged)" in outcome.out
     assert "no.jpg: it is not an image" in outcome.out
     assert "model toy" in outcome.out
-    assert xmodal("index", photos, "--json").json["unreadable"] == [
-        {"path": str(photos / "no.jpg"), "reason": "it is not an image"}
-    ]
+    result = xmodal("index", photos, "--json").json
+    assert result["unreadable"] == [{"path": str(photos / "no.jpg"), "reason": "it is not an image"}]
+    assert (result["left_out"]["total"], result["left_out"]["counts"]) == (1, {"damaged": 1})
 
 
 def test_an_open_searcher_detects_an_update_of_its_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from xmodal_cli.data import images
 from xmodal_cli.errors import BadData
-from xmodal_cli.retrieval import update
 from xmodal_cli.retrieval.journal import Journal, journal_path
 from xmodal_cli.types import Unreadable
 
@@ -40,7 +39,7 @@ class ColorEmbedder:
                 square = images.open_image(path, 16).resize((2, 2), Image.Resampling.BOX)
                 yield path, np.asarray(square, np.float32).ravel() + 1
             except BadData as error:
-                yield path, Unreadable(path, error.message)
+                yield path, Unreadable.of(path, error)
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def test_damaged_files_are_reported_and_the_others_indexed(
 def test_heic_photos_are_skipped_without_pillow_heif(
     photo_index: PhotoIndexFixture, embedder: ColorEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(update, "can_open_heic", lambda: False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     photo_index.add("a.heic", HEIC)
     photo_index.add("b.HEIC", HEIC + b"\0")
     with pytest.raises(BadData, match="all 2 photos are HEIC files, which need pillow-heif") as error:
@@ -102,9 +101,10 @@ def test_heic_photos_are_skipped_without_pillow_heif(
     Image.new("RGB", (8, 8), "red").save(photo_index.photos / "c.jpg")
     for _ in range(2):
         changes = photo_index.update()
-        assert (changes.num_heic, changes.unreadable, changes.metadata.num_items) == (2, (), 1)
+        assert (changes.num_heic, changes.metadata.num_items) == (2, 1)
+        assert [(u.category, u.mtime_ns) for u in changes.unreadable] == [("heic", -1)] * 2  # tried again
+    monkeypatch.undo()
     heif = pytest.importorskip("pillow_heif")
-    monkeypatch.setattr(update, "can_open_heic", images.can_open_heic)
     heif.register_heif_opener()
     for name, color in (("a.heic", "green"), ("b.HEIC", "blue")):
         Image.new("RGB", (64, 64), color).save(photo_index.photos / name, format="HEIF")
@@ -119,7 +119,7 @@ def test_indexed_heic_photos_are_kept_without_pillow_heif(
     heif.register_heif_opener()
     Image.new("RGB", (64, 64), "green").save(photo_index.photos / "a.heic", format="HEIF")
     photo_index.update()
-    monkeypatch.setattr(update, "can_open_heic", lambda: False)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     changes = photo_index.update()
     assert (changes.unchanged, changes.num_heic) == (1, 0)
 

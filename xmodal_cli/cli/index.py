@@ -14,8 +14,6 @@ from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption
 if TYPE_CHECKING:
     from xmodal_cli.recipes.index import IndexReport
 
-_LISTED = 10  # unreadable photos listed without --json
-
 
 def command(
     paths: Annotated[
@@ -72,17 +70,12 @@ def command(
 
 
 def _show(report: IndexReport) -> None:
+    from xmodal_cli.data import left_out
+
     kinds = ("added", "updated", "moved", "removed", "unchanged")
     changes = ", ".join(f"{getattr(report, kind)} {kind}" for kind in kinds if getattr(report, kind))
     output.print_line(f"index {report.index}: {report.items} photos ({changes}), model {report.model}")
     for problem in report.unread_folders:
         output.print_line(output.escape_unprintable(f"folder not read: {problem.path}: {problem.reason}"))
-    if report.heic_passed_over:
-        output.print_line(f"{report.heic_passed_over} HEIC photos were skipped: install pillow-heif to read them")
-    unreadable = report.unreadable
-    if unreadable:
-        output.print_line(f"{len(unreadable)} files could not be read and were skipped:")
-    for problem in unreadable[:_LISTED]:
-        output.print_line(output.escape_unprintable(f"  {problem.path}: {problem.reason}"))
-    if len(unreadable) > _LISTED:
-        output.print_line(f"  and {len(unreadable) - _LISTED} more (use --json to list all)")
+    for line in left_out.to_lines(report.left_out):
+        output.print_line(output.escape_unprintable(line))

@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from xmodal_cli.data import tar
-from xmodal_cli.errors import BadData
+from xmodal_cli.data.image_content import HEAD, missing_plugin, sniff, unsupported_error
+from xmodal_cli.errors import BadData, BadImage, Category
+from xmodal_cli.file_identity import NotRegularFile, open_regular
 
-HEIC_HINT = "pip install pillow-heif, or save them as JPEG"
 MAX_PIXELS = 179_000_000  # a larger image could take gigabytes of memory from a file of a few kilobytes
 
 _LARGE = 30_000_000  # pixels; 120 MB in Pillow's RGB
 _large_image_lock = threading.Lock()
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _ORIENTATION = 0x0112  # EXIF tag
 _TRANSPOSES = {  # orientation -> the operation that makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -41,22 +41,12 @@ _SWAPS_SIDES = (5, 6, 7, 8)  # orientations that exchange width and height
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?")
 
 
-def can_open_heic() -> bool:
-    """Whether pillow-heif is installed; if so, registers it with Pillow."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener()
-    return True
-
-
 def open_image(path: Path, max_side: int | None = None) -> Image.Image:
     """The image at ``path``: upright, RGB, alpha on white, the first frame of an animation.
 
     ``path`` may point into a tar file. With ``max_side`` a JPEG is decoded at a reduced scale at which both sides are
     at least ``max_side`` pixels, several times faster for large photos; the caller resizes it. Other images of more
-    than 30 megapixels are decoded one at a time and reduced, to bound memory. Raises BadData with file and reason.
+    than 30 megapixels are decoded one at a time and reduced, to bound memory. Raises BadImage with file and reason.
     """
     try:
         with _open_bytes(path) as file, _open_lazily(path, file) as image:
@@ -69,7 +59,7 @@ def open_image(path: Path, max_side: int | None = None) -> Image.Image:
     except BadData:
         raise
     except Exception as error:  # on invalid bytes decoders raise errors of any type
-        raise BadData(f"{path} cannot be opened: {_reason(path, error)}", _HINT) from error
+        raise _bad_image(path, error) from error
 
 
 def normalize_image(image: Image.Image, path: Path) -> Image.Image:
@@ -84,7 +74,7 @@ def normalize_image(image: Image.Image, path: Path) -> Image.Image:
     except BadData:
         raise
     except Exception as error:
-        raise BadData(f"{path} cannot be decoded: {_reason(path, error)}", _HINT) from error
+        raise _bad_image(path, error) from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -98,7 +88,7 @@ def image_size(path: Path) -> tuple[int, int]:
     except BadData:
         raise
     except Exception as error:
-        raise BadData(f"{path} cannot be opened: {_reason(path, error)}", _HINT) from error
+        raise _bad_image(path, error) from error
 
 
 _HINT = "open it in an image viewer; if that fails too, replace or remove the file"
@@ -106,23 +96,26 @@ _HINT = "open it in an image viewer; if that fails too, replace or remove the fi
 
 def _open_bytes(path: Path) -> BinaryIO:
     member = tar.split_member(path) if not path.is_file() else None
-    return open(path, "rb") if member is None else io.BytesIO(tar.read_member(*member))
+    return open_regular(path) if member is None else io.BytesIO(tar.read_member(*member))
 
 
 def _open_lazily(path: Path, file: BinaryIO) -> Image.Image:
-    head = file.read(12)
+    head = file.read(HEAD)
     file.seek(0)
-    if head[4:8] == b"ftyp" and head[8:] in _HEIC_BRANDS and not can_open_heic():
-        raise BadData(f"{path} cannot be opened: HEIC photos need the package pillow-heif", HEIC_HINT)
-    return Image.open(file)
+    kind = sniff(head, path.name)
+    category = kind if isinstance(kind, Category) else missing_plugin(kind)
+    if category is not None:
+        raise unsupported_error(path, category)
+    return Image.open(file, formats=(kind,))
 
 
 def _check_size(image: Image.Image, path: Path) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise BadData(
+        raise BadImage(
             f"{path} has {width} x {height} pixels in its header, more than the {MAX_PIXELS / 1e6:.0f} million allowed",
             "if the size is correct, save a smaller copy; if not, the file is damaged or malicious",
+            Category.TOO_LARGE,
         )
 
 
@@ -170,13 +163,20 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _bad_image(path: Path, error: Exception) -> BadImage:
+    """The error for ``path`` of any exception that was raised when it was opened or decoded."""
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    category, may_change, hint = Category.DAMAGED, False, _HINT
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return f"it has more than the {MAX_PIXELS / 1e6:.0f} million pixels allowed"
-    if isinstance(error, FileNotFoundError):
-        return "the file does not exist"
-    if path.is_file() and path.stat().st_size == 0:
-        return "the file is empty (0 bytes)"
-    if isinstance(error, UnidentifiedImageError):
-        return "it is not an image in a supported format"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+        reason, category = f"it has more than the {MAX_PIXELS / 1e6:.0f} million pixels allowed", Category.TOO_LARGE
+    elif isinstance(error, FileNotFoundError):
+        reason, category, may_change = "the file does not exist", Category.MISSING, True
+    elif isinstance(error, NotRegularFile):
+        category, hint = Category.SPECIAL, "give a regular file"
+    elif isinstance(error, MemoryError):
+        reason, category, may_change = "there is not enough memory", Category.MEMORY, True
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "its header is damaged"
+    elif isinstance(error, OSError) and error.errno is not None:
+        category, may_change, hint = Category.UNREADABLE, True, "check its permissions and the disk"
+    return BadImage(f"{path} cannot be opened: {reason}", hint, category, may_change)

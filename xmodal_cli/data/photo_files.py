@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.scan import scan
-from xmodal_cli.errors import BadData, MissingData, XmodalError
+from xmodal_cli.errors import BadImage, Category, MissingData, XmodalError
+from xmodal_cli.file_identity import NotRegularFile, check_regular
 from xmodal_cli.paths import absolute_path
 
 
@@ -50,10 +51,16 @@ def _list_source(source: Path) -> Iterator[Photo]:
         return
     if stat.S_ISDIR(mode):
         yield from _list_folder(source)
-    elif stat.S_ISREG(mode):
+        return
+    try:
+        check_regular(source, mode)
         yield Photo(source)
-    else:
-        yield Photo(source, BadData(f"{source} is neither a file nor a folder", "give photos or folders of photos"))
+    except NotRegularFile as error:
+        yield Photo(source, _special_file(source, str(error.strerror)))
+
+
+def _special_file(path: Path, reason: str) -> BadImage:
+    return BadImage(f"{path} cannot be opened: {reason}", "give photos or folders of photos", Category.SPECIAL)
 
 
 def _list_folder(folder: Path) -> Iterator[Photo]:
@@ -65,6 +72,8 @@ def _list_folder(folder: Path) -> Iterator[Photo]:
         return
     for file in result.files:
         yield Photo(folder / os.path.relpath(file.path, root))
+    for problem in result.left_out:
+        yield Photo(problem.path, BadImage(problem.reason, "", problem.category, problem.may_change))
     for path, reason in result.unreadable_folders.items():
         yield Photo(Path(path), MissingData(f"{path} cannot be read: {reason}", "check its permissions"))
 
@@ -76,7 +85,7 @@ def _list_pattern(pattern: Path, error: OSError | ValueError) -> Iterator[Photo]
         yield Photo(pattern, MissingData(f"{pattern} cannot be read: {reason}", "check the spelling of the path"))
         return
     matches = sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=os.fsencode)
-    sources = [path for path in matches if path.is_dir() or is_image_name(path.name)]
+    sources = [path for path in matches if path.is_dir() or is_listed_name(path.name)]
     if not sources:
         other = f"only {len(matches)} files of other kinds" if matches else "nothing"
         yield Photo(pattern, MissingData(f"{pattern} matches {other}", "check the spelling of the pattern"))

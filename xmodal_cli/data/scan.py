@@ -1,5 +1,8 @@
 """Lists the image files in folders with sizes and modification times; opens no file.
 
+Files with the suffix of camera RAW or vector graphics are listed too: opening them fails with a reason, so that they
+are counted like other files that cannot be read.
+
 Folders are walked recursively, through symbolic links; each real folder is visited once, so that cycles end. Hidden
 files and folders are skipped. A file given as a root is listed whatever its name. Names that are not UTF-8 are strings
 with surrogate escapes.
@@ -13,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xmodal_cli.data.image_names import is_image_name
-from xmodal_cli.errors import MissingData
+from xmodal_cli.data.image_names import is_listed_name
+from xmodal_cli.errors import BadData, Category, MissingData
+from xmodal_cli.file_identity import NotRegularFile, check_regular
 from xmodal_cli.paths import absolute_path
+from xmodal_cli.types import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,15 @@ class FoundFile:
 
 @dataclass
 class Scan:
-    """The image files under ``roots``, sorted by path, and the folders that could not be read."""
+    """The image files under ``roots``, sorted by path, and the folders that could not be read.
+
+    ``left_out`` are image files that are known not to be readable without opening them: pipes and devices.
+    """
 
     roots: tuple[str, ...]
     files: list[FoundFile] = field(default_factory=list)
     unreadable_folders: dict[str, str] = field(default_factory=dict)  # path -> reason
+    left_out: list[Unreadable] = field(default_factory=list)
     num_non_images: int = 0
 
 
@@ -61,7 +70,7 @@ def scan(roots: Sequence[Path]) -> Scan:
             ) from error
         if stat.S_ISDIR(status.st_mode):
             files.update((f.path, f) for f in _walk(root, visited, result))
-        else:
+        elif _is_regular(root, status.st_mode, result):
             files[root] = FoundFile(root, status.st_size, status.st_mtime_ns)
     result.files = [files[path] for path in sorted(files, key=path_key)]
     _raise_if_empty(result)
@@ -74,6 +83,8 @@ def _raise_if_empty(result: Scan) -> None:
     if result.unreadable_folders:
         folder, reason = next(iter(result.unreadable_folders.items()))
         raise MissingData(f"{folder} cannot be read: {reason}", "check its permissions")
+    if result.left_out:
+        raise BadData(result.left_out[0].reason, "give photos or folders of photos")
     others = f"only {result.num_non_images} files of other kinds" if result.num_non_images else "no files at all"
     raise MissingData(
         f"there are no images in {', '.join(result.roots)}: {others}",
@@ -109,7 +120,18 @@ def _visit(entry: os.DirEntry[str], folders: list[str], result: Scan) -> Iterato
         return
     if stat.S_ISDIR(status.st_mode):
         folders.append(entry.path)
-    elif stat.S_ISREG(status.st_mode) and is_image_name(entry.name):
-        yield FoundFile(entry.path, status.st_size, status.st_mtime_ns)
-    else:
+    elif not is_listed_name(entry.name):
         result.num_non_images += 1
+    elif _is_regular(entry.path, status.st_mode, result):
+        yield FoundFile(entry.path, status.st_size, status.st_mtime_ns)
+
+
+def _is_regular(path: str, mode: int, result: Scan) -> bool:
+    """Whether the file is not a pipe, socket or device; those are added to ``result.left_out``."""
+    try:
+        check_regular(path, mode)
+    except NotRegularFile as error:
+        reason = f"{path} cannot be opened: {error.strerror}"
+        result.left_out.append(Unreadable(Path(path), reason, Category.SPECIAL))
+        return False
+    return True

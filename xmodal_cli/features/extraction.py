@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData
+from xmodal_cli.errors import BadData, Category
 from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Te
     try:
         return backbone.preprocess(opener(path))
     except BadData as error:
-        return Unreadable(path, error.message)
+        return Unreadable.of(path, error)
 
 
 def _encode(
@@ -151,7 +151,7 @@ def _encode(
         if isinstance(pixels, Unreadable):
             return pixels
         row, is_finite = next(encoded)
-        return row if is_finite else Unreadable(path, NOT_FINITE)
+        return row if is_finite else Unreadable(path, NOT_FINITE, Category.NOT_FINITE, may_change=True)
 
     return [(path, result_of(path, pixels)) for path, pixels in decoded]
 

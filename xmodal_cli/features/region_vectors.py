@@ -33,7 +33,7 @@ def region_vectors(examples: Sequence[Example], source: RegionSource, dim: int) 
             try:
                 yield path, read_rows(path)
             except BadData as error:
-                yield path, Unreadable(path, error.message)
+                yield path, Unreadable.of(path, error)
 
     def read_rows(path: Path) -> np.ndarray:
         name = names.get(path)

@@ -205,4 +205,4 @@ def _try_open(path: Path, opener: ImageOpener) -> Image | Unreadable:
         opened: Image = opener(path)
         return opened
     except BadData as error:
-        return Unreadable(path, error.message)
+        return Unreadable.of(path, error)

@@ -139,7 +139,7 @@ def _read_size(path: Path) -> tuple[int, int] | Unreadable:
     try:
         return image_size(path)
     except BadData as error:
-        return Unreadable(path, error.message)
+        return Unreadable.of(path, error)
 
 
 def _spread(counts: Sequence[int]) -> dict[str, float]:

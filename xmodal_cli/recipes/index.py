@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.data import left_out
 from xmodal_cli.data.scan import scan
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, DownloadError, MissingData
@@ -16,7 +17,7 @@ from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, read_metadata
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
-from xmodal_cli.types import ImageVectors
+from xmodal_cli.types import ImageVectors, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
@@ -36,6 +37,7 @@ class IndexReport:
     """An index after an update, with the numbers of photos added, updated and so on; ``asdict`` is the JSON.
 
     ``computed`` photos were embedded; ``heic_passed_over`` were skipped because pillow-heif is not installed.
+    ``left_out`` are all files without a vector, by category (``data/left_out.py``).
     """
 
     index: str
@@ -52,6 +54,7 @@ class IndexReport:
     unchanged: int
     computed: int
     unreadable: list[ReadProblem]
+    left_out: dict[str, Any]
     heic_passed_over: int
     unread_folders: list[ReadProblem]
 
@@ -145,6 +148,12 @@ def _report(folder: Path, changes: IndexChanges) -> IndexReport:
         unchanged=changes.unchanged,
         computed=changes.num_computed,
         unreadable=[ReadProblem(u.path, u.reason) for u in changes.unreadable],
+        left_out=left_out.to_json(_left_out(changes)),
         heic_passed_over=changes.num_heic,
         unread_folders=[ReadProblem(path, reason) for path, reason in changes.unreadable_folders.items()],
     )
+
+
+def _left_out(changes: IndexChanges) -> list[Unreadable]:
+    unread = (Unreadable(Path(u.path), u.reason, u.category, u.mtime_ns == -1) for u in changes.unreadable)
+    return [*changes.left_out, *unread]

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli.data.image_content import check_content
 from xmodal_cli.data.scan import FoundFile
-from xmodal_cli.errors import IncompatibleFeatures
-from xmodal_cli.file_identity import size_and_mtime
+from xmodal_cli.errors import Category, IncompatibleFeatures
+from xmodal_cli.file_identity import open_regular, size_and_mtime
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.retrieval.index import Index, IndexModel
@@ -37,7 +38,7 @@ _CHANGED = "it changed while it was being read; index it again"
 
 def file_digest(path: str) -> bytes:
     """BLAKE2b-128 of a file's bytes. Raises OSError."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, _blake).digest()
 
 
@@ -87,7 +88,7 @@ class FileEmbedder:
 
     def __init__(self, known: KnownVectors, model: IndexModel, embed: Callable[[], ImageVectors]) -> None:
         self._known, self._model, self._embed = known, model, embed
-        self._failures: dict[bytes, str] = {}
+        self._failures: dict[bytes, Unreadable] = {}
         self.unreadable: list[UnreadableFile] = []
         self.num_computed = 0
 
@@ -142,7 +143,7 @@ class FileEmbedder:
         if _status(hashed.file.path) != hashed.file:
             return  # the file has changed: the vector may be of other bytes than the digest
         if isinstance(vector, Unreadable):
-            self._failures[hashed.digest] = vector.reason
+            self._failures[hashed.digest] = vector
             return
         if vector.shape != (self._model.embed_dim,):
             raise IncompatibleFeatures(
@@ -151,7 +152,8 @@ class FileEmbedder:
             )
         norm = float(np.linalg.norm(vector))
         if not np.isfinite(norm) or norm == 0.0:
-            self._failures[hashed.digest] = "its vector is zero or not finite"
+            path, reason = Path(hashed.file.path), "its vector is zero or not finite"
+            self._failures[hashed.digest] = Unreadable(path, reason, Category.NOT_FINITE)
             return
         if array_similarity(self._model.similarity).inner_product:
             vector = vector / norm
@@ -167,10 +169,11 @@ class FileEmbedder:
             file = hashed.file
             if (row := self._known.find(hashed.digest)) is not None:
                 yield Item(file.path, file.size, file.mtime_ns, hashed.digest), row
-            elif (reason := self._failures.get(hashed.digest)) is not None:
-                self.unreadable.append(UnreadableFile(file.path, file.size, file.mtime_ns, reason))
+            elif (failed := self._failures.get(hashed.digest)) is not None:
+                mtime_ns = -1 if failed.may_change else file.mtime_ns
+                self.unreadable.append(UnreadableFile(file.path, file.size, mtime_ns, failed.reason, failed.category))
             elif _status(file.path) is not None:
-                self.unreadable.append(UnreadableFile(file.path, file.size, -1, _CHANGED))
+                self.unreadable.append(UnreadableFile(file.path, file.size, -1, _CHANGED, Category.UNREADABLE))
 
 
 def _hash_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterator[HashedFile | UnreadableFile]:
@@ -184,14 +187,17 @@ def _hash_ahead(pool: ThreadPoolExecutor, files: Sequence[FoundFile]) -> Iterato
 
 def _hash_file(file: FoundFile) -> HashedFile | UnreadableFile:
     try:
-        with open(file.path, "rb") as content:
+        if (problem := check_content(file.path)) is not None:
+            mtime_ns = -1 if problem.may_change else file.mtime_ns
+            return UnreadableFile(file.path, file.size, mtime_ns, problem.message, problem.category)
+        with open_regular(file.path) as content:
             status = os.fstat(content.fileno())
             digest = hashlib.file_digest(content, _blake).digest()
         return HashedFile(FoundFile(file.path, status.st_size, status.st_mtime_ns), digest)
     except FileNotFoundError:
         return UnreadableFile(file.path, file.size, -1, _DELETED)
     except OSError as error:  # may be temporary: with -1 the next update tries again
-        return UnreadableFile(file.path, file.size, -1, error.strerror or str(error))
+        return UnreadableFile(file.path, file.size, -1, error.strerror or str(error), Category.UNREADABLE)
 
 
 def _status(path: str) -> FoundFile | None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from xmodal_cli.errors import BadData, StorageError
+from xmodal_cli.errors import BadData, Category, StorageError
 
 _SCHEMA = """
 CREATE TABLE items (row INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
                     mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL);
 CREATE INDEX items_by_digest ON items (digest);
-CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
+                         category TEXT NOT NULL);
 """
 _COLUMNS = "row, path, size, mtime_ns, digest"
 
@@ -45,6 +46,7 @@ class UnreadableFile:
     size: int
     mtime_ns: int
     reason: str
+    category: Category = Category.DAMAGED
 
 
 def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[UnreadableFile]) -> None:
@@ -54,8 +56,8 @@ def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unread
             database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
             rows = ((i, os.fsencode(x.path), x.size, x.mtime_ns, x.digest) for i, x in enumerate(items))
             database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-            failed = ((os.fsencode(x.path), x.size, x.mtime_ns, x.reason) for x in unreadable)
-            database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", failed)
+            failed = ((os.fsencode(x.path), x.size, x.mtime_ns, x.reason, x.category.value) for x in unreadable)
+            database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", failed)
     except sqlite3.OperationalError as error:
         if "full" in str(error):
             raise OSError(errno.ENOSPC, str(error)) from error
@@ -97,8 +99,8 @@ class ItemStore:
     def unreadable(self) -> list[UnreadableFile]:
         """The files without vectors, sorted by path."""
         with self._readable():
-            records = self._database.execute("SELECT path, size, mtime_ns, reason FROM unreadable ORDER BY path")
-            return [UnreadableFile(os.fsdecode(p), size, mtime, reason) for p, size, mtime, reason in records]
+            records = self._database.execute("SELECT * FROM unreadable ORDER BY path")
+            return [_unreadable_file(*record) for record in records]
 
     def close(self) -> None:
         self._database.close()
@@ -128,3 +130,8 @@ class ItemStore:
 def _item(record: tuple[int, bytes, int, int, bytes]) -> Item:
     _, path, size, mtime_ns, digest = record
     return Item(os.fsdecode(path), size, mtime_ns, digest)
+
+
+def _unreadable_file(path: bytes, size: int, mtime_ns: int, reason: str, category: str = "damaged") -> UnreadableFile:
+    """A row of the table; indexes of older versions have no category."""
+    return UnreadableFile(os.fsdecode(path), size, mtime_ns, reason, Category(category))

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli import atomic_folder
-from xmodal_cli.data.image_names import is_heic_name
-from xmodal_cli.data.images import HEIC_HINT, can_open_heic
-from xmodal_cli.data.scan import FoundFile, Scan, path_key
-from xmodal_cli.errors import BadData, IncompatibleFeatures, XmodalError
+from xmodal_cli.data.image_content import HINTS
+from xmodal_cli.data.scan import Scan, path_key
+from xmodal_cli.errors import BadData, Category, IncompatibleFeatures, XmodalError
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
@@ -43,7 +42,7 @@ from xmodal_cli.retrieval.items import Item, UnreadableFile, write_items
 from xmodal_cli.retrieval.journal import Journal, journal_path
 from xmodal_cli.retrieval.plan import IndexedItem, UpdatePlan, make_plan
 from xmodal_cli.retrieval.vectors import add_quantized, check_kind, write_vectors
-from xmodal_cli.types import ImageVectors
+from xmodal_cli.types import ImageVectors, Unreadable
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ class IndexChanges:
     num_computed: int
     unreadable: tuple[UnreadableFile, ...]
     unreadable_folders: dict[str, str]
+    left_out: tuple[Unreadable, ...] = ()  # found by the scan: pipes and devices
     num_heic: int = 0  # new HEIC photos that were skipped because pillow-heif is not installed
 
 
@@ -112,9 +112,8 @@ class _Update:
         items, old_unreadable = (self.old.items.all_items(), self.old.items.unreadable()) if self.old else ((), [])
         plan = make_plan(items, old_unreadable, self.scan, roots)
         embedder = FileEmbedder(known, self.request.model, embed)
-        to_embed = _without_unsupported_heic(plan.to_embed)
-        num_heic = len(plan.to_embed) - len(to_embed)
-        new = embedder.embed(to_embed, reporter)
+        new = embedder.embed(plan.to_embed, reporter)
+        num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
         unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
         indexed = sorted([*plan.unchanged, *new], key=lambda pair: path_key(pair[0].path))
         if not indexed:
@@ -131,6 +130,7 @@ class _Update:
             num_computed=embedder.num_computed,
             unreadable=tuple(unreadable),
             unreadable_folders=self.scan.unreadable_folders,
+            left_out=tuple(self.scan.left_out),
             num_heic=num_heic,
         )
 
@@ -212,12 +212,6 @@ def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     return counts
 
 
-def _without_unsupported_heic(files: list[FoundFile]) -> list[FoundFile]:
-    """Drop HEIC photos if pillow-heif is not installed; this is checked only if there are HEIC photos."""
-    others = [file for file in files if not is_heic_name(file.path)]
-    return files if len(others) == len(files) or can_open_heic() else others
-
-
 def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
     """The roots that are not inside another root, in order, without duplicates."""
     unique = dict.fromkeys(roots)
@@ -233,7 +227,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
-    return BadData(f"{', '.join(roots)}: all {num_heic} photos are HEIC files, which need pillow-heif", HEIC_HINT)
+    return BadData(
+        f"{', '.join(roots)}: all {num_heic} photos are HEIC files, which need pillow-heif", HINTS[Category.HEIC]
+    )
 
 
 def _nothing_readable(roots: Sequence[str], unreadable: Sequence[UnreadableFile]) -> BadData:

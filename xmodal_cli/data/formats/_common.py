@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.text_files import field, read_lines
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
@@ -56,10 +56,13 @@ def find_images(root: Path, example: str, default: str = "images") -> Path:
 
 
 def list_images(root: Path) -> Iterator[Path]:
-    """All image files below ``root``, sorted within each folder; hidden files and folders are skipped."""
+    """All image files below ``root``, sorted within each folder; hidden files and folders are skipped.
+
+    Camera RAW files and vector graphics are listed too: they are reported as unreadable, with a reason.
+    """
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(files) if is_image_name(name))
+        yield from (Path(folder) / name for name in sorted(files) if is_listed_name(name))
 
 
 def build_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[Example, ...]:

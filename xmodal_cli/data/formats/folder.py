@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli.data.formats._common import list_images
+from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.types import Example
 
 PRIORITY = 90
@@ -12,8 +13,8 @@ SPLIT = "all"
 
 
 def matches(path: Path) -> bool:
-    """A folder with an image in it or in its subfolders."""
-    return path.is_dir() and next(list_images(path), None) is not None
+    """A folder with an image in it or in its subfolders; camera RAW files and vector graphics alone do not count."""
+    return path.is_dir() and any(is_image_name(image.name) for image in list_images(path))
 
 
 def read(path: Path) -> tuple[Example, ...]:

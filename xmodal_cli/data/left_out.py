@@ -1,0 +1,73 @@
+"""The files that a command leaves out: counted by category and listed with reasons, in the same words everywhere.
+
+Every command collects ``types.Unreadable`` records; ``to_json`` is the value of ``left_out`` in ``--json``,
+``to_lines`` its text. The category of an error is ``errors.BadImage.category``.
+``Unreadable.of(path, error)`` copies it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from xmodal_cli.errors import Category
+from xmodal_cli.types import Unreadable
+
+LISTED = 10  # files listed without --json
+LABELS = {
+    Category.RAW: "camera RAW",
+    Category.HEIC: "HEIC without pillow-heif",
+    Category.AVIF: "AVIF without support in Pillow",
+    Category.JXL: "JPEG XL without pillow-jxl-plugin",
+    Category.SVG: "SVG",
+    Category.VECTOR: "EPS, PDF or WMF",
+    Category.NOT_AN_IMAGE: "not an image",
+    Category.EMPTY: "empty",
+    Category.DAMAGED: "damaged",
+    Category.TOO_LARGE: "too large",
+    Category.SPECIAL: "pipes, sockets or devices",
+    Category.MISSING: "missing",
+    Category.UNREADABLE: "unreadable",
+    Category.MEMORY: "not enough memory",
+    Category.NOT_FINITE: "not finite",
+    Category.EXCLUDED: "excluded",
+}
+
+
+def count(problems: Sequence[Unreadable]) -> dict[str, int]:
+    """Category -> number of files, in the order of ``errors.Category``."""
+    counts = Counter(problem.category for problem in problems)
+    return {category.value: counts[category] for category in Category if counts[category]}
+
+
+def to_entry(problem: Unreadable) -> dict[str, Any]:
+    """One file in ``--json``."""
+    return {
+        "path": str(problem.path),
+        "reason": problem.reason,
+        "category": problem.category.value,
+        "may_change": problem.may_change,
+    }
+
+
+def to_json(problems: Sequence[Unreadable]) -> dict[str, Any]:
+    """The value of ``left_out`` in ``--json``: the number of files, the number per category, and every file."""
+    return {"total": len(problems), "counts": count(problems), "files": [to_entry(problem) for problem in problems]}
+
+
+def to_lines(left_out: dict[str, Any]) -> list[str]:
+    """The lines of the value of ``to_json``: numbers per category and the first files; none if nothing is left out."""
+    total, files = left_out["total"], left_out["files"]
+    if not total:
+        return []
+    counts = ", ".join(f"{number:,} {LABELS[Category(name)]}" for name, number in left_out["counts"].items())
+    lines = [f"left out: {total:,} {'file' if total == 1 else 'files'} ({counts})"]
+    lines += [f"  {_with_path(**entry)}" for entry in files[:LISTED]]
+    if total > LISTED:
+        lines.append(f"  and {total - LISTED:,} more (use --json to list all)")
+    return lines
+
+
+def _with_path(path: str, reason: str, **_: object) -> str:
+    return reason if path in reason else f"{path}: {reason}"
