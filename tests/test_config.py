@@ -14,6 +14,7 @@ from xmodal_cli.config.renames import RENAMED, RENAMED_COMPONENTS
 from xmodal_cli.config.sections import MODEL_KINDS, OPTIMIZERS, SCHEDULES, OptimizerConfig
 from xmodal_cli.config.toml_text import walk
 from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.models.captioners.show_attend_tell import ATTENTION
 from xmodal_cli.settings import check_settings, info_of
 from xmodal_cli.trainers.objective import OBJECTIVES
 from xmodal_cli.training import optimizer
@@ -207,6 +208,18 @@ def test_an_old_component_name_is_upgraded_in_a_file_and_refused_from_the_comman
     assert caught.value.hint == "it is called 'standardized-transformer' now"
 
 
+def test_hard_attention_is_called_gumbel(tmp_path):
+    """It was the straight-through estimator; what the paper calls hard attention has another name."""
+    file = tmp_path / "mine.toml"
+    file.write_text('kind = "captioner"\n[model]\nname = "show-attend-tell"\nargs = {attention = "hard"}\n')
+    assert load_config(str(file)).model.args == {"attention": "gumbel"}
+    for setting in ("model.args.attention=hard", "model.args={attention='hard'}"):
+        with pytest.raises(UnknownName) as caught:
+            load_config("show-attend-tell", [setting])
+        assert "'gumbel' now" in caught.value.hint
+        assert "'stochastic'" in caught.value.hint
+
+
 def test_new_names_are_settings():
     tables = to_dict(Config())
     for path, new in RENAMED.items():
@@ -214,9 +227,10 @@ def test_new_names_are_settings():
         if not section.endswith(".args"):
             assert new in tables[section]
             assert old not in tables[section]
+    known = {"model.name": set(catalog.names("captioner")), "model.args.attention": set(ATTENTION)}
     for path, names in RENAMED_COMPONENTS.items():
-        assert path == "model.name"
-        assert set(names.values()) <= set(catalog.names("captioner"))
+        assert set(names.values()) <= known[path]
+        assert not set(names) & known[path]
 
 
 @pytest.mark.parametrize(

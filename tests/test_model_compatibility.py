@@ -27,6 +27,7 @@ from xmodal_cli.recipes import train
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODELS = {name: FIXTURES / f"{name}-0.1.0.safetensors" for name in ("matcher", "captioner")}
+HARD_ATTENTION = FIXTURES / "hard-attention-0.1.0.safetensors"
 RUN_CONFIG = FIXTURES / "run-config-0.1.0.toml"
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected-0.1.0.json").read_text(encoding="utf-8"))
 EXACT = {"rtol": 0.0, "atol": 2e-6}  # the same features
@@ -123,6 +124,19 @@ def test_a_captioner_generates_the_same_captions(source: str, request: pytest.Fi
     for captions, others in zip(found, expected, strict=True):
         scores = [other["score"] for other in others]
         assert [caption.score for caption in captions] == pytest.approx(scores, abs=tolerance)
+
+
+def test_old_hard_attention_generates_the_same_captions(features: np.ndarray) -> None:
+    """It is called gumbel now, and selects the most probable cell."""
+    assert raw_header(HARD_ATTENTION)["architecture"]["args"]["attention"] == "hard"
+    captioner = load_captioner(str(HARD_ATTENTION), Compute("cpu", "fp32"))
+    assert captioner.info.header.architecture["args"]["attention"] == "gumbel"
+    assert captioner.info.config.model.args["attention"] == "gumbel"
+    found = caption_features([captioner], [torch.from_numpy(features)], captioner.decoding)
+    expected = EXPECTED["hard_attention_captions"]
+    assert [[caption.text for caption in n_best] for n_best in found] == [[c["text"] for c in n] for n in expected]
+    scores = [other["score"] for n_best in expected for other in n_best]
+    assert [caption.score for n_best in found for caption in n_best] == pytest.approx(scores, abs=1e-4)
 
 
 def test_the_config_of_an_old_run_is_read_with_its_values() -> None:

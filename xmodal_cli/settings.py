@@ -104,10 +104,10 @@ def check_value(name: str, value: Any, declared: Field[Any]) -> None:
     raise UnknownName(f"{name} must be {bounds}, not {value!r}", f"did you mean {near[0]!r}?" if near else usual)
 
 
-def check_argument(name: str, value: float, bounds: Bounds) -> None:
+def check_argument(name: str, value: float | str, bounds: Bounds) -> None:
     """Raise ValueError where an argument of a component's ``build`` is outside its bounds."""
     if not bounds.allow(value):
-        raise ValueError(f"{name} must be {bounds}, not {value}")
+        raise ValueError(f"{name} must be {bounds}, not {value!r}")
 
 
 def check_settings(settings: Any, prefix: str = "") -> None:

@@ -251,11 +251,26 @@ class CaptionState(Protocol):
 
 
 @dataclass(frozen=True)
+class SampledCells:
+    """The cells that a captioner in training mode attended to, one sampled per position.
+
+    ``log_probs`` and ``entropy`` (captions, longest) float32: the log-probability of the sampled cell, and the entropy
+    of the distribution that it is sampled from. ``is_sampled`` (captions,) bool is False for captions that used the
+    expected weights instead; their ``log_probs`` are 0.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    is_sampled: Tensor
+
+
+@dataclass(frozen=True)
 class CaptionerOutput:
     """The output under teacher forcing: ``logits`` (captions, longest, vocab) of the next token at each position."""
 
     logits: Tensor
     attention: Tensor | None = None  # (captions, longest, cells), None if the model has none
+    sampled_cells: SampledCells | None = None  # None unless the model samples the cells it attends to
 
 
 class Captioner(Protocol):

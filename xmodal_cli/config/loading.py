@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli import catalog
-from xmodal_cli.config.renames import new_component_name, new_name, upgrade
+from xmodal_cli.config.renames import NOTES, new_component_name, new_name, upgrade
 from xmodal_cli.config.sections import Component, Config
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.settings import check_value
@@ -96,6 +96,12 @@ def _refuse_old_name(path: str) -> None:
         raise UnknownName(f"there is no setting called {path!r}", f"it is called {new!r} now")
 
 
+def _refuse_old_component(path: str, value: Any) -> None:
+    if isinstance(value, str) and (new := new_component_name(path, value)) is not None:
+        hint = f"it is called {new!r} now{NOTES.get(path, '')}"
+        raise UnknownName(f"there is no component called {value!r} for {path}", hint)
+
+
 def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
     if isinstance(old, Component):
         old, value = _component(old, value, where)
@@ -108,8 +114,9 @@ def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
     if isinstance(old, dict):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is a table, not a value", f"set one of its keys, as {where}.key=value")
-        for key in value:
+        for key, entry in value.items():
             _refuse_old_name(f"{where}.{key}")
+            _refuse_old_component(f"{where}.{key}", entry)
         return {**old, **value}
     return _checked(old, value, where, declared)
 
@@ -131,8 +138,7 @@ def _checked(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
         value = tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else tuple(value)
     if type(value) is not type(old) or (isinstance(old, tuple) and not all(isinstance(word, str) for word in value)):
         raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"the default is {declared.default!r}")
-    if isinstance(value, str) and (new := new_component_name(where, value)) is not None:
-        raise UnknownName(f"there is no component called {value!r} for {where}", f"it is called {new!r} now")
+    _refuse_old_component(where, value)
     check_value(where, value, declared)
     return value
 

@@ -28,8 +28,14 @@ RENAMED: dict[str, str] = {
     "model.text_encoder.args.drop_words": "word_dropout",
 }
 
-# path of a component's name -> old name -> new name
-RENAMED_COMPONENTS: dict[str, dict[str, str]] = {"model.name": {"quick-transformer": "standardized-transformer"}}
+# path of a component's name, or of an argument that selects a variant -> old name -> new name
+RENAMED_COMPONENTS: dict[str, dict[str, str]] = {
+    "model.name": {"quick-transformer": "standardized-transformer"},
+    "model.args.attention": {"hard": "gumbel"},
+}
+
+# path of a component -> what the hint adds to the new name
+NOTES: dict[str, str] = {"model.args.attention": ", and the hard attention of the paper is 'stochastic'"}
 
 
 def upgrade(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,11 +38,11 @@ BATCH = 64  # images captioned at once on val
 
 
 class TrainableCaptioner(nn.Module):
-    """Everything that is trained: the captioner, its parameters named as those of a ``TrainableMatcher``."""
+    """Everything that is trained: the captioner, and losses that have a state of their own."""
 
-    def __init__(self, captioner: nn.Module) -> None:
+    def __init__(self, captioner: nn.Module, loss: CaptionLoss | SelfCritical) -> None:
         super().__init__()
-        self.model = captioner
+        self.model, self.loss = captioner, loss
 
     @property
     def captioner(self) -> Captioner:
@@ -56,8 +56,8 @@ class CaptionerObjective:
     def check(self, config: Config) -> None:
         """Build all parts with small sizes. Raises ConfigError, UnknownName."""
         width = config.model.embed_dim or 16
-        build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
-        _build_loss(config)
+        model = build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
+        _check_loss(config, model, _build_loss(config))
         check_training(config)
         if config.optimizer.image_tower_lr_scale and not config.features.tuned_blocks:
             hint = "set features.tuned_blocks to the number of last blocks to train, for example 3"
@@ -70,7 +70,7 @@ class CaptionerObjective:
         model: Any = build_captioner(job.header.architecture, job.towers)
         if job.language_model is not None:
             getattr(model, "captioner", model).language_model.load_state_dict(job.language_model)
-        return TrainableCaptioner(model)
+        return TrainableCaptioner(model, _build_loss(job.config))
 
     def build_optimizer(self, config: Config, model: nn.Module) -> optim.Adam | optim.AdamW:
         """The optimizer over everything that is not frozen; pretrained parts have a learning-rate multiplier."""
@@ -99,11 +99,10 @@ class CaptionerObjective:
             header = replace(job.header, metrics=metrics)
             write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
 
-        loss = _build_loss(job.config)
-        if isinstance(loss, SelfCritical):
-            batch_loss = _self_critical(model, loss, job)
+        if isinstance(model.loss, SelfCritical):
+            batch_loss = _self_critical(model, model.loss, job)
         else:
-            batch_loss = _teacher_forcing(model.captioner, loss, job, state)
+            batch_loss = _teacher_forcing(model.captioner, model.loss, job, state)
         return Task(model, build_batches(job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
 
 
@@ -208,3 +207,15 @@ def _beam_search(
 def _build_loss(config: Config) -> CaptionLoss | SelfCritical:
     loss: CaptionLoss | SelfCritical = catalog.build("caption_loss", config.loss.name, config.loss.args)
     return loss
+
+
+def _check_loss(config: Config, model: nn.Module, loss: CaptionLoss | SelfCritical) -> None:
+    """Raise ConfigError where cells are sampled and the loss has no gradient for them, or the other way round."""
+    model_samples, loss_samples = (getattr(part, "samples_cells", False) for part in (model, loss))
+    if isinstance(loss, SelfCritical) or model_samples == loss_samples:
+        return
+    if model_samples:
+        hint = "add --set loss.name=variational-bound, or set model.args.attention to soft or gumbel"
+        raise ConfigError(f"the loss {config.loss.name} does not train stochastic attention", hint)
+    hint = "for show-attend-tell, add --set model.args.attention=stochastic; or set loss.name=cross-entropy"
+    raise ConfigError(f"the loss {config.loss.name} needs a captioner with stochastic attention", hint)

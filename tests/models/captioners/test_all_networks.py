@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from xmodal_cli import catalog
+from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.captioners._caption_rows import group_by_image
 from xmodal_cli.models.sequences import grid_geometry
+from xmodal_cli.regions import REGION_COLUMNS
 
 
 def build(name: str, embed_dim: int, **args):
@@ -26,8 +28,13 @@ def scaled(cells: np.ndarray) -> np.ndarray:
     return cells / np.sqrt((cells**2).mean())
 
 
-def naive_show_attend_tell(model, image: np.ndarray, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """One caption of one image, one cell and one word at a time: (words, vocab) logits, (words, cells) attention."""
+def naive_show_attend_tell(
+    model, image: np.ndarray, tokens: list[int], path: list[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """One caption of one image, one cell and one word at a time: (words, vocab) logits, (words, cells) attention.
+
+    ``path`` is the only cell attended to at each word.
+    """
     w = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
@@ -36,13 +43,14 @@ def naive_show_attend_tell(model, image: np.ndarray, tokens: list[int]) -> tuple
     cells = [np.maximum(0, linear("project", cell)) for cell in scaled(image)]
     h, c = np.split(np.tanh(linear("first", np.mean(cells, axis=0))), 2)
     logits, attention = [], []
-    for token in tokens:
+    for i, token in enumerate(tokens):
         scores = [linear("score", np.tanh(linear("keys", a) + linear("query", h)))[0] for a in cells]
         alpha = np.exp(scores) / np.exp(scores).sum()
-        z = sigmoid(linear("gate", h)) * sum(a * cell for a, cell in zip(alpha, cells, strict=True))
+        applied = alpha if path is None else np.eye(len(cells))[path[i]]
+        z = sigmoid(linear("gate", h)) * sum(a * cell for a, cell in zip(applied, cells, strict=True))
         word = w["words.weight"][token]
-        i, f, o, g = np.split(linear("inputs", np.concatenate((word, z))) + linear("recurrent", h), 4)
-        c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
+        u, f, o, g = np.split(linear("inputs", np.concatenate((word, z))) + linear("recurrent", h), 4)
+        c = sigmoid(f + 1) * c + sigmoid(u) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         logits.append(linear("to_words", np.tanh(word + linear("deep_hidden", h) + linear("deep_seen", z))))
         attention.append(alpha)
@@ -59,8 +67,48 @@ def test_show_attend_tell_equals_its_formulas():
         np.testing.assert_allclose(output.attention[caption].detach(), attention, atol=1e-5)
 
 
-def test_hard_attention_selects_one_cell():
-    model = build("show-attend-tell", 8, attention="hard")
+def test_stochastic_attention_equals_its_formulas(monkeypatch):
+    """On a path of cells: the logits, and log-probability and entropy of the distribution that each is sampled from."""
+    model = build("show-attend-tell", 8, attention="stochastic", dropout=0.0).train()
+    model.expected_prob = 0.0
+    images, tokens, paths = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5)), torch.randint(0, 4, (2, 5))
+    steps = iter(paths.T[..., None])
+    monkeypatch.setattr(torch, "multinomial", lambda weights, num: next(steps))
+    output = model(images, torch.arange(2), tokens)
+    for i in range(2):
+        logits, alpha = naive_show_attend_tell(model, images[i].double().numpy(), tokens[i].tolist(), paths[i].tolist())
+        np.testing.assert_allclose(output.logits[i].detach(), logits, atol=1e-5)
+        np.testing.assert_allclose(output.attention[i].detach(), alpha, atol=1e-5)
+        cells = output.sampled_cells
+        np.testing.assert_allclose(cells.log_probs[i].detach(), np.log(alpha[range(5), paths[i]]), atol=1e-5)
+        np.testing.assert_allclose(cells.entropy[i].detach(), -(alpha * np.log(alpha)).sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("decode_attention", ["expected", "argmax"])
+def test_stochastic_attention_generates_captions_without_sampling(decode_attention):
+    model = build("show-attend-tell", 8, attention="stochastic", decode_attention=decode_attention)
+    soft = build("show-attend-tell", 8, decode_attention=decode_attention)
+    images, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
+    output, expected = (m(images, torch.arange(2), tokens) for m in (model, soft))
+    assert output.sampled_cells is None
+    assert torch.equal(output.logits, expected.logits)
+    is_one_cell = torch.equal(output.attention.max(-1).values, torch.ones(2, 5))
+    assert is_one_cell == (decode_attention == "argmax")
+
+
+def test_padded_regions_are_never_sampled():
+    sizes = {"image_dim": 6 + len(REGION_COLUMNS), "image_kind": "regions", "vocab_size": 11, "embed_dim": 8}
+    model = catalog.build("captioner", "show-attend-tell", {"attention": "stochastic"}, **sizes).train()
+    model.expected_prob = 0.0
+    regions = torch.rand(1, 4, sizes["image_dim"])
+    regions[:, 2:, 6 + REGION_COLUMNS.index("area")] = 0.0  # padding
+    cells = model(regions, torch.zeros(50, dtype=torch.int64), torch.zeros(50, 3, dtype=torch.int64)).sampled_cells
+    assert cells.log_probs.min() > -20
+    assert cells.entropy.isfinite().all()
+
+
+def test_gumbel_attention_selects_one_cell():
+    model = build("show-attend-tell", 8, attention="gumbel")
     images, tokens = torch.randn(2, 4, 6), torch.randint(0, 11, (2, 5))
     soft = build("show-attend-tell", 8)
     hard_weights = model(images, torch.arange(2), tokens[:, :1]).attention
@@ -71,8 +119,10 @@ def test_hard_attention_selects_one_cell():
 
 
 def test_an_invalid_attention_raises():
-    with pytest.raises(Exception, match="soft or hard"):
+    with pytest.raises(ConfigError, match="soft, stochastic or gumbel"):
         build("show-attend-tell", 8, attention="middling")
+    with pytest.raises(ConfigError, match="decode_attention must be auto, expected or argmax"):
+        build("show-attend-tell", 8, decode_attention="soft")
 
 
 def test_the_transformer_equals_the_decoder_of_torch():

@@ -2,8 +2,11 @@
 
 Xu et al., 2015 (arXiv 1502.03044): additive attention scores each cell against the LSTM state, the weighted mean of the
 cells (the context vector ``z``) is gated by a scalar, and the logits are computed from the previous word, the state and
-``z`` (deep output). The keys of the cells are computed once per image. ``attention="hard"`` samples one cell; its
-gradient is straight-through Gumbel-softmax (arXiv 1611.01144), not REINFORCE as in the paper.
+``z`` (deep output). The keys of the cells are computed once per image.
+
+``attention``: ``soft`` is the expected cell (section 4.2 of the paper). ``stochastic`` is its hard attention (section
+4.1): in training one cell is sampled per word, and the loss ``variational-bound`` adds the gradient of the sampled
+cells. ``gumbel`` samples too, with the gradient of straight-through Gumbel-softmax (arXiv 1611.01144).
 """
 
 from __future__ import annotations
@@ -15,9 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmodal_cli.models.captioners._caption_rows import group_by_image
+from xmodal_cli.models.captioners._cell_sampling import EXPECTED_PROB, CellSample, choose_images, sample_cells, stack
 from xmodal_cli.models.sequences import cell_depth, scaled_cells
-from xmodal_cli.settings import POSITIVE, RATE, check_argument
+from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
+
+ATTENTION = ("soft", "stochastic", "gumbel")
+DECODE_ATTENTION = ("auto", "expected", "argmax")
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class ShowAttendTell(nn.Module):
 
     def __init__(self, depth: int, image_kind: str, vocab_size: int, width: int, attention_dim: int) -> None:
         super().__init__()
-        self.image_kind, self.vocab_size, self.hard = image_kind, vocab_size, False
+        self.image_kind, self.vocab_size = image_kind, vocab_size
+        self.attention, self.decode_attention, self.expected_prob = "soft", "expected", EXPECTED_PROB
         self.project = nn.Linear(depth, width)
         self.keys = nn.Linear(width, attention_dim)
         self.query = nn.Linear(width, attention_dim)
@@ -66,6 +74,11 @@ class ShowAttendTell(nn.Module):
         self.to_words = nn.Linear(width, vocab_size)
         nn.init.normal_(self.words.weight, std=width**-0.5)
 
+    @property
+    def samples_cells(self) -> bool:
+        """Whether its output in training has ``sampled_cells``, which the loss must use."""
+        return self.attention == "stochastic"
+
     def start(self, image_features: Tensor) -> RecurrentState:
         """See ``types.Captioner``."""
         cells, _, mask = scaled_cells(image_features, self.image_kind)
@@ -77,7 +90,7 @@ class ShowAttendTell(nn.Module):
     def step(self, state: RecurrentState, tokens: Tensor) -> tuple[Tensor, RecurrentState]:
         """See ``types.Captioner``."""
         words = self.words(tokens)
-        context, state = self._advance(state, words)
+        context, state, _ = self._advance(state, words)
         return functional.log_softmax(self._logits(words, state.hidden, context).float(), dim=-1), state
 
     def forward(self, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor) -> CaptionerOutput:
@@ -87,36 +100,51 @@ class ShowAttendTell(nn.Module):
         words = self.dropout(self.words(tokens[table]))  # (images, rows, longest, width)
         parents = state.hidden.new_zeros(table.shape, dtype=torch.int64)
         state = state.select(parents)
-        hidden, contexts, weights = [], [], []
+        is_sampled = None
+        if self.samples_cells and self.training:
+            is_sampled = choose_images(len(image_features), self.expected_prob, state.hidden.device)
+        hidden, contexts, weights, samples = [], [], [], []
         for i in range(tokens.shape[1]):
-            context, state = self._advance(state, words[:, :, i])
+            context, state, sample = self._advance(state, words[:, :, i], is_sampled)
             hidden.append(state.hidden)
             contexts.append(context)
             weights.append(state.attention)
+            samples.append(sample)
         logits = self._logits(words, torch.stack(hidden, dim=2), torch.stack(contexts, dim=2))
         attention = torch.stack([w for w in weights if w is not None], dim=2)
-        return CaptionerOutput(logits.flatten(0, 1)[positions], attention.flatten(0, 1)[positions])
+        sampled_cells = None
+        if is_sampled is not None:
+            sampled_cells = stack([s for s in samples if s is not None], is_sampled, positions)
+        return CaptionerOutput(logits.flatten(0, 1)[positions], attention.flatten(0, 1)[positions], sampled_cells)
 
-    def _advance(self, state: RecurrentState, words: Tensor) -> tuple[Tensor, RecurrentState]:
-        """One word per row, (images, rows, width) -> context vectors (images, rows, width) and the next state."""
+    def _advance(
+        self, state: RecurrentState, words: Tensor, is_sampled: Tensor | None = None
+    ) -> tuple[Tensor, RecurrentState, CellSample | None]:
+        """One word per row, (images, rows, width) -> context vectors (images, rows, width), the next state, its sample.
+
+        Without ``is_sampled`` (images,) no cells are sampled. The state has the attention weights, not the sample.
+        """
         weights = self._attend(state)
+        sample = None if is_sampled is None else sample_cells(weights, is_sampled)
+        applied = weights if sample is None else sample.applied
         cells = state.image.cells
-        context = torch.sigmoid(self.gate(state.hidden)) * torch.bmm(weights.to(cells), cells)
+        context = torch.sigmoid(self.gate(state.hidden)) * torch.bmm(applied.to(cells), cells)
         gates = self.inputs(torch.cat((words.to(context), context), dim=-1)) + self.recurrent(state.hidden)
         input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=-1)
         memory = torch.sigmoid(forget_gate + 1) * state.memory + torch.sigmoid(input_gate) * torch.tanh(candidate)
-        return context, RecurrentState(state.image, torch.sigmoid(output_gate) * torch.tanh(memory), memory, weights)
+        next_state = RecurrentState(state.image, torch.sigmoid(output_gate) * torch.tanh(memory), memory, weights)
+        return context, next_state, sample
 
     def _attend(self, state: RecurrentState) -> Tensor:
         """Attention weights (images, rows, cells) float32; each row sums to 1."""
         query = self.query(state.hidden)
         scores = self.score(torch.tanh(state.image.keys[:, None] + query[:, :, None])).squeeze(-1).float()
         scores = scores.masked_fill(~state.image.mask[:, None], -torch.inf)
-        if not self.hard:
-            return torch.softmax(scores, dim=-1)
-        if self.training:
+        if self.attention == "gumbel" and self.training:
             return functional.gumbel_softmax(scores, hard=True)
-        return functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
+        if not self.training and self.decode_attention == "argmax":
+            return functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
+        return torch.softmax(scores, dim=-1)
 
     def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         deep = words + self.deep_hidden(hidden) + self.deep_seen(context)
@@ -131,13 +159,21 @@ def build(
     embed_dim: int,
     attention_dim: int = 512,
     attention: str = "soft",
+    decode_attention: str = "auto",
     dropout: float = 0.3,
 ) -> ShowAttendTell:
-    """``embed_dim`` is the width of embeddings, states and cells. Raises ValueError for an unknown ``attention``."""
-    if attention not in ("soft", "hard"):
-        raise ValueError(f"attention must be soft or hard, not {attention!r}")
+    """``embed_dim`` is the width of embeddings, states and cells.
+
+    ``decode_attention``: how captions are generated, with the ``expected`` cell or the most probable one (``argmax``);
+    ``auto`` is ``argmax`` for gumbel, else ``expected``. Raises ValueError for unknown values.
+    """
+    check_argument("attention", attention, Bounds(choices=ATTENTION))
+    check_argument("decode_attention", decode_attention, Bounds(choices=DECODE_ATTENTION))
     check_argument("attention_dim", attention_dim, POSITIVE)
     check_argument("dropout", dropout, RATE)
     model = ShowAttendTell(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, attention_dim)
-    model.hard, model.dropout = attention == "hard", nn.Dropout(dropout)
+    model.attention, model.dropout = attention, nn.Dropout(dropout)
+    model.decode_attention = decode_attention
+    if decode_attention == "auto":
+        model.decode_attention = "argmax" if attention == "gumbel" else "expected"
     return model
