@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import tomllib
 from dataclasses import replace
 
@@ -156,6 +157,24 @@ def test_a_name_that_is_not_a_choice_is_refused(setting, hint):
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize("settings", [["training.epochs=-1"], ["training.epochs=3", "training.epochs=-1"]])
+def test_the_hint_has_the_value_of_the_preset(settings):
+    with pytest.raises(ConfigError) as caught:
+        load_config("order-emb", settings)
+    assert caught.value.hint == "the default is 8"  # that of order-emb; the declared one is 15
+    with pytest.raises(ConfigError) as caught:
+        load_config("order-emb", ["training.epochs=many"])
+    assert caught.value.hint == "the default is 8"
+
+
+def test_the_hint_in_a_file_is_the_declared_default(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\nepochs = -1\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(file))
+    assert caught.value.hint == "the default is 15"
+
+
 def test_choices_are_what_the_code_knows():
     assert set(MODEL_KINDS) == set(OBJECTIVES)
     assert set(OPTIMIZERS) == set(optimizer.OPTIMIZERS)
@@ -294,6 +313,15 @@ def test_print_config_prints_toml_and_trains_nothing(xmodal, home):
     lines = done.out.splitlines()
     assert lines[lines.index("lr = 0.001") - 1] == "# learning rate (above 0)"
     assert lines[lines.index("[training]") - 1] == "# training loop"
+
+
+def test_print_config_as_json_is_one_object_of_the_same_settings(xmodal):
+    arguments = ("train", "--model", "vsepp", "--print-config", "--set", "training.epochs=3")
+    done = xmodal(*arguments, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.json == json.loads(json.dumps(tomllib.loads(xmodal(*arguments).out)))
+    assert done.json["training"]["epochs"] == 3
+    assert done.json["loss"]["args"]["hardest_negative"] is True
 
 
 def test_comments_do_not_depend_on_the_values():

@@ -89,15 +89,16 @@ def info_of(declared: Field[Any]) -> SettingInfo:
     return info
 
 
-def check_value(name: str, value: Any, declared: Field[Any]) -> None:
+def check_value(name: str, value: Any, declared: Field[Any], default: Any = None) -> None:
     """Raise ConfigError where ``value`` is outside the bounds, UnknownName where it is not one of the choices.
 
-    ``name`` is that of the setting with its section, as ``training.epochs``.
+    ``name`` is that of the setting with its section, as ``training.epochs``; ``default`` is the value that the setting
+    has if it is omitted, by default that of its declaration.
     """
     bounds = info_of(declared).bounds
     if bounds.allow(value):
         return
-    usual = f"the default is {declared.default!r}"
+    usual = f"the default is {declared.default if default is None else default!r}"
     if not bounds.choices or not isinstance(value, str):
         raise ConfigError(f"{name} must be {str(bounds) or 'a finite number'}, not {value}", usual)
     near = difflib.get_close_matches(str(value), [str(choice) for choice in bounds.choices], n=1, cutoff=0.5)

@@ -25,7 +25,9 @@ def command(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="MODEL", help="Initialize weights from this model.")
     ] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and exit.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings (TOML, or --json) and exit.")
+    ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     seed: options.Seed = None,
@@ -48,14 +50,17 @@ def command(
 
       xmodal train --model vse --print-config
     """
-    from xmodal_cli.config import load_config, to_toml
+    from xmodal_cli.config import load_config, to_dict, to_toml
 
     flags = [f"training.device={device}", f"training.precision={precision.value}"]
     flags += [f"features.backbone={backbone}"] if backbone else []
     flags += [f"training.seed={seed}"] if seed is not None else []
     config = load_config(model, [*(settings or []), *_without_auto(flags)])
     if print_config:
-        output.print_line(to_toml(config, comments=True).rstrip())
+        if as_json:
+            output.print_json(to_dict(config))
+        else:
+            output.print_line(to_toml(config, comments=True).rstrip())
         return
     from xmodal_cli.recipes.train import train_model
 

@@ -25,10 +25,14 @@ def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
 
 
 def with_settings(config: Config, settings: Sequence[str]) -> Config:
-    """``config`` with ``section.key=value`` settings on top. Raises UnknownName, ConfigError."""
+    """``config`` with ``section.key=value`` settings on top. Raises UnknownName, ConfigError.
+
+    The hint for an invalid value has the value of ``config``, which the setting has if it is omitted.
+    """
+    merged = config
     for setting in settings:
-        config = _merge(config, _parse_setting(setting), "")
-    return config
+        merged = _merge(merged, _parse_setting(setting), "", config)
+    return merged
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def from_dict(tables: Mapping[str, Any]) -> Config:
     """The inverse of ``to_dict``, of tables with old names too. Raises UnknownName, ConfigError."""
-    config: Config = _merge(Config(), upgrade(tables), "")
+    config: Config = _merge(Config(), upgrade(tables), "", Config())
     return config
 
 
@@ -78,8 +82,8 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _merge(current: Any, tables: Mapping[str, Any], where: str) -> Any:
-    """A copy of the dataclass ``current`` with the values of ``tables`` in it."""
+def _merge(current: Any, tables: Mapping[str, Any], where: str, defaults: Any) -> Any:
+    """A copy of the dataclass ``current`` with the values of ``tables`` in it; ``defaults`` is for hints."""
     known = {declared.name: declared for declared in fields(current)}
     changes: dict[str, Any] = {}
     for key, value in tables.items():
@@ -87,7 +91,7 @@ def _merge(current: Any, tables: Mapping[str, Any], where: str) -> Any:
         _refuse_old_name(path)
         if key not in known:
             raise UnknownName.of("setting", path, [f"{where}{name}" for name in known])
-        changes[key] = _convert(getattr(current, key), value, path, known[key])
+        changes[key] = _convert(getattr(current, key), value, path, known[key], getattr(defaults, key))
     return replace(current, **changes)
 
 
@@ -102,7 +106,7 @@ def _refuse_old_component(path: str, value: Any) -> None:
         raise UnknownName(f"there is no component called {value!r} for {path}", hint)
 
 
-def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
+def _convert(old: Any, value: Any, where: str, declared: Field[Any], default: Any) -> Any:
     if isinstance(old, Component):
         old, value = _component(old, value, where)
     if is_dataclass(old):
@@ -110,7 +114,7 @@ def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
             raise ConfigError(
                 f"{where} is a section, not a value", f"set one of its keys: {', '.join(f.name for f in fields(old))}"
             )
-        return _merge(old, value, f"{where}.")
+        return _merge(old, value, f"{where}.", default)
     if isinstance(old, dict):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} is a table, not a value", f"set one of its keys, as {where}.key=value")
@@ -118,7 +122,7 @@ def _convert(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
             _refuse_old_name(f"{where}.{key}")
             _refuse_old_component(f"{where}.{key}", entry)
         return {**old, **value}
-    return _checked(old, value, where, declared)
+    return _checked(value, where, declared, default)
 
 
 def _component(old: Component, value: Any, where: str) -> tuple[Component, Any]:
@@ -130,16 +134,16 @@ def _component(old: Component, value: Any, where: str) -> tuple[Component, Any]:
     return old, value
 
 
-def _checked(old: Any, value: Any, where: str, declared: Field[Any]) -> Any:
-    """``value`` as the type of ``old``. Raises ConfigError, UnknownName."""
+def _checked(value: Any, where: str, declared: Field[Any], old: Any) -> Any:
+    """``value`` as the type of ``old``, the value without this setting. Raises ConfigError, UnknownName."""
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if isinstance(old, tuple) and isinstance(value, str | list):
         value = tuple(word.strip() for word in value.split(",")) if isinstance(value, str) else tuple(value)
     if type(value) is not type(old) or (isinstance(old, tuple) and not all(isinstance(word, str) for word in value)):
-        raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"the default is {declared.default!r}")
+        raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"the default is {old!r}")
     _refuse_old_component(where, value)
-    check_value(where, value, declared)
+    check_value(where, value, declared, old)
     return value
 
 

@@ -86,6 +86,9 @@ class OptimizerConfig:
         0.0, "learning-rate multiplier of the pretrained text encoder or language model; 0: frozen", min=0
     )
     weight_decay: float = setting(0.0, "weight decay; biases and norms have none", min=0)
+    l2_penalty: float = setting(
+        0.0, "times the sum of squares of all trained weights, biases too, is added to the loss", min=0
+    )
     grad_clip: float = setting(2.0, "largest norm of the gradient; 0: no clipping", min=0)
 
 

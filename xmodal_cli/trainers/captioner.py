@@ -13,25 +13,24 @@ import torch
 from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
-from xmodal_cli.captioning.decoding import decode
-from xmodal_cli.captioning.sampling import sample_tokens
 from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.inference.captioners import write_captions
-from xmodal_cli.losses.captions.self_critical import SelfCritical, gather_log_probs
+from xmodal_cli.losses.captions.self_critical import SelfCritical
 from xmodal_cli.models.assembly import build_captioner, describe_captioner
 from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
 from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
+from xmodal_cli.trainers.scheduled_sampling import replace_tokens
+from xmodal_cli.trainers.self_critical import self_critical_loss
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
-from xmodal_cli.training.rewards import Rewards
 from xmodal_cli.training.task import BatchLoss, Task
-from xmodal_cli.types import Captioner, CaptionLoss, Decoding, SpecialTokens
+from xmodal_cli.types import Captioner, CaptionLoss
 
 SCORE = "cider"
 BATCH = 64  # images captioned at once on val
@@ -100,7 +99,7 @@ class CaptionerObjective:
             write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
 
         if isinstance(model.loss, SelfCritical):
-            batch_loss = _self_critical(model, model.loss, job)
+            batch_loss = self_critical_loss(model.model, model.captioner, model.loss, job)
         else:
             batch_loss = _teacher_forcing(model.captioner, model.loss, job, state)
         return Task(model, build_batches(job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
@@ -130,78 +129,19 @@ def _teacher_forcing(captioner: Captioner, loss: CaptionLoss, job: Job, state: L
         tokens = tokens[:, : targets.shape[1]]
         positions = torch.arange(targets.shape[1], device=targets.device)[None]
         mask = positions < batch.lengths[:, None] - 1
+        prompts = None
         if max_tags and prompt_lengths is not None and batch.captions is not None:
-            mask &= positions >= prompt_lengths[batch.captions].to(mask.device)[:, None]
+            prompts = prompt_lengths[batch.captions].to(mask.device)
+            mask &= positions >= prompts[:, None]
         image_of_caption = batch.positives.int().argmax(0)
         prob = last_prob * state.epoch / max(1, epochs - 1)
         if prob:
-            tokens = _scheduled_sampling(captioner, batch.image_features, image_of_caption, tokens, prob)
+            tokens = replace_tokens(captioner, batch.image_features, image_of_caption, tokens, prob, prompts)
         output = captioner(batch.image_features, image_of_caption, tokens)
         with job.compute.autocast(enabled=False):
             return loss(output, targets, mask)
 
     return batch_loss
-
-
-@torch.no_grad()
-def _scheduled_sampling(
-    captioner: Captioner, image_features: Tensor, image_of_caption: Tensor, tokens: Tensor, prob: float
-) -> Tensor:
-    """Scheduled sampling in two passes (Mihaylova and Martins, arXiv 1906.07651).
-
-    Each token after the first is replaced, with probability ``prob``, by a sample of the model's distribution at its
-    position.
-    """
-    logits = captioner(image_features, image_of_caption, tokens).logits.float()
-    sampled = torch.distributions.Categorical(logits=logits[:, :-1]).sample()  # type: ignore[no-untyped-call]
-    replaced = torch.rand(sampled.shape, device=sampled.device) < prob
-    return torch.cat((tokens[:, :1], torch.where(replaced, sampled, tokens[:, 1:])), dim=1)
-
-
-def _self_critical(model: TrainableCaptioner, loss: SelfCritical, job: Job) -> BatchLoss:
-    """The loss of captions that the model generates, weighted by their rewards."""
-    captioner, special_tokens = model.captioner, job.tokenizer.special_tokens
-    examples = job.train.images.dataset.examples
-    references = [job.tokenizer.encode_captions(example.captions) for example in examples]
-    rewards = Rewards(references, special_tokens.eos, loss.count_eos, loss.bleu_weight)
-    max_length = job.config.decoding.max_length
-
-    def batch_loss(batch: Batch) -> Tensor:
-        features, images = batch.image_features, batch.images
-        assert images is not None
-        model.model.eval()  # no dropout: captions are sampled from the same policy whose gradient is computed
-        if loss.source == "beam":
-            sampled = _beam_search(captioner, features, special_tokens, loss.num_samples, max_length)
-        else:
-            sampled = sample_tokens(captioner, features, special_tokens, loss.num_samples, max_length)
-        baseline = None
-        if loss.baseline == "greedy":
-            greedy = sample_tokens(captioner, features, special_tokens, 1, max_length, greedy=True)
-            baseline = rewards(images, greedy)[:, 0].to(features.device)
-        advantages = loss.advantages(rewards(images, sampled).to(features.device), baseline)
-        captions = sampled.flatten(0, 1)
-        image_of_caption = torch.arange(len(images), device=features.device).repeat_interleave(loss.num_samples)
-        bos = captions.new_full((len(captions), 1), special_tokens.bos)
-        logits = captioner(features, image_of_caption, torch.cat((bos, captions[:, :-1]), dim=1)).logits
-        is_eos = captions == special_tokens.eos
-        mask = (is_eos.cumsum(1) - is_eos.long()) == 0  # the first EOS is a choice of the model too
-        with job.compute.autocast(enabled=False):
-            return loss(gather_log_probs(logits, captions), mask, advantages.flatten())
-
-    return batch_loss
-
-
-@torch.no_grad()
-def _beam_search(
-    captioner: Captioner, image_features: Tensor, special_tokens: SpecialTokens, num: int, max_length: int
-) -> Tensor:
-    """(images, num, max_length + 1) int64: the captions of a beam of size ``num``, padded with EOS."""
-    settings = Decoding(beam=num, num=num, max_length=max_length, length_penalty=0.0)
-    tokens = torch.full((len(image_features), num, max_length + 1), special_tokens.eos)
-    for image, n_best in enumerate(decode(captioner, image_features, special_tokens, settings)):
-        for row, hypothesis in enumerate(n_best):
-            tokens[image, row, : len(hypothesis.tokens)] = torch.tensor(hypothesis.tokens)
-    return tokens.to(image_features.device)
 
 
 def _build_loss(config: Config) -> CaptionLoss | SelfCritical:

@@ -107,7 +107,7 @@ def build_batches(job: Job) -> EpochBatches:
 def build_train_step(config: Config, task: Task, optimizer: optim.Optimizer, compute: Compute) -> TrainStep:
     """The training step with the schedule and gradient clipping of the settings; ``compute`` is resolved."""
     lr_factor = _build_lr_factor(config, len(task.batches))
-    return TrainStep(task, optimizer, lr_factor, config.optimizer.grad_clip, compute)
+    return TrainStep(task, optimizer, lr_factor, config.optimizer.grad_clip, compute, config.optimizer.l2_penalty)
 
 
 def _build_lr_factor(config: Config, steps_per_epoch: int) -> Callable[[int], float]:

@@ -27,19 +27,33 @@ class Rewards:
         self._eos, self._count_end, self._bleu_weight = eos, count_eos, bleu_weight
         self._bleu = catalog.build("caption_metric", "bleu", {}) if bleu_weight else None
 
-    def __call__(self, images: Tensor, captions: Tensor) -> Tensor:
-        """(images,) image positions, (images, num, longest) tokens padded with EOS -> (images, num) float32."""
+    def __call__(self, images: Tensor, captions: Tensor, lengths: Tensor) -> Tensor:
+        """(images,) image positions, (images, num, longest) tokens, (images, num) lengths -> (images, num) float32.
+
+        A length counts the generated tokens, EOS among them if it was generated. Padding is not scored, and a caption
+        of length 0 has a reward of 0.
+        """
         rows = captions.flatten(0, 1).cpu().numpy()
+        generated = lengths.flatten().cpu().numpy()
         image_of_caption = np.repeat(images.numpy(), captions.shape[1])
         words = (rows != self._eos).cumprod(axis=1).sum(axis=1)  # up to the first EOS
-        lengths = np.minimum(words + self._count_end, rows.shape[1])
-        rewards = self._scorer.scores(image_of_caption, rows, lengths)
+        scored = generated if self._count_end else np.minimum(words, generated)
+        rewards = self._scorer.scores(image_of_caption, rows, scored)
         if self._bleu is not None:
-            rewards = rewards + self._bleu_weight * self._bleu_4(image_of_caption, rows, lengths)
-        return torch.from_numpy(rewards).float().view(captions.shape[:2])
+            rewards = rewards + self._bleu_weight * self._bleu_4(image_of_caption, rows, scored)
+        return torch.from_numpy(np.where(generated > 0, rewards, 0)).float().view(captions.shape[:2])
 
     def _bleu_4(self, image_of_caption: np.ndarray, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         assert self._bleu is not None
         candidates = [[str(t) for t in row[:length]] for row, length in zip(rows, lengths, strict=True)]
         references = [[[str(t) for t in tokens] for tokens in self._references[image]] for image in image_of_caption]
         return np.asarray(self._bleu(candidates, references).per_candidate["bleu_4"])
+
+
+def generated_lengths(tokens: Tensor, eos: int) -> Tensor:
+    """(..., longest) sampled tokens, padded with EOS after the first one -> (...) int64: the number of generated tokens.
+
+    The first EOS is one of them; a row without EOS was cut.
+    """
+    is_eos = tokens == eos
+    return ((is_eos.cumsum(-1) - is_eos.long()) == 0).sum(-1)

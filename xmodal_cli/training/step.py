@@ -17,7 +17,8 @@ class TrainStep:
 
     ``lr_factor`` maps the step (0-based) to the factor on the optimizer's learning rate; a parameter group's
     ``lr_scale`` multiplies it too. ``grad_clip`` is the largest gradient norm, 0 for no clipping. ``compute`` is
-    resolved; fp16 uses a gradient scaler.
+    resolved; fp16 uses a gradient scaler. ``l2_penalty`` times the sum of squares of all trained weights is part of the
+    loss: the ``decay_c`` of Kiros' visual-semantic-embedding. Its gradient is clipped with the rest, unlike weight decay.
     """
 
     def __init__(
@@ -27,17 +28,20 @@ class TrainStep:
         lr_factor: Callable[[int], float],
         grad_clip: float,
         compute: Compute,
+        l2_penalty: float = 0.0,
     ) -> None:
         self.task, self.optimizer = task, optimizer
         self.scaler = torch.amp.GradScaler(compute.device.partition(":")[0], enabled=compute.precision == "fp16")
         self._lr_factor, self._max_norm = lr_factor, grad_clip or float("inf")
-        self._compute = compute
+        self._compute, self._l2_penalty = compute, l2_penalty
 
     def __call__(self, batch: Batch, step: int) -> tuple[Tensor, float, Tensor]:
         """The loss () before the update, the learning rate, and the gradient norm () before clipping."""
         lr = self._set_lr(step)
         with self._compute.autocast():
             loss = self.task.batch_loss(batch)
+        if self._l2_penalty:
+            loss = loss + self._l2_penalty * self._sum_of_squares()
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -47,6 +51,11 @@ class TrainStep:
         if self.task.average is not None:
             self.task.average.update_parameters(self.task.model)
         return loss, lr, grad_norm
+
+    def _sum_of_squares(self) -> Tensor:
+        """(), float32, of all weights that are trained."""
+        squares = [weight.float().square().sum() for weight in self.task.model.parameters() if weight.requires_grad]
+        return torch.stack(squares).sum()
 
     def _set_lr(self, step: int) -> float:
         lr: float = self.optimizer.defaults["lr"] * self._lr_factor(step)

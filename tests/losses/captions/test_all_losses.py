@@ -10,7 +10,7 @@ import torch
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.losses.captions.self_critical import gather_log_probs
-from xmodal_cli.training.rewards import Rewards
+from xmodal_cli.training.rewards import Rewards, generated_lengths
 from xmodal_cli.types import CaptionerOutput
 
 
@@ -61,6 +61,38 @@ def test_the_doubly_stochastic_term_is_the_squared_difference_to_1_per_cell():
     assert (both - plain).item() == pytest.approx(3 * expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_per_caption_the_loss_is_equation_14_of_show_attend_and_tell(smoothing):
+    logits, targets, mask = batch()
+    attention = torch.rand(3, 4, 5, dtype=torch.float64).softmax(-1)
+    args = {"label_smoothing": smoothing, "doubly_stochastic": 0.7, "per_caption": True}
+    loss = catalog.build("caption_loss", "cross-entropy", args)(CaptionerOutput(logits, attention), targets, mask)
+    log_probs, expected = logits.detach().log_softmax(-1), 0.0
+    for caption in range(3):
+        tokens = [position for position in range(4) if mask[caption, position]]
+        for position in tokens:
+            row = log_probs[caption, position]
+            expected -= ((1 - smoothing) * row[targets[caption, position]] + smoothing * row.mean()).item()
+        for cell in range(5):
+            expected += 0.7 * (1 - sum(attention[caption, position, cell].item() for position in tokens)) ** 2
+    assert loss.item() == pytest.approx(expected / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("args", [{"doubly_stochastic": -1}, {"label_smoothing": 1}, {"label_smoothing": -1}])
+def test_cross_entropy_rejects_invalid_arguments(args):
+    with pytest.raises(ConfigError):
+        catalog.build("caption_loss", "cross-entropy", args)
+
+
+def test_missing_captions_are_not_part_of_the_baseline():
+    loss = catalog.build("caption_loss", "self-critical", {"num_samples": 3})
+    exists = torch.tensor([[True, True, False], [True, False, False]])
+    rewards = torch.tensor([[1.0, 2.0, 0.0], [4.0, 0.0, 0.0]])
+    torch.testing.assert_close(loss.advantages(rewards, None, exists), torch.tensor([[-1.0, 1.0, 0.0], [0.0] * 3]))
+    with_greedy = loss.advantages(rewards, torch.tensor([3.0, 0.5]), exists)
+    torch.testing.assert_close(with_greedy, torch.tensor([[-2.0, -1.0, 0.0], [3.5, 0.0, 0.0]]))
+
+
 def test_self_critical_advantages_are_relative_to_the_other_captions():
     loss = catalog.build("caption_loss", "self-critical", {"num_samples": 3})
     rewards = torch.tensor([[1.0, 2.0, 6.0], [4.0, 4.0, 4.0]])
@@ -99,9 +131,14 @@ EOS = 3
 REFERENCES = [[[2, 5, 6, 7, EOS], [2, 5, 8, EOS]], [[2, 9, 10, 11, 12, EOS]], [[2, 5, 12, 13, EOS]]]
 
 
+def rewards_of(sampled, count_eos=True, bleu_weight=0.0):
+    rewards = Rewards(REFERENCES, EOS, count_eos, bleu_weight)
+    return rewards(torch.tensor([1]), sampled, generated_lengths(sampled, EOS))
+
+
 def test_rewards_are_cider_d_of_the_tokens_up_to_the_first_eos():
     sampled = torch.tensor([[[9, 10, 11, 12, EOS, EOS], [5, EOS, 9, 10, EOS, EOS]]])
-    with_eos, without = (Rewards(REFERENCES, EOS, count, 0.0)(torch.tensor([1]), sampled) for count in (True, False))
+    with_eos, without = (rewards_of(sampled, count) for count in (True, False))
     assert with_eos.shape == (1, 2)
     assert with_eos[0, 0] == pytest.approx(10.0, abs=1e-5)
     assert without[0, 0] == pytest.approx(10.0, abs=1e-5)
@@ -111,12 +148,12 @@ def test_rewards_are_cider_d_of_the_tokens_up_to_the_first_eos():
 
 def test_a_caption_without_eos_has_a_lower_reward():
     sampled = torch.tensor([[[9, 10, 11, 12], [9, 10, 11, EOS]]])
-    rewards = Rewards(REFERENCES, EOS, True, 0.0)(torch.tensor([1]), sampled)
-    complete = Rewards(REFERENCES, EOS, True, 0.0)(torch.tensor([1]), torch.tensor([[[9, 10, 11, 12, EOS]]]))
+    rewards = rewards_of(sampled)
+    complete = rewards_of(torch.tensor([[[9, 10, 11, 12, EOS]]]))
     assert rewards[0, 0] < complete[0, 0]
 
 
 def test_bleu_is_added_with_its_weight():
     sampled = torch.tensor([[[9, 10, 11, 12, EOS]]])
-    plain, both = (Rewards(REFERENCES, EOS, True, w)(torch.tensor([1]), sampled) for w in (0.0, 0.5))
+    plain, both = (rewards_of(sampled, bleu_weight=w) for w in (0.0, 0.5))
     assert (both - plain).item() == pytest.approx(0.5, abs=1e-4)

@@ -33,12 +33,18 @@ class SelfCritical:
         weighted = log_probs.float() * mask * advantages[:, None]
         return -weighted.sum() / mask.sum()
 
-    def advantages(self, rewards: Tensor, greedy: Tensor | None = None) -> Tensor:
-        """(images, num_samples) rewards, (images,) rewards of the greedy captions -> (images, num_samples)."""
+    def advantages(self, rewards: Tensor, greedy: Tensor | None = None, exists: Tensor | None = None) -> Tensor:
+        """(images, num_samples) rewards, (images,) rewards of the greedy captions -> (images, num_samples).
+
+        ``exists`` (images, num_samples) bool is False where an image has fewer captions; the others are their baseline.
+        The advantage is 0 there, and for the only caption of an image under the baseline ``mean``.
+        """
+        exists = torch.ones_like(rewards, dtype=torch.bool) if exists is None else exists
         if greedy is not None:
-            return rewards - greedy[:, None]
-        others = (rewards.sum(1, keepdim=True) - rewards) / (rewards.shape[1] - 1)
-        return rewards - others
+            return (rewards - greedy[:, None]) * exists
+        counted, num_others = rewards * exists, exists.sum(1, keepdim=True) - 1
+        others = (counted.sum(1, keepdim=True) - counted) / num_others.clamp(min=1)
+        return (rewards - others) * (exists & (num_others > 0))
 
 
 def build(
