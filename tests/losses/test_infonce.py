@@ -140,6 +140,7 @@ def test_a_learned_scale_does_not_exceed_its_maximum_and_can_decrease_again():
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
         ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and below 1"),
+        ({"max_scale": -1}, "max_scale must be above 0"),
         ({"temperature": 0.005, "learnable": True}, "above max_scale 100"),
     ],
 )

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from xmodal_cli.settings import RATE, Bounds, check_argument
+
 
 class InfoNCE(nn.Module):
     """(images, captions) scores and positives -> scalar, the mean over pairs and both directions.
@@ -63,13 +65,12 @@ def build(
     """``learnable`` trains the scale starting from 1 / ``temperature`` and at most ``max_scale``;
     ``label_smoothing`` is the fraction of the target that is distributed evenly over a pair and its negatives.
 
-    Raises ValueError for a temperature that is not positive, a smoothing outside [0, 1), or a learnable scale that
-    would start above its maximum.
+    Raises ValueError for a temperature or maximum that is not positive, a smoothing outside [0, 1), or a learnable
+    scale that would start above its maximum.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be at least 0 and below 1, not {label_smoothing}")
+    check_argument("temperature", temperature, Bounds(above=0))
+    check_argument("max_scale", max_scale, Bounds(above=0))
+    check_argument("label_smoothing", label_smoothing, RATE)
     if learnable and 1 / temperature > max_scale:
         raise ValueError(f"temperature {temperature} is a scale of {1 / temperature:g}, above max_scale {max_scale}")
     return InfoNCE(temperature, learnable, max_scale, label_smoothing)

@@ -21,7 +21,7 @@ def replace_tokens(
     prob: float,
     prompt_lengths: Tensor | None = None,
 ) -> Tensor:
-    """``tokens`` (captions, longest) with some of them replaced by samples of the model, each with probability ``prob``.
+    """``tokens`` (captions, longest) with some replaced by samples of the model, each with probability ``prob``.
 
     A sample is taken from the model's distribution at its position. BOS and the ``prompt_lengths`` (captions,) tokens
     after it, the tags and a second BOS, are given when captions are generated too, so they are never replaced.

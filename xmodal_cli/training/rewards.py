@@ -51,7 +51,7 @@ class Rewards:
 
 
 def generated_lengths(tokens: Tensor, eos: int) -> Tensor:
-    """(..., longest) sampled tokens, padded with EOS after the first one -> (...) int64: the number of generated tokens.
+    """(..., longest) sampled tokens, padded with EOS after the first one -> (...) int64: the generated tokens.
 
     The first EOS is one of them; a row without EOS was cut.
     """

@@ -18,7 +18,8 @@ class TrainStep:
     ``lr_factor`` maps the step (0-based) to the factor on the optimizer's learning rate; a parameter group's
     ``lr_scale`` multiplies it too. ``grad_clip`` is the largest gradient norm, 0 for no clipping. ``compute`` is
     resolved; fp16 uses a gradient scaler. ``l2_penalty`` times the sum of squares of all trained weights is part of the
-    loss: the ``decay_c`` of Kiros' visual-semantic-embedding. Its gradient is clipped with the rest, unlike weight decay.
+    loss, as ``decay_c`` in Kiros' visual-semantic-embedding: its gradient is clipped with the rest, unlike
+    weight decay.
     """
 
     def __init__(

@@ -113,7 +113,13 @@ def test_the_greedy_baseline_is_subtracted():
 
 @pytest.mark.parametrize(
     "args",
-    [{"num_samples": 1}, {"source": "thin-air"}, {"baseline": "median"}, {"baseline": "greedy", "num_samples": 0}],
+    [
+        {"num_samples": 1},
+        {"source": "thin-air"},
+        {"baseline": "median"},
+        {"baseline": "greedy", "num_samples": 0},
+        {"bleu_weight": -1},
+    ],
 )
 def test_self_critical_rejects_invalid_arguments(args):
     with pytest.raises(ConfigError):

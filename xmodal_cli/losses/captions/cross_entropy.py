@@ -4,8 +4,8 @@ The latter (Xu et al., arXiv 1502.03044, section 4.2.1) makes a caption attend t
 of a cell, summed over the caption, should be 1. It adds ``doubly_stochastic`` times the mean squared difference, over
 cells and captions, to the mean over tokens.
 
-With ``per_caption`` the loss is equation 14 of the paper: log-probabilities are summed over the tokens of a caption, the
-squared differences over its cells, and both are averaged over captions. The authors' code sums over tokens too, but
+With ``per_caption`` the loss is equation 14 of the paper: log-probabilities are summed over the tokens of a caption,
+the squared differences over its cells, and both are averaged over captions. The authors' code sums over tokens too, but
 takes the mean over cells and the sum over the captions of a batch.
 """
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmodal_cli.settings import Bounds, check_argument
+
 BASELINES = ("mean", "greedy")
 SOURCES = ("beam", "drawn")
 
@@ -54,13 +56,17 @@ def build(
     bleu_weight: float = 0.0,
     count_eos: bool = True,
 ) -> SelfCritical:
-    """Raises ValueError for an unknown source or baseline, or too few samples (the baseline ``mean`` needs two)."""
+    """Raises ValueError for an unknown source or baseline, a negative ``bleu_weight``, or too few samples.
+
+    The baseline ``mean`` needs two samples.
+    """
     if source not in SOURCES:
         raise ValueError(f"source must be {' or '.join(SOURCES)}, not {source!r}")
     if baseline not in BASELINES:
         raise ValueError(f"baseline must be {' or '.join(BASELINES)}, not {baseline!r}")
     if num_samples < (2 if baseline == "mean" else 1):
         raise ValueError(f"{num_samples} samples are too few for the baseline {baseline!r}")
+    check_argument("bleu_weight", bleu_weight, Bounds(min=0))
     return SelfCritical(num_samples, source, baseline, bleu_weight, count_eos)
 
 
