@@ -62,7 +62,7 @@ def test_the_doubly_stochastic_term_is_the_squared_difference_to_1_per_cell():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_per_caption_the_loss_is_equation_14_of_show_attend_and_tell(smoothing):
+def test_per_caption_the_loss_is_equation_14_of_xu_et_al(smoothing):
     logits, targets, mask = batch()
     attention = torch.rand(3, 4, 5, dtype=torch.float64).softmax(-1)
     args = {"label_smoothing": smoothing, "doubly_stochastic": 0.7, "per_caption": True}

@@ -44,9 +44,9 @@ class SelfCritical:
         exists = torch.ones_like(rewards, dtype=torch.bool) if exists is None else exists
         if greedy is not None:
             return (rewards - greedy[:, None]) * exists
-        counted, num_others = rewards * exists, exists.sum(1, keepdim=True) - 1
-        others = (counted.sum(1, keepdim=True) - counted) / num_others.clamp(min=1)
-        return (rewards - others) * (exists & (num_others > 0))
+        counted, others_found = rewards * exists, exists.sum(1, keepdim=True) - 1
+        others = (counted.sum(1, keepdim=True) - counted) / others_found.clamp(min=1)
+        return (rewards - others) * (exists & (others_found > 0))
 
 
 def build(
