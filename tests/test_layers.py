@@ -20,7 +20,18 @@ LAYERS = {
         ("types", "reporter", "settings", "config", "catalog", "paths", "starter", "device", "atomic_folder"), 1
     ),
     **dict.fromkeys(
-        ("device", "file_identity", "file_lock", "length_mask", "numba_kernel", "regions", "unit_vectors"), 1
+        (
+            "dataset_types",
+            "device",
+            "file_identity",
+            "file_lock",
+            "length_mask",
+            "numba_kernel",
+            "regions",
+            "splits",
+            "unit_vectors",
+        ),
+        1,
     ),
     **dict.fromkeys(("data", "backbones", "models", "losses", "metrics"), 2),
     **dict.fromkeys(("features", "retrieval", "captioning", "training"), 3),

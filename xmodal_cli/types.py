@@ -6,11 +6,15 @@ Shapes are given by name: ``(images, captions)`` is a matrix with one row per im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from xmodal_cli.dataset_types import Example as Example
+from xmodal_cli.dataset_types import FeatureMeta as FeatureMeta
+from xmodal_cli.dataset_types import FeatureRow as FeatureRow
+from xmodal_cli.dataset_types import ImageTextDataset as ImageTextDataset
+from xmodal_cli.dataset_types import SkippedRow as SkippedRow
 from xmodal_cli.errors import BadData, BadImage, Category
 from xmodal_cli.settings import MAX_SEED, setting
 
@@ -18,72 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor, nn
-
-
-# ---------------------------------------------------------------------------- datasets
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureRow:
-    """The location of an image feature that comes with a dataset: row ``row`` of a ``.npy`` file."""
-
-    path: Path
-    row: int
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image, its captions and its split.
-
-    ``path`` may point into a tar file (``shard-000.tar/0001.jpg``). It is None if the dataset has only precomputed
-    features; ``feature`` is then their location.
-    """
-
-    image_id: str
-    path: Path | None
-    captions: tuple[str, ...]
-    split: str
-    feature: FeatureRow | None = None
-
-
-@dataclass(frozen=True)
-class ImageTextDataset:
-    """Images, each with any number of captions. ``source`` is the path that the dataset was read from."""
-
-    name: str
-    format: str
-    source: Path
-    examples: tuple[Example, ...]
-
-    @property
-    def splits(self) -> dict[str, int]:
-        """Split -> number of images, in order of first appearance."""
-        counts: dict[str, int] = {}
-        for example in self.examples:
-            counts[example.split] = counts.get(example.split, 0) + 1
-        return counts
-
-    def select(self, *splits: str) -> ImageTextDataset:
-        """The examples of ``splits``, in the order of the dataset."""
-        chosen = tuple(e for e in self.examples if e.split in splits)
-        return ImageTextDataset(self.name, self.format, self.source, chosen)
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """Image ids, one per example."""
-        return tuple(e.image_id for e in self.examples)
-
-    @cached_property
-    def captions(self) -> list[str]:
-        """All captions, image by image."""
-        return [c for e in self.examples for c in e.captions]
-
-    @cached_property
-    def image_of_caption(self) -> np.ndarray:
-        """(captions,) int64: the index in ``examples`` of each caption's image."""
-        import numpy as np
-
-        return np.repeat(np.arange(len(self.examples)), [len(e.captions) for e in self.examples])
 
 
 # ---------------------------------------------------------------------------- features
@@ -107,27 +45,6 @@ class Unreadable:
         if isinstance(error, BadImage):
             return cls(path, error.message, error.category, error.may_change)
         return cls(path, error.message)
-
-
-@dataclass(frozen=True)
-class FeatureMeta:
-    """How image features were computed. Features are compatible if their ``key()`` is equal.
-
-    ``kind`` is ``global``, ``grid`` or ``regions`` (rows end in ``regions.REGION_COLUMNS``); ``dim`` is the size of the
-    last axis; ``fingerprint`` the sha256 of the weights; ``preprocessing`` the settings of the image transforms.
-    """
-
-    backbone: str
-    fingerprint: str
-    kind: str
-    dim: int
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    crops: int = 1
-
-    def key(self) -> tuple[Any, ...]:
-        """The values that features, model, query and index must share."""
-        settings = tuple(sorted((k, str(v)) for k, v in self.preprocessing.items()))
-        return (self.backbone, self.fingerprint, self.kind, self.dim, self.crops, settings)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,22 @@ def _jsonl(folder: Path) -> None:
 
 
 @dataset
+def _json_list(folder: Path) -> None:
+    entries = [
+        {"image": "photos/a.jpg", "caption": ["A dog", " Two dogs "], "image_id": "coco_1"},
+        {"image": "photos/b.jpg", "caption": "A cat", "split": "dev"},
+        {"image": ["photos/b.jpg", "c.jpg"], "caption": "a cat or a hat", "split": "validation"},
+    ]
+    (folder / "tiny_test.json").write_text(json.dumps(entries))
+
+
+@dataset
+def _table(folder: Path) -> None:
+    lines = ["id\tFile Name\traw\tsplit", '0\ta.jpg\t["A dog", "Two dogs"]\ttrain', "1\tb.jpg\tA cat\tvalidation"]
+    (folder / "pairs.tsv").write_text("\n".join(lines), encoding="utf-16")
+
+
+@dataset
 def _vse(folder: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(4, 3, 100)).astype(np.float32)
     np.save(folder / "train.npy", rows[[0, 0, 1, 2, 2, 2], 0])

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from xmodal_cli import catalog
+from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.unread_captions import unread_captions
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.types import Example, ImageTextDataset
+from xmodal_cli.splits import canonical_split
+from xmodal_cli.types import Example, ImageTextDataset, SkippedRow
+
+WITHOUT_CAPTIONS = "folder"  # the format of a folder of images
 
 
 def read_dataset(path: Path, format: str | None = None, name: str | None = None) -> ImageTextDataset:
@@ -26,16 +32,39 @@ def read_dataset(path: Path, format: str | None = None, name: str | None = None)
         reader = catalog.load("format", format)
         if not reader.matches(path):
             raise BadData(f"{path} is not in the format {format}", f"omit --format, or choose: {_format_names()}")
-        examples: tuple[Example, ...] = reader.read(path)
+        contents: DatasetContents | tuple[Example, ...] = reader.read(path)
     except (OSError, ValueError) as error:  # a name too long, a folder that is not readable, a NUL byte in a name
         reason = getattr(error, "strerror", None) or error
         raise BadData(f"{path} cannot be read: {reason}", "check the path and its permissions") from error
+    if not isinstance(contents, DatasetContents):
+        contents = DatasetContents(contents)
+    contents = _drop_invalid(path, contents)
+    examples = tuple(_with_canonical_split(example) for example in contents.examples)
     _check(path, examples)
-    return ImageTextDataset(name, format, path, examples)
+    return ImageTextDataset(name, format, path, examples, contents.skipped_rows, contents.notes)
+
+
+def _with_canonical_split(example: Example) -> Example:
+    split = canonical_split(example.split)
+    return example if split == example.split else replace(example, split=split)
+
+
+def _drop_invalid(path: Path, contents: DatasetContents) -> DatasetContents:
+    """Without the images whose strings cannot be encoded. Raises BadData if none is left."""
+    valid = tuple(example for example in contents.examples if _is_encodable(example))
+    skipped = tuple(
+        SkippedRow(f"{path}, image {example.image_id!a}", "has invalid characters")
+        for example in contents.examples
+        if not _is_encodable(example)
+    )
+    if skipped and not valid:
+        hint = "file names cannot have NUL bytes, captions cannot have unpaired surrogates (\\ud83d)"
+        raise BadData(f"{path} has invalid characters in the image {contents.examples[0].image_id!a}", hint)
+    return replace(contents, examples=valid, skipped_rows=contents.skipped_rows + skipped)
 
 
 def _check(path: Path, examples: Sequence[Example]) -> None:
-    """Raise BadData unless image ids are unique and all strings can be encoded."""
+    """Raise BadData unless there are images and their ids are unique."""
     if not examples:
         raise BadData(f"{path} contains no images", "check the files, or give another path")
     splits: dict[str, str] = {}
@@ -45,9 +74,6 @@ def _check(path: Path, examples: Sequence[Example]) -> None:
             hint = "an image belongs to one split; give one file, or list the image once"
             raise BadData(f"{path} names the image {example.image_id} twice, in {where}", hint)
         splits[example.image_id] = example.split
-        if not _is_encodable(example):
-            hint = "file names cannot have NUL bytes, captions cannot have unpaired surrogates (\\ud83d)"
-            raise BadData(f"{path} has invalid characters in the image {example.image_id!a}", hint)
 
 
 def _is_encodable(example: Example) -> bool:
@@ -61,7 +87,11 @@ def _is_encodable(example: Example) -> bool:
 def _detect_format(path: Path) -> str:
     for name, module in _formats_by_priority():
         if module.matches(path):
+            if name == WITHOUT_CAPTIONS and (problem := unread_captions(path)) is not None:
+                raise problem
             return name
+    if (problem := unread_captions(path)) is not None:
+        raise problem
     raise BadData(f"{path} is not a dataset: {_describe_path(path)}", f"supported formats: {_format_names()}")
 
 

@@ -189,6 +189,21 @@ def test_jsonl_files_named_after_splits(tmp_path: Path) -> None:
     assert read_dataset(tmp_path).splits == {"test": 1, "train": 1, "val": 1}
 
 
+def test_json_list(tmp_path: Path) -> None:
+    make("json-list", tmp_path)
+    assert rows_of(tmp_path) == [
+        ("photos/a.jpg", "test", ("A dog", "Two dogs")),
+        ("photos/b.jpg", "val", ("A cat", "a cat or a hat")),
+        ("c.jpg", "val", ("a cat or a hat",)),
+    ]
+    assert read_dataset(tmp_path).examples[0].path == tmp_path / "photos" / "a.jpg"
+
+
+def test_table(tmp_path: Path) -> None:
+    make("table", tmp_path)
+    assert rows_of(tmp_path) == [("a.jpg", "train", ("A dog", "Two dogs")), ("b.jpg", "val", ("A cat",))]
+
+
 def test_vse(tmp_path: Path) -> None:
     make("vse", tmp_path)
     assert rows_of(tmp_path) == [
@@ -212,6 +227,18 @@ def test_vse_with_a_prefix(tmp_path: Path) -> None:
         (tmp_path / f"f8k_{split}_caps.txt").write_text("a\nb\nc\nd\n")
     (tmp_path / "notes.txt").write_text("not a split")
     assert read_dataset(tmp_path).splits == {"train": 2, "test": 2}
+
+
+def test_vse_with_two_prefixes(tmp_path: Path) -> None:
+    for prefix, count in (("f8k", 2), ("coco", 3)):
+        np.save(tmp_path / f"{prefix}_train_ims.npy", np.eye(count, 5, dtype=np.float32))
+        (tmp_path / f"{prefix}_train_caps.txt").write_text(f"{prefix}\n" * count * 2)
+    with pytest.raises(BadData, match="has 2 datasets: coco, f8k") as caught:
+        read_dataset(tmp_path)
+    for name in ("f8k_train_caps.txt", "coco_train_caps.txt"):
+        assert str(tmp_path / name) in caught.value.hint
+    for name, count in (("f8k_train_caps.txt", 2), ("f8k_train_ims.npy", 2), ("coco_train_caps.txt", 3)):
+        assert read_dataset(tmp_path / name).splits == {"train": count}
 
 
 @pytest.mark.parametrize(("rows", "captions"), [(3, 4), (4, 3), (0, 4), (4, 0)])

@@ -1,36 +1,62 @@
-"""Helpers of the dataset formats: parse captions, find files and images, assign splits."""
+"""Helpers of the dataset formats: find files, collect rows that cannot be used, assign splits."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli.data.caption_columns import CAPTION_COLUMNS, caption_values, find_key
+from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.image_files import locate_images
 from xmodal_cli.data.image_names import is_listed_name
-from xmodal_cli.data.text_files import field, read_lines
+from xmodal_cli.data.text_files import is_text, read_rows
 from xmodal_cli.errors import BadData
-from xmodal_cli.types import Example
+from xmodal_cli.splits import SPLITS
+from xmodal_cli.types import Example, SkippedRow
 
-# word in a file or folder name -> split
-SPLITS = {"train": "train", "restval": "restval", "val": "val", "valid": "val", "dev": "val", "test": "test"}
 SPLIT_LISTS = {"train": "train", "dev": "val", "val": "val", "test": "test"}  # word in a split list's name -> split
 
 
+@dataclass
+class RowLog:
+    """Collects the rows that cannot be used: one bad row costs one row."""
+
+    rows: list[SkippedRow] = field(default_factory=list)
+
+    def skip(self, where: str, reason: str) -> None:
+        """Record a row. ``where`` is the file, and the line or entry."""
+        self.rows.append(SkippedRow(where, reason))
+
+    def contents(self, examples: Sequence[Example], file: Path, expected: str) -> DatasetContents:
+        """The contents of ``file``. Raises BadData if no row can be used; ``expected`` is the hint."""
+        if examples:
+            return DatasetContents(tuple(examples), tuple(self.rows))
+        if not self.rows:
+            raise BadData(f"{file} contains no captions", "fetch it again")
+        first = self.rows[0]
+        others = f" ({len(self.rows):,} rows cannot be used)" if len(self.rows) > 1 else ""
+        raise BadData(f"{first.where} {first.reason}{others}", expected)
+
+
 def parse_captions(entry: Any) -> tuple[str, ...]:
-    """The captions at ``captions`` or ``caption``: a list, one string, or null for none. Raises ValueError."""
+    """The captions of an entry: a list, one string, or null for none. Raises ValueError."""
     if not isinstance(entry, dict):
         raise ValueError("is not a JSON object")
-    key = "captions" if "captions" in entry else "caption"
-    if entry.get(key) is None:
-        return ()
-    value = field(entry, key, str, list)
-    captions = [value] if isinstance(value, str) else value
-    if not all(isinstance(caption, str) for caption in captions):
-        raise ValueError(f"has {key!r} that are not strings")
-    return tuple(caption.strip() for caption in captions)
+    key = find_key(entry, CAPTION_COLUMNS)
+    return () if key is None else caption_values(entry[key], key)
+
+
+def text_rows(file: Path, log: RowLog) -> Iterator[tuple[int, str]]:
+    """(line number, line) of the lines that are not empty; lines that are not text are skipped. Raises BadData."""
+    for line_number, line in enumerate(read_rows(file), 1):
+        if not is_text(line):
+            log.skip(f"{file}, line {line_number}", "is not UTF-8 text")
+        elif line.strip():
+            yield line_number, line
 
 
 def first_file(path: Path, pattern: str) -> Path | None:
@@ -38,21 +64,12 @@ def first_file(path: Path, pattern: str) -> Path | None:
     return next(iter(find_files(path, pattern)), None)
 
 
-def find_files(path: Path, pattern: str) -> list[Path]:
-    """``path`` if it is a file that matches ``pattern``; for a folder the files in it that match, sorted by name."""
+def find_files(path: Path, *patterns: str) -> list[Path]:
+    """``path`` if it is a file that matches a pattern; for a folder the files in it that match, sorted by name."""
     if path.is_file():
-        return [path] if path.match(pattern) else []
-    return sorted(file for file in path.glob(pattern) if file.is_file() and not file.name.startswith("."))
-
-
-def find_images(root: Path, example: str, default: str = "images") -> Path:
-    """The folder that contains the file ``example``: ``root`` or one at most two levels below it.
-
-    ``root/default`` if there is none: missing images are reported when they are opened.
-    """
-    children = _list_folders(root)
-    folders = chain([root], children, (inner for folder in children for inner in _list_folders(folder)))
-    return next((folder for folder in folders if (folder / example).is_file()), root / default)
+        return [path] if any(path.match(pattern) for pattern in patterns) else []
+    matching = {file for pattern in patterns for file in path.glob(pattern)}
+    return sorted(file for file in matching if file.is_file() and not file.name.startswith("."))
 
 
 def list_images(root: Path) -> Iterator[Path]:
@@ -65,20 +82,19 @@ def list_images(root: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(files) if is_listed_name(name))
 
 
-def build_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> tuple[Example, ...]:
-    """Examples from ``captions``, image file name -> captions, that were read from ``file``. Raises BadData if empty.
+def build_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> list[Example]:
+    """Examples from ``captions``, image file name -> captions, that were read from ``file``.
 
     Splits are those of the official split lists in the same folder; an image in none of them is ``unused``. Without
     lists they are ``split_by_hash``.
     """
-    if not captions:
-        raise BadData(f"{file} contains no captions", "fetch it again")
-    splits = _read_split_lists(file.parent)
-    images = find_images(file.parent, next(iter(captions)))
-    return tuple(
-        Example(n, images / n, tuple(c), splits.get(n, "unused") if splits else split_by_hash(n))
-        for n, c in captions.items()
-    )
+    lists = _read_split_lists(file.parent)
+    splits = [lists.get(name, "unused") if lists else split_by_hash(name) for name in captions]
+    paths = locate_images(file.parent, list(zip(captions, splits, strict=True)))
+    return [
+        Example(name, path, tuple(texts), split)
+        for (name, texts), path, split in zip(captions.items(), paths, splits, strict=True)
+    ]
 
 
 def _read_split_lists(folder: Path) -> dict[str, str]:
@@ -86,7 +102,7 @@ def _read_split_lists(folder: Path) -> dict[str, str]:
     splits: dict[str, str] = {}
     for prefix, split in SPLIT_LISTS.items():
         for file in sorted(folder.glob(f"*{prefix}Images.txt")):
-            splits |= dict.fromkeys(filter(None, map(str.strip, read_lines(file))), split)
+            splits |= dict.fromkeys(filter(None, map(str.strip, read_rows(file))), split)
     return splits
 
 
@@ -96,9 +112,14 @@ def split_by_hash(name: str) -> str:
     return {0: "val", 1: "test"}.get(eighth, "train")
 
 
-def _list_folders(root: Path) -> list[Path]:
-    try:
-        with os.scandir(root) as entries:
-            return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # not readable
-        return []
+__all__ = [
+    "SPLITS",
+    "RowLog",
+    "build_examples",
+    "find_files",
+    "first_file",
+    "list_images",
+    "parse_captions",
+    "split_by_hash",
+    "text_rows",
+]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.data.formats._common import find_files, find_images
+from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.formats._common import RowLog, find_files
+from xmodal_cli.data.image_files import locate_images
 from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
 
 PRIORITY = 15
-SUFFIXES = (".json",)
-PATTERN = "captions_*.json"
+SUFFIXES = (".json", ".gz")
+PATTERNS = ("captions_*.json", "captions_*.json.gz")
 EXPECTED = "images need id and file_name, annotations need image_id and caption"
 
 
@@ -21,15 +23,26 @@ def matches(path: Path) -> bool:
     return bool(_caption_files(path))
 
 
-def read(path: Path) -> tuple[Example, ...]:
-    """Ids are COCO's image ids; splits are Karpathy's (with ``restval``), else from the file name. Raises BadData."""
+def read(path: Path) -> DatasetContents:
+    """Ids are COCO's image ids; splits are Karpathy's (with ``restval``), else from the file name. Raises BadData.
+
+    Images are looked up first in the folder that is named like the file: ``val2014`` for ``captions_val2014.json``.
+    """
     files = _caption_files(path)
     root = files[0].parent.parent if files[0].parent.name == "annotations" else files[0].parent
     splits = _karpathy_splits(root)
-    return tuple(example for file in files for example in _read_file(file, root, splits))
+    log = RowLog()
+    images = [image for file in files for image in _read_file(file, log)]
+    paths = locate_images(root, [(name, folder) for _, name, folder, _ in images], default=None)
+    examples = [
+        Example(image_id, image, captions, splits.get(image_id, folder.rstrip("0123456789")))
+        for (image_id, _, folder, captions), image in zip(images, paths, strict=True)
+    ]
+    return log.contents(examples, files[0], EXPECTED)
 
 
-def _read_file(file: Path, root: Path, splits: dict[str, str]) -> list[Example]:
+def _read_file(file: Path, log: RowLog) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    """(image id, file name, folder, captions) of each image."""
     content = read_json(file)
     images: dict[str, str] = {}
     captions: dict[str, list[str]] = {}
@@ -37,19 +50,17 @@ def _read_file(file: Path, root: Path, splits: dict[str, str]) -> list[Example]:
         try:
             images[str(field(image, "id", int, str))] = field(image, "file_name")
         except ValueError as error:
-            raise BadData(f"{file}, image {position} {error}", EXPECTED) from error
+            log.skip(f"{file}, image {position}", str(error))
     for position, annotation in _entries(file, content, "annotations"):
         try:
             image_id, caption = str(field(annotation, "image_id", int, str)), field(annotation, "caption")
+            if image_id not in images:
+                raise ValueError(f"is of image {image_id}, which is not listed")
+            captions.setdefault(image_id, []).append(caption.strip())
         except ValueError as error:
-            raise BadData(f"{file}, annotation {position} {error}", EXPECTED) from error
-        if image_id not in images:
-            raise BadData(f"{file}, annotation {position} is of image {image_id}, which is not listed", EXPECTED)
-        captions.setdefault(image_id, []).append(caption.strip())
-    name = file.stem.removeprefix("captions_")  # such as val2014
-    split = name.rstrip("0123456789")
-    folder = find_images(root, next(iter(images.values()), ""), name)
-    return [Example(i, folder / n, tuple(captions.get(i, ())), splits.get(i, split)) for i, n in images.items()]
+            log.skip(f"{file}, annotation {position}", str(error))
+    folder = file.name.partition(".")[0].removeprefix("captions_")  # such as val2014
+    return [(i, name, folder, tuple(captions.get(i, ()))) for i, name in images.items()]
 
 
 def _entries(file: Path, content: Any, key: str) -> list[tuple[int, Any]]:
@@ -76,4 +87,4 @@ def _karpathy_split(file: Path, position: int, image: Any) -> tuple[str, str]:
 
 
 def _caption_files(path: Path) -> list[Path]:
-    return find_files(path, PATTERN) or find_files(path / "annotations", PATTERN)
+    return find_files(path, *PATTERNS) or find_files(path / "annotations", *PATTERNS)

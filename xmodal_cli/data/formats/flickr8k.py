@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.data.formats._common import build_examples, first_file
+from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.formats._common import RowLog, build_examples, first_file, text_rows
 from xmodal_cli.data.image_names import is_image_name
-from xmodal_cli.data.text_files import read_lines
-from xmodal_cli.errors import BadData
-from xmodal_cli.types import Example
 
 PRIORITY = 20
 SUFFIXES = (".token", ".txt")
 PATTERNS = ("Flickr8k.token.txt", "*.token.txt", "*.token")
+EXPECTED = "each line is NAME.jpg#NUMBER<tab>caption"
 
 
 def matches(path: Path) -> bool:
@@ -24,23 +23,24 @@ def matches(path: Path) -> bool:
     return _token_file(path) is not None
 
 
-def read(path: Path) -> tuple[Example, ...]:
-    """Images in no split list have the split ``unused``; names that are not image file names are dropped.
+def read(path: Path) -> DatasetContents:
+    """Images in no split list have the split ``unused``; rows that are not of an image file name are skipped.
 
     Without split lists, as in Flickr30k, splits are ``split_by_hash``. Raises BadData.
     """
     file = _token_file(path) or path
     captions: dict[str, list[str]] = {}
-    for line_number, line in enumerate(read_lines(file), 1):
-        if not line.strip():
-            continue
+    log = RowLog()
+    for line_number, line in text_rows(file, log):
         key, tab, caption = line.partition("\t")
         name, hash_sign, _ = key.rpartition("#")
         if not tab or not hash_sign:
-            raise BadData(f"{file}, line {line_number} is not NAME#NUMBER<tab>caption", f"it reads {line[:60]!r}")
-        if is_image_name(name):  # the official file has an invalid name: 2258277193_586949ec62.jpg.1
+            log.skip(f"{file}, line {line_number}", f"is not NAME#NUMBER<tab>caption: {line[:60]!r}")
+        elif not is_image_name(name):  # the official file has an invalid name: 2258277193_586949ec62.jpg.1
+            log.skip(f"{file}, line {line_number}", f"is of {name[:60]!r}, not an image file name")
+        else:
             captions.setdefault(name, []).append(caption.strip())
-    return build_examples(file, captions)
+    return log.contents(build_examples(file, captions), file, EXPECTED)
 
 
 def _token_file(path: Path) -> Path | None:

@@ -1,0 +1,47 @@
+"""Leaves empty and repeated captions out of training, queries and references, and counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from xmodal_cli.types import Example, ImageTextDataset
+
+
+@dataclass(frozen=True)
+class CaptionCounts:
+    """Captions that are left out: ``empty`` ones, and ``duplicate`` ones of the same image."""
+
+    empty: int
+    duplicate: int
+
+
+def clean_captions(captions: Sequence[str]) -> tuple[str, ...]:
+    """The captions of an image without empty ones, and without repetitions; spaces do not count."""
+    kept: dict[str, str] = {}
+    for caption in captions:
+        key = " ".join(caption.split())
+        if key:
+            kept.setdefault(key, caption)
+    return tuple(kept.values())
+
+
+def clean_dataset(dataset: ImageTextDataset) -> ImageTextDataset:
+    """The dataset with ``clean_captions`` for each image; images whose captions are all empty remain."""
+    examples = tuple(_clean(example) for example in dataset.examples)
+    return replace(dataset, examples=examples)
+
+
+def count_left_out(examples: Iterable[Example]) -> CaptionCounts:
+    """The numbers of captions that ``clean_captions`` leaves out."""
+    empty = duplicate = 0
+    for example in examples:
+        blank = sum(not caption.strip() for caption in example.captions)
+        empty += blank
+        duplicate += len(example.captions) - blank - len(clean_captions(example.captions))
+    return CaptionCounts(empty, duplicate)
+
+
+def _clean(example: Example) -> Example:
+    captions = clean_captions(example.captions)
+    return example if len(captions) == len(example.captions) else replace(example, captions=captions)
