@@ -59,7 +59,7 @@ class BadModel(BadData):
 
 
 class Category(StrEnum):
-    """Why an image file is left out, for programs; the values are in ``--json`` and in indexes."""
+    """A problem of an image file, for programs; the values are in ``--json`` and in indexes."""
 
     RAW = "raw"
     HEIC = "heic"
@@ -77,6 +77,7 @@ class Category(StrEnum):
     MEMORY = "memory"
     NOT_FINITE = "not_finite"
     EXCLUDED = "excluded"
+    PROFILE = "color_profile"  # a damaged color profile; the image is used
 
 
 class BadImage(BadData):

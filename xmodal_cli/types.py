@@ -47,6 +47,15 @@ class Unreadable:
         return cls(path, error.message)
 
 
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """A problem of an image file that is used nevertheless: it is truncated, or its color profile is damaged."""
+
+    path: Path
+    reason: str
+    category: Category
+
+
 @dataclass(frozen=True)
 class Features:
     """One array per image: ``values`` is (images, dim) or (images, cells, dim), fp16, often a memory map."""

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from xmodal_cli.data import images
 from xmodal_cli.data.image_names import is_image_name
-from xmodal_cli.data.images import MAX_PIXELS, image_size, open_image
+from xmodal_cli.data.images import image_size, open_image
 from xmodal_cli.errors import BadData
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 255)
@@ -238,7 +238,6 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [14_000, 60_000, 2**31 - 1])
 def test_a_decompression_bomb(tmp_path: Path, side: int) -> None:
     path = png_with_size(tmp_path / "bomb.png", side, side)
-    assert side * side > MAX_PIXELS
     for read in (open_image, image_size):
         with pytest.raises(BadData, match="million") as caught:
             read(path)

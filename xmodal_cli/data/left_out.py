@@ -32,6 +32,7 @@ LABELS = {
     Category.MEMORY: "not enough memory",
     Category.NOT_FINITE: "not finite",
     Category.EXCLUDED: "excluded",
+    Category.PROFILE: "with a damaged color profile",
 }
 
 
