@@ -109,7 +109,7 @@ def test_missing_rows_are_gray(tmp_path: Path) -> None:
         assert ImageReader().open(cut(tmp_path, name, 0.7)).getpixel((80, 119)) == (128, 128, 128), name
 
 
-def test_whole_images_have_no_defects(tmp_path: Path) -> None:
+def test_complete_images_have_no_defects(tmp_path: Path) -> None:
     reader = ImageReader()
     for name in FILES:
         reader.open(cut(tmp_path, name, 1.0), 50)

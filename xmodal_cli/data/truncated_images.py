@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 GRAY = 128  # of missing pixels; libjpeg's value too
-MAX_MISSING = 0.4  # an image of which more is missing is not used
+MAX_MISSING = 0.4  # more than this fraction: the image is not used
 _JPEG_END = b"\xff\xd9" * 35_000  # more than the longest segment, so that one that is cut ends too
 _BY_ROWS = ("PNG", "GIF", "TIFF", "BMP", "PPM", "TGA", "SUN", "PCX", "QOI", "PSD")
-_ROWS = 256  # looked at at a time
+_ROWS = 256  # compared at a time
 Mark = float | tuple[int, ...]
 
 
@@ -57,7 +57,7 @@ def _decode_padded_jpeg(file: BinaryIO, reopen: Callable[[BinaryIO], Image.Image
 
 
 def _decode_padded_webp(file: BinaryIO, reopen: Callable[[BinaryIO], Image.Image]) -> tuple[Image.Image, float] | None:
-    """The header of a WebP file has its size: zeros take the place of missing bytes."""
+    """The header of a WebP file has its size: missing bytes are read as zeros."""
     file.seek(0)
     content = file.read()
     size = int.from_bytes(content[4:8], "little") + 8
@@ -81,9 +81,9 @@ def _fill(image: Image.Image) -> Mark:
     """Fill an image that is not yet loaded with a color that is unlikely in photos; returns this color."""
     if image.format == "GIF" and isinstance(clear := image.info.get("transparency"), int):
         return clear  # Pillow fills it so
-    marks: dict[str, Mark] = {"1": 0, "L": 1, "P": 255, "I": 1, "F": 1e-30, "LA": (1, 254), "PA": (255, 254)}
+    colors: dict[str, Mark] = {"1": 0, "L": 1, "P": 255, "I": 1, "F": 1e-30, "LA": (1, 254), "PA": (255, 254)}
     deep = image.mode.startswith("I;16")
-    mark = marks.get(image.mode, 1 if deep else (1, 254, 3, 254)[: len(image.getbands())])
+    mark = colors.get(image.mode, 1 if deep else (1, 254, 3, 254)[: len(image.getbands())])
     image.im = Image.new(image.mode, image.size, mark).im
     return mark
 
