@@ -351,3 +351,37 @@ def test_files_that_are_no_settings(tmp_path):
     misspelled.write_text("[trainin]\nepochs = 3\n", encoding="utf-8")
     with pytest.raises(UnknownName, match="trainin"):
         load_config(str(misspelled))
+
+
+@pytest.mark.parametrize("name", ["dev", "valid", "validation", "Val"])
+def test_dev_is_a_name_of_val(name):
+    config = load_config("vse", [f"data.val_split={name}", f"data.train_splits=train,{name}"])
+    assert config.data.val_split == "val"
+    assert config.data.train_splits == ("train", "val")
+
+
+def test_the_data_of_a_toml_file(xmodal, tmp_path, monkeypatch):
+    file = tmp_path / "mine.toml"
+    file.write_text('[data]\npath = "pets/captions.jsonl"\n')
+    monkeypatch.chdir(tmp_path.parent)
+    shown = tomllib.loads(xmodal("train", "--model", file, "--print-config").out)["data"]
+    assert (shown["name"], shown["path"]) == ("", str(tmp_path / "pets" / "captions.jsonl"))
+    shown = tomllib.loads(xmodal("train", "--model", file, "--data", "f8k", "--print-config").out)["data"]
+    assert (shown["name"], shown["path"]) == ("f8k", "")
+    file.write_text('[data]\nname = "f8k"\n')
+    assert tomllib.loads(xmodal("train", "--model", file, "--print-config").out)["data"]["name"] == "f8k"
+    done = xmodal("train", "--model", file, "--set", "data.path=x")
+    assert (done.code, done.err.splitlines()[0]) == (1, "error: data.name and data.path are both set")
+
+
+def test_a_run_is_resumed_with_or_without_the_data_option(xmodal, planted, small_settings, tmp_path):
+    file, run = tmp_path / "mine.toml", tmp_path / "run"
+    file.write_text(f'preset = "vse"\n[data]\npath = "{planted}"\nmax_vocab = 12\nmax_caption_words = 7\n')
+    options = ["train", "--model", file, "--out", run, "--device", "cpu", *small_settings]
+    done = xmodal(*options, "--set", "training.epochs=1", "--json")
+    assert done.code == 0, done.err
+    assert tomllib.loads((run / "config.toml").read_text())["data"]["name"] == str(planted)
+    assert xmodal("data", "add", "toys", planted).code == 0
+    assert xmodal(*options, "--set", "training.epochs=2", "--data", planted, "--resume", "--json").json["epochs"] == 2
+    assert xmodal("eval", run, "--data", "toys", "--split", "dev", "--json").json["split"] == "val"
+    assert xmodal("models", "info", run, "--json").code == 0

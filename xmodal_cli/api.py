@@ -34,6 +34,7 @@ from xmodal_cli.inference.loaded_models import (
     load,
 )
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.splits import canonical_split
 from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def extract_features(
 
 def train(
     model: str,
-    data: PathLike,
+    data: PathLike | None = None,
     *,
     out: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -122,10 +123,11 @@ def train(
 ) -> TrainResult:
     """Train a preset (a name or a TOML file) as ``xmodal train`` does, and keep the best model on val.
 
-    ``settings`` maps names to values: ``{"training.epochs": 10}``. ``out`` is the run's folder; by default
-    ``runs/<preset>-<data>`` in ``XMODAL_HOME``. Raises UnknownName, ConfigError, MissingData, BadData, StorageError.
+    ``settings`` maps names to values: ``{"training.epochs": 10}``. ``data`` None is the dataset of the TOML file, or
+    ``shapes``. ``out`` is the run's folder; by default ``runs/<preset>-<data>`` in ``XMODAL_HOME``. Raises UnknownName,
+    ConfigError, MissingData, BadData, StorageError.
     """
-    from xmodal_cli.config import load_config
+    from xmodal_cli.config import data_argument, load_config
     from xmodal_cli.recipes.train import train_model
 
     chosen = {"training.device": device, "training.precision": precision, **(settings or {})}
@@ -133,7 +135,8 @@ def train(
         chosen.pop("training.precision")  # the preset's own
     config = load_config(model, [f"{name}={_toml(value)}" for name, value in chosen.items()])
     origin = None if init_from is None else str(init_from)
-    return train_model(config, str(data), None if out is None else Path(out), resume, origin, reporter)
+    name = data_argument(config, None if data is None else str(data))
+    return train_model(config, name, None if out is None else Path(out), resume, origin, reporter)
 
 
 def evaluate(
@@ -157,7 +160,7 @@ def evaluate(
     from xmodal_cli.recipes import evaluate as matchers
     from xmodal_cli.recipes import evaluate_captions as captioners
 
-    single = isinstance(models, str | os.PathLike)
+    single, split = isinstance(models, str | os.PathLike), canonical_split(split)
     names = [str(models)] if isinstance(models, str | os.PathLike) else [str(model) for model in models]
     source, compute = None if data is None else str(data), Compute(device, precision)
     if captioners.is_caption_evaluation(names):

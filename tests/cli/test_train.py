@@ -233,8 +233,8 @@ def test_init_from_a_model_of_other_features(xmodal, planted, small_settings, tr
         (["--set", "schedule.name=cosin"], "schedule.name must be constant, step, cosine or linear, not 'cosin'"),
         (["--set", "training.epoch=3"], "there is no setting called 'training.epoch'"),
         (
-            ["--set", "data.val_split=dev"],
-            "has no captioned images in dev; its splits: train (160), val (40), test (45)",
+            ["--set", "data.val_split=heldout"],
+            "has no captioned images in heldout; its splits: train (160), val (40), test (45)",
         ),
         (["--device", "gpu"], "there is no device called 'gpu'"),
         (["--data", "no/such/folder"], "there is no dataset at no/such/folder"),

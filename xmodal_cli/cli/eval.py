@@ -17,7 +17,7 @@ def command(
         list[str], typer.Argument(metavar="MODEL|FILE...", help="Models, embeddings files or caption results files.")
     ],
     data: Annotated[str | None, typer.Option("--data", metavar="DATA", help="Dataset name or path.")] = None,
-    split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
+    split: Annotated[str, typer.Option("--split", callback=options.canonical, help="Split to evaluate on.")] = "test",
     folds: Annotated[int, typer.Option("--folds", metavar="N", min=1, help="Average over N folds (COCO 1K: 5).")] = 1,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Also evaluate all of them as one ensemble.")] = False,
     bootstrap: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption
+from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption, canonical
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
@@ -57,7 +57,10 @@ def command(
             "--crops", metavar="1|2|10", help="Views per image: 1, 2 (with horizontal flip) or 10 (ten-crop)."
         ),
     ] = 1,
-    split: Annotated[str | None, typer.Option("--split", metavar="S", help="Split to use (default: all).")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="S", callback=canonical, help="Split to use (default: all)."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="PATH", help="Output folder; with --model, a .safetensors or .npz file."),

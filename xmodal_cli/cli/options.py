@@ -8,6 +8,13 @@ from typing import Annotated
 
 import typer
 
+from xmodal_cli.splits import canonical_split
+
+
+def canonical(split: str | None) -> str | None:
+    """The name of a split: val for dev."""
+    return split and canonical_split(split)
+
 
 class Precision(StrEnum):
     """Precisions of the forward pass."""

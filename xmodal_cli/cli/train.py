@@ -13,7 +13,10 @@ from xmodal_cli.cli.tables import nest_metrics, print_val_metrics
 
 def command(
     model: Annotated[str, typer.Option("--model", metavar="PRESET", help="Preset name or .toml file.")],
-    data: Annotated[str, typer.Option("--data", metavar="DATA", help="Dataset name or path.")] = "shapes",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="Dataset name or path (default: the .toml file's, or shapes)."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="B", help="Image backbone (default: the preset's).")
     ] = None,
@@ -48,13 +51,14 @@ def command(
 
       xmodal train --model vse --print-config
     """
-    from xmodal_cli.config import load_config, to_dict, to_toml
+    from xmodal_cli.config import data_argument, load_config, to_dict, to_toml, with_data
 
     flags = [f"training.device={device}", f"training.precision={precision.value}"]
     flags += [f"features.backbone={backbone}"] if backbone else []
     flags += [f"training.seed={seed}"] if seed is not None else []
     config = load_config(model, [*(settings or []), *_without_auto(flags)])
     if print_config:
+        config = with_data(config, data) if data is not None else config
         if as_json:
             output.print_json(to_dict(config))
         else:
@@ -62,6 +66,7 @@ def command(
         return
     from xmodal_cli.recipes.train import train_model
 
+    data = data_argument(config, data)
     result = train_model(config, data, out, resume, init_from, output.TerminalReporter())
     metrics = nest_metrics(result.metrics)
     if as_json:

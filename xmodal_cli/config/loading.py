@@ -13,13 +13,14 @@ from xmodal_cli.config.renames import NOTES, new_component_name, new_name, upgra
 from xmodal_cli.config.sections import Component, Config
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.settings import check_value
+from xmodal_cli.splits import canonical_split
 
 
 def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top."""
     is_file = preset.endswith(".toml")
     file = Path(preset) if is_file else catalog.path("preset", preset)
-    config = from_dict(_read_toml(file))
+    config = _resolve_data_path(from_dict(_read_toml(file)), file)
     config = replace(config, preset=config.preset or (file.stem if is_file else catalog.canonical(preset)))
     return with_settings(config, settings)
 
@@ -33,6 +34,27 @@ def with_settings(config: Config, settings: Sequence[str]) -> Config:
     for setting in settings:
         merged = _merge(merged, _parse_setting(setting), "", config)
     return merged
+
+
+def data_argument(config: Config, data: str | None = None) -> str:
+    """The dataset to train on: ``data``, else that of ``[data]``, else ``shapes``. Raises ConfigError."""
+    if data is not None:
+        return data
+    if config.data.name and config.data.path:
+        raise ConfigError("data.name and data.path are both set", "keep one of them, or give --data")
+    return config.data.path or config.data.name or "shapes"
+
+
+def with_data(config: Config, data: str) -> Config:
+    """``config`` with ``data``, a name or a path, as its dataset."""
+    return replace(config, data=replace(config.data, name=data, path=""))
+
+
+def _resolve_data_path(config: Config, file: Path) -> Config:
+    if not config.data.path:
+        return config
+    path = (file.absolute().parent / Path(config.data.path).expanduser()).resolve()
+    return replace(config, data=replace(config.data, path=str(path)))
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -143,6 +165,8 @@ def _checked(value: Any, where: str, declared: Field[Any], old: Any) -> Any:
     if type(value) is not type(old) or (isinstance(old, tuple) and not all(isinstance(word, str) for word in value)):
         raise ConfigError(f"{where} must be {_noun(old)}, not {value!r}", f"the default is {old!r}")
     _refuse_old_component(where, value)
+    if where in ("data.val_split", "data.train_splits"):
+        value = canonical_split(value) if isinstance(value, str) else tuple(map(canonical_split, value))
     check_value(where, value, declared, old)
     return value
 

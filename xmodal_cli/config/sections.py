@@ -68,11 +68,17 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The splits and the vocabulary."""
+    """The dataset, its splits and the vocabulary. ``path`` in a TOML file is relative to that file."""
 
+    name: str = setting("", "dataset to train on if --data is not given: a name, or a path; empty: shapes")
+    path: str = setting("", "folder or file of the dataset, instead of its name; relative to the TOML file")
     train_splits: tuple[str, ...] = setting(("train", "restval"), "splits to train on")
     val_split: str = setting("val", "split that decides which epoch is the best")
     min_word_count: int = setting(1, "rarer words are out of vocabulary", min=1)
+    max_vocab: int = setting(0, "size of the vocabulary: its most frequent words; 0: no limit", min=0)
+    max_caption_words: int = setting(
+        0, "longest caption that is trained on, in words; longer ones are left out; 0: no limit", min=0
+    )
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class Config:
     warmup: WarmupConfig = setting(WarmupConfig(), "loss of the first epochs")
     features: FeaturesConfig = setting(FeaturesConfig(), "image features")
     text: TextConfig = setting(TextConfig(), "pretrained text encoder")
-    data: DataConfig = setting(DataConfig(), "splits and vocabulary")
+    data: DataConfig = setting(DataConfig(), "dataset, splits and vocabulary")
     optimizer: OptimizerConfig = setting(OptimizerConfig(), "optimizer")
     schedule: ScheduleConfig = setting(ScheduleConfig(), "learning rate over time")
     training: TrainingConfig = setting(TrainingConfig(), "training loop")

@@ -45,3 +45,19 @@ def count_left_out(examples: Iterable[Example]) -> CaptionCounts:
 def _clean(example: Example) -> Example:
     captions = clean_captions(example.captions)
     return example if len(captions) == len(example.captions) else replace(example, captions=captions)
+
+
+def left_out_warnings(dataset: ImageTextDataset) -> list[str]:
+    """One line for each kind of row or caption that is left out, and the remarks on the dataset."""
+    counts, rows = count_left_out(dataset.examples), dataset.skipped_rows
+    lines = list(dataset.notes)
+    if rows:
+        first = f"{rows[0].where} {rows[0].reason}"
+        lines.append(f"{len(rows):,} rows of {dataset.name} cannot be used, for example: {first}")
+    if counts.empty:
+        lines.append(f"{counts.empty:,} captions of {dataset.name} are empty and left out")
+    if counts.duplicate:
+        lines.append(
+            f"{counts.duplicate:,} captions of {dataset.name} repeat another one of the image and are left out"
+        )
+    return lines

@@ -57,6 +57,11 @@ def resolve(data: str) -> Path:
     raise UnknownName.of("dataset", data, {*entries, SHAPES, *SOURCES})
 
 
+def lasting_name(data: str) -> str:
+    """``data`` as it can be given anywhere: a name, or the absolute path."""
+    return data if data in _read_entries() or data == SHAPES else str(resolve(data).absolute())
+
+
 def list_registered() -> dict[str, Path]:
     """Registered name -> path, which may no longer exist."""
     return {name: Path(entry["path"]) for name, entry in _read_entries().items()}

@@ -37,11 +37,15 @@ class Tokenizer:
         self._is_word_level = isinstance(rust.model, models.WordLevel)
 
     @classmethod
-    def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> Tokenizer:
-        """A vocabulary of the words that occur at least ``min_count`` times, most frequent first."""
+    def from_captions(cls, captions: Iterable[str], min_count: int = 1, max_words: int = 0) -> Tokenizer:
+        """A vocabulary of the words that occur at least ``min_count`` times, most frequent first.
+
+        ``max_words`` limits it to the most frequent ones, special tokens not counted; 0: no limit.
+        """
         empty = cls(_word_level({}))
         counts = Counter(word for caption in captions for word in empty.words(caption))
         words = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        words = words[: max_words or None]
         if not words:
             raise BadData("there are no words in the training captions", "check the captions with `xmodal data info`")
         return cls(_word_level({word: i for i, word in enumerate((*SPECIALS, *words))}))

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from xmodal_cli.config import Config, first_names, from_dict, to_toml
+from xmodal_cli.config import Config, first_names, from_dict, to_toml, with_data
+from xmodal_cli.data.registry import lasting_name
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
@@ -65,8 +66,8 @@ def train_model(
     run = run_folder(config, data, out)
     with folder_lock(run, f"the run {run}", reporter):
         _check_folder(run, config, resume)
-        job = prepare(config, data, run, init_from, reporter)
-        state, interrupted = _fit(job)
+        job = prepare(with_data(config, ""), data, run, init_from, reporter)  # a model file has no paths
+        state, interrupted = _fit(job, lasting_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)
 
 
@@ -90,10 +91,11 @@ def _fixed_settings(config: Config) -> Config:
     """The settings that must not change when a run is resumed."""
     depends_on_epochs = config.schedule.name in ("cosine", "linear")
     epochs = config.training.epochs if depends_on_epochs else 0
+    config = with_data(config, "")  # what the dataset contains is compared
     return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
-def _fit(job: Job) -> tuple[LoopState, bool]:
+def _fit(job: Job, data: str) -> tuple[LoopState, bool]:
     """Run the loop from its checkpoint, if there is one; returns the last state and whether it was interrupted."""
     config = job.config
     keep_num_threads()
@@ -106,7 +108,7 @@ def _fit(job: Job) -> tuple[LoopState, bool]:
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
         job.reporter.info(f"resuming {job.run} after epoch {state.epoch}")
     train_step = build_train_step(config, task, optimizer, job.compute)
-    write_text(job.run / "config.toml", to_toml(config))  # the first file of the run, after all checks
+    write_text(job.run / "config.toml", to_toml(with_data(config, data)))  # the first file of the run, after all checks
     rewind_log(job.run, state.step if state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli.config import Config, to_dict
+from xmodal_cli.data.caption_cleaning import left_out_warnings
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
@@ -21,6 +22,7 @@ from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
 from xmodal_cli.trainers.job import Job, Split, tokenize_with_tags
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
@@ -46,10 +48,14 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
     """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError."""
     compute = Compute(config.training.device, config.training.precision).resolve()
     find_objective(config).check(config)
+    check_vocabulary(config)
     dataset = load_dataset(data)
+    for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
+        reporter.warn(warning)
     config, pretrained = _load_pretrained(config)
     train_images, val_images = _read_images(config, dataset, compute, reporter)
     tokenizer = _build_tokenizer(config, train_images, pretrained, init_from)
+    train_images = limit_caption_words(train_images, config.data.max_caption_words)
     header = _build_header(config, dataset, train_images.meta, tokenizer, pretrained)
     train, val = (
         _build_split(config, images, tokenizer, pretrained.text, compute, reporter)
@@ -98,7 +104,7 @@ def _build_tokenizer(
         return Tokenizer.from_json(pretrained.text.backbone.tokenizer)
     if pretrained.language_model is not None:
         return Tokenizer.from_json(pretrained.language_model.tokenizer)
-    return Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count)
+    return Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count, config.data.max_vocab)
 
 
 def _read_tokenizer(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:

@@ -1,0 +1,45 @@
+"""Limits on training captions: their length, and the size of the vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from xmodal_cli.config import Config
+from xmodal_cli.errors import BadData, ConfigError
+from xmodal_cli.features.image_features import ImageFeatures
+
+
+def check_vocabulary(config: Config) -> None:
+    """Raise ConfigError if the vocabulary is limited and that of a pretrained network is used."""
+    pretrained = config.text.backbone or config.captioning.language_model
+    if config.data.max_vocab and pretrained:
+        raise ConfigError(
+            f"data.max_vocab cannot limit the vocabulary of {pretrained}, which is pretrained",
+            "remove data.max_vocab, or train the text encoder from scratch",
+        )
+
+
+def limit_caption_words(images: ImageFeatures, max_words: int) -> ImageFeatures:
+    """The images without captions of more than ``max_words`` words, and without images that then have none.
+
+    Words are separated by spaces; 0 is no limit. Raises BadData if no caption is left.
+    """
+    if not max_words:
+        return images
+    examples = [
+        replace(example, captions=tuple(c for c in example.captions if len(c.split()) <= max_words))
+        for example in images.dataset.examples
+    ]
+    rows = [row for row, example in enumerate(examples) if example.captions]
+    if not rows:
+        raise BadData(
+            f"all training captions of {images.dataset.name} have more than {max_words} words",
+            "raise data.max_caption_words",
+        )
+    dataset = replace(images.dataset, examples=tuple(examples[row] for row in rows))
+    features = images.features
+    if features is not None and len(rows) < len(examples):
+        features = features[torch.tensor(rows)]
+    return replace(images, dataset=dataset, features=features)
