@@ -57,7 +57,7 @@ def resolve(data: str) -> Path:
     raise UnknownName.of("dataset", data, {*entries, SHAPES, *SOURCES})
 
 
-def lasting_name(data: str) -> str:
+def resolve_name(data: str) -> str:
     """``data`` as it can be given anywhere: a name, or the absolute path."""
     return data if data in _read_entries() or data == SHAPES else str(resolve(data).absolute())
 

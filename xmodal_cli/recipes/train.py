@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from xmodal_cli.config import Config, first_names, from_dict, to_toml, with_data
-from xmodal_cli.data.registry import lasting_name
+from xmodal_cli.data.registry import resolve_name
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
@@ -67,7 +67,7 @@ def train_model(
     with folder_lock(run, f"the run {run}", reporter):
         _check_folder(run, config, resume)
         job = prepare(with_data(config, ""), data, run, init_from, reporter)  # a model file has no paths
-        state, interrupted = _fit(job, lasting_name(data))
+        state, interrupted = _fit(job, resolve_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)
 
 

@@ -24,7 +24,7 @@ def check_vocabulary(config: Config) -> None:
 def limit_caption_words(images: ImageFeatures, max_words: int) -> ImageFeatures:
     """The images without captions of more than ``max_words`` words, and without images that then have none.
 
-    Words are separated by spaces; 0 is no limit. Raises BadData if no caption is left.
+    Words are separated by spaces; 0: no limit. Raises BadData if no caption is left.
     """
     if not max_words:
         return images
