@@ -14,11 +14,14 @@ from xmodal_cli.types import FeatureMeta, ImageBackbone
 if TYPE_CHECKING:
     from torch import nn
 
+    from xmodal_cli.backbones.network import NetworkBackbone
+
 
 KINDS = ("global", "grid", "regions")
 PIXELS = "pixels"  # kind of the images themselves, for models that contain the whole backbone
 TRUNK = "trunk-"  # kind `trunk-N`: the feature map before the last N blocks, for fine-tuning those
 CROPS = (1, 2, 10)
+FROZEN_HINT = "set optimizer.image_tower_lr_scale to 0 to use its features, or use another backbone"
 
 
 def known() -> list[str]:
@@ -66,7 +69,12 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
 
         return PixelBackbone(build_backbone(name, "global", crops))
     base, file = split_name(name)
-    backbone: ImageBackbone = _family(name).build(base, kind, crops, find_weights(file) if file else None)
+    family, weights = _family(name), find_weights(file) if file else None
+    backbone: ImageBackbone
+    if kind.startswith(TRUNK) and not hasattr(family, "MAX_TUNED_BLOCKS"):
+        backbone = _build_trunk(name, kind, crops)
+    else:
+        backbone = family.build(base, kind, crops, weights)
     backbone.meta = replace(backbone.meta, backbone=name)
     return backbone
 
@@ -77,23 +85,49 @@ def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMe
     In evaluation mode, on the CPU, in float32; ``FeatureMeta.preprocessing["side"]`` is the input side.
     Raises the errors of ``build_backbone``, and ConfigError for a family that cannot be trained.
     """
-    from xmodal_cli.backbones.network import NetworkBackbone
-
-    backbone = build_backbone(name, kind)
-    if not isinstance(backbone, NetworkBackbone):
-        raise ConfigError(f"{name} cannot be trained from pixels", "use its features, or another backbone")
+    backbone = _build_trainable(name, kind)
     return backbone.tower, backbone.meta
 
 
 def build_upper(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, FeatureMeta]:
     """The last ``num_blocks`` blocks of a backbone, for training: features of kind ``trunk-N`` -> those of ``kind``.
 
-    Raises the errors of ``build_backbone``.
+    Raises the errors of ``build_backbone``, and ConfigError for a network that cannot be split there.
     """
     check_request(name, f"{TRUNK}{num_blocks}")
-    file = split_name(name)[1]
-    network, meta = _family(name).build_upper(kind, num_blocks, find_weights(file) if file else None)
+    family, file = _family(name), split_name(name)[1]
+    if not hasattr(family, "MAX_TUNED_BLOCKS"):
+        return _build_last_blocks(name, kind, num_blocks)
+    network, meta = family.build_upper(kind, num_blocks, find_weights(file) if file else None)
     return network, replace(meta, backbone=name)
+
+
+def _build_trunk(name: str, kind: str, crops: int) -> ImageBackbone:
+    """The trunk of a family that does not split its network itself."""
+    from xmodal_cli.backbones.network import assemble
+    from xmodal_cli.backbones.splitting import Trunk
+
+    whole = _build_trainable(name, "global", crops)
+    trunk = Trunk(whole.tower.network, int(kind.removeprefix(TRUNK)), split_name(name)[0])
+    return assemble(trunk, whole.preprocessing, name, kind, whole.weights_file)
+
+
+def _build_last_blocks(name: str, kind: str, num_blocks: int) -> tuple[nn.Module, FeatureMeta]:
+    from xmodal_cli.backbones.splitting import LastBlocks
+
+    whole = _build_trainable(name, kind)
+    size = whole.preprocessing.size
+    return LastBlocks(whole.tower.network, num_blocks, kind, size, split_name(name)[0]), whole.meta
+
+
+def _build_trainable(name: str, kind: str, crops: int = 1) -> NetworkBackbone:
+    """``build_backbone`` for a backbone with gradients. Raises ConfigError for other ones."""
+    from xmodal_cli.backbones.network import NetworkBackbone
+
+    backbone = build_backbone(name, kind, crops)
+    if not isinstance(backbone, NetworkBackbone):
+        raise ConfigError(f"{split_name(name)[0]} cannot be fine-tuned", FROZEN_HINT)
+    return backbone
 
 
 def _check_pixels(crops: int) -> None:
@@ -104,13 +138,13 @@ def _check_pixels(crops: int) -> None:
 
 
 def _check_trunk(name: str, family: ModuleType, kind: str, crops: int) -> None:
-    """Raise ConfigError for a family without blocks, or an invalid number of them."""
-    blocks, max_blocks = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", 0)
-    if not max_blocks:
-        hint = "train it from pixels with features.tuned_blocks=0, or use efficientnet-lite2"
-        raise ConfigError(f"{split_name(name)[0]} does not support features.tuned_blocks", hint)
-    if not (blocks.isdigit() and 1 <= int(blocks) <= max_blocks):
-        raise ConfigError(f"cannot fine-tune {blocks} blocks of {split_name(name)[0]}", f"use 1 to {max_blocks} blocks")
+    """Raise ConfigError for a family that is not a trainable network, or an invalid number of blocks."""
+    blocks, max_blocks = kind.removeprefix(TRUNK), getattr(family, "MAX_TUNED_BLOCKS", None)
+    if "global" not in getattr(family, "KINDS", ("global",)):
+        raise ConfigError(f"{split_name(name)[0]} cannot be fine-tuned", FROZEN_HINT)
+    if not (blocks.isdigit() and 1 <= int(blocks) <= (max_blocks or int(blocks))):
+        hint = f"use 1 to {max_blocks} blocks" if max_blocks else "use at least 1 block"
+        raise ConfigError(f"cannot fine-tune {blocks} blocks of {split_name(name)[0]}", hint)
     if crops not in CROPS[:2]:
         raise ConfigError(f"features.tuned_blocks needs crops=1 or crops=2, not {crops}", "set crops to 1 or 2")
 

@@ -25,11 +25,11 @@ class NetworkBackbone:
         self.meta = meta
         self.weights_file: Path | None = weights_file
         self.tower = PixelTower(network.eval(), preprocessing)
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
         self._device, self._dtype = torch.device("cpu"), torch.float32
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        return self._preprocessing.pixels(image)
+        return self.preprocessing.pixels(image)
 
     def to(self, device: str, dtype: torch.dtype) -> None:
         # pure bfloat16 is faster than autocast and as accurate (cosine to float32 at least 0.997)
@@ -39,7 +39,7 @@ class NetworkBackbone:
     def encode(self, pixels: Tensor) -> Tensor:
         with torch.inference_mode():
             on_device = pixels.to(self._device, non_blocking=True)
-            output: Tensor = self.tower.network(self._preprocessing.normalize(on_device, self._dtype))
+            output: Tensor = self.tower.network(self.preprocessing.normalize(on_device, self._dtype))
             return output
 
 
@@ -100,15 +100,21 @@ class UpperBlocks(nn.Module):
         self.blocks, self.kind, self.num_cells = blocks, kind, num_cells
 
     def forward(self, cells: Tensor) -> Tensor:
-        views = cells.float().reshape(len(cells), -1, self.num_cells, cells.shape[-1])
-        if self.training and views.shape[1] > 1:
-            view = torch.randint(views.shape[1], (len(views),), device=views.device)
-            views = views[torch.arange(len(views), device=views.device), view][:, None]
+        views = sample_view(cells, self.num_cells, self.training)
         side = math.isqrt(self.num_cells)
         maps = views.reshape(-1, side, side, cells.shape[-1]).permute(0, 3, 1, 2)  # channels last in memory
         output: Tensor = self.blocks(maps).flatten(2).transpose(1, 2)
         output = output.reshape(len(cells), -1, output.shape[-1])
         return output.mean(1) if self.kind == "global" else output
+
+
+def sample_view(cells: Tensor, num_cells: int, training: bool) -> Tensor:
+    """(images, views * cells, depth) -> (images, views, cells, depth) float32; in training one random view of each."""
+    views = cells.float().reshape(len(cells), -1, num_cells, cells.shape[-1])
+    if training and views.shape[1] > 1:
+        view = torch.randint(views.shape[1], (len(views),), device=views.device)
+        views = views[torch.arange(len(views), device=views.device), view][:, None]
+    return views
 
 
 class Cells(nn.Module):
