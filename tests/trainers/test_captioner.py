@@ -158,11 +158,11 @@ def test_a_captioner_cannot_be_loaded_as_a_matcher(finished):
         ("loss.name=triplet", "caption loss"),
         ("captioning.language_model=gpt2", "no language model"),
         ("warmup.epochs=2", "warm-up"),
-        ("optimizer.image_tower_lr_scale=0.1", "cached trunk"),
+        ("optimizer.image_tower_lr_scale=0.1", "needs images"),
     ],
 )
 def test_invalid_settings_are_errors_before_anything_is_written(planted, tmp_path, setting, message):
-    with pytest.raises((ConfigError, UnknownName), match=message):
+    with pytest.raises((ConfigError, UnknownName, IncompatibleFeatures), match=message):
         train(planted, tmp_path / "run", setting)
     assert not (tmp_path / "run").exists()
 

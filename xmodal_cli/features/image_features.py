@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.cache import load_features
+from xmodal_cli.features.pixels import pixel_batches
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextDataset
 
@@ -30,6 +32,14 @@ class ImageFeatures:
     meta: FeatureMeta
     features: Tensor | None
     backbone: ImageBackbone | None = None
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """(images, ...) features or uint8 pixels, ``size`` images at a time. Raises BadData for an unreadable file."""
+        if self.features is not None:
+            yield from torch.split(self.features, size)
+            return
+        assert self.backbone is not None
+        yield from pixel_batches(self.paths, self.backbone, size)
 
     @property
     def paths(self) -> list[Path]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
+
+import torch
 
 from xmodal_cli.data.augmentation import Augmentation, augment
 from xmodal_cli.errors import ConfigError
@@ -36,3 +41,29 @@ def pixel_opener(
         return backbone.preprocess(image)[0]
 
     return open_pixels
+
+
+def pixel_batches(paths: Sequence[Path], backbone: ImageBackbone, size: int) -> Iterator[Tensor]:
+    """(images, 3, side, side) uint8, ``size`` images at a time and in order, read in threads one batch ahead.
+
+    Raises BadData that names an unreadable file.
+    """
+    opener = pixel_opener(paths, backbone)
+    queue: deque[list[Future[Tensor]]] = deque()
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 16), "pixels") as pool:
+        for start in range(0, len(paths), size):
+            indices = range(start, min(start + size, len(paths)))
+            queue.append([pool.submit(opener, index, Random(0)) for index in indices])
+            if len(queue) > 1:
+                yield _stack(queue.popleft())
+        while queue:
+            yield _stack(queue.popleft())
+
+
+def _stack(images: Sequence[Future[Tensor]]) -> Tensor:
+    try:
+        return torch.stack([image.result() for image in images])
+    except BaseException:
+        for image in images:
+            image.cancel()
+        raise

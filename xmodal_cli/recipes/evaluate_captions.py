@@ -19,7 +19,7 @@ from xmodal_cli.inference.models import ModelInfo, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from xmodal_cli.features.image_features import ImageFeatures
 
 
 def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
@@ -114,17 +114,18 @@ def evaluate_captioner(
     settings = replace(captioners[0].decoding, **(decoding or {}))
     dataset = load_dataset(data)
     part = select_captioned(dataset, split)
-    features: dict[Any, Tensor] = {}
+    inputs: dict[Any, ImageFeatures] = {}
     for loaded in captioners:
-        if loaded.meta.key() not in features:
+        if loaded.meta.key() not in inputs:
             images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
-            assert images.features is not None
-            part, features[loaded.meta.key()] = images.dataset, images.features
+            part, inputs[loaded.meta.key()] = images.dataset, images
     candidates: list[str] = []
     with reporter.task("captions", len(part.examples), "images") as bar:
-        for start in range(0, len(part.examples), BATCH):
-            batch = [features[loaded.meta.key()][start : start + BATCH] for loaded in captioners]
-            candidates += [n_best[0].text for n_best in caption_features(captioners, batch, settings, first=start)]
+        for parts in zip(*(images.batches(BATCH) for images in inputs.values()), strict=True):
+            by_key = dict(zip(inputs, parts, strict=True))
+            batch = [by_key[loaded.meta.key()] for loaded in captioners]
+            n_bests = caption_features(captioners, batch, settings, first=len(candidates))
+            candidates += [n_best[0].text for n_best in n_bests]
             bar.advance(len(batch[0]))
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
     scores = score_captions(candidates, [e.captions for e in part.examples], training=training)

@@ -58,9 +58,6 @@ class CaptionerObjective:
         model = build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
         _check_loss(config, model, _build_loss(config))
         check_training(config)
-        if config.optimizer.image_tower_lr_scale and not config.features.tuned_blocks:
-            hint = "set features.tuned_blocks to the number of last blocks to train, for example 3"
-            raise ConfigError("a captioner's image tower is trained above a cached trunk, not from pixels", hint)
         if config.warmup.epochs:
             raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
 
@@ -108,10 +105,8 @@ class CaptionerObjective:
 def _evaluate(captioner: Captioner, job: Job) -> dict[str, float]:
     """The metrics of greedy captions of the val split."""
     images = job.val.images
-    assert images.features is not None
     settings = replace(job.config.decoding, beam=1, num=1, num_beam_groups=1, sample=False)
-    batches = iter(torch.split(images.features, BATCH))
-    candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute)
+    candidates = write_captions(captioner, job.tokenizer, images.batches(BATCH), settings, job.compute)
     references = [example.captions for example in images.dataset.examples]
     scores = score_captions(candidates, references, names=("bleu", "cider", "diversity"))
     return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}

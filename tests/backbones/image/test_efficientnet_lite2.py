@@ -126,13 +126,6 @@ def test_invalid_requests_raise(kind, crops, message, hint):
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["vgg19", "timm/resnet18", "faster-rcnn-resnet50", "open_clip/ViT-B-32/openai"])
-def test_networks_without_blocks_raise(name):
-    with pytest.raises(ConfigError, match=r"does not support features\.tuned_blocks") as caught:
-        build_upper(name, "global", 1)
-    assert "efficientnet-lite2" in caught.value.hint
-
-
 def test_an_unknown_name_and_region_files_cannot_be_trained():
     with pytest.raises(UnknownName):
         build_network("efficientnet-lite")

@@ -74,17 +74,17 @@ def expected_gradient(model, monkeypatch, mask: Tensor, baseline: float, **args)
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-@pytest.mark.parametrize("baseline", [0.0, -7.0])
-def test_the_expected_gradient_is_that_of_the_bound(model, monkeypatch, mask, baseline):
+@pytest.mark.parametrize(("baseline", "per_caption"), [(0.0, False), (-7.0, True)])
+def test_the_expected_gradient_is_that_of_the_bound(model, monkeypatch, mask, baseline, per_caption):
     """The bound is the sum over all paths s of p(s) log p(y | s); no baseline changes its expected gradient."""
     bound: Tensor | float = 0.0
     for output, targets in all_paths(model, monkeypatch):
         path_prob = output.sampled_cells.log_probs.sum().exp()
         bound = bound + path_prob * word_log_probs(output, targets, mask).sum()
-    exact = -gradient(model, bound) / mask.sum()
-    actual = expected_gradient(model, monkeypatch, mask, baseline, entropy=0.0)
+    exact = -gradient(model, bound) / (len(mask) if per_caption else mask.sum())
+    actual = expected_gradient(model, monkeypatch, mask, baseline, entropy=0.0, per_caption=per_caption)
     torch.testing.assert_close(actual, exact, atol=1e-5, rtol=1e-4)
-    without = expected_gradient(model, monkeypatch, mask, baseline, entropy=0.0, reinforce=0.0)
+    without = expected_gradient(model, monkeypatch, mask, baseline, entropy=0.0, reinforce=0.0, per_caption=per_caption)
     assert (without - exact).abs().max() > 100 * (actual - exact).abs().max()
 
 

@@ -6,8 +6,8 @@ Xu et al., arXiv 1502.03044, section 4.1. ``s`` are the cells sampled at each wo
 
 where ``b`` is a moving average over the batches, ``0.9 * b + 0.1 * log p(y | s)``. For captions that use the expected
 weights instead of samples it is ``d log p(y) + entropy * d H(s)``. The first term is the cross-entropy, with its
-``label_smoothing`` and ``doubly_stochastic``; all terms are divided by the number of words. The value of the loss does
-not include the REINFORCE term, which has only a gradient.
+``label_smoothing`` and ``doubly_stochastic``. All terms are divided by the number of words, or ``per_caption`` by the
+number of captions. The value of the loss does not include the REINFORCE term, which has only a gradient.
 
 ``reward="word"`` replaces log p(y | s) by its mean over the words of a caption, as the code of the authors does. It
 depends less on the length of the caption, so ``b`` reduces the variance more.
@@ -37,9 +37,12 @@ class VariationalBound(nn.Module):
     samples_cells = True  # of the captioners that it trains
     baseline: Tensor  # ()
 
-    def __init__(self, likelihood: Likelihood, reinforce: float, entropy: float, reward: str) -> None:
+    def __init__(
+        self, likelihood: Likelihood, per_caption: bool, reinforce: float, entropy: float, reward: str
+    ) -> None:
         super().__init__()
-        self.likelihood, self.reinforce, self.entropy, self.reward = likelihood, reinforce, entropy, reward
+        self.likelihood, self.per_caption = likelihood, per_caption
+        self.reinforce, self.entropy, self.reward = reinforce, entropy, reward
         self.register_buffer("baseline", torch.tensor(torch.nan))
 
     def forward(self, output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
@@ -49,10 +52,11 @@ class VariationalBound(nn.Module):
             raise ValueError("the captioner does not sample the cells that it attends to")
         attended = mask.flip(1).cumsum(1).flip(1) > 0  # a cell affects its own word and all later ones
         rewards = self._rewards(output.logits, targets, mask)[cells.is_sampled]
+        count = len(mask) if self.per_caption else mask.sum()
         if len(rewards):
-            surrogate = self._reinforce(rewards, cells, attended) / mask.sum()
+            surrogate = self._reinforce(rewards, cells, attended) / count
             loss = loss + surrogate - surrogate.detach()
-        return loss - self.entropy * (cells.entropy * attended).sum() / mask.sum()
+        return loss - self.entropy * (cells.entropy * attended).sum() / count
 
     def _rewards(self, logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """(captions,) log-probabilities of the captions, without gradient."""
@@ -73,6 +77,7 @@ class VariationalBound(nn.Module):
 def build(
     label_smoothing: float = 0.0,
     doubly_stochastic: float = 0.0,
+    per_caption: bool = False,
     reinforce: float = 1.0,
     entropy: float = 0.01,
     reward: str = "caption",
@@ -81,4 +86,5 @@ def build(
     check_argument("reinforce", reinforce, NOT_NEGATIVE)
     check_argument("entropy", entropy, NOT_NEGATIVE)
     check_argument("reward", reward, Bounds(choices=REWARDS))
-    return VariationalBound(cross_entropy.build(label_smoothing, doubly_stochastic), reinforce, entropy, reward)
+    likelihood = cross_entropy.build(label_smoothing, doubly_stochastic, per_caption)
+    return VariationalBound(likelihood, per_caption, reinforce, entropy, reward)
