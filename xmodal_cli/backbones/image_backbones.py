@@ -108,6 +108,7 @@ def _build_trunk(name: str, kind: str, crops: int) -> ImageBackbone:
     from xmodal_cli.backbones.splitting import Trunk
 
     whole = _build_trainable(name, "global", crops)
+    assert whole.weights_file is not None
     trunk = Trunk(whole.tower.network, int(kind.removeprefix(TRUNK)), split_name(name)[0])
     return assemble(trunk, whole.preprocessing, name, kind, whole.weights_file)
 

@@ -172,4 +172,4 @@ def _pack(states: Tensor) -> Tensor:
 
 def _unpack(cells: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of ``_pack``: (images, cells, depth) -> (images, *shape)."""
-    return cells if len(shape) == 2 else cells.transpose(1, 2).unflatten(2, tuple(shape[1:]))
+    return cells if len(shape) == 2 else cells.transpose(1, 2).reshape(len(cells), *shape)
