@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from xmodal_cli.cli import output
+from xmodal_cli.cli.streams import check_stdout, checked_streams
 from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line. Returns 0 on success, 1 for a user-fixable error, 2 for wrong usage, 130 if interrupted."""
     _limit_openmp_spinning()
-    output.escape_unencodable()
+    args = sys.argv[1:] if argv is None else list(argv)
+
+    with checked_streams():
+        return _code_of(lambda: _run(args)) or _code_of(_flush)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+
+
+def _code_of(function: Callable[[], None]) -> int:
+    """Call a function; returns the exit code, after printing the error if there is one."""
     try:
-        _run(sys.argv[1:] if argv is None else list(argv))
+        function()
+        return 0
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if code == 130:  # Typer has caught the interrupt
+            output.print_error(error_lines("interrupted"))
+        return code
     except XmodalError as error:
         if is_debugging():
             raise
         return _print_error(error_lines(error.message, error.hint))
     except KeyboardInterrupt:
         return _print_error(error_lines("interrupted"), code=130)
-    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if is_debugging():
             raise
         return _print_error(bug_lines(error))
-    return 0
 
 
 def _run(args: list[str]) -> None:
+    check_stdout()
     if args[:1] == ["search"] and len(args) > 1:
         from xmodal_cli.cli.fast_path import read_query, search_once
 

@@ -120,4 +120,9 @@ def error_lines(message: str, hint: str = "") -> list[str]:
 
 def bug_lines(error: Exception) -> list[str]:
     """The lines that the command line prints for an exception that is not an ``XmodalError``."""
-    return error_lines(f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened")
+    return error_lines(*bug_message(error))
+
+
+def bug_message(error: Exception) -> tuple[str, str]:
+    """The message and the hint for an exception that is not an ``XmodalError``."""
+    return f"{type(error).__name__}: {error}", "this is a bug; XMODAL_DEBUG=1 shows where it happened"

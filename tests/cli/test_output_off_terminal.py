@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from helpers.toy_captioner import install, paint
+from rich.text import Text
 
 from xmodal_cli.cli import hits, output, tables
+from xmodal_cli.cli.streams import checked_streams
 from xmodal_cli.errors import error_lines
 from xmodal_cli.recipes.search import Hit, SearchResult
 
@@ -61,7 +63,7 @@ class TestFunctions:
     LONG = " ".join(["several words"] * 40)
 
     def test_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
-        output.print_table(self.LONG, ["name", "size", "more"], [[self.LONG, 1, self.LONG], ["b", None, "x\ny"]])
+        output.print_table(self.LONG, ["name", "size", "more"], [[self.LONG, 1, self.LONG], ["b", None, Text("x\ny")]])
         title, header, rule, first, second, third = capsys.readouterr().out.splitlines()
         assert title == self.LONG
         assert header.split() == ["name", "size", "more"]
@@ -121,8 +123,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], s
         stream = Ascii()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
-            output.escape_unencodable()
-            function()
+            with checked_streams():
+                function()
         return stream.text()
 
     return run

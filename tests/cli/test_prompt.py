@@ -16,7 +16,7 @@ from xmodal_cli.cli import viewer
 from xmodal_cli.cli.completion import COMMANDS, complete
 from xmodal_cli.cli.history import NUM_LINES, History
 from xmodal_cli.cli.prompt import Prompt, parse_command
-from xmodal_cli.errors import ConfigError, MissingData, Unavailable, UnknownName
+from xmodal_cli.errors import BadData, ConfigError, MissingData, Unavailable, UnknownName
 from xmodal_cli.recipes import search as recipe
 from xmodal_cli.retrieval.query_line import split_line
 
@@ -348,3 +348,50 @@ def test_each_result_is_written_before_the_next_line_is_read(tmp_path):
             assert json.loads(process.stdout.readline())["query"] == [word]
         process.stdin.close()
         assert process.stdout.read() == "heavy: []\n"
+
+
+def test_each_bad_line_of_stdin_has_its_own_error(xmodal, opened, stdin):
+    """Bytes that are not UTF-8, a path, an option and a bug; the other lines have results."""
+    lines = b"\xef\xbb\xbfred\ncaf\xe9\n./no such/a.jpg\ndog -n 1\nhttps://a.b/c.jpg\nd\0o\0g\nbug\nblue\n"
+    stdin(lines)
+    outcome = xmodal("search", "--json", "-k", "1")
+    assert outcome.code == 1
+    results = [json.loads(line) for line in outcome.out.splitlines()]
+    assert ["hits" in result for result in results] == [True, *[False] * 6, True]
+    assert results[0]["query"] == ["red"]  # without the byte order mark
+    reasons = ["not valid UTF-8", "does not exist", "no option '-n'", "is a URL", "control characters", "ZeroDivision"]
+    for result, reason in zip(results[1:-1], reasons, strict=True):
+        assert reason in result["error"], result
+        assert result["hint"]
+    stdin(lines)
+    outcome = xmodal("search")
+    assert (outcome.code, outcome.out.count("3 of 3 photos")) == (1, 2)
+    assert outcome.err.count("error: ") == outcome.err.count("hint: ") == len(outcome.err.splitlines()) // 2 == 6
+
+
+def test_stdin_in_utf16(xmodal, opened, monkeypatch):
+    text = "red\nblue\n".encode("utf-16")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-16"))
+    assert xmodal("search", "--json").code == 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text[:-1]), encoding="utf-16"))
+    outcome = xmodal("search", "--json")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (1, outcome.err.splitlines()[0])
+    assert "error: stdin is not valid utf-16" in outcome.err
+
+
+@pytest.mark.parametrize("term", ["./no/dog.jpg", "/no-such-folder", "-k=1", "-n", "caf\udce9", "--json=1"])
+def test_terms_that_are_no_queries_in_all_interfaces(xmodal, opened, stdin, term, capsys, monkeypatch):
+    import xmodal_cli
+
+    outcomes = [xmodal("search", term), xmodal("search", "--json", "--", "dog", term)]  # the fast path
+    monkeypatch.setattr("xmodal_cli.cli.fast_path.read_query", lambda _: None)
+    outcomes.append(xmodal("search", "--", term))  # Typer
+    for outcome in outcomes:
+        assert (outcome.code in (1, 2), outcome.out) == (True, "")
+        assert "error: " in outcome.err.lower()
+    with pytest.raises((ConfigError, MissingData, BadData)):
+        xmodal_cli.search(term)
+    with cli_prompt.contextlib.closing(Prompt(None, 1)) as prompt:
+        capsys.readouterr()
+        assert prompt.run_line(f"red {term}")
+        assert "error: " in capsys.readouterr().err

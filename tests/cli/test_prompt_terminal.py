@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import select
 import stat
@@ -13,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals", exc_type=ImportError)
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "fake_search.py"
 UP, LEFT, CTRL_A, CTRL_C, CTRL_D = "\x1b[A", "\x1b[D", "\x01", "\x03", "\x04"

@@ -5,10 +5,8 @@ As a program: ``xmodal search`` on these indexes.
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import sys
-import termios
 from pathlib import Path
 
 from xmodal_cli.errors import UnknownName
@@ -72,6 +70,9 @@ if __name__ == "__main__":
     from xmodal_cli.__main__ import main
 
     if sys.stdin.isatty():
+        import fcntl
+        import termios
+
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is sent to this process
         signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
     recipe.open_searcher = fake_open(Path(sys.argv[1]), [])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmodal_cli.errors import ConfigError, MissingData, XmodalError
+from xmodal_cli.errors import BadData, ConfigError, MissingData, XmodalError
 from xmodal_cli.retrieval.query import Term, parse_term, parse_terms
 
 
@@ -84,4 +84,100 @@ def test_any_text_is_a_term_or_an_error(word: str) -> None:
 
 def test_terms_that_cannot_be_file_names() -> None:
     assert parse_term("a/" * 3000 + "b").image is None
-    assert parse_term("a/b\0c").image is None
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("./no such/my dog.jpg", "does not exist"),
+        ("no such/my dog.jpg", "does not exist"),
+        ("-/home/nobody/a photo^0.5", "does not exist"),
+        ("~/no such photo", "does not exist"),
+        ("~nobody123/a.jpg", "does not exist"),
+        ("../photo", "does not exist"),
+        (r"C:\photos\dog.jpg", "does not exist"),
+        ("scan.jp2", "does not exist"),
+        ("raw.CR2", "does not exist"),
+        ("*.jpg", "does not exist"),
+        ("folder/nothing", "does not exist"),
+        ("nowhere/queries.txt", "does not exist"),
+        ("./folder", "is a folder"),
+        ("folder/", "is a folder"),
+        (".", "is a folder"),
+        ("..", "is a folder"),
+        ("./socket", "is not a regular file"),
+        ("https://example.com/dog.jpg", "is a URL"),
+        ("file:///tmp/dog.jpg", "is a URL"),
+    ],
+)
+def test_a_term_that_looks_like_a_path(
+    word: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("socket").symlink_to("/dev/null")
+    with pytest.raises((MissingData, ConfigError), match=message) as error:
+        parse_term(word)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("name", ["scan.jp2", "notes.md", "my scan.jp2", "sub/plain"])
+def test_an_existing_file_is_an_image_whatever_its_suffix(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path(name).write_bytes(b"x")
+    assert parse_term(name).image == Path(name)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["-k=1", "-n", "-t", "-k", "-k5", "-n10", "--json", "--top-k=5", "--limit", "-size=3", "-json", "-index", "-n^2"],
+)
+def test_a_term_that_looks_like_an_option(word: str) -> None:
+    with pytest.raises(ConfigError, match="search has no option") as error:
+        parse_term(word)
+    _, _, suggestion = error.value.hint.partition('write "')
+    assert parse_term(suggestion.removesuffix('"')).weight < 0  # following the hint works
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *(
+            "-person",
+            "-犬",
+            "-a red ball",
+            "+n",
+            "- n",
+            "-t-shirt",
+            "-5 degrees",
+            "black/white dog",
+            "black/white",
+            "and/or",
+        ),
+        *("24/7", "w/o glasses", "dog.", "a photo... of a dog", "U.S.A", "what is 3.5", "folder", "v2.0", "node.js"),
+    ],
+)
+def test_sentences_that_are_neither(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    term = parse_term(word)
+    assert (term.image, term.weight < 0) == (None, word.startswith("-"))
+
+
+@pytest.mark.parametrize("word", ["caf\udce9", "a/b\0c", "d\0o\0g", "dog\x1b[A", "\x9b dog"])
+def test_text_that_is_not_valid(word: str) -> None:
+    with pytest.raises(BadData, match="the query '") as error:
+        parse_term(word)
+    assert error.value.message.isascii() and error.value.message.isprintable()
+
+
+def test_an_image_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        Path("caf\udce9.jpg").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    assert parse_term("caf\udce9.jpg").image == Path("caf\udce9.jpg")

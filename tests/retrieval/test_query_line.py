@@ -56,6 +56,19 @@ def test_the_path_of_a_file_is_a_term(tmp_path):
     assert split_line("black/white dog") == ("black/white dog",)
 
 
+@pytest.mark.parametrize("word", ["./no/dog.jpg", "~/dog", "https://a.b/c.jpg", "C:/dog.jpg", "scan.jp2", "sub/dog"])
+def test_a_word_that_looks_like_a_path_is_a_term(word, tmp_path, monkeypatch):
+    """So that it is an error and not a part of a sentence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    assert split_line(f"like {word} at night") == ("like", word, "at night")
+
+
+def test_captions_as_datasets_write_them_are_one_sentence():
+    for line in ("a dog runs .", "a man / woman walks ..", "~ 5 dogs", "two dogs , and a cat ."):
+        assert split_line(line) == (line,)
+
+
 @pytest.mark.parametrize("line", ['"two dogs', 'dog -"cat', '"'])
 def test_an_unclosed_quotation_mark(line):
     with pytest.raises(ConfigError, match="not closed"):

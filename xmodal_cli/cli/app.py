@@ -6,6 +6,7 @@ command class that parses its arguments. The module of a command group has ``app
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +17,7 @@ import typer
 import typer.main
 
 from xmodal_cli.cli import output
+from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.version import __version__
 
 COMMANDS = (
@@ -47,12 +49,34 @@ def run(args: Sequence[str]) -> None:
 
     Plain text does not depend on the environment: help is ``HELP_WIDTH`` columns wide and errors are not wrapped.
     """
-    on_terminal = output.is_terminal(sys.stdout) and output.is_terminal(sys.stderr)
+    on_terminal = output.supports_escapes(sys.stdout) and output.supports_escapes(sys.stderr)
     app.rich_markup_mode = "rich" if on_terminal else None
     command = typer.main.get_command(app)
     if not on_terminal:
         _keep_short_help(command)
-    command(args=list(args), prog_name="xmodal")
+    try:
+        code = command(args=list(args), prog_name="xmodal", standalone_mode=False)
+    except typer.Abort:
+        code = 1
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # that of usage errors
+            raise
+        code = _show_usage_error(error, on_terminal)
+    if code:
+        raise SystemExit(code)
+
+
+def _show_usage_error(error: Any, on_terminal: bool) -> int:
+    """Print a usage error; returns its exit code. Arguments in it may be file names that a shell has expanded."""
+    error.message = escape_unprintable(error.message, keep="\n")
+    with contextlib.suppress(OSError):  # stderr cannot be written
+        if on_terminal:
+            from typer.rich_utils import rich_format_error
+
+            rich_format_error(error)
+        else:
+            error.show(file=sys.stderr)
+    return int(error.exit_code)
 
 
 def _keep_short_help(command: Any) -> None:

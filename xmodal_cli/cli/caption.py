@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import options, output
+from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.caption import CaptionedPhoto
@@ -135,17 +136,17 @@ class _CaptionPrinter:
 
     def __call__(self, photo: CaptionedPhoto) -> None:
         if photo.problem is not None and not self._single:  # the problem of a single photo is the command's error
-            self._reporter.warn(output.escape_unprintable(photo.problem.message))
+            self._reporter.warn(photo.problem.message)
         for note in photo.notes:
-            self._reporter.warn(output.escape_unprintable(note))
+            self._reporter.warn(note)
         if self._quiet or photo.problem is not None:
             return
-        path = output.escape_unprintable(str(photo.path))
+        path = escape_unprintable(str(photo.path))
         if not self._on_terminal:
             for caption in photo.captions:
-                output.print_line(f"{path}\t{output.escape_unprintable(caption.text)}")
+                output.print_line(f"{path}\t{escape_unprintable(caption.text)}")
             return
         output.print_line(path)
         for caption in photo.captions:
             score = f"{caption.score:8.3f}  " if len(photo.captions) > 1 else ""
-            output.print_line(f"  {score}{output.escape_unprintable(caption.text)}")
+            output.print_line(f"  {score}{escape_unprintable(caption.text)}")

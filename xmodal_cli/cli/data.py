@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xmodal_cli.cli import options, output
+from xmodal_cli.cli.printable import escape_unprintable
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, download, register and generate datasets.")
 make = typer.Typer(no_args_is_help=True, help="Generate a synthetic dataset.")
@@ -68,7 +69,7 @@ def info(
     unreadable = facts["unreadable"]
     output.print_line(f"unreadable images    {len(unreadable):,}")
     for entry in unreadable[:SHOWN]:
-        output.print_line(f"  {output.escape_unprintable(entry['reason'])}")
+        output.print_line(f"  {escape_unprintable(entry['reason'])}")
     if len(unreadable) > SHOWN:
         output.print_line(f"  and {len(unreadable) - SHOWN:,} more (use --json to list all)")
 
@@ -143,7 +144,7 @@ def _finish(facts: dict[str, Any], as_json: bool) -> None:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    output.print_line(f"{facts['name']}: {output.escape_unprintable(facts['path'])} ({facts['format']})")
+    output.print_line(f"{facts['name']}: {escape_unprintable(facts['path'])} ({facts['format']})")
     splits = ", ".join(f"{name} {count:,}" for name, count in facts["splits"].items())
     output.print_line(f"images               {facts['images']:,} ({splits})")
     output.print_line(f"captions             {facts['captions']:,}")

@@ -47,10 +47,11 @@ def command(
     _print_captioner(result.captioner)
     if result.photos is not None:
         _print_photos(result.photos)
-    output.print_line(f"\n{sum(result.seconds.values()):.0f} s; report: {result.page}")
+    output.print_line()
+    output.print_line(f"{sum(result.seconds.values()):.0f} s; report: {result.page}")
     output.print_line("next:")
     for command in result.next_commands:
-        output.print_line(f"  {output.escape_unprintable(command)}")
+        output.print_line(f"  {command}")
 
 
 def _print_matcher(part: MatcherPart) -> None:
@@ -76,14 +77,15 @@ def _print_captioner(part: CaptionerPart) -> None:
 
 def _print_captions(captions: Sequence[Captioned]) -> None:
     for caption in captions:
-        output.print_line(f"{output.escape_unprintable(caption.photo.name)}: {output.escape_unprintable(caption.text)}")
+        output.print_line(f"{caption.photo.name}: {caption.text}")
 
 
 def _print_photos(part: OwnPhotos) -> None:
     photos = f"{part.index['items']} of {part.num_found} photos in {part.folder}"
     models = f"models {part.index['model']} and {part.captioner}"
-    output.print_line(f"\n{output.escape_unprintable(photos)}, {models}")
+    output.print_line()
+    output.print_line(f"{photos}, {models}")
     _print_captions(part.captions)
     for example in part.searches:
         first = Path(example.hits[0]["path"]).name if example.hits else "no results"
-        output.print_line(f'"{output.escape_unprintable(example.query)}": {output.escape_unprintable(first)}')
+        output.print_line(f'"{example.query}": {first}')

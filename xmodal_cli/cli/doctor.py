@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from xmodal_cli.cli import options, output
+from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -54,11 +55,9 @@ def _rows(findings: Sequence[Finding]) -> Iterator[tuple[Text, str, Text]]:
         check, result = finding.what, finding.found
         if finding in ok_packages:
             check, result = "packages", ", ".join(f"{f.what} {f.found}" for f in ok_packages)
-        cell = Text(output.escape_unprintable(result))
+        cell = Text(escape_unprintable(result))
         if finding.remedy:
-            cell.append(
-                f"\n-> {output.escape_unprintable(finding.remedy)}", style="" if finding.status == "ok" else "bold"
-            )
+            cell.append(f"\n-> {escape_unprintable(finding.remedy)}", style="" if finding.status == "ok" else "bold")
         yield Text(finding.status, style=COLORS[finding.status]), check, cell
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from xmodal_cli.cli import output
+from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import SearchResult
@@ -31,11 +32,11 @@ def print_hits(result: SearchResult, seconds: float | None = None) -> None:
     output.print_line(f"{'':{rank_width}}   {'photo':{width}}     score")
     output.print_rule(rank_width + width + 13)
     for hit, name in zip(result.hits, names, strict=True):
-        photo = format_link(hit.path) if output.is_terminal(sys.stdout) else name
-        output.print_line(f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
+        photo = format_link(hit.path) if output.supports_escapes(sys.stdout) else name
+        output.print_formatted(f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
     source = f"{len(names)} of {result.num_items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"
-    output.print_line(output.escape_unprintable(f"{source}, model {result.model} ({result.similarity}){took}"))
+    output.print_line(f"{source}, model {result.model} ({result.similarity}){took}")
 
 
 def format_link(path: str) -> str:
@@ -45,7 +46,7 @@ def format_link(path: str) -> str:
 
 def _display_path(path: str) -> str:
     """The path, relative if it is below the current folder."""
-    return output.escape_unprintable(path.removeprefix(os.getcwd() + os.sep))  # noqa: PTH109
+    return escape_unprintable(path.removeprefix(os.getcwd() + os.sep))  # noqa: PTH109
 
 
 def print_warnings(result: SearchResult) -> None:

@@ -76,6 +76,6 @@ def _show(report: IndexReport) -> None:
     changes = ", ".join(f"{getattr(report, kind)} {kind}" for kind in kinds if getattr(report, kind))
     output.print_line(f"index {report.index}: {report.items} photos ({changes}), model {report.model}")
     for problem in report.unread_folders:
-        output.print_line(output.escape_unprintable(f"folder not read: {problem.path}: {problem.reason}"))
+        output.print_line(f"folder not read: {problem.path}: {problem.reason}")
     for line in left_out.to_lines(report.left_out):
-        output.print_line(output.escape_unprintable(line))
+        output.print_line(line)

@@ -80,7 +80,7 @@ class Prompt:
         """Print the number of photos, the index and the model."""
         searcher = self._searcher
         text = f"{len(searcher):,} photos in the index {searcher.index_name}, model {searcher.model}; :help for help"
-        output.print_line(output.escape_unprintable(text))
+        output.print_line(text)
 
     def run_line(self, line: str) -> bool:
         """Run one line, a query or a command; False for ``:quit``."""
@@ -89,20 +89,20 @@ class Prompt:
                 return self._run_command(*parse_command(line))
             self._run_query(line)
         except KeyboardInterrupt:
-            _print_error(error_lines("interrupted"))
+            output.print_error(error_lines("interrupted"))
         except XmodalError as error:
-            _print_error(error_lines(error.message, error.hint))
+            output.print_error(error_lines(error.message, error.hint))
         except Exception as error:  # a bug must not end the session
             if is_debugging():
                 traceback.print_exc()
-            _print_error(bug_lines(error))
+            output.print_error(bug_lines(error))
         return True
 
     def _run_command(self, name: str, argument: str) -> bool:
         if name == "quit":
             return False
         if name == "help":
-            output.print_line(HELP)
+            output.print_text(HELP)
         elif name == "open":
             self._open_hit(argument)
         elif name == "k":
@@ -157,7 +157,7 @@ class Prompt:
         from xmodal_cli.retrieval.registry import names
 
         for name in names():
-            output.print_line(output.escape_unprintable(f"{'*' if name == self._searcher.index_name else ' '} {name}"))
+            output.print_line(f"{'*' if name == self._searcher.index_name else ' '} {name}")
 
 
 def _open_loaded(index: str | None) -> Searcher:
@@ -174,7 +174,3 @@ def _parse_number(argument: str, example: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", argument):
         raise ConfigError(f"{argument!r} is not a valid number", f"for example: {example}")
     return int(argument)
-
-
-def _print_error(lines: Sequence[str]) -> None:
-    output.print_error([output.escape_unprintable(line) for line in lines])

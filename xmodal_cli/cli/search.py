@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ from typer.core import TyperCommand
 
 from xmodal_cli.cli import fast_path, hits, output
 from xmodal_cli.cli.options import IndexName, Json
-from xmodal_cli.errors import XmodalError
+from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.errors import BadData, XmodalError, bug_message, error_lines, is_debugging
 
 _MINUS = "\ue000"  # replaces the minus of a term while the options are parsed
 
@@ -86,14 +88,14 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
                 result = searcher.search(split_line(line), k)
-            except XmodalError as error:
+            except Exception as error:  # also a bug must not end the other queries
                 failed = True
                 _print_failure(line, error, json)
                 continue
             if json:
                 output.print_json_line(hits.to_json(result))
             else:
-                output.print_line(output.escape_unprintable(line))
+                output.print_line(escape_unprintable(line))
                 hits.print_hits(result)
                 hits.print_warnings(result)
     if failed:
@@ -101,21 +103,25 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
 
 
 def _read_lines() -> Iterator[str]:
-    """The lines of stdin that are not empty, as they arrive."""
+    """The lines of stdin that are not empty, as they arrive. Raises BadData for text that cannot be decoded at all."""
     if sys.stdin is None:
         return
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")  # file names need not be valid UTF-8
     try:
-        yield from (line.strip() for line in sys.stdin if line.strip())
+        yield from (line for raw in sys.stdin if (line := raw.strip().strip("\ufeff").strip()))
+    except UnicodeError as error:  # UTF-16 with an incomplete character
+        raise BadData(f"stdin is not valid {sys.stdin.encoding}: {error}", "write the queries in UTF-8") from error
     except OSError:  # stdin cannot be read
         return
 
 
-def _print_failure(line: str, error: XmodalError, json: bool) -> None:
+def _print_failure(line: str, error: Exception, json: bool) -> None:
+    if not isinstance(error, XmodalError):
+        if is_debugging():
+            traceback.print_exc()
+        error = XmodalError(*bug_message(error))
     if json:
         output.print_json_line({"query": [line], "error": error.message, "hint": error.hint})
     else:
-        output.TerminalReporter().info(
-            f"error: {error.message} (in: {output.escape_unprintable(line)})\nhint: {error.hint}"
-        )
+        output.print_error(error_lines(f"{error.message} (in: {escape_unprintable(line)})", error.hint))

@@ -62,7 +62,7 @@ def command(
         if as_json:
             output.print_json(to_dict(config))
         else:
-            output.print_line(to_toml(config, comments=True).rstrip())
+            output.print_text(to_toml(config, comments=True).rstrip())
         return
     from xmodal_cli.recipes.train import train_model
 

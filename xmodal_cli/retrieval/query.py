@@ -1,7 +1,8 @@
 """Parse the terms of a search into weighted sentences and images.
 
 A term is ``[+|-] WORDS-OR-FILE [^WEIGHT]``: ``"two dogs"``, ``+snow``, ``-person``, ``"beach^0.5"``, ``me.jpg``.
-A minus sign makes the weight negative; the default weight is 1.
+A minus sign makes the weight negative; the default weight is 1. A term that is written like a path or an option, and is
+neither a file nor an option, is an error: a model has hits for every text, also for a misspelled path.
 """
 
 from __future__ import annotations
@@ -13,10 +14,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmodal_cli.data.image_names import is_image_name
-from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.errors import BadData, ConfigError, MissingData
 
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
 _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
+_OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(index|json|help)", re.DOTALL)
+_OPTION_HINT = "the options are -k N, --index INDEX and --json"
+_PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
+_SUFFIX = re.compile(r"[^\s.]\.[A-Za-z][A-Za-z0-9]{1,5}$")
+_OTHER_SUFFIXES = (  # of images that an installation may not open, videos and documents
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".svg", ".svgz", ".psd", ".xcf", ".eps", ".pdf", ".exr", ".hdr", ".dds"),
+    *(
+        ".tga",
+        ".ico",
+        ".icns",
+        ".pcx",
+        ".pbm",
+        ".pnm",
+        ".qoi",
+        ".mp4",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".txt",
+        ".json",
+    ),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".csv", ".zip"),
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -37,24 +63,67 @@ def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:
 
 
 def parse_term(word: str) -> Term:
-    """Parse one term. Raises ConfigError, MissingData."""
+    """Parse one term. Raises ConfigError, MissingData, BadData for text that is not valid Unicode."""
     sign = -1.0 if word.startswith("-") else 1.0
     text = word[1:] if word.startswith(("+", "-")) else word
     if (image := _image_file(text)) is not None:  # a file called a^2.jpg is that file
         return Term(text, sign, image)
-    weight = 1.0
+    weight, unweighted = 1.0, word
     if (match := _WEIGHT.fullmatch(text)) is not None:
         text, weight = match["text"], _weight(match["weight"], word)
+        unweighted = word[: word.rindex("^")]
     text = text.strip()
     if not text:
         raise ConfigError(f"the term {word!r} is empty", _HINT)
     image = _image_file(text)
-    if image is None and is_image_name(text) and not re.search(r"\s", text):
-        raise MissingData(
-            f"the image {text} does not exist",
-            "check the path: a term with the extension of an image is read as a file",
-        )
+    if image is None:
+        _check_sentence(text, unweighted)
     return Term(text, sign * weight, image)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether ``text`` is written like a file or folder: it begins like a path, or has the suffix of an image.
+
+    A word with a slash, such as ``black/white``, is one only if its folder exists.
+    """
+    if _PATH_START.match(text):
+        return True
+    has_separator = "/" in text or os.sep in text
+    is_word = re.search(r"\s", text) is None
+    if (is_word or has_separator) and _has_file_suffix(text):
+        return True
+    return has_separator and is_word and (_SUFFIX.search(text) is not None or _exists(str(Path(text).parent)))
+
+
+def _has_file_suffix(text: str) -> bool:
+    return is_image_name(text) or os.path.splitext(text)[1].lower() in _OTHER_SUFFIXES  # noqa: PTH122 - as there
+
+
+def _check_sentence(text: str, word: str) -> None:
+    """Raise an error for text that is an option or a path by its look, or that cannot be encoded."""
+    if _OPTION.fullmatch(word):
+        name = word.lstrip("-")
+        hint = f'{_OPTION_HINT}; to rank photos of {name!r} lower, write "- {name}"'
+        raise ConfigError(f"search has no option {word.partition('=')[0]!r}", hint)
+    if looks_like_path(text):
+        raise _path_error(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadData(f"the query {text!a} is not valid UTF-8", "write it in UTF-8") from error
+    if _CONTROLS.search(text):
+        raise BadData(f"the query {text!a} has control characters", "write it as UTF-8 text")
+
+
+def _path_error(text: str) -> ConfigError | MissingData:
+    if "://" in text:
+        return ConfigError(f"{text} is a URL, not a file", "download the image and search with its path")
+    if not _exists(text):
+        hint = "check the path; a term that is written like a path, or with the suffix of an image, is read as a file"
+        return MissingData(f"the image {text} does not exist", hint)
+    if _is_folder(text):
+        return ConfigError(f"{text} is a folder, not an image", "give an image in it, or a sentence")
+    return ConfigError(f"{text} is not a regular file", "give an image file, or a sentence")
 
 
 def _weight(text: str, word: str) -> float:
@@ -68,11 +137,31 @@ def _weight(text: str, word: str) -> float:
 
 
 def _image_file(text: str) -> Path | None:
-    """The file at ``text``, if it has the extension of an image or is written as a path; else None."""
-    if not (is_image_name(text) or os.sep in text):
+    """The file at ``text``, if it has a suffix or is written as a path; else None."""
+    if not (is_image_name(text) or os.sep in text or _SUFFIX.search(text)):
         return None
+    path = _expanded(text)
     try:
-        path = Path(text).expanduser()
-        return path if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown ~user
+        return path if path is not None and path.is_file() else None
+    except (OSError, ValueError):  # too long, a null byte, a folder that cannot be read
+        return None
+
+
+def _exists(text: str) -> bool:
+    path = _expanded(text)
+    try:
+        return path is not None and os.path.lexists(path)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_folder(text: str) -> bool:
+    path = _expanded(text)
+    return path is not None and path.is_dir()
+
+
+def _expanded(text: str) -> Path | None:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~USER of an unknown user
         return None

@@ -1,17 +1,17 @@
 """Split a query typed on one line, without a shell, into the terms that ``query`` parses.
 
 Consecutive words form one sentence: ``two dogs running +snow -person`` has three terms. A sign, a quotation mark or
-the name of an image starts a new term; a weight ends one.
+a word that is written like a path starts a new term; a weight ends one.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.retrieval.query import looks_like_path
 
 _QUOTED = re.compile(r'"((?:\\["\\]|[^"])*)"(\S*)')
 _SINGLE = re.compile(r"'([^']*)'(?=\s|\^|$)(\S*)")  # otherwise it is an apostrophe
@@ -64,11 +64,17 @@ def _next_word(rest: str) -> tuple[str, int, bool]:
 
 def _is_image(text: str) -> bool:
     names = (text, text.rpartition("^")[0])  # with and without a weight: a file may be called a^2.jpg
-    return any(is_image_name(name) or (os.sep in name and _is_file(name)) for name in names)
+    return any(map(_names_file, names))
+
+
+def _names_file(name: str) -> bool:
+    has_letters = re.search(r"\w", name) is not None  # the dot after a sentence is no folder
+    return is_image_name(name) or (has_letters and (looks_like_path(name) or _is_file(name)))
 
 
 def _is_file(name: str) -> bool:
+    """Whether a word with a suffix, such as ``scan.jp2``, is a file."""
     try:
-        return Path(name).expanduser().is_file()
+        return "." in name and Path(name).expanduser().is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown ~user
         return False
