@@ -52,7 +52,7 @@ def test_json_has_the_same_strings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Terminal:
-    """A stream that says that it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     encoding = "utf-8"
 

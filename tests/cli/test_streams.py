@@ -72,7 +72,8 @@ def test_the_reader_of_the_pipe_is_gone(command: str) -> None:
 
 
 @posix
-@pytest.mark.parametrize("stream", ["2>&-", pytest.param("2> /dev/full", marks=needs_full)])
+@needs_full
+@pytest.mark.parametrize("stream", ["2>&-", "2> /dev/full"])
 def test_messages_that_cannot_be_written_do_not_end_the_command(stream: str, tmp_path: Path) -> None:
     made = shell(f"xmodal data make shapes {tmp_path}/set --json {stream}")
     assert made.returncode == 0
@@ -130,6 +131,9 @@ class Broken:
 
     def flush(self) -> None:
         raise self.error
+
+    def isatty(self) -> bool:
+        return False
 
 
 def test_only_the_first_failure_of_stdout_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# controls (C0, DEL, C1), direction marks, line separators and directional overrides, directional isolates, BOM,
+# controls (C0, DEL, C1), direction controls, line separators and directional overrides, directional isolates, BOM,
 # interlinear annotations, and the surrogates that stand for bytes that are not valid UTF-8
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"

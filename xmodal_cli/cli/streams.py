@@ -103,7 +103,7 @@ def _is_broken_pipe(error: Exception) -> bool:
 
 def _discard(stream: TextIO) -> None:
     """Send the text in the buffer of ``stream`` to the null device, so that the interpreter can close it at exit."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(null, stream.fileno())

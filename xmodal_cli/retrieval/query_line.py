@@ -68,7 +68,7 @@ def _is_image(text: str) -> bool:
 
 
 def _names_file(name: str) -> bool:
-    has_letters = re.search(r"\w", name) is not None  # the dot after a sentence is no folder
+    has_letters = re.search(r"\w", name) is not None  # the dot after a sentence is not a folder
     return is_image_name(name) or (has_letters and (looks_like_path(name) or _is_file(name)))
 
 
