@@ -11,17 +11,18 @@ import torch
 from xmodal_cli import catalog
 from xmodal_cli.config import Config, load_config
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models.assembly import Sizes, build_captioner, build_matcher, describe, describe_captioner
+from xmodal_cli.models.assembly import Sizes, build_captioner, build_matcher, build_tagger, describe, describe_captioner
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.trainers.objective import find_objective
 
 KINDS = ("image_encoder", "text_encoder", "pooling", "similarity", "loss", "retrieval_metric", "matcher")
-KINDS += ("captioner", "language_model", "caption_loss", "caption_metric")
+KINDS += ("captioner", "language_model", "caption_loss", "caption_metric", "tagger", "tag_loss")
 DEPTH = TEXT_DIM = EMBED_DIM = 8  # the identity encoders need them alike
 VOCAB = 20
 PRESETS = catalog.names("preset")
 CAPTIONERS = [name for name in PRESETS if load_config(name).kind == "captioner"]
-MATCHERS = [name for name in PRESETS if name not in CAPTIONERS]
+MATCHERS = [name for name in PRESETS if load_config(name).kind == "matcher"]
+TAGGERS = [name for name in PRESETS if load_config(name).kind == "tagger"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,6 +69,18 @@ def test_every_matcher_preset_builds_a_model_end_to_end(name):
     for parameter, owner in model.named_parameters():
         assert owner.grad is not None, parameter
         assert owner.grad.isfinite().all(), parameter
+
+
+@pytest.mark.parametrize("name", TAGGERS)
+def test_every_tagger_preset_builds_a_model_end_to_end(name):
+    config = load_config(name, [f"model.embed_dim={EMBED_DIM}"])
+    model = build_tagger(describe_captioner(config.model, sizes_for(config)))
+    loss = catalog.build("tag_loss", config.loss.name, config.loss.args)
+    logits = model(images_for(config))
+    assert (logits.shape, logits.dtype) == ((4, VOCAB), torch.float32)
+    loss(logits, torch.randint(0, 2, (4, VOCAB)).float()).backward()
+    for parameter, owner in model.named_parameters():
+        assert owner.grad is not None and owner.grad.isfinite().all(), parameter
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)

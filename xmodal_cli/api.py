@@ -28,8 +28,11 @@ from xmodal_cli.errors import (
 from xmodal_cli.inference.loaded_models import (
     CaptionerModel,
     ImageCaptions,
+    ImageTags,
     MatcherModel,
     ScoredCaption,
+    ScoredTag,
+    TaggerModel,
     image_captions,
     load,
 )
@@ -51,13 +54,16 @@ __all__ = [
     "ConfigError",
     "DownloadError",
     "ImageCaptions",
+    "ImageTags",
     "IncompatibleFeatures",
     "MatcherModel",
     "MissingData",
     "PhotoIndex",
     "Reporter",
     "ScoredCaption",
+    "ScoredTag",
     "StorageError",
+    "TaggerModel",
     "Unavailable",
     "UnknownName",
     "XmodalError",
@@ -159,15 +165,19 @@ def evaluate(
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes import evaluate as matchers
     from xmodal_cli.recipes import evaluate_captions as captioners
+    from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
 
     single, split = isinstance(models, str | os.PathLike), canonical_split(split)
     names = [str(models)] if isinstance(models, str | os.PathLike) else [str(model) for model in models]
     source, compute = None if data is None else str(data), Compute(device, precision)
-    if captioners.is_caption_evaluation(names):
+    found = captioners.find_models(names)
+    if is_tag_evaluation(found):
+        results = evaluate_taggers(found, source, split, compute, reporter)
+    elif captioners.is_caption_evaluation(found):
         decoding = None if beam is None else {"beam": beam}
-        results = captioners.evaluate_captions(names, source, split, decoding, ensemble, compute, reporter)
+        results = captioners.evaluate_captions(found, source, split, decoding, ensemble, compute, reporter)
     else:
-        results = matchers.evaluate(names, source, split, folds, compute, reporter, Extras(ensemble))
+        results = matchers.evaluate(found, source, split, folds, compute, reporter, Extras(ensemble))
     return results[0] if single else results
 
 

@@ -39,6 +39,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "language_model": ("backbones/language", ".py"),
     "caption_loss": ("losses/captions", ".py"),
     "caption_metric": ("metrics/captions", ".py"),
+    "tagger": ("models/taggers", ".py"),
+    "tag_loss": ("losses/tags", ".py"),
 }
 
 # kind -> arguments passed to its ``build`` besides those of the user; a component declares the ones that it needs
@@ -49,6 +51,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "pooling": ("dim",),
     "captioner": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
     "caption_metric": ("training",),
+    "tagger": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
 }
 
 # kinds whose ``build`` has no arguments: indexes and embeddings files store only the name

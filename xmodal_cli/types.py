@@ -159,6 +159,11 @@ class RetrievalMetric(Protocol):
         ...
 
 
+# a tagger: image features -> (images, tags) logits; its loss: logits and float targets in [0, 1] -> scalar
+Tagger = Callable[["Tensor"], "Tensor"]
+TagLoss = Callable[["Tensor", "Tensor"], "Tensor"]
+
+
 # ---------------------------------------------------------------------------- captioning
 
 

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 
-from xmodal_cli.captioning.tags import add_tags, pick_tags, tag_prompt
+from xmodal_cli.captioning.tags import add_tags, known_tags, pick_tags, tag_prompt
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.tokenizer import Tokenizer
 
@@ -83,3 +83,16 @@ def test_tags_are_added_with_the_given_probability(kind, request):
 def test_probability_zero_adds_no_tags(words):
     captions = words.encode_captions(CAPTIONS)
     assert add_tags(words, captions, 0.0, seed=0) == (captions, [0, 0, 0])
+
+
+def test_given_tags_replace_words_of_the_caption(words):
+    captions = words.encode_captions(CAPTIONS)
+    tagged, lengths = add_tags(words, captions, 1.0, seed=0, given=[["snow", "dog"], [], ["grass"]])
+    assert lengths == [3, 0, 2]
+    assert tagged[0] == [captions[0][0], *tag_prompt(words, ["snow", "dog"]), *captions[0][1:]]
+    assert tagged[1] == captions[1]
+
+
+def test_known_tags_are_those_in_the_vocabulary(words, bytes_):
+    assert known_tags(words, ["snow", "zebra", "dog"]) == ["snow", "dog"]
+    assert known_tags(bytes_, ["snow", "zebra"]) == ["snow", "zebra"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.random_captioner import write_captioner
 from helpers.toy_captioner import paint
 from PIL import Image
 
@@ -17,16 +18,12 @@ from xmodal_cli import paths
 from xmodal_cli.backbones import image_backbones
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.captioning.decoding import decode
-from xmodal_cli.config import load_config, to_dict
 from xmodal_cli.device import Compute
 from xmodal_cli.inference.captioners import load_captioner
-from xmodal_cli.models.assembly import build_captioner
 from xmodal_cli.models.model_file import ModelHeader, read_header, write_model
-from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.types import Decoding, FeatureMeta, ImageBackbone
 
 Run = Callable[..., Any]
-WORDS = "a red green blue white dog cat runs sits on the grass near two"
 BACKBONE = "efficientnet-lite2"
 
 
@@ -40,29 +37,6 @@ def meta(backbone: ImageBackbone, monkeypatch: pytest.MonkeyPatch) -> FeatureMet
     """The meta of the backbone, which is loaded once for all tests."""
     monkeypatch.setattr(image_backbones, "build_backbone", lambda name, kind, crops: backbone)
     return backbone.meta
-
-
-def write_captioner(
-    file: Path, meta: FeatureMeta, name: str = "transformer", seed: int = 0, words: str = WORDS
-) -> Path:
-    """A captioner with random weights, large enough that different photos get different captions."""
-    tokenizer = Tokenizer.from_captions([words])
-    architecture = {
-        "name": name,
-        "args": {},
-        "embed_dim": 32,
-        "image_dim": meta.dim,
-        "image_kind": meta.kind,
-        "vocab_size": tokenizer.vocab_size,
-    }
-    torch.manual_seed(seed)
-    model = build_captioner(architecture)
-    for parameter in model.parameters():
-        parameter.data += 0.3 * torch.randn_like(parameter)
-    config = to_dict(load_config(name, ["decoding.max_length=8", "decoding.beam=3", "decoding.length_penalty=1"]))
-    header = ModelHeader("captioner", architecture, tokenizer.to_json(), asdict(meta), "", config, {"name": "shapes"})
-    write_model(file, header, model.state_dict())
-    return file
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xmodal_cli.captioning.beam import beam_search
 from xmodal_cli.captioning.prefill import prefill
@@ -24,16 +25,16 @@ def decode(
     image_features: Any,
     special_tokens: SpecialTokens,
     settings: Decoding,
-    prompt: Sequence[int] = (),
+    prompt: Sequence[int] | Tensor = (),
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Hypothesis]]:
     """The n-best captions of each image, best first: ``settings.num``, or at least one if the search found fewer.
 
-    ``image_features`` is the argument of ``captioner.start``, (images, [cells,] dim). ``prompt`` is fed after BOS; it
-    is not part of the captions, of their lengths or of ``no_repeat_ngram_size``. ``attention`` returns the attention
-    weights of each token. ``first`` is the index of the first image of the batch in the job; the random numbers of an
-    image depend on its index in the job and the seed.
+    ``image_features`` is the argument of ``captioner.start``, (images, [cells,] dim). ``prompt``, the same for all
+    images or (images, length) int64, is fed after BOS; it is not part of the captions, of their lengths or of
+    ``no_repeat_ngram_size``. ``attention`` returns the attention weights of each token. ``first`` is the index of the
+    first image of the batch in the job; the random numbers of an image depend on its index in the job and the seed.
     Raises ConfigError for invalid settings, BadModel if the model outputs NaN.
     """
     check_decoding(settings)

@@ -46,18 +46,30 @@ def pick_tags(words: Sequence[str], random: Random) -> list[str]:
     return random.sample(content_words, min(random.randint(1, MAX_TAGS), len(content_words)))
 
 
-def add_tags(
-    tokenizer: Tokenizer, captions: Sequence[Sequence[int]], prob: float, seed: int
-) -> tuple[list[list[int]], list[int]]:
-    """Put tags from its own words in front of each caption with probability ``prob``; captions run from BOS to EOS.
+def known_tags(tokenizer: Tokenizer, tags: Sequence[str]) -> list[str]:
+    """Those of ``tags`` that ``tag_prompt`` accepts."""
+    return [tag for tag in tags if _has_single_special_token(tokenizer) or not tokenizer.unknown_words(tag)]
 
+
+def add_tags(
+    tokenizer: Tokenizer,
+    captions: Sequence[Sequence[int]],
+    prob: float,
+    seed: int,
+    given: Sequence[Sequence[str]] | None = None,
+) -> tuple[list[list[int]], list[int]]:
+    """Put tags in front of each caption with probability ``prob``; captions run from BOS to EOS.
+
+    The tags are ``given``, one list per caption, or else one or two words of the caption itself.
     Returns the captions and the lengths of their prompts. The loss of caption ``c`` starts after token ``lengths[c]``.
     """
     random = Random(seed)
     tagged: list[list[int]] = []
     lengths: list[int] = []
-    for caption in captions:
-        tags = pick_tags(_words(tokenizer, caption), random) if random.random() < prob else []
+    for number, caption in enumerate(captions):
+        tags: Sequence[str] = ()
+        if random.random() < prob:
+            tags = pick_tags(_words(tokenizer, caption), random) if given is None else given[number]
         prompt = tag_prompt(tokenizer, tags)
         tagged.append([caption[0], *prompt, *caption[1:]])
         lengths.append(len(prompt))

@@ -40,7 +40,12 @@ def command(
     sample: Annotated[bool, typer.Option("--sample", help="Sample instead of beam search.")] = False,
     tags: Annotated[
         str | None,
-        typer.Option("--tags", metavar="A,B", help="Tags that condition the caption, for models trained with tags."),
+        typer.Option(
+            "--tags",
+            metavar="A,B",
+            help="Tags that condition the caption, for models trained with tags: words, auto (those of the default "
+            "tagger), auto:TAGGER or none.",
+        ),
     ] = None,
     nearest: Annotated[
         bool,
@@ -80,6 +85,8 @@ def command(
       xmodal caption photo.jpg --model one --model two --num 3 --json
 
       xmodal caption photo.jpg --sample --num 5 --set decoding.top_p=0.9
+
+      xmodal caption photo.jpg --model tagged-f8k --tags auto
 
       xmodal caption photo.jpg --attention maps
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import print_captions, print_retrieval
+from xmodal_cli.cli.tables import print_captions, print_retrieval, print_tags
 from xmodal_cli.errors import ConfigError
 
 
@@ -45,11 +45,12 @@ def command(
     precision: options.PrecisionOption = options.Precision.auto,
     as_json: options.Json = False,
 ) -> None:
-    """Evaluate matchers (R@1/5/10, median and mean rank, rsum) or captions (BLEU, METEOR, ROUGE-L, CIDEr, SPICE).
+    """Evaluate matchers (R@1/5/10, ranks, rsum), captions (BLEU, METEOR, ROUGE-L, CIDEr, SPICE) or taggers (mAP).
 
     MODEL is a run name, a run folder or a .safetensors file. FILE is an embeddings file with the arrays images, texts
     and image_of_caption, or a caption results file in COCO format (a JSON list of image_id and caption). The results of
-    several models and files are shown in one table. An --ensemble of matchers averages their similarities.
+    several models and files are shown in one table. An --ensemble of matchers averages their similarities. Taggers
+    are scored by mean average precision, and by precision and recall of the best 1, 5 and 10 tags.
 
     Examples:
 
@@ -69,9 +70,15 @@ def command(
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes.evaluate import evaluate as run
     from xmodal_cli.recipes.evaluate_captions import evaluate_captions, find_models, is_caption_evaluation
+    from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
 
     compute = Compute(device, precision.value)
     models = find_models(what)
+    if is_tag_evaluation(models):
+        for_matchers = {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks}
+        _reject_options(for_matchers | {"--report": report, "--ensemble": ensemble, "--beam": beam}, "not to taggers")
+        _show(evaluate_taggers(models, data, split, compute, output.TerminalReporter()), as_json)
+        return
     if is_caption_evaluation(models):
         _reject_options(
             {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report}
@@ -86,10 +93,10 @@ def command(
     _show(results, as_json)
 
 
-def _reject_options(given: dict[str, Any]) -> None:
+def _reject_options(given: dict[str, Any], to: str = "only to matchers") -> None:
     for option, value in given.items():
         if value:
-            raise ConfigError(f"{option} applies only to matchers", f"remove {option}")
+            raise ConfigError(f"{option} applies {to}", f"remove {option}")
 
 
 def _show(results: list[dict[str, Any]], as_json: bool) -> None:
@@ -99,6 +106,9 @@ def _show(results: list[dict[str, Any]], as_json: bool) -> None:
     first = results[0]
     if "signature" in first:
         print_captions(f"{first['data']} {first['split']}: {first['images']:,} images", _by_name(results))
+        return
+    if "map" in first:
+        print_tags(f"{first['data']} {first['split']}: {first['images']:,} images", _by_name(results))
         return
     source = f"{first['data']} {first['split']}: " if first["data"] else ""
     title = f"{source}{first['images']:,} images, {first['captions']:,} captions, {first['protocol']}"

@@ -29,8 +29,8 @@ def list_models(as_json: options.Json = False) -> None:
     if as_json:
         output.print_json(entries)
     else:
-        columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr"]
-        keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider"]
+        columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr", "val mAP"]
+        keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider", "map"]
         output.print_table(
             "", columns, [[_format_cell(key, entry[key]) for key in keys] for entry in map(_mark_default, entries)]
         )
@@ -86,9 +86,9 @@ def default(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show or set the default models of index (a matcher) and caption (a captioner).
+    """Show or set the default models of index (a matcher), caption (a captioner) and caption --tags auto (a tagger).
 
-    The initial defaults are the bundled models starter and starter-captioner.
+    The initial defaults are the bundled models starter and starter-captioner; no tagger is bundled.
 
     Examples:
 
@@ -187,4 +187,4 @@ def _describe_tower(tower: dict[str, Any]) -> str:
 
 
 def _format_cell(key: str, value: object) -> object:
-    return f"{value:.{3 if key == 'cider' else 1}f}" if isinstance(value, float) else value
+    return f"{value:.{1 if key == 'rsum' else 3}f}" if isinstance(value, float) else value

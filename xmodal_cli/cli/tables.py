@@ -1,4 +1,4 @@
-"""Result tables with one row per model: retrieval (image-to-text and text-to-image) and captioning."""
+"""Result tables with one row per model: retrieval (image-to-text and text-to-image), captioning and tagging."""
 
 from __future__ import annotations
 
@@ -47,9 +47,20 @@ def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None
             output.print_line(f"{labels[name]}: {reason}")
 
 
+def print_tags(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the scores of several taggers, by name, times 100."""
+    columns = [_Column("map", "mAP", _percent)]
+    for key, label in (("precision_at_", "P@"), ("recall_at_", "R@")):
+        names = [name for name in next(iter(results.values())) if name.startswith(key)]
+        columns += [_Column(name, f"{label}{name.removeprefix(key)}", _percent) for name in names]
+    rows = [[label, *(column.cell(result.get(column.name)) for column in columns)] for label, result in results.items()]
+    output.print_table(title, ["model", *(column.label for column in columns)], rows)
+
+
 def print_val_metrics(title: str, name: str, metrics: Mapping[str, Any]) -> None:
-    """Print the val metrics of a matcher or a captioner."""
-    (print_captions if "cider" in metrics else print_retrieval)(title, {name: metrics})
+    """Print the val metrics of a matcher, a captioner or a tagger."""
+    show = print_captions if "cider" in metrics else print_tags if "map" in metrics else print_retrieval
+    show(title, {name: metrics})
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,10 @@ class _Column:
 
     def cell(self, value: float | None) -> str | None:
         return None if value is None else self.format(value)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
 
 
 def _retrieval_columns() -> list[_Column]:

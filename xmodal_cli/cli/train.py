@@ -1,4 +1,4 @@
-"""``xmodal train``: train a matcher or a captioner from a preset."""
+"""``xmodal train``: train a matcher, captioner or tagger from a preset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(
     seed: options.Seed = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a matcher or a captioner from a preset.
+    """Train a matcher, captioner or tagger from a preset.
 
     Missing image features are extracted first. The model is evaluated on val after every epoch, and the best one is
     kept.

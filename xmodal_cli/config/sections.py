@@ -9,7 +9,7 @@ from xmodal_cli.device import PRECISIONS
 from xmodal_cli.settings import MAX_SEED, setting
 from xmodal_cli.types import Decoding
 
-MODEL_KINDS = ("matcher", "captioner")
+MODEL_KINDS = ("matcher", "captioner", "tagger")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "step", "cosine", "linear")
 
@@ -26,7 +26,7 @@ class Component:
 class ModelConfig:
     """The architecture and its components."""
 
-    name: str = setting("vse", "architecture: a matcher or a captioner of the catalog")
+    name: str = setting("vse", "architecture: a matcher, captioner or tagger of the catalog")
     args: dict[str, Any] = setting({}, "arguments of the architecture")
     embed_dim: int = setting(1024, "dimension of the embeddings; 0: that of the image features", min=0)
     image_encoder: Component = setting(Component("linear"), "matchers: image features to embeddings")
@@ -152,9 +152,24 @@ class CaptioningConfig:
     tag_prob: float = setting(
         0.0, "probability that one or two words of a training caption are given before it, for --tags", min=0, max=1
     )
+    tagger: str = setting(
+        "", "tagger whose tags of the image are given, with probability tag_prob; empty: words of the caption"
+    )
+    num_tags: int = setting(5, "number of tags of the tagger that are given", min=1)
     one_caption_per_image: bool = setting(False, "an epoch has one random caption of each image")
     scheduled_sampling: float = setting(
         0.0, "probability that a token is sampled from the model, in the last epoch; it rises from 0", min=0, max=1
+    )
+
+
+@dataclass(frozen=True)
+class TaggingConfig:
+    """Settings of taggers: the content words of the training captions that are tags."""
+
+    num_tags: int = setting(1000, "largest number of tags; the most frequent words are chosen", min=1)
+    min_images: int = setting(10, "a tag occurs in the captions of at least this many training images", min=1)
+    soft_targets: bool = setting(
+        False, "the target of a tag is the fraction of the image's captions with it, not 1 for any"
     )
 
 
@@ -176,3 +191,4 @@ class Config:
     augmentation: AugmentationConfig = setting(AugmentationConfig(), "augmentation of images trained on from pixels")
     captioning: CaptioningConfig = setting(CaptioningConfig(), "settings of captioners")
     decoding: Decoding = setting(Decoding(), "decoding of captions")
+    tagging: TaggingConfig = setting(TaggingConfig(), "settings of taggers")

@@ -25,8 +25,9 @@ class CaptionRequest:
     """Caption settings. Several ``models`` are an ensemble; without ``models`` the default captioner is used.
 
     ``settings`` are ``decoding.key=value`` and override the settings that the first model was trained with. ``tags``
-    are the words of a prompt. ``nearest`` selects captions of training images with a matcher instead. ``attention`` is
-    a folder for per-word attention maps; ``write`` saves captions beside the photos; ``force`` overwrites files.
+    are the words of a prompt, or ``auto``, ``auto:TAGGER`` or ``none``; without them tags are those of the training of
+    the first model. ``nearest`` selects captions of training images with a matcher instead. ``attention`` is a folder
+    for per-word attention maps; ``write`` saves captions beside the photos; ``force`` overwrites files.
     """
 
     models: tuple[str, ...] = ()
@@ -41,12 +42,13 @@ class CaptionRequest:
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, its score, its words, and if requested their attention weights, (words, cells)."""
+    """A caption, its score, its words, if requested their attention weights, (words, cells), and the tags before it."""
 
     text: str
     score: float
     words: list[str]
     attention: Tensor | None = None
+    tags: tuple[str, ...] = ()
 
 
 CaptionResults = Iterator[tuple[Path, "list[Caption] | Unreadable"]]

@@ -69,12 +69,13 @@ def caption_features(
     captioners: Sequence[LoadedCaptioner],
     features: Sequence[Tensor],
     settings: Decoding,
-    prompt: Sequence[int] = (),
+    prompts: Sequence[Sequence[int]] = (),
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Caption]]:
     """``settings.num`` captions per image, best first. ``features`` are (images, ...), one tensor per captioner.
 
+    ``prompts`` are the tokens after BOS of each image, () for none.
     ``first`` is the index of the first image in the job, which determines its random numbers. Several captioners are an
     ensemble. Raises ConfigError for different vocabularies and invalid settings.
     """
@@ -83,8 +84,8 @@ def caption_features(
     models = [loaded.model for loaded in captioners]
     model: Captioner = models[0] if len(models) == 1 else Ensemble(models)
     results: list[list[Caption]] = []
-    for start in range(0, len(features[0]), BATCH):
-        batch = tuple(part[start : start + BATCH].to(first_captioner.compute.device) for part in features)
+    for start, end, prompt in _equal_prompts(prompts, len(features[0])):
+        batch = tuple(part[start:end].to(first_captioner.compute.device) for part in features)
         image_features = batch if len(batch) > 1 else batch[0]
         with torch.inference_mode(), first_captioner.compute.autocast():
             special_tokens = first_captioner.tokenizer.special_tokens
@@ -93,6 +94,19 @@ def caption_features(
             [_to_caption(hypothesis, first_captioner.tokenizer) for hypothesis in n_best] for n_best in hypotheses
         ]
     return results
+
+
+def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Runs of at most ``BATCH`` images whose prompts have the same length: start, end, (images, length) int64."""
+    lengths = [len(prompt) for prompt in prompts] or [0] * num_images
+    start = 0
+    while start < num_images:
+        end = start + 1
+        while end < min(num_images, start + BATCH) and lengths[end] == lengths[start]:
+            end += 1
+        rows = prompts[start:end] or [()] * (end - start)
+        yield start, end, torch.tensor(rows, dtype=torch.int64).view(end - start, lengths[start])
+        start = end
 
 
 def check_ensemble(captioners: Sequence[LoadedCaptioner]) -> None:
@@ -105,15 +119,25 @@ def check_ensemble(captioners: Sequence[LoadedCaptioner]) -> None:
 
 
 def write_captions(
-    model: Captioner, tokenizer: Tokenizer, batches: Iterator[Tensor], settings: Decoding, compute: Compute
+    model: Captioner,
+    tokenizer: Tokenizer,
+    batches: Iterator[Tensor],
+    settings: Decoding,
+    compute: Compute,
+    prompts: Sequence[Sequence[int]] = (),
 ) -> list[str]:
-    """The best caption of each image, from ``batches`` of features (images, ...); ``compute`` is resolved."""
+    """The best caption of each image, from ``batches`` of features (images, ...); ``compute`` is resolved.
+
+    ``prompts`` are the tokens after BOS of each image, () for none.
+    """
     special_tokens = tokenizer.special_tokens
     captions: list[str] = []
     with torch.inference_mode(), compute.autocast():
         for batch in batches:
-            for n_best in decode(model, batch.to(compute.device), special_tokens, settings):
-                captions.append(tokenizer.decode(n_best[0].tokens))
+            given = prompts[len(captions) : len(captions) + len(batch)]
+            for start, end, prompt in _equal_prompts(given, len(batch)):
+                for n_best in decode(model, batch[start:end].to(compute.device), special_tokens, settings, prompt):
+                    captions.append(tokenizer.decode(n_best[0].tokens))
     return captions
 
 

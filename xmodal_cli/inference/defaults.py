@@ -9,6 +9,7 @@ from xmodal_cli import paths, starter
 from xmodal_cli.errors import BadData
 
 SECTION = "defaults"
+TAGGER = "tagger"
 
 
 def default_model(kind: str) -> str:
@@ -16,9 +17,15 @@ def default_model(kind: str) -> str:
     return str(read_settings().get(SECTION, {}).get(kind, starter.NAMES[kind]))
 
 
+def default_tagger() -> str:
+    """The name of the default tagger, empty if none was set: no tagger is bundled. Raises BadData."""
+    return str(read_settings().get(SECTION, {}).get(TAGGER, ""))
+
+
 def default_models() -> dict[str, str]:
-    """Kind -> name of the default model. Raises BadData."""
-    return {kind: default_model(kind) for kind in starter.NAMES}
+    """Kind -> name of the default model; without a tagger if none was set. Raises BadData."""
+    tagger = default_tagger()
+    return {kind: default_model(kind) for kind in starter.NAMES} | ({TAGGER: tagger} if tagger else {})
 
 
 def read_settings() -> dict[str, Any]:

@@ -7,7 +7,7 @@ batches; a few batches are in memory at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xmodal_cli.captioning.tags import tag_prompt
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
 from xmodal_cli.inference import hf_captioner
@@ -29,6 +30,8 @@ from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features, c
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
+from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
+from xmodal_cli.inference.taggers import LoadedTagger
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
 
@@ -41,21 +44,24 @@ def load_generator(request: CaptionRequest) -> CaptionGenerator:
     if any(hf_captioner.supports(name) for name in names):
         return _hugging_face_generator(names, request)
     loaded = [load_captioner(name, request.compute) for name in names]
-    return captioner_generator(loaded, FeatureExtractors(loaded), request)
+    return captioner_generator(loaded, None, request)
 
 
 def captioner_generator(
-    loaded: Sequence[LoadedCaptioner], extractors: FeatureExtractors, request: CaptionRequest
+    loaded: Sequence[LoadedCaptioner], extractors: FeatureExtractors | None, request: CaptionRequest
 ) -> CaptionGenerator:
-    """A generator of loaded captioners, several as an ensemble.
+    """A generator of loaded captioners, several as an ensemble; ``extractors`` are built unless they exist already.
 
-    Raises ConfigError for invalid settings, out-of-vocabulary tags and different vocabularies.
+    Raises ConfigError for invalid settings, out-of-vocabulary tags and different vocabularies, and the errors of
+    ``find_tag_source``.
     """
     check_ensemble(loaded)
     settings = override_decoding(loaded[0].decoding, request.settings)
-    generator = _BatchCaptioner(
-        loaded, extractors, settings, _encode_prompt(loaded[0], request.tags), request.attention is not None
-    )
+    source = find_tag_source(request.tags, loaded[0], request.compute)
+    tagger = () if source.tagger is None else (source.tagger,)
+    if extractors is None or tagger:
+        extractors = FeatureExtractors([*loaded, *tagger])
+    generator = _BatchCaptioner(loaded, extractors, settings, source, request.attention is not None)
     if request.attention is not None:
         _check_attention(loaded, generator)
     return CaptionGenerator(" + ".join(one.name for one in loaded), generator, loaded[0].meta.crops)
@@ -74,28 +80,19 @@ def _hugging_face_generator(names: Sequence[str], request: CaptionRequest) -> Ca
     return CaptionGenerator(names[0], lambda images: loaded.caption_images(images, settings))
 
 
-def _encode_prompt(loaded: LoadedCaptioner, tags: Sequence[str]) -> tuple[int, ...]:
-    """The prompt tokens of ``tags``. Raises ConfigError for out-of-vocabulary words."""
-    if not tags:
-        return ()
-    from xmodal_cli.captioning.tags import tag_prompt
-
-    return tuple(tag_prompt(loaded.tokenizer, tags))
-
-
 class FeatureExtractors:
-    """The image backbones of several captioners; a shared backbone is built once."""
+    """The image backbones of several captioners and taggers; a shared backbone is built once."""
 
-    def __init__(self, captioners: Sequence[LoadedCaptioner]) -> None:
-        self._keys = [one.meta.key() for one in captioners]
+    def __init__(self, models: Sequence[LoadedCaptioner | LoadedTagger]) -> None:
+        self._keys = [one.meta.key() for one in models]
         self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
-        for one in captioners:
+        for one in models:
             if one.meta.key() not in self._backbones:
                 self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
-        self._compute = captioners[0].compute
+        self._compute = models[0].compute
 
     def extract(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
-        """In order: (path, one array per captioner or Unreadable)."""
+        """In order: (path, one array per model or Unreadable)."""
         streams = []
         for backbone in self._backbones.values():
             paths, opener = image_inputs(images, opener_for(backbone))
@@ -112,7 +109,7 @@ class FeatureExtractors:
             yield path, unreadable or [by_key[key] for key in self._keys]
 
     def dummy_features(self) -> list[np.ndarray]:
-        """The features of a gray image, (1, ...) per captioner."""
+        """The features of a gray image, (1, ...) per model."""
         from PIL import Image
 
         def features(backbone: ImageBackbone) -> np.ndarray:
@@ -132,7 +129,7 @@ class _BatchCaptioner:
     loaded: Sequence[LoadedCaptioner]
     extractors: FeatureExtractors
     settings: Decoding
-    prompt: Sequence[int] = ()
+    source: TagSource
     attention: bool = False
 
     def __call__(self, images: Sequence[ImageInput]) -> CaptionResults:
@@ -147,9 +144,19 @@ class _BatchCaptioner:
                 yield path, features if isinstance(features, Unreadable) else next(captions)
 
     def generate(self, features: Sequence[np.ndarray], first: int = 0) -> list[list[Caption]]:
-        """(images, ...) per captioner -> the captions of each image; ``first`` is the index of the first image."""
+        """(images, ...) per model, that of the tagger last -> the captions of each image.
+
+        ``first`` is the index of the first image.
+        """
         tensors = [torch.from_numpy(rows) for rows in features]
-        return caption_features(self.loaded, tensors, self.settings, self.prompt, self.attention, first)
+        tags = self.source.tags(self.loaded[0], tensors[-1], len(tensors[0]))
+        prompts = [tag_prompt(self.loaded[0].tokenizer, words) for words in tags]
+        inputs = tensors[: len(self.loaded)]
+        captions = caption_features(self.loaded, inputs, self.settings, prompts, self.attention, first)
+        return [
+            [replace(caption, tags=tuple(words)) for caption in n_best]
+            for words, n_best in zip(tags, captions, strict=True)
+        ]
 
 
 def _check_attention(loaded: Sequence[LoadedCaptioner], generator: _BatchCaptioner) -> None:

@@ -1,4 +1,4 @@
-"""Loaded models for use from Python: ``load`` returns a ``MatcherModel`` or a ``CaptionerModel``.
+"""Loaded models for use from Python: ``load`` returns a ``MatcherModel``, ``CaptionerModel`` or ``TaggerModel``.
 
 The network and the image backbone of a model stay loaded between calls. Images are paths or PIL images.
 """
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.captioners import LoadedCaptioner
     from xmodal_cli.inference.image_captioning import FeatureExtractors
     from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.taggers import LoadedTagger
 
 ON_ERROR = ("raise", "skip")
 
 
 def load(
     name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
-) -> MatcherModel | CaptionerModel:
-    """Load a matcher or a captioner by the name of a bundled or trained model, run, file, or ``open_clip/ARCH/TAG``.
+) -> MatcherModel | CaptionerModel | TaggerModel:
+    """Load a matcher, captioner or tagger: a bundled or trained model, a run, a file, or ``open_clip/ARCH/TAG``.
 
     Raises UnknownName with the closest name, MissingData, BadModel, DownloadError, ConfigError.
     """
@@ -42,6 +43,10 @@ def load(
         from xmodal_cli.inference.captioners import load_captioner
 
         return CaptionerModel(load_captioner(info, compute))
+    if info.kind == "tagger":
+        from xmodal_cli.inference.taggers import load_tagger
+
+        return TaggerModel(load_tagger(info, compute))
     from xmodal_cli.inference.matchers import load_matcher
 
     return MatcherModel(load_matcher(info, compute))
@@ -141,14 +146,15 @@ class CaptionerModel:
         beam: int | None = None,
         num: int = 1,
         sample: bool = False,
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         decoding: Mapping[str, Any] | None = None,
         on_error: str = "raise",
     ) -> list[ImageCaptions]:
         """Captions of paths or PIL images, in their order: ``num`` each, best first.
 
         ``beam`` is the beam size, 1 for greedy, by default the one that the model was trained with; ``decoding`` sets
-        other fields, such as ``{"length_penalty": 0.7}``. ``on_error="skip"`` skips unreadable images with a
+        other fields, such as ``{"length_penalty": 0.7}``. ``tags`` are words, or ``"auto"``, ``"auto:TAGGER"`` or
+        ``"none"``; by default as in training. ``on_error="skip"`` skips unreadable images with a
         warning for each. Raises BadData for an unreadable image, ConfigError for invalid settings.
         """
         from xmodal_cli.inference.caption_types import CaptionRequest
@@ -156,8 +162,11 @@ class CaptionerModel:
 
         options = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
         settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in options.items())
+        words = (tags,) if isinstance(tags, str) else tuple(tags)
         generator = captioner_generator(
-            [self._loaded], self._extractors, CaptionRequest(settings=settings, tags=tuple(tags))
+            [self._loaded],
+            self._extractors,
+            CaptionRequest(settings=settings, tags=words, compute=self._loaded.compute),
         )
         return image_captions(generator, images, on_error)
 
@@ -166,6 +175,68 @@ class CaptionerModel:
         from xmodal_cli.inference.image_captioning import FeatureExtractors
 
         return FeatureExtractors([self._loaded])
+
+
+@dataclass(frozen=True)
+class ScoredTag:
+    """A tag and its probability."""
+
+    tag: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """The tags of an image, most probable first; ``path`` is ``<image N>`` for a PIL image at index N."""
+
+    path: str
+    tags: tuple[ScoredTag, ...]
+
+
+class TaggerModel:
+    """A multi-label model that predicts words for images."""
+
+    def __init__(self, loaded: LoadedTagger) -> None:
+        self._loaded = loaded
+
+    @property
+    def name(self) -> str:
+        """The name of the run or of the file."""
+        return self._loaded.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """The header of the model file: architecture, backbone, training settings, metrics."""
+        return self._loaded.info
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """All tags that it knows, most frequent in training first."""
+        return self._loaded.tags
+
+    def tag(
+        self, images: ImageInput | Iterable[ImageInput], *, num: int = 5, on_error: str = "raise"
+    ) -> list[ImageTags]:
+        """The ``num`` most probable tags of paths or PIL images, in their order.
+
+        Raises BadData for an unreadable image; ``on_error="skip"`` skips it with a warning. Raises ConfigError for a
+        ``num`` below 1.
+        """
+        from xmodal_cli.inference.taggers import best_tags
+
+        if num < 1:
+            raise ConfigError(f"num must be at least 1, not {num}", "the default is 5")
+        results = []
+        for path, probabilities in _readable(self._probabilities(_as_list(images)), on_error):
+            (best,) = best_tags(self.tags, probabilities[None], num)
+            results.append(ImageTags(str(path), tuple(ScoredTag(tag, score) for tag, score in best)))
+        return results
+
+    @cached_property
+    def _probabilities(self) -> InputVectors:
+        from xmodal_cli.inference.taggers import image_probabilities
+
+        return image_probabilities(self._loaded)
 
 
 def image_captions(

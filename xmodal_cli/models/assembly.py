@@ -1,4 +1,4 @@
-"""Builds matchers and captioners from their parts, for training and for loading."""
+"""Builds matchers, captioners and taggers from their parts, for training and for loading."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build_matcher(architecture: Mapping[str, Any], towers: Towers | None = None)
 def describe_captioner(
     model: ModelConfig, sizes: Sizes, towers: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """``describe`` for a captioner, which has no separate parts."""
+    """``describe`` for a captioner or a tagger, which have no separate parts."""
     architecture = describe(model, sizes, towers)
     return {key: value for key, value in architecture.items() if key not in (*PARTS, "text_dim")}
 
@@ -69,6 +69,15 @@ def build_captioner(architecture: Mapping[str, Any], towers: Towers | None = Non
     model: nn.Module = catalog.build("captioner", architecture["name"], architecture["args"], **sizes)
     for network, _ in reversed((towers or {}).get("image", ())):
         model = CaptionerOnTower(network, model)
+    return model
+
+
+def build_tagger(architecture: Mapping[str, Any], towers: Towers | None = None) -> nn.Module:
+    """A tagger with new weights; ``vocab_size`` is the number of tags. Raises UnknownName, ConfigError."""
+    sizes = {key: architecture[key] for key in ("image_dim", "image_kind", "vocab_size", "embed_dim")}
+    model: nn.Module = catalog.build("tagger", architecture["name"], architecture["args"], **sizes)
+    for network, tuned in reversed((towers or {}).get("image", ())):
+        model = EncoderOnTower(network, model, tuned)
     return model
 
 

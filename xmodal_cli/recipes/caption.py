@@ -42,7 +42,9 @@ class CaptionedPhoto:
         """The entry of the photo in ``--json``."""
         if self.problem is not None:
             return {"path": str(self.path), "error": self.problem.message}
-        return {"path": str(self.path), "captions": [{"text": c.text, "score": c.score} for c in self.captions]}
+        captions = [{"text": c.text, "score": c.score} for c in self.captions]
+        tags = self.captions[0].tags if self.captions else ()
+        return {"path": str(self.path), "captions": captions, **({"tags": list(tags)} if tags else {})}
 
 
 def caption(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
@@ -17,9 +17,6 @@ from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.inference.models import ModelInfo, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
-
-if TYPE_CHECKING:
-    from xmodal_cli.features.image_features import ImageFeatures
 
 
 def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
@@ -105,29 +102,15 @@ def evaluate_captioner(
 
     ``decoding`` overrides decoding settings of the first one. Raises XmodalError kinds.
     """
-    from xmodal_cli.features.image_features import read_image_features
-    from xmodal_cli.inference.captioners import BATCH, caption_features, check_ensemble, load_captioner
-    from xmodal_cli.inference.towers import input_features
+    from xmodal_cli.inference.captioners import load_captioner
+    from xmodal_cli.inference.dataset_captions import caption_dataset
 
     captioners = [load_captioner(model, compute) for model in models]
-    check_ensemble(captioners)
     settings = replace(captioners[0].decoding, **(decoding or {}))
     dataset = load_dataset(data)
-    part = select_captioned(dataset, split)
-    inputs: dict[Any, ImageFeatures] = {}
-    for loaded in captioners:
-        if loaded.meta.key() not in inputs:
-            images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
-            part, inputs[loaded.meta.key()] = images.dataset, images
-    candidates: list[str] = []
-    with reporter.task("captions", len(part.examples), "images") as bar:
-        for parts in zip(*(images.batches(BATCH) for images in inputs.values()), strict=True):
-            by_key = dict(zip(inputs, parts, strict=True))
-            batch = [by_key[loaded.meta.key()] for loaded in captioners]
-            n_bests = caption_features(captioners, batch, settings, first=len(candidates))
-            candidates += [n_best[0].text for n_best in n_bests]
-            bar.advance(len(batch[0]))
+    part, candidates, tagger = caption_dataset(captioners, select_captioned(dataset, split), settings, reporter)
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
     scores = score_captions(candidates, [e.captions for e in part.examples], training=training)
     head = {"model": " + ".join(loaded.name for loaded in captioners), "data": data, "split": split}
-    return {**head, "images": len(part.examples), "beam": settings.beam, **scores}
+    tags = {} if tagger is None else {"tagger": tagger}
+    return {**head, "images": len(part.examples), "beam": settings.beam, **tags, **scores}

@@ -24,6 +24,7 @@ from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
 from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
+from xmodal_cli.trainers.predicted_tags import check_tags
 from xmodal_cli.trainers.scheduled_sampling import replace_tokens
 from xmodal_cli.trainers.self_critical import self_critical_loss
 from xmodal_cli.training.batches import Batch
@@ -58,6 +59,7 @@ class CaptionerObjective:
         model = build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
         _check_loss(config, model, _build_loss(config))
         check_training(config)
+        check_tags(config)
         if config.warmup.epochs:
             raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
 
@@ -103,10 +105,11 @@ class CaptionerObjective:
 
 
 def _evaluate(captioner: Captioner, job: Job) -> dict[str, float]:
-    """The metrics of greedy captions of the val split."""
+    """The metrics of greedy captions of the val split, with the tags of ``captioning.tagger`` if there is one."""
     images = job.val.images
     settings = replace(job.config.decoding, beam=1, num=1, num_beam_groups=1, sample=False)
-    candidates = write_captions(captioner, job.tokenizer, images.batches(BATCH), settings, job.compute)
+    batches, prompts = images.batches(BATCH), job.val.prompts
+    candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute, prompts)
     references = [example.captions for example in images.dataset.examples]
     scores = score_captions(candidates, references, names=("bleu", "cider", "diversity"))
     return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}

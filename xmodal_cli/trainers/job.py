@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from xmodal_cli.captioning.tags import add_tags
 from xmodal_cli.config import Config
 from xmodal_cli.data.augmentation import Augmentation
 from xmodal_cli.device import Compute
@@ -19,7 +18,7 @@ from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.features.pixels import pixel_opener
 from xmodal_cli.models.assembly import Sizes, Towers
 from xmodal_cli.models.model_file import ModelHeader
-from xmodal_cli.models.token_batches import GatherTokens, pad_tokens
+from xmodal_cli.models.token_batches import GatherTokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.reporter import Reporter
@@ -36,13 +35,15 @@ class Split:
     """The images of a split, and their captions as tokens or text states.
 
     ``gather_tokens`` gives rows of captions, ``lengths`` is (captions,) int64. ``prompt_lengths`` (captions,) int64:
-    the number of tokens after BOS that are given to a captioner as a prompt and not learned.
+    the number of tokens after BOS that are given to a captioner as a prompt and not learned. ``prompts`` are the tokens
+    after BOS of each image, for evaluation with predicted tags. Of a tagger, ``gather_tokens`` gives rows of targets.
     """
 
     images: ImageFeatures
     gather_tokens: GatherTokens
     lengths: Tensor
     prompt_lengths: Tensor | None = None
+    prompts: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,3 @@ def _build_augmentation(config: Config) -> Augmentation:
         return Augmentation(scale=(settings.min_area, 1.0), flip=settings.flip, jitter=settings.jitter)
     except ValueError as error:
         raise ConfigError(f"invalid augmentation: {error}", "see the [augmentation] settings") from error
-
-
-def tokenize_with_tags(
-    captions: Sequence[str], tokenizer: Tokenizer, tag_prob: float, seed: int
-) -> tuple[GatherTokens, Tensor, Tensor]:
-    """Captions for a captioner, from BOS to EOS, each with tags before it with probability ``tag_prob``.
-
-    -> the gather function, (captions,) int64 lengths, and (captions,) int64 lengths of the tags.
-    """
-    encoded, prompt_lengths = add_tags(tokenizer, tokenizer.encode_captions(captions), tag_prob, seed)
-    return (*pad_tokens(encoded), torch.tensor(prompt_lengths))

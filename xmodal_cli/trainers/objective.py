@@ -11,6 +11,7 @@ from xmodal_cli.errors import UnknownName
 from xmodal_cli.trainers.captioner import CaptionerObjective
 from xmodal_cli.trainers.job import Job
 from xmodal_cli.trainers.matcher import MatcherObjective
+from xmodal_cli.trainers.tagger import TaggerObjective
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.task import Task
 
@@ -42,7 +43,11 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: dict[str, Objective] = {"matcher": MatcherObjective(), "captioner": CaptionerObjective()}
+OBJECTIVES: dict[str, Objective] = {
+    "matcher": MatcherObjective(),
+    "captioner": CaptionerObjective(),
+    "tagger": TaggerObjective(),
+}
 
 
 def find_objective(config: Config) -> Objective:

@@ -16,6 +16,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.features.image_features import ImageFeatures, read_image_features
 from xmodal_cli.inference.models import describe_model
+from xmodal_cli.inference.taggers import LoadedTagger
 from xmodal_cli.inference.towers import ImageSide, TextSide, image_side, input_features, text_side, text_states
 from xmodal_cli.models.assembly import Sizes, describe, describe_captioner
 from xmodal_cli.models.model_file import ModelHeader
@@ -23,19 +24,22 @@ from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
-from xmodal_cli.trainers.job import Job, Split, tokenize_with_tags
+from xmodal_cli.trainers.job import Job, Split
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
+from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
+from xmodal_cli.trainers.tagger import find_tags, tag_split
 from xmodal_cli.types import FeatureMeta, ImageTextDataset, LanguageModel
 
 
 @dataclass(frozen=True)
 class _Pretrained:
-    """The pretrained networks inside the model, each None where it has none."""
+    """The pretrained networks inside the model, and the tagger that gives it tags; each None where it has none."""
 
     image: ImageSide | None
     text: TextSide | None
     language_model: LanguageModel | None
+    tagger: LoadedTagger | None
 
     @property
     def sides(self) -> dict[str, ImageSide | TextSide]:
@@ -52,13 +56,15 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
     dataset = load_dataset(data)
     for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
         reporter.warn(warning)
-    config, pretrained = _load_pretrained(config)
+    config, pretrained = _load_pretrained(config, compute)
     train_images, val_images = _read_images(config, dataset, compute, reporter)
-    tokenizer = _build_tokenizer(config, train_images, pretrained, init_from)
+    tags = find_tags(config, train_images.dataset, init_from) if config.kind == "tagger" else []
+    tokenizer = Tokenizer.from_captions(tags) if tags else _build_tokenizer(config, train_images, pretrained, init_from)
     train_images = limit_caption_words(train_images, config.data.max_caption_words)
     header = _build_header(config, dataset, train_images.meta, tokenizer, pretrained)
+    header.architecture.update(describe_tags(tags, pretrained.tagger))
     train, val = (
-        _build_split(config, images, tokenizer, pretrained.text, compute, reporter)
+        tag_split(images, tags) if tags else _build_split(config, images, tokenizer, pretrained, compute, reporter)
         for images in (train_images, val_images)
     )
     return Job(
@@ -76,12 +82,12 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
     )
 
 
-def _load_pretrained(config: Config) -> tuple[Config, _Pretrained]:
+def _load_pretrained(config: Config, compute: Compute) -> tuple[Config, _Pretrained]:
     """The pretrained networks that the settings name; the settings take over the sizes of a language model."""
     loaded = language_model(config)
     config = adopt_language_model_sizes(config, loaded)
     text = text_side(config)
-    return config, _Pretrained(image_side(config), text, loaded)
+    return config, _Pretrained(image_side(config), text, loaded, load_tags_of(config, compute))
 
 
 def _read_images(
@@ -145,7 +151,7 @@ def _describe_architecture(
     image_dim, image_kind = (meta.dim, meta.kind) if image is None else (image.dim, image.kind)
     sizes = Sizes(image_dim, image_kind, tokenizer.vocab_size, text.backbone.meta.dim if text is not None else 0)
     model = replace(config.model, embed_dim=config.model.embed_dim or image_dim)
-    describe_fn = describe_captioner if config.kind == "captioner" else describe
+    describe_fn = describe if config.kind == "matcher" else describe_captioner
     return describe_fn(model, sizes, {name: side.facts() for name, side in pretrained.sides.items()})
 
 
@@ -153,14 +159,15 @@ def _build_split(
     config: Config,
     images: ImageFeatures,
     tokenizer: Tokenizer,
-    text: TextSide | None,
+    pretrained: _Pretrained,
     compute: Compute,
     reporter: Reporter,
 ) -> Split:
     """The images with their captions: tokens, or the states of a sentence encoder whose lower layers are frozen."""
     captions: Sequence[str] = images.dataset.captions
     if config.kind == "captioner":
-        return Split(images, *tokenize_with_tags(captions, tokenizer, config.captioning.tag_prob, config.training.seed))
+        return captions_with_tags(config, images, tokenizer, pretrained.tagger, reporter)
+    text = pretrained.text
     if text is not None and text.cached:
         return Split(images, *text_states(text.backbone, captions, compute, reporter))
     return Split(images, *token_ids(captions, tokenizer))

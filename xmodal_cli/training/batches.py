@@ -23,7 +23,9 @@ class Batch:
     """Captions and the distinct images they belong to."""
 
     image_features: Tensor  # (images, dim) or (images, cells, dim)
-    tokens: Tensor  # (captions, longest) int64, padded with 0; or (captions, longest, dim) states of an encoder
+    tokens: (
+        Tensor  # (captions, longest) int64, padded with 0; (captions, longest, dim) states; or (images, tags) targets
+    )
     lengths: Tensor  # (captions,) int64
     positives: Tensor  # (images, captions) bool
     images: Tensor | None = None  # (images,) int64, on the CPU: positions in the dataset
@@ -135,3 +137,25 @@ def in_batch_positives(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:
     """(captions,) images of captions -> the distinct images (images,), the positives (images, captions) bool."""
     images, position = torch.unique(image_of_caption, return_inverse=True)
     return images, position[None, :] == torch.arange(len(images))[:, None]
+
+
+class ImageBatches:
+    """Batches of images with one row of targets each, every image once per epoch in random order."""
+
+    def __init__(self, image_features: Tensor, targets: Tensor, batch_size: int, seed: int) -> None:
+        """``image_features`` (images, ...) and ``targets`` (images, tags), on the device of the batches."""
+        self._features, self._targets = image_features, targets
+        self._batch_size, self._seed = batch_size, seed
+
+    def __len__(self) -> int:
+        """Number of batches per epoch."""
+        return (len(self._features) + self._batch_size - 1) // self._batch_size
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch ``number``, the same at each call; ``tokens`` are the targets."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
+        for images in torch.split(torch.randperm(len(self._features), generator=generator), self._batch_size):
+            rows = images.to(self._features.device)
+            ones = torch.ones(len(images), dtype=torch.int64)
+            positives = torch.eye(len(images), dtype=torch.bool)
+            yield Batch(self._features[rows], self._targets[rows], ones, positives, images, images)

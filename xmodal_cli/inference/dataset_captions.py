@@ -1,0 +1,42 @@
+"""Captions of a dataset split, from cached features, by one captioner or an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xmodal_cli.features.image_features import ImageFeatures, read_image_features
+from xmodal_cli.inference.captioners import BATCH, LoadedCaptioner, caption_features, check_ensemble
+from xmodal_cli.inference.tag_requests import dataset_prompts, find_tag_source
+from xmodal_cli.inference.towers import input_features
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import Decoding, ImageTextDataset
+
+
+def caption_dataset(
+    captioners: Sequence[LoadedCaptioner], part: ImageTextDataset, settings: Decoding, reporter: Reporter
+) -> tuple[ImageTextDataset, list[str], str | None]:
+    """The dataset without unreadable images, the best caption of each image, and the tagger that gave tags, if any.
+
+    Tags are those of the training of the first captioner. Raises ConfigError for different vocabularies, and the errors
+    of ``find_tag_source`` and of feature extraction.
+    """
+    check_ensemble(captioners)
+    compute = captioners[0].compute
+    source = find_tag_source((), captioners[0], compute)
+    inputs: dict[Any, ImageFeatures] = {}
+    for loaded in captioners:
+        if loaded.meta.key() not in inputs:
+            images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
+            part, inputs[loaded.meta.key()] = images.dataset, images
+    prompts = dataset_prompts(source, captioners[0], part, reporter)
+    candidates: list[str] = []
+    with reporter.task("captions", len(part.examples), "images") as bar:
+        for parts in zip(*(images.batches(BATCH) for images in inputs.values()), strict=True):
+            by_key = dict(zip(inputs, parts, strict=True))
+            batch, first = [by_key[loaded.meta.key()] for loaded in captioners], len(candidates)
+            given = prompts[first : first + len(batch[0])]
+            n_bests = caption_features(captioners, batch, settings, given, first=first)
+            candidates += [n_best[0].text for n_best in n_bests]
+            bar.advance(len(batch[0]))
+    return part, candidates, None if source.tagger is None else source.tagger.name

@@ -1,0 +1,128 @@
+"""Trained taggers: loading them, and the tags of image features."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmodal_cli.captioning.tags import known_tags
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import IncompatibleFeatures
+from xmodal_cli.features.image_features import read_image_features
+from xmodal_cli.inference.encoding import backbone_of, file_vectors
+from xmodal_cli.inference.image_inputs import InputVectors
+from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.inference.towers import input_features, load_towers
+from xmodal_cli.inference.weights import load_weights
+from xmodal_cli.models.assembly import build_tagger
+from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.types import FeatureMeta, Tagger
+
+if TYPE_CHECKING:
+    from xmodal_cli.reporter import Reporter
+    from xmodal_cli.types import ImageTextDataset
+
+BATCH = 256  # images per batch
+
+
+@dataclass(frozen=True)
+class LoadedTagger:
+    """A tagger in evaluation mode, on the device of ``compute``, which is resolved. ``model`` is an nn.Module."""
+
+    info: ModelInfo
+    model: Tagger
+    tags: tuple[str, ...]
+    compute: Compute
+
+    @property
+    def name(self) -> str:
+        """The name of the run or of the file."""
+        return self.info.name
+
+    @property
+    def meta(self) -> FeatureMeta:
+        """The image features it reads."""
+        return self.info.meta
+
+    def probabilities(self, features: Tensor) -> np.ndarray:
+        """(images, ...) features -> (images, tags) float32."""
+        return tag_probabilities(self.model, features, self.compute)
+
+
+def load_tagger(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedTagger:
+    """Load a tagger with its weights, by name or by the result of ``describe_model``.
+
+    Raises MissingData, BadModel, UnknownName, DownloadError, ConfigError.
+    """
+    info = describe_as(
+        "tagger", what, "`xmodal models list` shows the taggers; `xmodal train --model tagger` trains one"
+    )
+    architecture = info.header.architecture
+    model = build_tagger(architecture, load_towers(info.name, architecture))
+    load_weights(model, info)
+    compute = compute.resolve()
+    tags = tuple(str(tag) for tag in architecture["tags"])
+    return LoadedTagger(info, cast(Tagger, model.eval().to(compute.device)), tags, compute)
+
+
+def tag_probabilities(model: Tagger, features: Tensor, compute: Compute) -> np.ndarray:
+    """(images, ...) features -> (images, tags) float32; ``compute`` is resolved."""
+    parts: list[np.ndarray] = []
+    with torch.inference_mode(), compute.autocast():
+        for batch in torch.split(features, BATCH):
+            parts.append(model(batch.to(compute.device)).float().sigmoid().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def best_tags(
+    tags: tuple[str, ...], probabilities: np.ndarray, num: int, allowed: Collection[str] | None = None
+) -> list[list[tuple[str, float]]]:
+    """The ``num`` most probable tags of each image with their probabilities, best first.
+
+    ``probabilities`` is (images, tags). With ``allowed``, other tags are skipped. Ties keep the order of ``tags``.
+    """
+    columns = [number for number, tag in enumerate(tags) if allowed is None or tag in allowed]
+    chosen = probabilities[:, columns]
+    order = np.argsort(-chosen, axis=1, kind="stable")[:, :num]
+    return [[(tags[columns[n]], float(row[n])) for n in best] for row, best in zip(chosen, order, strict=True)]
+
+
+def tag_words(loaded: LoadedTagger, probabilities: np.ndarray, tokenizer: Tokenizer, num: int) -> list[list[str]]:
+    """The ``num`` best tags of each image, best first; those out of the vocabulary of ``tokenizer`` are skipped."""
+    allowed = set(known_tags(tokenizer, loaded.tags))
+    return [[tag for tag, _ in best] for best in best_tags(loaded.tags, probabilities, num, allowed)]
+
+
+def image_probabilities(loaded: LoadedTagger) -> InputVectors:
+    """A function from images to their probabilities, in order: (path, (tags,) float32 or Unreadable).
+
+    Raises IncompatibleFeatures if the backbone that the tagger was trained with is unavailable.
+    """
+
+    def probabilities(features: np.ndarray) -> np.ndarray:
+        return loaded.probabilities(torch.from_numpy(np.array(features)))
+
+    return partial(file_vectors, backbone_of(loaded.name, loaded.meta), probabilities, loaded.compute)
+
+
+def dataset_probabilities(
+    loaded: LoadedTagger, dataset: ImageTextDataset, reporter: Reporter
+) -> tuple[ImageTextDataset, np.ndarray]:
+    """The dataset without unreadable images, and (images, tags) float32 from cached or new features.
+
+    Raises IncompatibleFeatures for a dataset with other precomputed features, and the errors of extraction.
+    """
+    images = read_image_features(dataset, input_features(loaded.info.config), loaded.compute, reporter)
+    if images.meta.key() != loaded.meta.key():
+        raise IncompatibleFeatures(
+            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {images.meta.backbone}",
+            "use a dataset with the same features, or train a tagger on these",
+        )
+    assert images.features is not None
+    return images.dataset, loaded.probabilities(images.features)

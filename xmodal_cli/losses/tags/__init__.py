@@ -1,0 +1,1 @@
+"""Losses of taggers, one per file; ``build(...)`` returns a ``types.TagLoss``."""

@@ -1,0 +1,69 @@
+"""Tags in front of the captions that a captioner is trained on: words of the caption, or the tags of a tagger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from xmodal_cli.captioning.tags import add_tags, tag_prompt
+from xmodal_cli.config import Config
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.inference.taggers import LoadedTagger, dataset_probabilities, load_tagger, tag_words
+from xmodal_cli.models.token_batches import pad_tokens
+from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.trainers.job import Split
+
+
+def check_tags(config: Config) -> None:
+    """Raise ConfigError for a tagger whose tags would not be used."""
+    if not config.captioning.tagger:
+        return
+    if not config.captioning.tag_prob:
+        raise ConfigError(
+            "captioning.tagger has no effect while captioning.tag_prob is 0", "add --set captioning.tag_prob=1"
+        )
+    if config.loss.name == "self-critical":
+        raise ConfigError(
+            "self-critical training generates captions without tags", 'leave out captioning.tagger: set it to ""'
+        )
+
+
+def load_tags_of(config: Config, compute: Compute) -> LoadedTagger | None:
+    """The tagger of the settings of a captioner, if any. Raises the errors of ``load_tagger``."""
+    if config.kind != "captioner" or not config.captioning.tagger:
+        return None
+    return load_tagger(config.captioning.tagger, compute)
+
+
+def describe_tags(tags: Sequence[str], tagger: LoadedTagger | None) -> dict[str, Any]:
+    """What the architecture of a model file records: the ``tags`` of a tagger, the ``tagger`` of a captioner."""
+    if tags:
+        return {"tags": list(tags), "vocab_size": len(tags)}
+    return {} if tagger is None else {"tagger": {"name": tagger.name, "fingerprint": tagger.info.fingerprint}}
+
+
+def captions_with_tags(
+    config: Config, images: ImageFeatures, tokenizer: Tokenizer, tagger: LoadedTagger | None, reporter: Reporter
+) -> Split:
+    """The captions of a split from BOS to EOS, each with tags before it with probability ``captioning.tag_prob``."""
+    settings, dataset = config.captioning, images.dataset
+    tags = None if tagger is None else _tags_of_images(tagger, images, tokenizer, settings.num_tags, reporter)
+    given = None if tags is None else [tags[image] for image in dataset.image_of_caption]
+    encoded = tokenizer.encode_captions(dataset.captions)
+    tagged, prompt_lengths = add_tags(tokenizer, encoded, settings.tag_prob, config.training.seed, given)
+    prompts = () if tags is None else [tag_prompt(tokenizer, words) for words in tags]
+    return Split(images, *pad_tokens(tagged), torch.tensor(prompt_lengths), prompts)
+
+
+def _tags_of_images(
+    tagger: LoadedTagger, images: ImageFeatures, tokenizer: Tokenizer, num: int, reporter: Reporter
+) -> list[list[str]]:
+    """The ``num`` best tags of each image that the captioner has in its vocabulary."""
+    readable, probabilities = dataset_probabilities(tagger, images.dataset, reporter)
+    by_id = dict(zip(readable.ids, tag_words(tagger, probabilities, tokenizer, num), strict=True))
+    return [by_id.get(image_id, []) for image_id in images.dataset.ids]
