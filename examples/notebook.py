@@ -30,8 +30,7 @@ print(f"val rsum {result.metrics['rsum']:.1f} after epoch {result.best_epoch}")
 
 # %% Evaluate on the test split
 metrics = xmodal.evaluate(result.model, shapes)
-assert isinstance(metrics, dict)
-print(f"test R@1 {metrics['text_to_image']['R@1']:.1f} over {metrics['images']} images")
+print(f"test R@1 {metrics.text_to_image['R@1']:.1f} over {metrics.images} images")
 
 # %% Encode images and sentences
 model = xmodal.load(result.model)

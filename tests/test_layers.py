@@ -28,6 +28,7 @@ LAYERS = {
             "length_mask",
             "numba_kernel",
             "regions",
+            "result_json",
             "splits",
             "unit_vectors",
         ),

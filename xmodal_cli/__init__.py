@@ -13,38 +13,15 @@ from typing import TYPE_CHECKING, Any
 from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
-    from xmodal_cli.api import BadData as BadData
-    from xmodal_cli.api import BadModel as BadModel
-    from xmodal_cli.api import CaptionerModel as CaptionerModel
-    from xmodal_cli.api import ConfigError as ConfigError
-    from xmodal_cli.api import DownloadError as DownloadError
-    from xmodal_cli.api import ImageCaptions as ImageCaptions
-    from xmodal_cli.api import IncompatibleFeatures as IncompatibleFeatures
-    from xmodal_cli.api import MatcherModel as MatcherModel
-    from xmodal_cli.api import MissingData as MissingData
-    from xmodal_cli.api import PhotoIndex as PhotoIndex
-    from xmodal_cli.api import Reporter as Reporter
-    from xmodal_cli.api import ScoredCaption as ScoredCaption
-    from xmodal_cli.api import StorageError as StorageError
-    from xmodal_cli.api import Unavailable as Unavailable
-    from xmodal_cli.api import UnknownName as UnknownName
-    from xmodal_cli.api import XmodalError as XmodalError
-    from xmodal_cli.api import caption as caption
-    from xmodal_cli.api import evaluate as evaluate
-    from xmodal_cli.api import extract_features as extract_features
-    from xmodal_cli.api import index as index
-    from xmodal_cli.api import load as load
-    from xmodal_cli.api import load_dataset as load_dataset
-    from xmodal_cli.api import open_index as open_index
-    from xmodal_cli.api import search as search
-    from xmodal_cli.api import train as train
+    from xmodal_cli.api import *
 
 # From version 1.29 on, onnxruntime sends telemetry and stores a device id in the user's home folder, unless this is set
 # before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = [  # the same as in api.py; a test compares them
+__all__ = [  # the only list of the public names; api.py defines or imports each of them
     "BadData",
+    "BadImage",
     "BadModel",
     "CaptionerModel",
     "ConfigError",
@@ -72,6 +49,7 @@ __all__ = [  # the same as in api.py; a test compares them
     "load_dataset",
     "open_index",
     "search",
+    "to_json",
     "train",
 ]
 

@@ -1,4 +1,4 @@
-"""The Python API: ``import xmodal_cli as xmodal`` has the names of ``__all__``. See ``docs/python.md``.
+"""The Python API: the names of ``xmodal_cli.__all__``. See ``docs/python.md``.
 
 Every function calls the recipe of its command, or the loaded model, and returns a dataclass or an array. Heavy packages
 are imported by the call that needs them. Errors are the subclasses of ``XmodalError``.
@@ -13,71 +13,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import (
-    BadData,
-    BadModel,
-    ConfigError,
-    DownloadError,
-    IncompatibleFeatures,
-    MissingData,
-    StorageError,
-    Unavailable,
-    UnknownName,
-    XmodalError,
-)
-from xmodal_cli.inference.loaded_models import (
-    CaptionerModel,
-    ImageCaptions,
-    ImageTags,
-    MatcherModel,
-    ScoredCaption,
-    ScoredTag,
-    TaggerModel,
-    image_captions,
-    load,
-)
-from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.errors import BadData as BadData
+from xmodal_cli.errors import BadImage as BadImage
+from xmodal_cli.errors import BadModel as BadModel
+from xmodal_cli.errors import ConfigError as ConfigError
+from xmodal_cli.errors import DownloadError as DownloadError
+from xmodal_cli.errors import IncompatibleFeatures as IncompatibleFeatures
+from xmodal_cli.errors import MissingData as MissingData
+from xmodal_cli.errors import StorageError as StorageError
+from xmodal_cli.errors import Unavailable as Unavailable
+from xmodal_cli.errors import UnknownName as UnknownName
+from xmodal_cli.errors import XmodalError as XmodalError
+from xmodal_cli.inference.loaded_models import CaptionerModel as CaptionerModel
+from xmodal_cli.inference.loaded_models import ImageCaptions as ImageCaptions
+from xmodal_cli.inference.loaded_models import ImageTags as ImageTags
+from xmodal_cli.inference.loaded_models import MatcherModel as MatcherModel
+from xmodal_cli.inference.loaded_models import ScoredCaption as ScoredCaption
+from xmodal_cli.inference.loaded_models import ScoredTag as ScoredTag
+from xmodal_cli.inference.loaded_models import TaggerModel as TaggerModel
+from xmodal_cli.inference.loaded_models import image_captions
+from xmodal_cli.inference.loaded_models import load as load
+from xmodal_cli.reporter import SILENT
+from xmodal_cli.reporter import Reporter as Reporter
+from xmodal_cli.result_json import to_json as to_json
 from xmodal_cli.splits import canonical_split
-from xmodal_cli.version import __version__
+from xmodal_cli.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from xmodal_cli.evaluation.caption_scores import CaptionResult
+    from xmodal_cli.evaluation.scoring import RetrievalResult
+    from xmodal_cli.evaluation.tag_scores import TagResult
     from xmodal_cli.inference.image_inputs import ImageInput
     from xmodal_cli.recipes.index import IndexReport
-    from xmodal_cli.recipes.search import Searcher, SearchResult
+    from xmodal_cli.recipes.search import Searcher
     from xmodal_cli.recipes.train import TrainResult
+    from xmodal_cli.retrieval.search_result import SearchResult
     from xmodal_cli.types import Features, ImageTextDataset
 
-__all__ = [
-    "BadData",
-    "BadModel",
-    "CaptionerModel",
-    "ConfigError",
-    "DownloadError",
-    "ImageCaptions",
-    "ImageTags",
-    "IncompatibleFeatures",
-    "MatcherModel",
-    "MissingData",
-    "PhotoIndex",
-    "Reporter",
-    "ScoredCaption",
-    "ScoredTag",
-    "StorageError",
-    "TaggerModel",
-    "Unavailable",
-    "UnknownName",
-    "XmodalError",
-    "__version__",
-    "caption",
-    "evaluate",
-    "extract_features",
-    "index",
-    "load",
-    "load_dataset",
-    "open_index",
-    "search",
-    "train",
-]
+    _EvalResult = RetrievalResult | CaptionResult | TagResult
 
 PathLike = str | os.PathLike[str]
 
@@ -156,11 +129,11 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     reporter: Reporter = SILENT,
-) -> dict[str, Any] | list[dict[str, Any]]:
-    """Metrics of models, embeddings files or results files, shaped as ``xmodal eval --json``.
+) -> _EvalResult | list[_EvalResult]:
+    """Metrics of models, embeddings files or results files, as ``xmodal eval`` computes them.
 
-    One dictionary for one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError,
-    IncompatibleFeatures.
+    Matchers and embeddings files have a RetrievalResult, captioners and results files a CaptionResult. One result for
+    one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.recipes import evaluate as matchers
@@ -170,6 +143,7 @@ def evaluate(
     single, split = isinstance(models, str | os.PathLike), canonical_split(split)
     names = [str(models)] if isinstance(models, str | os.PathLike) else [str(model) for model in models]
     source, compute = None if data is None else str(data), Compute(device, precision)
+    results: Sequence[_EvalResult]
     found = captioners.find_models(names)
     if is_tag_evaluation(found):
         results = evaluate_taggers(found, source, split, compute, reporter)
@@ -178,7 +152,7 @@ def evaluate(
         results = captioners.evaluate_captions(found, source, split, decoding, ensemble, compute, reporter)
     else:
         results = matchers.evaluate(found, source, split, folds, compute, reporter, Extras(ensemble))
-    return results[0] if single else results
+    return results[0] if single else list(results)
 
 
 def index(

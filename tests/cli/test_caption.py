@@ -98,6 +98,7 @@ def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy:
     assert result[51] == {
         "path": "many/50b.jpg",
         "error": "many/50b.jpg cannot be opened: it is not an image in a supported format",
+        "hint": "supported formats include .jpg, .png, .webp and .tif",
     }
     assert [entry["path"] for entry in result] == sorted(
         str(p.relative_to(photos)) for p in (photos / "many").iterdir()
@@ -107,7 +108,9 @@ def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy:
 def test_a_missing_file_is_reported_and_skipped(xmodal: Run, toy: Toy, photos: Path) -> None:
     outcome = xmodal("caption", "gone.jpg", "photos/a.jpg", "--json")
     assert outcome.code == 0
-    assert outcome.json[0] == {"path": "gone.jpg", "error": "gone.jpg cannot be read: no such file or directory"}
+    assert outcome.json[0]["path"] == "gone.jpg"
+    assert outcome.json[0]["error"] == "gone.jpg cannot be read: no such file or directory"
+    assert set(outcome.json[0]) == {"path", "error", "hint"}
     assert outcome.json[1]["captions"][0]["text"] == "red and green"
     assert "~nobody-of-this-name/a.jpg cannot be read" in xmodal("caption", "~nobody-of-this-name/a.jpg").err
 

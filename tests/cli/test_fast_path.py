@@ -214,7 +214,7 @@ def test_a_searcher_stays_open(indexed: PhotoIndexFixture, no_torch: Callable[[]
             found, alone = searcher.search([sentence], 4), search([sentence], num_hits=4)
             assert [hit.path for hit in found.hits] == [hit.path for hit in alone.hits]
             assert [h.score for h in found.hits] == pytest.approx([h.score for h in alone.hits], abs=1e-6)
-            assert (found.query, found.num_items) == ((sentence,), 30)
+            assert (found.query, found.items) == ((sentence,), 30)
 
 
 @pytest.mark.slow

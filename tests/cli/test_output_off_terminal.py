@@ -18,7 +18,7 @@ from rich.text import Text
 from xmodal_cli.cli import hits, output, tables
 from xmodal_cli.cli.streams import checked_streams
 from xmodal_cli.errors import error_lines
-from xmodal_cli.recipes.search import Hit, SearchResult
+from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 Run = Callable[..., Any]
 PART = "a folder with a long name " + 50 * "x"

@@ -42,7 +42,7 @@ def test_the_presets_train_and_write_the_files_of_a_run(xmodal, planted, small_s
     done = xmodal(*train_args(planted, run, small_settings, *gru, "--json", preset=preset))
     assert done.code == 0, done.err
     result = done.json
-    assert set(result) == {"run", "model", "best_epoch", "epochs", "interrupted", "val"}
+    assert set(result) == {"run", "model", "best_epoch", "epochs", "interrupted", "val", "seconds"}
     assert (result["run"], result["model"]) == (str(run), str(run / "model.safetensors"))
     assert (result["epochs"], result["interrupted"]) == (4, False)
     assert result["val"]["rsum"] > 2.5 * CHANCE

@@ -294,4 +294,4 @@ def test_a_damaged_archive_from_a_server_raises_and_a_good_one_is_read(
         tmp_path / "good.zip", {"captions.txt": b"image,caption\na.jpg,a dog\n", "a.jpg": image}
     ).read_bytes()
     summary = data.get_dataset("f8k", tmp_path / "f8k")
-    assert summary["format"] == "kaggle" and summary["captions"] == 1
+    assert summary.format == "kaggle" and summary.captions == 1

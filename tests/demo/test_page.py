@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from PIL import Image
 
 from xmodal_cli.demo.page import draw_page
 from xmodal_cli.demo.results import Captioned, CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample, Truth
+from xmodal_cli.evaluation.caption_scores import CaptionResult
+from xmodal_cli.evaluation.scoring import RetrievalResult
+from xmodal_cli.recipes.index import IndexReport
+from xmodal_cli.retrieval.search_result import Hit
 from xmodal_cli.types import Example
 
 
@@ -50,19 +55,26 @@ def log_of(folder: Path, score: str) -> Path:
     return folder
 
 
+def index_report(name: str) -> IndexReport:
+    known = {"index": name, "folder": f"/indexes/{name}", "model": "m", "items": 3}
+    return IndexReport(**{**dict.fromkeys(field.name for field in fields(IndexReport)), **known})
+
+
 def a_result(folder: Path, photo: Path, **changes: Any) -> DemoResult:
     recalls = {"R@1": 71.4, "R@5": 90.0, "R@10": 95.0}
-    test = {"images": 150, "captions": 750, "image_to_text": recalls, "text_to_image": recalls, "rsum": 500.0}
-    hits = [{"rank": 1, "path": "/gone/x.png", "score": 0.5}, {"rank": 2, "path": str(photo), "score": 0.4}]
+    sides = {"image_to_text": recalls, "text_to_image": recalls}
+    test = RetrievalResult(images=150, captions=750, protocol="150", **sides, rsum=500.0)
+    hits = [Hit(1, "/gone/x.png", 0.5), Hit(2, str(photo), 0.4)]
     search = SearchExample(NASTY, hits, photo)
     captioned = Captioned(photo, NASTY, [NASTY, "end"], np.ones((2, 9, 9), np.float32), True)
-    matcher = MatcherPart(log_of(folder / "m", "image_to_text R@1"), test, {"folder": "i"}, [search])
-    metrics = {"images": 150, "bleu_4": 0.4, "cider": 1.9}
-    captioner = CaptionerPart(log_of(folder / "c", "cider"), metrics, Truth(139, 150, [NASTY] * 11), [captioned])
+    matcher = MatcherPart(log_of(folder / "m", "image_to_text R@1"), test, index_report("i"), [search])
+    metrics = {"bleu_4": 0.4, "cider": 1.9}
+    scores = CaptionResult(images=150, scores=metrics, signature="", unavailable={})
+    captioner = CaptionerPart(log_of(folder / "c", "cider"), scores, Truth(139, 150, [NASTY] * 11), [captioned])
     own = OwnPhotos(
         photo.parent,
         9,
-        {"items": 3, "model": "m", "index": "demo-x"},
+        index_report("demo-x"),
         "c",
         [SearchExample("a dog", hits)],
         [captioned],
@@ -103,9 +115,9 @@ def test_images_have_no_camera_metadata(tmp_path: Path, photo: Path) -> None:
 
 
 def test_names_that_are_not_utf8(tmp_path: Path, photo: Path) -> None:
-    hits = [{"rank": 1, "path": "/gone/\udcff.png", "score": 0.5}]
+    hits = [Hit(1, "/gone/\udcff.png", 0.5)]
     whole = a_result(tmp_path, photo)
-    own = OwnPhotos(Path("/\udcfe"), 1, {"items": 1, "model": "m", "index": "x"}, "c", [SearchExample("a", hits)], [])
+    own = OwnPhotos(Path("/\udcfe"), 1, index_report("x"), "c", [SearchExample("a", hits)], [])
     page = read_demo_page(draw_page(a_result(tmp_path / "again", photo, matcher=whole.matcher, photos=own), []))
     assert r"\udcff.png" in page.text
     assert r"\udcfe" in page.text

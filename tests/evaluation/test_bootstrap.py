@@ -63,12 +63,12 @@ def test_intervals_equal_those_of_the_slow_loop(num_folds, monkeypatch):
     parts = [slow_resamples(fold, 40, rng) for fold in folds]
     rsum = 0
     for side in ("image_to_text", "text_to_image"):
-        assert set(intervals[side]) == set(METRICS)
+        assert set(getattr(intervals, side)) == set(METRICS)
         for name in METRICS:
             means = np.mean([part[side][name] for part in parts], axis=0)
-            assert intervals[side][name] == ends(means)
+            assert getattr(intervals, side)[name] == ends(means)
             rsum = rsum + means if name.startswith("R@") else rsum
-    assert intervals["rsum"] == ends(rsum)
+    assert intervals.rsum == ends(rsum)
 
 
 def test_additional_metrics_use_the_same_resamples():
@@ -79,10 +79,10 @@ def test_additional_metrics_use_the_same_resamples():
     }
     intervals = confidence_intervals([fold], 50, 0, [hits])
     for side in hits:
-        assert intervals[side]["copy"] == intervals[side]["R@5"]
+        assert getattr(intervals, side)["copy"] == getattr(intervals, side)["R@5"]
     half = np.where(np.arange(len(fold.ranks.text_to_image)) % 2, 1.0, np.nan)
     intervals = confidence_intervals([fold], 50, 0, [{"text_to_image": {"ones": half}}])
-    assert intervals["text_to_image"]["ones"] == [1, 1]  # NaN is not in the mean
+    assert intervals.text_to_image["ones"] == (1, 1)  # NaN is not in the mean
 
 
 def test_intervals_depend_on_the_seed_and_contain_the_metric(vectors):
@@ -93,16 +93,16 @@ def test_intervals_depend_on_the_seed_and_contain_the_metric(vectors):
     assert first == again != other
     metrics = compute_metrics(embeddings, folds)
     for side in ("image_to_text", "text_to_image"):
-        for name, (low, high) in first[side].items():
-            assert low <= metrics[side][name] <= high
-    assert first["rsum"][0] < metrics["rsum"] < first["rsum"][1]
+        for name, (low, high) in getattr(first, side).items():
+            assert low <= metrics.sides[side][name] <= high
+    assert first.rsum[0] < metrics.rsum < first.rsum[1]
 
 
 def test_intervals_of_a_perfect_model_have_zero_width():
     image_of_caption = np.repeat(np.arange(9), 2)
     intervals = confidence_intervals([fold_of(np.ones(9, int), np.ones(18, int), image_of_caption)], 100, 0)
-    assert intervals["rsum"] == [600, 600]
-    assert intervals["text_to_image"]["median_rank"] == [1, 1]
+    assert intervals.rsum == (600, 600)
+    assert intervals.text_to_image["median_rank"] == (1, 1)
 
 
 def test_the_coverage_of_the_intervals_is_95_percent():
@@ -112,12 +112,12 @@ def test_the_coverage_of_the_intervals_is_95_percent():
     covered, covered_by_captions = 0, 0
     for seed in range(1, 201):
         fold = synthetic(seed, 60)
-        low, high = confidence_intervals([fold], 200, seed)["text_to_image"]["R@5"]
+        low, high = confidence_intervals([fold], 200, seed).text_to_image["R@5"]
         covered += low <= truth <= high
         independent = fold_of(
             fold.ranks.text_to_image, fold.ranks.text_to_image, np.arange(len(fold.ranks.text_to_image))
         )
-        low, high = confidence_intervals([independent], 200, seed)["text_to_image"]["R@5"]
+        low, high = confidence_intervals([independent], 200, seed).text_to_image["R@5"]
         covered_by_captions += low <= truth <= high
     assert 0.90 <= covered / 200 <= 0.985
     assert covered_by_captions / 200 < 0.85 < covered / 200

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData, ConfigError
-from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
+from xmodal_cli.evaluation.scoring import Embeddings, flatten, nest, score_embeddings, unnest
 from xmodal_cli.retrieval.ranks import compute_ranks
 
 METRICS = {"R@1", "R@5", "R@10", "median_rank", "mean_rank"}
@@ -27,15 +27,15 @@ def test_the_metrics_equal_those_of_the_ranks(similarity):
     result = score_embeddings(given)
     ranks = compute_ranks(given.images, given.texts, given.image_of_caption, similarity)
     for side, values in (("image_to_text", ranks.image_to_text), ("text_to_image", ranks.text_to_image)):
-        assert set(result[side]) == METRICS
+        assert set(result.sides[side]) == METRICS
         for k in (1, 5, 10):
-            assert result[side][f"R@{k}"] == pytest.approx(100 * np.mean(values <= k))
-        assert result[side]["median_rank"] == np.floor(np.median(values - 1)) + 1
-        assert result[side]["mean_rank"] == pytest.approx(values.mean())
-    recalls = [result[side][f"R@{k}"] for side in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
-    assert result["rsum"] == pytest.approx(sum(recalls))
-    assert (result["images"], result["captions"]) == (40, len(given.texts))
-    assert 0 < result["rsum"] < 600
+            assert result.sides[side][f"R@{k}"] == pytest.approx(100 * np.mean(values <= k))
+        assert result.sides[side]["median_rank"] == np.floor(np.median(values - 1)) + 1
+        assert result.sides[side]["mean_rank"] == pytest.approx(values.mean())
+    recalls = [result.sides[side][f"R@{k}"] for side in ("image_to_text", "text_to_image") for k in (1, 5, 10)]
+    assert result.rsum == pytest.approx(sum(recalls))
+    assert (result.images, result.captions) == (40, len(given.texts))
+    assert 0 < result.rsum < 600
 
 
 def test_folds_are_means_over_parts_scored_separately():
@@ -49,10 +49,10 @@ def test_folds_are_means_over_parts_scored_separately():
         parts.append(score_embeddings(part))
     for side in ("image_to_text", "text_to_image"):
         for name in METRICS:
-            assert result[side][name] == pytest.approx(np.mean([p[side][name] for p in parts]))
-    assert result["rsum"] == pytest.approx(np.mean([p["rsum"] for p in parts]))
-    assert (result["images"], result["protocol"]) == (43, "5 folds of 8")
-    assert result["rsum"] != score_embeddings(given)["rsum"]
+            assert result.sides[side][name] == pytest.approx(np.mean([p.sides[side][name] for p in parts]))
+    assert result.rsum == pytest.approx(np.mean([p.rsum for p in parts]))
+    assert (result.images, result.protocol) == (43, "5 folds of 8")
+    assert result.rsum != score_embeddings(given).rsum
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_protocol_is_named_as_in_the_papers(num_images, folds, protocol):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(num_images, 4)).astype(np.float32)
     given = Embeddings(images, images, np.arange(num_images), "cosine")
-    assert score_embeddings(given, folds)["protocol"] == protocol
+    assert score_embeddings(given, folds).protocol == protocol
 
 
 @pytest.mark.parametrize("folds", [0, -1, 41])
@@ -81,12 +81,11 @@ def test_a_fold_without_captions_is_rejected():
         )
 
 
-def test_nest_metrics_inverts_flatten():
-    from xmodal_cli.cli.tables import nest_metrics
-
+def test_nest_and_unnest_are_inverse():
     result = score_embeddings(embeddings(40))
     flat = flatten(result)
     assert len(flat) == 11
     assert all(isinstance(value, int | float) for value in flat.values())
-    assert flat["image_to_text R@5"] == result["image_to_text"]["R@5"]
-    assert nest_metrics(flat) == {k: result[k] for k in ("image_to_text", "text_to_image", "rsum")}
+    assert flat["image_to_text R@5"] == result.image_to_text["R@5"]
+    assert nest(flat) == {**result.sides, "rsum": result.rsum}
+    assert unnest(nest({"epoch": 2, **flat})) == {"epoch": 2, **flat}

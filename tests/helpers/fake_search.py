@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xmodal_cli.errors import UnknownName
 from xmodal_cli.recipes import search as recipe
-from xmodal_cli.recipes.search import Hit, SearchResult
 from xmodal_cli.retrieval.query import parse_terms
+from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 INDEXES = {"colors": ("red", "green", "blue"), "animals": ("dog", "cat")}
 

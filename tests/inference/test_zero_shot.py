@@ -79,7 +79,7 @@ def test_eval_equals_the_metrics_of_open_clip_vectors(xmodal, tiny_clip, shapes)
     )
     assert result["model"] == name and result["images"] == 12
     for side in ("image_to_text", "text_to_image"):
-        assert result[side] == pytest.approx(expected[side])
+        assert result[side] == pytest.approx(expected.sides[side])
 
 
 def test_index_then_search_from_another_folder(xmodal, tiny_clip, photos, tmp_path, monkeypatch):

@@ -119,12 +119,12 @@ def test_a_program_that_cannot_be_started_raises_unavailable(fake_java, tmp_path
 def test_without_java_the_scores_are_null_with_a_reason(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     result = score_captions(["a dog"], [["a dog", "the dog"]], names=("meteor", "spice", "bleu"))
-    assert result["meteor"] is None
-    assert result["spice"] is None
-    assert result["bleu_1"] > 0.9
-    assert result["unavailable"]["meteor"].startswith("Java is not installed; install")
-    assert set(result["unavailable"]) == {"meteor", "spice"}
-    assert "meteor" not in result["signature"]
+    assert result.scores["meteor"] is None
+    assert result.scores["spice"] is None
+    assert result.scores["bleu_1"] > 0.9
+    assert result.unavailable["meteor"].startswith("Java is not installed; install")
+    assert set(result.unavailable) == {"meteor", "spice"}
+    assert "meteor" not in result.signature
 
 
 def test_a_missing_jar_raises_unavailable():

@@ -54,7 +54,7 @@ def test_a_matcher_scores_captions(tiny_clip, dataset):
     expected = 2.5 * np.maximum(
         0, [np.dot(i, t) / np.linalg.norm(i) / np.linalg.norm(t) for i, t in zip(images, texts, strict=True)]
     )
-    assert scores["clip_score"] == pytest.approx(expected.mean(), abs=0.02)
-    assert 0 <= scores["ref_clip_score"] <= 2
+    assert scores.clip_score == pytest.approx(expected.mean(), abs=0.02)
+    assert scores.ref_clip_score is not None and 0 <= scores.ref_clip_score <= 2
     with pytest.raises(ConfigError, match="2 captions for 3 images"):
         score_with_clip(name, dataset, candidates[:2])

@@ -202,7 +202,7 @@ def fake(tiny_backbone, monkeypatch):
 def test_dataset_vectors(dataset, fake, tmp_path, suffix):
     out = tmp_path / f"v{suffix}"
     result = vectors.dataset_vectors("fake", dataset, out)
-    assert result == {"file": str(out), "model": "fake", "data": "tiny", "images": 10, "captions": 20, "dim": 2}
+    assert result == vectors.DatasetVectors(out, "fake", "tiny", images=10, captions=20, dim=2)
     if suffix == ".npz":
         with np.load(out, allow_pickle=False) as opened:
             arrays = dict(opened)
@@ -221,7 +221,7 @@ def test_sentence_vectors(fake, tmp_path):
     text = tmp_path / "s.txt"
     text.write_text("a dog\n\n two cats \n", encoding="utf-8")
     result = vectors.sentence_vectors("fake", text, tmp_path / "folder")
-    np.testing.assert_array_equal(load_file(result["file"])["texts"][:, 0], [5, 8])
+    np.testing.assert_array_equal(load_file(result.file)["texts"][:, 0], [5, 8])
     with pytest.raises(ConfigError, match="csv"):
         vectors.sentence_vectors("fake", text, tmp_path / "x.csv")
     text.write_text("\n")

@@ -86,12 +86,12 @@ def test_every_captioner_learns_to_name_what_is_there(planted, tmp_path, preset)
     assert (header.kind, header.similarity) == ("captioner", "")
     assert header.metrics["cider"] == result.metrics["cider"]
     metrics = evaluate_captioner([str(run)], str(planted), "test")
-    assert metrics["images"] == 20
-    assert metrics["beam"] == load_config(preset).decoding.beam
-    assert metrics["cider"] > 1  # at most 10; captions of another image have about 0.5
-    assert metrics["bleu_4"] > 0.3
-    assert metrics["meteor"] is None
-    assert "Java" in metrics["unavailable"]["meteor"]
+    assert metrics.images == 20
+    assert metrics.beam == load_config(preset).decoding.beam
+    assert metrics.scores["cider"] > 1  # at most 10; captions of another image have about 0.5
+    assert metrics.scores["bleu_4"] > 0.3
+    assert metrics.scores["meteor"] is None
+    assert "Java" in metrics.unavailable["meteor"]
 
 
 def test_the_metrics_of_a_run(planted, finished):
@@ -135,8 +135,8 @@ def test_the_greedy_baseline_and_bleu_train_too(planted, finished, tmp_path):
 def test_several_captioners_are_an_ensemble(planted, finished, tmp_path):
     train(planted, tmp_path / "other", "training.seed=1", preset="show-attend-tell")
     both = evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
-    assert both["model"] == "toy-captioner + other"
-    assert both["cider"] > 2
+    assert both.model == "toy-captioner + other"
+    assert both.scores["cider"] > 2
 
 
 def test_captioners_of_different_vocabularies_cannot_be_an_ensemble(planted, finished, tmp_path):
@@ -183,7 +183,7 @@ def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path
     first = read_header(tmp_path / "first" / "model.safetensors").metrics
     assert history[0]["cider"] == pytest.approx(first["cider"], abs=0.02)  # the same model, above a trunk in fp16
     metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32"))
-    assert metrics["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
+    assert metrics.scores["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
     kept = read_tensors(result.model)
     assert any(name.startswith("tower.blocks.") for name in kept)
     with pytest.raises(IncompatibleFeatures):

@@ -13,7 +13,7 @@ from xmodal_cli.cli import options, output
 from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.caption import CaptionedPhoto
+    from xmodal_cli.inference.loaded_models import ImageCaptions
 
 
 class Sidecar(StrEnum):
@@ -121,7 +121,7 @@ def command(
     printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)
     results = run(photos, request, reporter, printer)
     if as_json:
-        output.print_json([result.to_dict() for result in results])
+        output.print_json(results)
     raise_if_all_failed(results)
     if attention is not None:
         reporter.info(f"attention maps: {attention / 'index.html'}")
@@ -141,14 +141,14 @@ class _CaptionPrinter:
         self._reporter, self._quiet, self._single = reporter, quiet, single
         self._on_terminal = output.is_terminal(sys.stdout)
 
-    def __call__(self, photo: CaptionedPhoto) -> None:
-        if photo.problem is not None and not self._single:  # the problem of a single photo is the command's error
-            self._reporter.warn(photo.problem.message)
+    def __call__(self, photo: ImageCaptions) -> None:
+        if photo.error is not None and not self._single:  # that of a single photo is the command's error
+            self._reporter.warn(photo.error)
         for note in photo.notes:
             self._reporter.warn(note)
-        if self._quiet or photo.problem is not None:
+        if self._quiet or photo.error is not None:
             return
-        path = escape_unprintable(str(photo.path))
+        path = escape_unprintable(photo.path)
         if not self._on_terminal:
             for caption in photo.captions:
                 output.print_line(f"{path}\t{escape_unprintable(caption.text)}")

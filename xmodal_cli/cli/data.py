@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.printable import escape_unprintable
+
+if TYPE_CHECKING:
+    from xmodal_cli.data.summary import DatasetSummary, Spread
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, download, register and generate datasets.")
 make = typer.Typer(no_args_is_help=True, help="Generate a synthetic dataset.")
@@ -33,7 +36,7 @@ def list_datasets(as_json: options.Json = False) -> None:
     if as_json:
         output.print_json(entries)
         return
-    rows = [[entry["name"], entry["state"], entry["path"] or entry["about"]] for entry in entries]
+    rows = [[entry.name, entry.state, entry.path or entry.about] for entry in entries]
     output.print_table("", ["name", "state", "location"], rows)
 
 
@@ -59,17 +62,17 @@ def info(
     if as_json:
         output.print_json(facts)
         return
-    _show(facts)
-    sizes = ", ".join(f"{entry['size']} ({entry['images']:,})" for entry in facts["image_sizes"])
-    more = facts["distinct_sizes"] - len(facts["image_sizes"])
-    output.print_line(f"captions per image   {_spread(facts['captions_per_image'])}")
-    output.print_line(f"words per caption    {_spread(facts['words_per_caption'])}")
-    images = "none; the dataset has precomputed features" if facts["precomputed"] else sizes or "no readable images"
+    _show(facts.summary)
+    sizes = ", ".join(f"{entry.size} ({entry.images:,})" for entry in facts.image_sizes)
+    more = facts.distinct_sizes - len(facts.image_sizes)
+    output.print_line(f"captions per image   {_spread(facts.captions_per_image)}")
+    output.print_line(f"words per caption    {_spread(facts.words_per_caption)}")
+    images = "none; the dataset has precomputed features" if facts.precomputed else sizes or "no readable images"
     output.print_line(f"image sizes          {images}{f' and {more:,} others' if more > 0 else ''}")
-    unreadable = facts["unreadable"]
+    unreadable = facts.unreadable
     output.print_line(f"unreadable images    {len(unreadable):,}")
     for entry in unreadable[:SHOWN]:
-        output.print_line(f"  {escape_unprintable(entry['reason'])}")
+        output.print_line(f"  {escape_unprintable(entry.reason)}")
     if len(unreadable) > SHOWN:
         output.print_line(f"  and {len(unreadable) - SHOWN:,} more (use --json to list all)")
 
@@ -136,19 +139,19 @@ def make_shapes(
     _finish(make_sample(out, seed or 0), as_json)
 
 
-def _finish(facts: dict[str, Any], as_json: bool) -> None:
+def _finish(summary: DatasetSummary, as_json: bool) -> None:
     if as_json:
-        output.print_json(facts)
+        output.print_json(summary)
     else:
-        _show(facts)
+        _show(summary)
 
 
-def _show(facts: dict[str, Any]) -> None:
-    output.print_line(f"{facts['name']}: {escape_unprintable(facts['path'])} ({facts['format']})")
-    splits = ", ".join(f"{name} {count:,}" for name, count in facts["splits"].items())
-    output.print_line(f"images               {facts['images']:,} ({splits})")
-    output.print_line(f"captions             {facts['captions']:,}")
+def _show(summary: DatasetSummary) -> None:
+    output.print_line(f"{summary.name}: {escape_unprintable(str(summary.path))} ({summary.format})")
+    splits = ", ".join(f"{name} {count:,}" for name, count in summary.splits.items())
+    output.print_line(f"images               {summary.images:,} ({splits})")
+    output.print_line(f"captions             {summary.captions:,}")
 
 
-def _spread(spread: dict[str, float]) -> str:
-    return f"{spread['min']} to {spread['max']}, mean {spread['mean']}"
+def _spread(spread: Spread) -> str:
+    return f"{spread.min} to {spread.max}, mean {spread.mean}"

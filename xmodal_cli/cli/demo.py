@@ -10,6 +10,7 @@ import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_captions, print_retrieval
+from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:
     from xmodal_cli.demo.results import Captioned, CaptionerPart, MatcherPart, OwnPhotos, SearchExample
@@ -55,7 +56,8 @@ def command(
 
 
 def _print_matcher(part: MatcherPart) -> None:
-    print_retrieval(f"test: {part.test['images']} images, {part.test['captions']} captions", {part.run.name: part.test})
+    title = f"test: {part.test.images} images, {part.test.captions} captions"
+    print_retrieval(title, {part.run.name: to_json(part.test)})
     for example in part.searches:
         output.print_line(f'"{example.query}": {_describe_rank(example)}')
 
@@ -68,7 +70,7 @@ def _describe_rank(example: SearchExample) -> str:
 
 def _print_captioner(part: CaptionerPart) -> None:
     output.print_line()
-    print_captions("", {part.run.name: {key: part.test[key] for key in ("bleu_4", "cider")}})
+    print_captions("", {part.run.name: {key: part.test.scores[key] for key in ("bleu_4", "cider")}})
     if part.truth is not None:
         truth = part.truth
         output.print_line(f"{truth.num_true} of {truth.num_captions} captions are true ({truth.percent:.1f}%)")
@@ -81,11 +83,11 @@ def _print_captions(captions: Sequence[Captioned]) -> None:
 
 
 def _print_photos(part: OwnPhotos) -> None:
-    photos = f"{part.index['items']} of {part.num_found} photos in {part.folder}"
-    models = f"models {part.index['model']} and {part.captioner}"
+    photos = f"{part.index.items} of {part.num_found} photos in {part.folder}"
+    models = f"models {part.index.model} and {part.captioner}"
     output.print_line()
     output.print_line(f"{photos}, {models}")
     _print_captions(part.captions)
     for example in part.searches:
-        first = Path(example.hits[0]["path"]).name if example.hits else "no results"
+        first = Path(example.hits[0].path).name if example.hits else "no results"
         output.print_line(f'"{example.query}": {first}')

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_captions, print_retrieval, print_tags
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.result_json import to_json
+
+if TYPE_CHECKING:
+    from xmodal_cli.evaluation.caption_scores import CaptionResult
+    from xmodal_cli.evaluation.scoring import RetrievalResult
+    from xmodal_cli.evaluation.tag_scores import TagResult
 
 
 def command(
@@ -77,20 +84,21 @@ def command(
     if is_tag_evaluation(models):
         for_matchers = {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks}
         _reject_options(for_matchers | {"--report": report, "--ensemble": ensemble, "--beam": beam}, "not to taggers")
-        _show(evaluate_taggers(models, data, split, compute, output.TerminalReporter()), as_json)
+        _show_tags(evaluate_taggers(models, data, split, compute, output.TerminalReporter()), as_json)
         return
     if is_caption_evaluation(models):
         _reject_options(
             {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report}
         )
         decoding = None if beam is None else {"beam": beam}
-        _show(evaluate_captions(models, data, split, decoding, ensemble, compute, output.TerminalReporter()), as_json)
+        scored = evaluate_captions(models, data, split, decoding, ensemble, compute, output.TerminalReporter())
+        _show_captions(scored, as_json)
         return
     if beam is not None:
         raise ConfigError("--beam applies only to captioners", "remove --beam")
     extras = Extras(ensemble, bootstrap, ndcg, ranks, report)
     results = run(models, data, split, folds, compute, output.TerminalReporter(), extras)
-    _show(results, as_json)
+    _show_retrieval(results, as_json)
 
 
 def _reject_options(given: dict[str, Any], to: str = "only to matchers") -> None:
@@ -99,27 +107,37 @@ def _reject_options(given: dict[str, Any], to: str = "only to matchers") -> None
             raise ConfigError(f"{option} applies {to}", f"remove {option}")
 
 
-def _show(results: list[dict[str, Any]], as_json: bool) -> None:
+def _show_retrieval(results: Sequence[RetrievalResult], as_json: bool) -> None:
     if as_json:
         output.print_json(results[0] if len(results) == 1 else results)
         return
     first = results[0]
-    if "signature" in first:
-        print_captions(f"{first['data']} {first['split']}: {first['images']:,} images", _by_name(results))
-        return
-    if "map" in first:
-        print_tags(f"{first['data']} {first['split']}: {first['images']:,} images", _by_name(results))
-        return
-    source = f"{first['data']} {first['split']}: " if first["data"] else ""
-    title = f"{source}{first['images']:,} images, {first['captions']:,} captions, {first['protocol']}"
+    source = f"{first.data} {first.split}: " if first.data else ""
+    title = f"{source}{first.images:,} images, {first.captions:,} captions, {first.protocol}"
     print_retrieval(title, _by_name(results))
 
 
-def _by_name(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The results by name; repeated names get a number."""
+def _show_captions(results: Sequence[CaptionResult], as_json: bool) -> None:
+    if as_json:
+        output.print_json(results[0] if len(results) == 1 else results)
+        return
+    first = results[0]
+    print_captions(f"{first.data} {first.split}: {first.images:,} images", _by_name(results))
+
+
+def _show_tags(results: Sequence[TagResult], as_json: bool) -> None:
+    if as_json:
+        output.print_json(results[0] if len(results) == 1 else results)
+        return
+    first = results[0]
+    print_tags(f"{first.data} {first.split}: {first.images:,} images", _by_name(results))
+
+
+def _by_name(results: Sequence[RetrievalResult | CaptionResult | TagResult]) -> dict[str, dict[str, Any]]:
+    """The JSON of the results by name; repeated names get a number."""
     named: dict[str, dict[str, Any]] = {}
     for result in results:
-        name = str(result["model"])
+        name = result.model
         same = sum(1 for key in named if key == name or key.startswith(f"{name} ("))
-        named[f"{name} ({same + 1})" if same else name] = result
+        named[f"{name} ({same + 1})" if same else name] = to_json(result)
     return named

@@ -59,7 +59,7 @@ def search_once(terms: Sequence[str], index: str | None, k: int, json: bool) -> 
 
     result = search(terms, index, k, output.TerminalReporter())
     if json:
-        output.print_json(hits.to_json(result))
+        output.print_json(result)
     else:
         hits.print_hits(result)
     hits.print_warnings(result)

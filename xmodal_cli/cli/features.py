@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +13,7 @@ from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOpt
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
+    from xmodal_cli.recipes.vectors import DatasetVectors, SentenceVectors
 
 _LISTED = 10  # unreadable images listed without --json
 
@@ -105,18 +105,21 @@ def command(
         settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
         report = extract_features(load_split(str(data), split, format), settings, out, compute, reporter, batch_size)
         if json:
-            output.print_json(asdict(report))
+            output.print_json(report)
         else:
             _show(report)
         return
+    written: DatasetVectors | SentenceVectors
     if text:
-        result = sentence_vectors(model, text, out, compute)
+        written = sentence_vectors(model, text, out, compute)
+        counts = f"{written.sentences} sentences"
     else:
-        result = dataset_vectors(model, load_split(str(data), split, format), out, compute, reporter)
+        written = dataset_vectors(model, load_split(str(data), split, format), out, compute, reporter)
+        counts = f"{written.images} images, {written.captions} captions"
     if json:
-        output.print_json(result)
+        output.print_json(written)
     else:
-        _show_vectors(result)
+        output.print_line(f"{counts}, {written.dim}-d: {written.file}")
 
 
 def _check(data: str | None, backbone: str | None, model: str | None, text: Path | None) -> None:
@@ -127,11 +130,6 @@ def _check(data: str | None, backbone: str | None, model: str | None, text: Path
         raise typer.BadParameter("--model and --backbone cannot be combined: a matcher has its own backbone")
     if (data is None) == (text is None):
         raise typer.BadParameter("give either DATA or, with --model, --text FILE")
-
-
-def _show_vectors(result: dict[str, Any]) -> None:
-    counts = ", ".join(f"{result[kind]} {kind}" for kind in ("images", "captions", "sentences") if kind in result)
-    output.print_line(f"{counts}, {result['dim']}-d: {result['file']}")
 
 
 def _show(report: FeaturesReport) -> None:

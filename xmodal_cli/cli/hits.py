@@ -1,25 +1,17 @@
-"""Search results as JSON and as a table."""
+"""Search results as a table."""
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from xmodal_cli.cli import output
 from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.search import SearchResult
-
-
-def to_json(result: SearchResult) -> dict[str, Any]:
-    """The output of ``--json``."""
-    hits = [asdict(hit) for hit in result.hits]
-    head = {"index": result.index, "model": result.model, "query": list(result.query)}
-    return {**head, "hits": hits, "vanished": result.num_vanished, "unknown_words": list(result.unknown_words)}
+    from xmodal_cli.retrieval.search_result import SearchResult
 
 
 def print_hits(result: SearchResult, seconds: float | None = None) -> None:
@@ -34,7 +26,7 @@ def print_hits(result: SearchResult, seconds: float | None = None) -> None:
     for hit, name in zip(result.hits, names, strict=True):
         photo = format_link(hit.path) if output.supports_escapes(sys.stdout) else name
         output.print_formatted(f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
-    source = f"{len(names)} of {result.num_items} photos in the index {result.index}"
+    source = f"{len(names)} of {result.items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"
     output.print_line(f"{source}, model {result.model} ({result.similarity}){took}")
 
@@ -54,8 +46,8 @@ def print_warnings(result: SearchResult) -> None:
     if result.unknown_words:
         words = ", ".join(result.unknown_words)
         output.TerminalReporter().warn(f"out-of-vocabulary words for model {result.model}: {words}")
-    if result.num_vanished:
+    if result.vanished:
         output.TerminalReporter().warn(
-            f"{result.num_vanished} photos no longer exist and were skipped; "
+            f"{result.vanished} photos no longer exist and were skipped; "
             f"run `xmodal index --index {result.index}` to update the index"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +63,7 @@ def command(
     compute = Compute(device, precision.value)
     report = make_index(paths or (), index, model, kind, rebuild, compute, output.TerminalReporter())
     if json:
-        output.print_json(asdict(report))
+        output.print_json(report)
     else:
         _show(report)
 

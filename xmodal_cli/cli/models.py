@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import nest_metrics, print_val_metrics
+from xmodal_cli.cli.tables import print_val_metrics
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.model_reports import ListedModel
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, convert and average models; set the defaults.")
 
@@ -31,9 +34,7 @@ def list_models(as_json: options.Json = False) -> None:
     else:
         columns = ["model", "kind", "similarity", "backbone", "trained on", "val rsum", "val CIDEr", "val mAP"]
         keys = ["name", "kind", "similarity", "backbone", "data", "rsum", "cider", "map"]
-        output.print_table(
-            "", columns, [[_format_cell(key, entry[key]) for key in keys] for entry in map(_mark_default, entries)]
-        )
+        output.print_table("", columns, [[_format_cell(entry, key) for key in keys] for entry in entries])
 
 
 @app.command("info")
@@ -55,9 +56,9 @@ def info(
     """
     from xmodal_cli.recipes.models import model_info
 
-    facts = model_info(model)
+    report = model_info(model)
     if as_json:
-        output.print_json(facts)
+        output.print_json(report)
         return
     fields = (
         "name",
@@ -72,11 +73,11 @@ def info(
         "xmodal",
     )
     for key in fields:
-        output.print_line(f"{key:12} {facts[key]}")
-    for side, tower in facts["architecture"].get("towers", {}).items():
+        output.print_line(f"{key:12} {getattr(report, key)}")
+    for side, tower in report.architecture.get("towers", {}).items():
         output.print_line(f"{side + ' tower':12} {_describe_tower(tower)}")
-    if facts["metrics"]:
-        print_val_metrics("val", facts["name"], nest_metrics(facts["metrics"]))
+    if report.metrics:
+        print_val_metrics("val", report.name, report.metrics)
 
 
 @app.command("default")
@@ -142,7 +143,7 @@ def convert(
     if as_json:
         output.print_json(result)
     else:
-        output.print_line(f"{result['tensors']:,} tensors, {result['parameters']:,} parameters: {result['file']}")
+        output.print_line(f"{result.tensors:,} tensors, {result.parameters:,} parameters: {result.file}")
 
 
 @app.command("average")
@@ -170,12 +171,7 @@ def average(
     if as_json:
         output.print_json(result)
     else:
-        output.print_line(f"average of {len(models)} models: {result['file']}")
-
-
-def _mark_default(entry: dict[str, Any]) -> dict[str, Any]:
-    """The entry with a star after the name if it is the default of its kind."""
-    return {**entry, "name": f"{entry['name']} *"} if entry["default"] else entry
+        output.print_line(f"average of {len(models)} models: {result.file}")
 
 
 def _describe_tower(tower: dict[str, Any]) -> str:
@@ -186,5 +182,8 @@ def _describe_tower(tower: dict[str, Any]) -> str:
     return f"{tower['backbone']}, {trained if tower.get('tuned', True) else 'frozen'}"
 
 
-def _format_cell(key: str, value: object) -> object:
+def _format_cell(model: ListedModel, key: str) -> object:
+    value = getattr(model, key)
+    if key == "name":
+        return f"{value} *" if model.default else value
     return f"{value:.{1 if key == 'rsum' else 3}f}" if isinstance(value, float) else value

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from xmodal_cli.cli import printable
 from xmodal_cli.cli.progress import Bar, PlainProgress
+from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,7 +71,7 @@ def _write_raw(text: str, stream: TextIO | None) -> None:
 
 
 def print_json(result: Any) -> None:
-    """Print the result as JSON on stdout. File names that are not UTF-8 are written as ``\\udcXX`` escapes."""
+    """Print the result as JSON (see ``result_json``) on stdout; names that are not UTF-8 with ``\\udcXX`` escapes."""
     _write_json(result, indent=2)
 
 
@@ -81,6 +82,7 @@ def print_json_line(result: Any) -> None:
 
 
 def _write_json(result: Any, indent: int | None = None) -> None:
+    result = to_json(result)
     text = printable.escape_json(json.dumps(result, indent=indent, ensure_ascii=False, allow_nan=False))
     if not _can_encode(_encoding(sys.stdout), text):
         text = json.dumps(result, indent=indent, allow_nan=False)

@@ -18,7 +18,8 @@ from xmodal_cli.cli.viewer import open_photo
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.search import Searcher, SearchResult
+    from xmodal_cli.recipes.search import Searcher
+    from xmodal_cli.retrieval.search_result import SearchResult
 
 PROMPT = "search> "
 HELP = """\

@@ -93,7 +93,7 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
                 _print_failure(line, error, json)
                 continue
             if json:
-                output.print_json_line(hits.to_json(result))
+                output.print_json_line(result)
             else:
                 output.print_line(escape_unprintable(line))
                 hits.print_hits(result)

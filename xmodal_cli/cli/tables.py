@@ -13,7 +13,7 @@ OPTIONAL_SCORES = ("NDCG@25",)  # computed only on request
 
 
 def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the metrics of several models, by name; ``i2t`` is image-to-text, ``t2i`` text-to-image.
+    """Print the metrics of several models, their JSON by name; ``i2t`` is image-to-text, ``t2i`` text-to-image.
 
     NDCG has columns if it was computed. A confidence interval is printed as its half-width in a row below.
     """
@@ -30,7 +30,7 @@ def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def print_captions(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the scores of several captioners or files, by name, times 100 except CIDEr.
+    """Print the scores of several captioners or files, their JSON by name, times 100 except CIDEr.
 
     The signature, if any, and the reasons for unavailable metrics are printed below the table.
     """
@@ -57,10 +57,12 @@ def print_tags(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
     output.print_table(title, ["model", *(column.label for column in columns)], rows)
 
 
-def print_val_metrics(title: str, name: str, metrics: Mapping[str, Any]) -> None:
-    """Print the val metrics of a matcher, a captioner or a tagger."""
+def print_val_metrics(title: str, name: str, metrics: Mapping[str, float]) -> None:
+    """Print the val metrics of a matcher, a captioner or a tagger, given by their flat names."""
+    from xmodal_cli.evaluation.scoring import nest
+
     show = print_captions if "cider" in metrics else print_tags if "map" in metrics else print_retrieval
-    show(title, {name: metrics})
+    show(title, {name: nest(metrics)})
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,6 @@ def _caption_columns() -> list[_Column]:
     from xmodal_cli.metrics.caption_columns import sorted_columns
 
     return [_Column(name, label, metric.format) for metric in sorted_columns() for name, label in metric.labels.items()]
-
-
-def nest_metrics(flat: Mapping[str, float]) -> dict[str, Any]:
-    """Nest flat names such as ``image_to_text R@1`` into one dictionary per direction."""
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        side, space, score = name.partition(" ")
-        if space and side in DIRECTIONS:
-            nested.setdefault(side, {})[score] = value
-        else:
-            nested[name] = value
-    return nested
 
 
 def _cells(result: Mapping[str, Any], columns: Sequence[_Column]) -> list[str | None]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.tables import nest_metrics, print_val_metrics
+from xmodal_cli.cli.tables import print_val_metrics
 
 
 def command(
@@ -68,13 +68,12 @@ def command(
 
     data = data_argument(config, data)
     result = train_model(config, data, out, resume, init_from, output.TerminalReporter())
-    metrics = nest_metrics(result.metrics)
     if as_json:
-        facts = {"best_epoch": result.best_epoch, "epochs": result.epochs, "interrupted": result.interrupted}
-        output.print_json({"run": str(result.run), "model": str(result.model), **facts, "val": metrics})
+        output.print_json(result)
         return
-    if metrics:
-        print_val_metrics(f"best on val (epoch {result.best_epoch} of {result.epochs})", result.run.name, metrics)
+    if result.val:
+        title = f"best on val (epoch {result.best_epoch} of {result.epochs})"
+        print_val_metrics(title, result.run.name, result.metrics)
     _print_next_steps(result.run, data, result.interrupted, result.seconds)
 
 

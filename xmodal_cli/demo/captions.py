@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xmodal_cli.captioning.attention_maps import is_square, square_maps
@@ -31,7 +32,7 @@ def caption_test(run: Path, data: str, samples: Sequence[Example], reporter: Rep
     assert images.features is not None  # grid features
     captions = [best for best, *_ in caption_features([loaded], [images.features], loaded.decoding, attention=True)]
     examples = images.dataset.examples
-    metrics = score_captions([caption.text for caption in captions], [e.captions for e in examples], METRICS)
+    result = score_captions([caption.text for caption in captions], [e.captions for e in examples], METRICS)
     scenes = scenes_of(dataset)
     sample_ids = {example.image_id for example in samples}
     shown = [
@@ -41,9 +42,8 @@ def caption_test(run: Path, data: str, samples: Sequence[Example], reporter: Rep
         for example, caption in zip(examples, captions, strict=True)
         if example.image_id in sample_ids and example.path is not None
     ]
-    return CaptionerPart(
-        run, {"images": len(examples), **metrics}, count_true(examples, captions, scenes) if scenes else None, shown
-    )
+    result = replace(result, model=loaded.name, data=data, split="test")
+    return CaptionerPart(run, result, count_true(examples, captions, scenes) if scenes else None, shown)
 
 
 def scenes_of(test: ImageTextDataset) -> dict[str, Scene]:

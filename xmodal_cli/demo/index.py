@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.demo.results import SearchExample
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.paths import indexes_dir
-from xmodal_cli.recipes.index import index
+from xmodal_cli.recipes.index import IndexReport, index
 from xmodal_cli.recipes.search import search
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
@@ -19,10 +17,10 @@ from xmodal_cli.retrieval.index import is_index, read_metadata
 NUM_HITS = 5
 
 
-def make_index(roots: Sequence[Path], name: str, model: str, reporter: Reporter) -> dict[str, Any]:
-    """Build or update the index ``name`` of ``roots``. -> what ``xmodal index --json`` prints. Raises as ``index``."""
+def make_index(roots: Sequence[Path], name: str, model: str, reporter: Reporter) -> IndexReport:
+    """Build or update the index ``name`` of ``roots``. Raises as ``index``."""
     rebuild = _has_other_model(indexes_dir() / name, model)
-    return asdict(index(roots, name, model, rebuild=rebuild, reporter=reporter))
+    return index(roots, name, model, rebuild=rebuild, reporter=reporter)
 
 
 def _has_other_model(folder: Path, model: str) -> bool:
@@ -34,5 +32,4 @@ def _has_other_model(folder: Path, model: str) -> bool:
 
 def find(query: str, index_name: str, right: Path | None = None) -> SearchExample:
     """The best photos for a sentence; ``index_name`` is a name or a folder. Raises what ``search`` raises."""
-    hits = search([query], index_name, NUM_HITS).hits
-    return SearchExample(query, [{"rank": hit.rank, "path": hit.path, "score": hit.score} for hit in hits], right)
+    return SearchExample(query, search([query], index_name, NUM_HITS).hits, right)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.data.photo_files import find_photos
 from xmodal_cli.demo.captions import captioned_photo
@@ -18,6 +17,7 @@ from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
+from xmodal_cli.recipes.index import IndexReport
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
 from xmodal_cli.types import Unreadable
@@ -58,18 +58,18 @@ def index_and_caption(
     with step("your photos: index"):
         indexed = _index(photos, reporter)
     with step("your photos: captions and searches"):
-        unreadable = {entry["path"] for entry in indexed["unreadable"]}
+        unreadable = {entry.path for entry in indexed.unreadable}
         readable = [path for path in photos.sample if str(path) not in unreadable]
         captioner, captions = _caption(readable[:NUM_CAPTIONS])
         sentences = list(dict.fromkeys(caption.text for caption in captions if caption.text))
         queries = [*sentences[:NUM_OWN_QUERIES], *GENERAL]
         photo_of_sentence = {caption.text: caption.photo for caption in reversed(captions)}
-        searches = [find(query, indexed["folder"], photo_of_sentence.get(query)) for query in queries]
-    problems = [f"{entry['path']}: {entry['reason']}" for entry in indexed["unreadable"]]
+        searches = [find(query, indexed.folder, photo_of_sentence.get(query)) for query in queries]
+    problems = [f"{entry.path}: {entry.reason}" for entry in indexed.unreadable]
     return OwnPhotos(photos.folder, photos.num_found, indexed, captioner, searches, captions, problems)
 
 
-def _index(photos: OwnFolder, reporter: Reporter) -> dict[str, Any]:
+def _index(photos: OwnFolder, reporter: Reporter) -> IndexReport:
     roots = [photos.folder] if len(photos.sample) == photos.num_found else list(photos.sample)
     return make_index(roots, _index_name(photos.folder), default_model("matcher"), reporter)
 

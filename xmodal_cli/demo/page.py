@@ -145,11 +145,11 @@ def _matcher(part: MatcherPart) -> MatcherView:
         Curve(label, [(r["epoch"], r[f"{side} R@1"]) for r in evals if f"{side} R@1" in r])
         for side, label in SIDES.items()
     ]
-    rows = [[label, *(f"{part.test[side][name]:.1f}" for name in RECALLS)] for side, label in SIDES.items()]
+    rows = [[label, *(f"{part.test.sides[side][name]:.1f}" for name in RECALLS)] for side, label in SIDES.items()]
     return MatcherView(
-        num_images=part.test["images"],
-        num_captions=part.test["captions"],
-        recalls=[(label, f"{part.test[side]['R@1']:.0f}") for side, label in SIDES.items()],
+        num_images=part.test.images,
+        num_captions=part.test.captions,
+        recalls=[(label, f"{part.test.sides[side]['R@1']:.0f}") for side, label in SIDES.items()],
         metrics=[["", *RECALLS], *rows],
         charts=_drawn(_loss(log), plot("val R@1, %", "epoch", recalls, top=100)),
         searches=[_search(search) for search in part.searches],
@@ -159,8 +159,9 @@ def _matcher(part: MatcherPart) -> MatcherView:
 def _captioner(part: CaptionerPart) -> CaptionerView:
     log = read_log(part.run)
     scores = [(r["epoch"], r["cider"]) for r in log if r["event"] == "eval" and r.get("cider") is not None]
+    rows = [[label, f"{part.test.scores[name]:.2f}"] for name, label in CAPTION_METRICS.items()]
     return CaptionerView(
-        metrics=[["metric", "value"], *([label, f"{part.test[name]:.2f}"] for name, label in CAPTION_METRICS.items())],
+        metrics=[["metric", "value"], *rows],
         charts=_drawn(_loss(log), plot("val CIDEr", "epoch", [Curve("CIDEr", scores)])),
         correctness=part.truth,
         incorrect=[] if part.truth is None else part.truth.false[:NUM_LISTED],
@@ -171,9 +172,9 @@ def _captioner(part: CaptionerPart) -> CaptionerView:
 def _own_photos(part: OwnPhotos) -> OwnPhotosView:
     return OwnPhotosView(
         folder=str(part.folder),
-        num_indexed=int(part.index["items"]),
+        num_indexed=part.index.items,
         num_found=part.num_found,
-        matcher=part.index["model"],
+        matcher=part.index.model,
         captioner=part.captioner,
         captions=[_captioned(caption) for caption in part.captions],
         searches=[_search(search) for search in part.searches],
@@ -195,7 +196,7 @@ def _drawn(*charts: Chart | None) -> list[Chart]:
 
 
 def _search(search: SearchExample) -> SearchView:
-    hits = [HitView(_thumbnail(Path(hit["path"])), hit["score"], hit["rank"] == search.rank) for hit in search.hits]
+    hits = [HitView(_thumbnail(Path(hit.path)), hit.score, hit.rank == search.rank) for hit in search.hits]
     return SearchView(search.query, search.right is not None, search.rank, hits)
 
 

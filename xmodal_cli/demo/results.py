@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.result_json import to_json
+
 if TYPE_CHECKING:
     import numpy as np
+
+    from xmodal_cli.evaluation.caption_scores import CaptionResult
+    from xmodal_cli.evaluation.scoring import RetrievalResult
+    from xmodal_cli.recipes.index import IndexReport
+    from xmodal_cli.retrieval.search_result import Hit
 
 
 @dataclass(frozen=True)
@@ -16,19 +23,19 @@ class SearchExample:
     """A sentence and the photos found for it, best first; ``right`` is the one it was written about, if known."""
 
     query: str
-    hits: Sequence[Mapping[str, Any]]  # rank, path, score
+    hits: Sequence[Hit]
     right: Path | None = None
 
     @property
     def rank(self) -> int | None:
         """The rank of the correct photo, if it was found; photos are compared by file name."""
-        names = [Path(hit["path"]).name for hit in self.hits]
+        names = [Path(hit.path).name for hit in self.hits]
         return names.index(self.right.name) + 1 if self.right is not None and self.right.name in names else None
 
     def facts(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         right = {} if self.right is None else {"right": str(self.right)}
-        return {"query": self.query, **right, "hits": [dict(hit) for hit in self.hits]}
+        return {"query": self.query, **right, "hits": to_json(self.hits)}
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,8 @@ class MatcherPart:
     """The matcher: its run, its test metrics, sample searches in the test images."""
 
     run: Path
-    test: Mapping[str, Any]  # as `xmodal eval --json` has them
-    index: Mapping[str, Any]
+    test: RetrievalResult
+    index: IndexReport
     searches: Sequence[SearchExample]
 
 
@@ -78,7 +85,7 @@ class CaptionerPart:
     """The captioner: its run, its test metrics, sample captions. ``truth`` is None if the data was not generated."""
 
     run: Path
-    test: Mapping[str, Any]
+    test: CaptionResult
     truth: Truth | None
     captions: Sequence[Captioned]
 
@@ -86,7 +93,7 @@ class CaptionerPart:
         """What ``--json`` prints."""
         shown: dict[str, Any] = {
             "run": str(self.run),
-            "eval": dict(self.test),
+            "eval": to_json(self.test),
             "captions": [c.facts() for c in self.captions],
         }
         if self.truth is not None:
@@ -101,7 +108,7 @@ class OwnPhotos:
 
     folder: Path
     num_found: int
-    index: Mapping[str, Any]
+    index: IndexReport
     captioner: str
     searches: Sequence[SearchExample]
     captions: Sequence[Captioned]
@@ -112,7 +119,7 @@ class OwnPhotos:
         return {
             "folder": str(self.folder),
             "found": self.num_found,
-            "index": dict(self.index),
+            "index": to_json(self.index),
             "captioner": self.captioner,
             "searches": [search.facts() for search in self.searches],
             "captions": [caption.facts() for caption in self.captions],
@@ -136,10 +143,10 @@ class DemoResult:
         """What ``--json`` prints."""
         return {
             "run": str(self.matcher.run),
-            "index": self.matcher.index["folder"],
+            "index": self.matcher.index.folder,
             "picture": str(self.contact_sheet),
             "page": str(self.page),
-            "eval": dict(self.matcher.test),
+            "eval": to_json(self.matcher.test),
             "searches": [search.facts() for search in self.matcher.searches],
             "captioner": self.captioner.facts(),
             "photos": None if self.photos is None else self.photos.facts(),

@@ -25,6 +25,7 @@ from xmodal_cli.demo.own_photos import find_own_photos, index_and_caption
 from xmodal_cli.demo.page import draw_page
 from xmodal_cli.demo.results import CaptionerPart, DemoResult, MatcherPart, OwnPhotos, SearchExample
 from xmodal_cli.errors import XmodalError
+from xmodal_cli.evaluation.scoring import RetrievalResult
 from xmodal_cli.features.cache import load_features
 from xmodal_cli.paths import numbered_names, write_bytes
 from xmodal_cli.recipes.evaluate import evaluate
@@ -142,7 +143,7 @@ def _is_finished(run: Path, config: Config) -> bool:
 
 
 def _search_part(
-    run: Path, metrics: dict[str, object], test: ImageTextDataset, samples: list[Example], reporter: Reporter
+    run: Path, metrics: RetrievalResult, test: ImageTextDataset, samples: list[Example], reporter: Reporter
 ) -> MatcherPart:
     files = [example.path for example in test.examples if example.path is not None]
     indexed = make_index(files, INDEX, str(run), reporter)
@@ -167,12 +168,12 @@ def _write_report(
 
 
 def _row(search: SearchExample) -> Row:
-    photos = [Path(hit["path"]) for hit in search.hits]
+    photos = [Path(hit.path) for hit in search.hits]
     return Row(search.query, photos, frozenset(photos[search.rank - 1 : search.rank] if search.rank else ()))
 
 
 def _next_commands(own: OwnPhotos | None) -> list[str]:
     if own is None:
         return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
-    folder, name = shlex.quote(str(own.folder)), shlex.quote(own.index["index"])
+    folder, name = shlex.quote(str(own.folder)), shlex.quote(own.index.index)
     return [f'xmodal search "two dogs" --index {name}', f"xmodal index {folder}", f"xmodal caption {folder}"]

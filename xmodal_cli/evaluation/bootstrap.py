@@ -9,11 +9,10 @@ averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, Fold, ranks_of
+from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, ConfidenceIntervals, Fold, ranks_of
 from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 
 PERCENTILES = (2.5, 97.5)
@@ -23,8 +22,8 @@ PerQuery = Mapping[str, Mapping[str, np.ndarray]]  # direction -> metric -> (que
 
 def confidence_intervals(
     folds: list[Fold], num_resamples: int, seed: int, per_query: Sequence[PerQuery] | None = None
-) -> dict[str, Any]:
-    """``[low, high]`` of every metric, by direction, and of rsum, from ``num_resamples`` resamples.
+) -> ConfidenceIntervals:
+    """The intervals of every metric, by direction, and of rsum, from ``num_resamples`` resamples.
 
     ``per_query`` has, per fold, additional metrics that are means over queries; queries with NaN are left out.
     """
@@ -39,12 +38,12 @@ def confidence_intervals(
     }
     rsum = np.sum([means[side][name] for side in DIRECTIONS for name in RECALLS], axis=0)
     sides = {side: {name: _interval(values) for name, values in means[side].items()} for side in DIRECTIONS}
-    return {**sides, "rsum": _interval(rsum)}
+    return ConfidenceIntervals(**sides, rsum=_interval(rsum))
 
 
-def _interval(values: np.ndarray) -> list[float]:
+def _interval(values: np.ndarray) -> tuple[float, float]:
     low, high = np.percentile(values, PERCENTILES)
-    return [round(float(low), 6), round(float(high), 6)]
+    return round(float(low), 6), round(float(high), 6)
 
 
 def _resample(

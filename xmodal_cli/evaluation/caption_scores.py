@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from xmodal_cli import catalog
 from xmodal_cli.errors import BadData, ConfigError, Unavailable, UnknownName
 from xmodal_cli.metrics.caption_columns import sorted_columns
 from xmodal_cli.metrics.ptb_tokenizer import ptb_words
+from xmodal_cli.result_json import INLINE, OPTIONAL
 from xmodal_cli.types import MetricScores
 from xmodal_cli.version import __version__
 
 TOKENIZERS: dict[str, Callable[[str], Sequence[str]]] = {"ptb": ptb_words, "spaces": str.split}
 NO_TRAINING_CAPTIONS = "the captions of the training set are unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionResult:
+    """The scores of captions: ``scores`` by name, in the order of the tables.
+
+    Scores are fractions, CIDEr is not bounded by 1. A score is None if it is ``unavailable``, which has the reasons.
+    ``signature`` is the protocol in one line; scores are comparable if it is equal. ``beam`` is None for a results
+    file; ``tagger`` is the name of the tagger that gave the tags, if any.
+    """
+
+    model: str = ""
+    data: str | None = None
+    split: str | None = None
+    images: int
+    beam: int | None = field(default=None, metadata=OPTIONAL)
+    tagger: str | None = field(default=None, metadata=OPTIONAL)
+    scores: dict[str, float | int | None] = field(metadata=INLINE)
+    signature: str
+    unavailable: dict[str, str]
 
 
 def score_captions(
@@ -22,12 +44,12 @@ def score_captions(
     names: Sequence[str] | None = None,
     training: Collection[str] | None = None,
     tokenize: str = "ptb",
-) -> dict[str, Any]:
-    """Score one candidate per image against all references of the image; the scores of ``xmodal eval --json``.
+) -> CaptionResult:
+    """Score one candidate per image against all references of the image.
 
     ``names`` are caption metrics, by default all. ``training`` are the captions of the training set, for ``diversity``.
-    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. An unavailable score is
-    None, with the reason in ``unavailable``. Raises UnknownName, ConfigError, BadData.
+    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. Raises UnknownName,
+    ConfigError, BadData.
     """
     split_words = _find_tokenizer(tokenize)
     if len(candidates) != len(references) or not candidates:
@@ -41,7 +63,7 @@ def score_captions(
     columns = sorted_columns(None if names is None else list(names))
     uses_training = training is not None and any(column.from_training for column in columns)
     training_set = {tuple(split_words(sentence)) for sentence in training or ()} if uses_training else None
-    metrics: dict[str, Any] = {}
+    metrics: dict[str, float | int | None] = {}
     unavailable: dict[str, str] = {}
     for column in columns:
         try:
@@ -54,7 +76,8 @@ def score_captions(
         if training_set is None:
             metrics |= dict.fromkeys(column.from_training)
             unavailable |= dict.fromkeys(column.from_training, NO_TRAINING_CAPTIONS)
-    return {**metrics, "signature": _signature(metrics, tokenize, reference_words), "unavailable": unavailable}
+    signature = _signature(metrics, tokenize, reference_words)
+    return CaptionResult(images=len(candidates), scores=metrics, signature=signature, unavailable=unavailable)
 
 
 def _find_tokenizer(name: str) -> Callable[[str], Sequence[str]]:
@@ -67,7 +90,7 @@ def _to_python(scores: MetricScores, counts: Collection[str]) -> dict[str, float
     return {name: int(value) if name in counts else float(value) for name, value in scores.total.items()}
 
 
-def _signature(metrics: dict[str, Any], tokenize: str, references: Sequence[Sequence[Any]]) -> str:
+def _signature(metrics: Mapping[str, float | int | None], tokenize: str, references: Sequence[Sequence[Any]]) -> str:
     """The protocol in one line; scores are comparable if it is equal."""
     counts = sorted({len(sentences) for sentences in references})
     parts = [

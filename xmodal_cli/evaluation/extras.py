@@ -5,14 +5,13 @@ Modules of options that are not set are not imported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, StorageError
-from xmodal_cli.evaluation.scoring import DIRECTIONS, EmbeddedModel, Fold
+from xmodal_cli.evaluation.scoring import DIRECTIONS, EmbeddedModel, Fold, RetrievalResult
 
 RANK_FILES = (".jsonl", ".csv")
 ENSEMBLE_HINT = "give two models or more, or omit --ensemble"
@@ -45,7 +44,7 @@ class EvaluatedModel:
 
     model: EmbeddedModel
     folds: list[Fold]
-    result: dict[str, Any]
+    result: RetrievalResult
 
 
 def check_request(what: list[str], data: str | None, extras: Extras) -> None:
@@ -66,7 +65,7 @@ def check_request(what: list[str], data: str | None, extras: Extras) -> None:
         raise ConfigError("a report is for one model", "give one model, or add --ensemble for a report of the ensemble")
 
 
-def add_metrics(result: dict[str, Any], model: EmbeddedModel, folds: list[Fold], extras: Extras) -> dict[str, Any]:
+def add_metrics(result: RetrievalResult, model: EmbeddedModel, folds: list[Fold], extras: Extras) -> RetrievalResult:
     """``result`` with NDCG@25 in both directions and confidence intervals, as set in ``extras``."""
     per_query: list[dict[str, dict[str, np.ndarray]]] = [{} for _ in folds]
     if extras.ndcg:
@@ -76,14 +75,20 @@ def add_metrics(result: dict[str, Any], model: EmbeddedModel, folds: list[Fold],
         for n, fold in enumerate(folds):
             values = fold_ndcg(fold, [captions[row] for row in fold.captions])
             per_query[n] = {side: {NAME: values[side]} for side in DIRECTIONS}
-        for side in DIRECTIONS:
-            means = [np.nanmean(values[side][NAME]) for values in per_query]
-            result = {**result, side: {**result[side], NAME: round(float(np.mean(means)), 6)}}
+        means = {
+            side: round(float(np.mean([np.nanmean(values[side][NAME]) for values in per_query])), 6)
+            for side in DIRECTIONS
+        }
+        result = replace(
+            result,
+            image_to_text={**result.image_to_text, NAME: means["image_to_text"]},
+            text_to_image={**result.text_to_image, NAME: means["text_to_image"]},
+        )
     if extras.bootstrap:
         from xmodal_cli.evaluation.bootstrap import confidence_intervals
 
         intervals = confidence_intervals(folds, extras.bootstrap, extras.seed, per_query)
-        result = {**result, "confidence": intervals, "bootstrap": extras.bootstrap}
+        result = replace(result, confidence=intervals, bootstrap=extras.bootstrap)
     return result
 
 

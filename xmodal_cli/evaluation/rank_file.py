@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,27 @@ import numpy as np
 from xmodal_cli.evaluation.extras import EvaluatedModel
 from xmodal_cli.evaluation.scoring import Fold
 from xmodal_cli.paths import write_bytes
+from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval.top_k import Vectors, top_images, top_texts
 
 TOP = 5
-COLUMNS = ("model", "direction", "image_id", "caption", "rank", "top_image_ids", "top_captions")
+
+
+@dataclass(frozen=True)
+class RankedQuery:
+    """A row: a query, the best rank of a correct item, and its top results.
+
+    ``caption`` is None, and ``top_captions`` has the results, if the query is an image. Without a dataset, images and
+    captions are row indices.
+    """
+
+    model: str
+    direction: str
+    image_id: str | int
+    caption: str | int | None
+    rank: int
+    top_image_ids: list[str | int]
+    top_captions: list[str | int]
 
 
 @dataclass(frozen=True)
@@ -48,34 +65,27 @@ def image_to_text(fold: Fold, k: int) -> TopResults:
 
 
 def write_ranks(models: Sequence[EvaluatedModel], file: Path) -> None:
-    """Write the rows of all models to ``file`` atomically. Raises StorageError.
-
-    Without a dataset, images and captions are identified by their row index in the embeddings file.
-    """
+    """Write the rows of all models to ``file`` atomically. Raises StorageError."""
     rows = (row for model in models for row in _rows(model))
-    text = _to_csv(rows) if file.suffix == ".csv" else "".join(f"{_json(row)}\n" for row in rows)
+    text = _to_csv(rows) if file.suffix == ".csv" else "".join(f"{_json(to_json(row))}\n" for row in rows)
     write_bytes(file, text.encode("utf-8", "backslashreplace"))  # ids may be file names that are not valid UTF-8
 
 
-def _rows(evaluated: EvaluatedModel) -> Iterator[dict[str, Any]]:
-    vectors, dataset = evaluated.model.vectors, evaluated.model.dataset
-    ids: Sequence[Any] = dataset.ids if dataset else range(len(vectors.images))
-    captions: Sequence[Any] = dataset.captions if dataset else range(len(vectors.texts))
+def _rows(evaluated: EvaluatedModel) -> Iterator[RankedQuery]:
+    name, vectors, dataset = evaluated.model.name, evaluated.model.vectors, evaluated.model.dataset
+    ids: Sequence[str | int] = dataset.ids if dataset else range(len(vectors.images))
+    captions: Sequence[str | int] = dataset.captions if dataset else range(len(vectors.texts))
     image_of_caption = vectors.image_of_caption.tolist()
     for fold in evaluated.folds:
         for query, rank, best in _iterate(text_to_image(fold, TOP)):
-            head = {
-                "model": evaluated.model.name,
-                "direction": "text_to_image",
-                "image_id": ids[image_of_caption[query]],
-            }
-            top = {"top_image_ids": [ids[image] for image in best], "top_captions": []}
-            yield {**head, "caption": captions[query], "rank": rank, **top}
+            top_ids = [ids[image] for image in best]
+            yield RankedQuery(
+                name, "text_to_image", ids[image_of_caption[query]], captions[query], rank, top_ids, top_captions=[]
+            )
         for query, rank, best in _iterate(image_to_text(fold, TOP)):
-            head = {"model": evaluated.model.name, "direction": "image_to_text", "image_id": ids[query]}
             top_ids = [ids[image_of_caption[caption]] for caption in best]
-            top = {"top_image_ids": top_ids, "top_captions": [captions[caption] for caption in best]}
-            yield {**head, "caption": None, "rank": rank, **top}
+            top_captions = [captions[caption] for caption in best]
+            yield RankedQuery(name, "image_to_text", ids[query], None, rank, top_ids, top_captions)
 
 
 def _iterate(results: TopResults) -> Iterator[tuple[int, int, list[int]]]:
@@ -86,12 +96,12 @@ def _vectors(fold: Fold) -> Vectors:
     return Vectors(fold.vectors.images, fold.vectors.texts, fold.vectors.similarity)
 
 
-def _to_csv(rows: Iterator[dict[str, Any]]) -> str:
+def _to_csv(rows: Iterator[RankedQuery]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(column.name for column in fields(RankedQuery))
     for row in rows:
-        writer.writerow(_json(row[name]) if isinstance(row[name], list) else row[name] for name in COLUMNS)
+        writer.writerow(_json(value) if isinstance(value, list) else value for value in to_json(row).values())
     return text.getvalue()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.evaluation.caption_scores import score_captions
+from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.types import Example, ImageTextDataset
 
 FORMAT_HINT = 'it must be a list of {"image_id": ..., "caption": ...}'
@@ -20,7 +20,7 @@ def is_results(what: str) -> bool:
     return Path(what).suffix == ".json"
 
 
-def score_results(file: Path, data: str, split: str = "test") -> dict[str, Any]:
+def score_results(file: Path, data: str, split: str = "test") -> CaptionResult:
     """The scores of a results file, which must have one caption for each captioned image of the split.
 
     Raises MissingData, BadData.
@@ -29,7 +29,7 @@ def score_results(file: Path, data: str, split: str = "test") -> dict[str, Any]:
     captions, examples = match_results(file, dataset, split)
     training = dataset.select(*(name for name in TRAINING_SPLITS if name != split)).captions
     scores = score_captions(captions, [e.captions for e in examples], training=training or None)
-    return {"model": file.name, "data": data, "split": split, "images": len(examples), **scores}
+    return replace(scores, model=file.name, data=data, split=split)
 
 
 def match_results(file: Path, dataset: ImageTextDataset, split: str) -> tuple[list[str], tuple[Example, ...]]:

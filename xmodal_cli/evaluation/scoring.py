@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.metrics.retrieval.recall import K
 from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
+from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.retrieval.ranks import Ranks, check_vectors, compute_ranks
 from xmodal_cli.types import ImageTextDataset
 
@@ -54,8 +54,43 @@ class Fold:
     ranks: Ranks
 
 
-def score_embeddings(embeddings: Embeddings, folds: int = 1) -> dict[str, Any]:
-    """Counts, protocol, metrics of both directions and rsum, as in ``xmodal eval --json``. Raises as ``rank_folds``."""
+@dataclass(frozen=True)
+class ConfidenceIntervals:
+    """``(low, high)`` of each metric: 95% confidence intervals."""
+
+    image_to_text: dict[str, tuple[float, float]]
+    text_to_image: dict[str, tuple[float, float]]
+    rsum: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalResult:
+    """The retrieval metrics of a model, each the mean over the folds.
+
+    Recalls are percentages; ``rsum`` is the sum of the six. ``data`` and ``split`` are None for an embeddings file
+    without a dataset. ``bootstrap`` is the number of resamples of ``confidence``.
+    """
+
+    model: str = ""
+    data: str | None = None
+    split: str | None = None
+    images: int
+    captions: int
+    protocol: str
+    image_to_text: dict[str, float]
+    text_to_image: dict[str, float]
+    rsum: float
+    confidence: ConfidenceIntervals | None = field(default=None, metadata=OPTIONAL)
+    bootstrap: int | None = field(default=None, metadata=OPTIONAL)
+
+    @property
+    def sides(self) -> dict[str, dict[str, float]]:
+        """The metrics by direction."""
+        return {"image_to_text": self.image_to_text, "text_to_image": self.text_to_image}
+
+
+def score_embeddings(embeddings: Embeddings, folds: int = 1) -> RetrievalResult:
+    """The metrics of embeddings, without names of model and data. Raises as ``rank_folds``."""
     return compute_metrics(embeddings, rank_folds(embeddings, folds))
 
 
@@ -72,33 +107,58 @@ def rank_folds(embeddings: Embeddings, folds: int = 1) -> list[Fold]:
     return [_rank_fold(embeddings, first, size) for first in range(0, size * folds, size)]
 
 
-def compute_metrics(embeddings: Embeddings, folds: list[Fold]) -> dict[str, Any]:
+def compute_metrics(embeddings: Embeddings, folds: list[Fold]) -> RetrievalResult:
     """The metrics of a model, each the mean over the folds."""
     scores = retrieval_scores()
     per_fold = [_score(fold.ranks, scores) for fold in folds]
     means = {
-        side: {score.name: score.mean([metrics[side][score.name] for metrics in per_fold]) for score in scores}
+        side: {score.name: score.mean([sides[side][score.name] for sides in per_fold]) for score in scores}
         for side in DIRECTIONS
     }
     size = _thousands(len(embeddings.images) // len(folds))
-    return {
-        "images": len(embeddings.images),
-        "captions": len(embeddings.texts),
-        "protocol": size if len(folds) == 1 else f"{len(folds)} folds of {size}",
-        **means,
-        "rsum": round(float(np.mean([metrics["rsum"] for metrics in per_fold])), 6),
-    }
+    return RetrievalResult(
+        images=len(embeddings.images),
+        captions=len(embeddings.texts),
+        protocol=size if len(folds) == 1 else f"{len(folds)} folds of {size}",
+        image_to_text=means["image_to_text"],
+        text_to_image=means["text_to_image"],
+        rsum=round(float(np.mean([_rsum(sides) for sides in per_fold])), 6),
+    )
 
 
-def flatten(result: dict[str, Any]) -> dict[str, float]:
+def flatten(result: RetrievalResult) -> dict[str, float]:
     """The metrics under flat names, such as ``image_to_text R@1``, for logs and curves."""
-    flat = {f"{side} {name}": value for side in DIRECTIONS for name, value in result[side].items()}
-    return {**flat, "rsum": result["rsum"]}
+    return unnest({**result.sides, "rsum": result.rsum})
 
 
-def _score(ranks: Ranks, scores: Sequence[RetrievalScore]) -> dict[str, Any]:
-    sides = {side: {score.name: score.metric(ranks_of(ranks, side)) for score in scores} for side in DIRECTIONS}
-    return {**sides, "rsum": sum(sides[side][name] for side in DIRECTIONS for name in RECALLS)}
+def nest(flat: Mapping[str, float]) -> dict[str, float | dict[str, float]]:
+    """Flat names such as ``image_to_text R@1``, one dictionary per direction."""
+    sides: dict[str, dict[str, float]] = {}
+    nested: dict[str, float | dict[str, float]] = {}
+    for name, value in flat.items():
+        side, _, score = name.partition(" ")
+        if score and side in DIRECTIONS:
+            nested[side] = sides.setdefault(side, {})
+            sides[side][score] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+def unnest(nested: Mapping[str, float | Mapping[str, float]]) -> dict[str, float]:
+    """The inverse of ``nest``."""
+    flat: dict[str, float] = {}
+    for name, value in nested.items():
+        flat |= {f"{name} {score}": v for score, v in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _score(ranks: Ranks, scores: Sequence[RetrievalScore]) -> dict[str, dict[str, float]]:
+    return {side: {score.name: score.metric(ranks_of(ranks, side)) for score in scores} for side in DIRECTIONS}
+
+
+def _rsum(sides: Mapping[str, Mapping[str, float]]) -> float:
+    return sum(sides[side][name] for side in DIRECTIONS for name in RECALLS)
 
 
 def ranks_of(ranks: Ranks, side: str) -> np.ndarray:

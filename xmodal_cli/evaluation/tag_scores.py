@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from xmodal_cli.metrics.average_precision import average_precision, precision_recall_at
+from xmodal_cli.result_json import INLINE
 
 AT = (1, 5, 10)  # numbers of best tags
+
+
+@dataclass(frozen=True)
+class TagResult:
+    """The scores of a tagger, fractions by name; ``tags`` is their number.
+
+    ``scored_tags`` is the number of tags that an image of the split has; the others have no average precision.
+    """
+
+    model: str
+    data: str
+    split: str
+    images: int
+    tags: int
+    scored_tags: int
+    scores: dict[str, float] = field(metadata=INLINE)
 
 
 def score_tags(scores: np.ndarray, positives: np.ndarray) -> dict[str, float]:

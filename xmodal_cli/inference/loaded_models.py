@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_model
+from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
@@ -112,15 +113,23 @@ class ScoredCaption:
 
 @dataclass(frozen=True)
 class ImageCaptions:
-    """The captions of an image, best first; ``path`` is ``<image N>`` for a PIL image at index N."""
+    """The captions of an image, best first; or the ``error`` for which it has none, and its ``hint``.
+
+    ``path`` is ``<image N>`` for a PIL image at index N; ``tags`` are those that conditioned the captions, if any.
+    ``notes`` are warnings, such as a caption file that already exists. Scores of one model can be compared.
+    """
 
     path: str
-    captions: tuple[ScoredCaption, ...]
+    captions: tuple[ScoredCaption, ...] = field(default=(), metadata=OPTIONAL)
+    tags: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
+    error: str | None = field(default=None, metadata=OPTIONAL)
+    hint: str | None = field(default=None, metadata=OPTIONAL)
+    notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
 
     @property
     def text(self) -> str:
-        """The best caption."""
-        return self.captions[0].text
+        """The best caption; empty if there is none."""
+        return self.captions[0].text if self.captions else ""
 
 
 class CaptionerModel:

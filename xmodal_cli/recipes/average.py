@@ -7,17 +7,33 @@ epochs of one run), not for models trained from different random initializations
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.errors import ConfigError, StorageError
 from xmodal_cli.inference.model_average import AveragedModel, check_headers, mean_tensors, open_model
 from xmodal_cli.models.model_file import write_model
 
 
-def average_models(models: Sequence[str], out: Path, force: bool = False) -> dict[str, Any]:
-    """Write the uniform mean of ``models`` to ``out``; returns the output of ``xmodal models average --json``.
+@dataclass(frozen=True)
+class AverageMember:
+    """A model whose weights are part of the average."""
+
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class AverageReport:
+    """The written file, its members, and its fingerprint."""
+
+    file: Path
+    average_of: tuple[AverageMember, ...]
+    fingerprint: str
+
+
+def average_models(models: Sequence[str], out: Path, force: bool = False) -> AverageReport:
+    """Write the uniform mean of ``models`` to ``out``.
 
     Means are computed in float64 and stored in the dtype of the members; integer tensors must be equal. The header is
     that of the first model, without metrics and with the members under ``training.average_of``. Raises ConfigError for
@@ -31,10 +47,10 @@ def average_models(models: Sequence[str], out: Path, force: bool = False) -> dic
     for other in members[1:]:
         check_headers(members[0], other)
     first = members[0].header
-    sources = [{"name": m.name, "fingerprint": m.header.fingerprint} for m in members]
-    header = replace(first, metrics={}, training={**first.training, "average_of": sources})
-    written = write_model(out, header, mean_tensors(members))
-    return {"file": str(out), "average_of": sources, "fingerprint": written.fingerprint}
+    sources = tuple(AverageMember(m.name, m.header.fingerprint) for m in members)
+    training = {**first.training, "average_of": [asdict(source) for source in sources]}
+    written = write_model(out, replace(first, metrics={}, training=training), mean_tensors(members))
+    return AverageReport(out, sources, written.fingerprint)
 
 
 def _check_target(out: Path, force: bool, members: Sequence[AveragedModel]) -> None:

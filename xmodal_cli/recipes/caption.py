@@ -6,14 +6,14 @@ Photos are processed in batches. Unreadable photos are reported and skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xmodal_cli.data.caption_sidecars import Sidecars
 from xmodal_cli.data.photo_files import Photo
-from xmodal_cli.errors import BadData, XmodalError
+from xmodal_cli.errors import BadData
 from xmodal_cli.inference.caption_types import CaptionRequest
+from xmodal_cli.inference.loaded_models import ImageCaptions, ScoredCaption
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import Unreadable
 
@@ -25,40 +25,18 @@ if TYPE_CHECKING:
 _HINT = "supported formats include .jpg, .png, .webp and .tif"
 
 
-@dataclass(frozen=True)
-class CaptionedPhoto:
-    """The captions of a photo, best first, or the ``problem`` for which it has none.
-
-    Higher scores are better; scores of one model can be compared. ``notes`` are further warnings, such as a caption
-    file that already exists.
-    """
-
-    path: Path
-    captions: tuple[Caption, ...] = ()
-    problem: XmodalError | None = None
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The entry of the photo in ``--json``."""
-        if self.problem is not None:
-            return {"path": str(self.path), "error": self.problem.message}
-        captions = [{"text": c.text, "score": c.score} for c in self.captions]
-        tags = self.captions[0].tags if self.captions else ()
-        return {"path": str(self.path), "captions": captions, **({"tags": list(tags)} if tags else {})}
-
-
 def caption(
     photos: Sequence[Photo],
     request: CaptionRequest,
     reporter: Reporter = SILENT,
-    on_result: Callable[[CaptionedPhoto], None] | None = None,
-) -> list[CaptionedPhoto]:
+    on_result: Callable[[ImageCaptions], None] | None = None,
+) -> list[ImageCaptions]:
     """Caption ``photos`` (from ``photo_files.find_photos``), in their order; ``on_result`` is called for each one.
 
     No model is loaded if no photo exists. Raises, before any computation, MissingData, UnknownName and BadModel for
     models, ConfigError for settings, and StorageError for paths that cannot be written.
     """
-    results = list[CaptionedPhoto]()
+    results = list[ImageCaptions]()
     paths = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(paths, request.force) if request.write else None
     generator = _load_generator(request, reporter) if paths else None
@@ -67,8 +45,7 @@ def caption(
     try:
         with reporter.task("captioning", len(photos), "photos") as task:
             for photo in photos:
-                failed = CaptionedPhoto(photo.path, (), photo.problem)
-                results.append(failed if photo.problem else _save(*next(captions), sidecars, page))
+                results.append(_failed(photo) if photo.problem else _save(*next(captions), sidecars, page))
                 if on_result is not None:
                     on_result(results[-1])
                 task.advance()
@@ -78,14 +55,18 @@ def caption(
     return results
 
 
-def raise_if_all_failed(results: Sequence[CaptionedPhoto]) -> None:
-    """Raise the problem, or BadData for several, if no photo could be captioned."""
-    problems = [photo.problem for photo in results if photo.problem is not None]
-    if not results or len(problems) < len(results):
+def raise_if_all_failed(results: Sequence[ImageCaptions]) -> None:
+    """Raise BadData if no photo could be captioned."""
+    errors = [photo.error for photo in results if photo.error is not None]
+    if not results or len(errors) < len(results):
         return
-    if len(problems) == 1:
-        raise problems[0]
-    raise BadData(f"none of the {len(problems)} photos could be captioned", problems[0].hint or _HINT)
+    message = errors[0] if len(errors) == 1 else f"none of the {len(errors)} photos could be captioned"
+    raise BadData(message, results[0].hint or _HINT)
+
+
+def _failed(photo: Photo) -> ImageCaptions:
+    assert photo.problem is not None
+    return ImageCaptions(str(photo.path), error=photo.problem.message, hint=photo.problem.hint)
 
 
 def _load_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
@@ -111,12 +92,12 @@ def _create_attention_page(request: CaptionRequest, generator: CaptionGenerator 
 
 def _save(
     path: Path, result: list[Caption] | Unreadable, sidecars: Sidecars | None, page: AttentionPage | None
-) -> CaptionedPhoto:
-    """Write the caption file and attention maps of a photo; returns its captions or problem. Raises StorageError."""
+) -> ImageCaptions:
+    """Write the caption file and attention maps of a photo; returns its captions or error. Raises StorageError."""
     if isinstance(result, Unreadable):
         message = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
-        return CaptionedPhoto(path, problem=BadData(message, _HINT))
-    captions = tuple(replace(c, attention=None) for c in result)  # frees the attention maps
+        return ImageCaptions(str(path), error=message, hint=_HINT)
+    captions = tuple(ScoredCaption(c.text, c.score) for c in result)  # without the attention maps
     notes = [sidecars.write(path, [c.text for c in captions])] if sidecars else []
     notes += [page.add(path, result[0])] if page else []
-    return CaptionedPhoto(path, captions, notes=tuple(note for note in notes if note))
+    return ImageCaptions(str(path), captions, tuple(result[0].tags), notes=tuple(note for note in notes if note))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +13,16 @@ from xmodal_cli.inference.encoding import embed_images
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.metrics.clip_score import PROMPT, clip_score, ref_clip_score
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.types import ImageTextDataset
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """Means over the images. ``ref_clip_score`` is None without reference captions."""
+
+    clip_score: float
+    ref_clip_score: float | None = field(default=None, metadata=OPTIONAL)
 
 
 def score_with_clip(
@@ -21,11 +31,11 @@ def score_with_clip(
     candidates: Sequence[str],
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-) -> dict[str, float]:
-    """Mean ``clip_score`` and ``ref_clip_score`` of one candidate per image of ``dataset``.
+) -> ClipScores:
+    """Score one candidate per image of ``dataset``. Unreadable images are skipped.
 
-    ``ref_clip_score`` is present if the dataset has captions. Unreadable images are skipped. Raises ConfigError if the
-    numbers of candidates and images differ, IncompatibleFeatures for a matcher without cosine similarity.
+    Raises ConfigError if the numbers of candidates and images differ, IncompatibleFeatures for a matcher without cosine
+    similarity.
     """
     if len(candidates) != len(dataset.examples):
         raise ConfigError(
@@ -40,9 +50,8 @@ def score_with_clip(
     part, images = embed_images(loaded, dataset, reporter)
     captions = loaded.embed_texts([PROMPT + caption_of[image_id] for image_id in part.ids])
     scores = clip_score(images, captions)
-    metrics = {"clip_score": float(scores.mean())}
-    if part.captions:
-        references = loaded.embed_texts([PROMPT + caption for caption in part.captions])
-        ref_scores = ref_clip_score(scores, captions, references, np.asarray(part.image_of_caption))
-        metrics["ref_clip_score"] = float(ref_scores.mean())
-    return metrics
+    if not part.captions:
+        return ClipScores(float(scores.mean()))
+    references = loaded.embed_texts([PROMPT + caption for caption in part.captions])
+    ref_scores = ref_clip_score(scores, captions, references, np.asarray(part.image_of_caption))
+    return ClipScores(float(scores.mean()), float(ref_scores.mean()))

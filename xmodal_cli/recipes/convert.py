@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.paths import atomic_path
@@ -11,11 +11,21 @@ from xmodal_cli.paths import atomic_path
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
-def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ConvertedCheckpoint:
+    """The written file, the checkpoint, and the numbers of tensors and parameters."""
+
+    file: Path
+    source: Path
+    tensors: int
+    parameters: int
+
+
+def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False) -> ConvertedCheckpoint:
     """Write the tensors of ``file`` to ``out``, or next to ``file``; names and dtypes are kept.
 
-    A nested state dict is found, and a ``module.`` prefix of all names is removed. Returns the output of ``--json``.
-    Raises MissingData, BadData for objects that would have to be unpickled, ConfigError if the target exists.
+    A nested state dict is found, and a ``module.`` prefix of all names is removed. Raises MissingData, BadData for
+    objects that would have to be unpickled, ConfigError if the target exists.
     """
     from safetensors.torch import save_file
 
@@ -29,7 +39,7 @@ def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False)
     with atomic_path(target) as draft:
         save_file(copies, draft, metadata={"format": "pt"})
     parameters = sum(tensor.numel() for tensor in copies.values())
-    return {"file": str(target), "source": str(file), "tensors": len(copies), "parameters": parameters}
+    return ConvertedCheckpoint(target, file, len(copies), parameters)
 
 
 def _check(file: Path, target: Path, force: bool) -> None:

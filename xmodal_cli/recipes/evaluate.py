@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
 from xmodal_cli.evaluation.ensemble import with_ensemble
 from xmodal_cli.evaluation.extras import EvaluatedModel, Extras, add_metrics, check_request
-from xmodal_cli.evaluation.scoring import EmbeddedModel, Embeddings, compute_metrics, rank_folds
+from xmodal_cli.evaluation.scoring import EmbeddedModel, Embeddings, RetrievalResult, compute_metrics, rank_folds
 from xmodal_cli.inference.models import ModelInfo, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
@@ -28,8 +28,8 @@ def evaluate(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
     extras: Extras | None = None,
-) -> list[dict[str, Any]]:
-    """One dictionary per model or embeddings file, in the given order, in the format of ``xmodal eval --json``.
+) -> list[RetrievalResult]:
+    """One result per model or embeddings file, in the given order.
 
     ``data`` may be None for embeddings files. The ensemble, if ``extras`` requests one, is last. Raises UnknownName or
     MissingData for models and data, IncompatibleFeatures for features of another backbone and models that cannot be
@@ -39,11 +39,12 @@ def evaluate(
     check_request([name_of(item) for item in what], data, extras)
     dataset = load_dataset(data) if data is not None else None
     models = (_embed(item, dataset, split, compute, reporter) for item in what)
-    results, evaluated = [], []
+    results: list[RetrievalResult] = []
+    evaluated: list[EvaluatedModel] = []
     for model in with_ensemble(models) if extras.ensemble else models:
         ranks = rank_folds(model.vectors, folds)
-        head = {"model": model.name, "data": data, "split": split if data is not None else None}
-        results.append({**head, **add_metrics(compute_metrics(model.vectors, ranks), model, ranks, extras)})
+        result = add_metrics(compute_metrics(model.vectors, ranks), model, ranks, extras)
+        results.append(replace(result, model=model.name, data=data, split=None if data is None else split))
         if extras.writes:
             evaluated.append(EvaluatedModel(model, ranks, results[-1]))
     write_files(evaluated, extras)

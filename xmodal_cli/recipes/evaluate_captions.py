@@ -11,7 +11,7 @@ from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.evaluation.caption_scores import score_captions
+from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
 from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
@@ -57,8 +57,8 @@ def evaluate_captions(
     ensemble: bool = False,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-) -> list[dict[str, Any]]:
-    """One dictionary per results file or captioner, in the given order, in the format of ``xmodal eval --json``.
+) -> list[CaptionResult]:
+    """One result per results file or captioner, in the given order.
 
     ``decoding`` overrides decoding settings of the captioners; ``ensemble`` adds an ensemble of all of them at the end.
     Raises ConfigError, UnknownName, MissingData, and BadData for files that cannot be scored.
@@ -83,7 +83,7 @@ def _evaluate(
     decoding: dict[str, Any] | None,
     compute: Compute,
     reporter: Reporter,
-) -> dict[str, Any]:
+) -> CaptionResult:
     first = group[0]
     if _is_results(first):
         return score_results(Path(first), data, split)
@@ -97,8 +97,8 @@ def evaluate_captioner(
     decoding: dict[str, Any] | None = None,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-) -> dict[str, Any]:
-    """The metrics of one captioner, or of an ensemble of several, in the format of ``xmodal eval --json``.
+) -> CaptionResult:
+    """The scores of one captioner, or of an ensemble of several.
 
     ``decoding`` overrides decoding settings of the first one. Raises XmodalError kinds.
     """
@@ -111,6 +111,5 @@ def evaluate_captioner(
     part, candidates, tagger = caption_dataset(captioners, select_captioned(dataset, split), settings, reporter)
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
     scores = score_captions(candidates, [e.captions for e in part.examples], training=training)
-    head = {"model": " + ".join(loaded.name for loaded in captioners), "data": data, "split": split}
-    tags = {} if tagger is None else {"tagger": tagger}
-    return {**head, "images": len(part.examples), "beam": settings.beam, **tags, **scores}
+    name = " + ".join(loaded.name for loaded in captioners)
+    return replace(scores, model=name, data=data, split=split, beam=settings.beam, tagger=tagger)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from xmodal_cli.captioning.tag_vocabulary import tag_targets
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.evaluation.tag_scores import score_tags
+from xmodal_cli.evaluation.tag_scores import TagResult, score_tags
 from xmodal_cli.inference.models import ModelInfo, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 
@@ -37,11 +36,10 @@ def evaluate_taggers(
     split: str = "test",
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-) -> list[dict[str, Any]]:
-    """One dictionary per tagger, in the format of ``xmodal eval --json``.
+) -> list[TagResult]:
+    """One result per tagger. An image has a tag if any of its captions contains it.
 
-    An image has a tag if any of its captions contains it. ``scored_tags`` is the number of tags that an image of the
-    split has; the others have no average precision. Raises ConfigError without ``data``, and XmodalError kinds.
+    Raises ConfigError without ``data``, and XmodalError kinds.
     """
     from xmodal_cli.inference.taggers import dataset_probabilities, load_tagger
 
@@ -53,7 +51,6 @@ def evaluate_taggers(
         loaded = load_tagger(item, compute)
         readable, probabilities = dataset_probabilities(loaded, part, reporter)
         positives = tag_targets([example.captions for example in readable.examples], loaded.tags) > 0
-        head = {"model": loaded.name, "data": data, "split": split, "images": len(readable.examples)}
-        counts = {"tags": len(loaded.tags), "scored_tags": int(positives.any(0).sum())}
-        results.append({**head, **counts, **score_tags(probabilities, positives)})
+        counts = (len(readable.examples), len(loaded.tags), int(positives.any(0).sum()))
+        results.append(TagResult(loaded.name, data, split, *counts, score_tags(probabilities, positives)))
     return results

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tomli_w
 
 from xmodal_cli import paths, starter
-from xmodal_cli.errors import UnknownName, XmodalError
+from xmodal_cli.errors import UnknownName
 from xmodal_cli.file_lock import write_lock
 from xmodal_cli.inference.defaults import SECTION, TAGGER, default_models, read_settings
+from xmodal_cli.inference.model_reports import ListedModel, ModelReport, list_model, report_model
 from xmodal_cli.inference.models import describe_model, model_names
 
 LOCK_SECONDS = 60.0  # another process writes the settings in milliseconds
@@ -32,41 +31,12 @@ def set_default(what: str) -> tuple[str, str]:
     return info.kind, name
 
 
-def list_models() -> list[dict[str, Any]]:
+def list_models() -> list[ListedModel]:
     """A summary of every model; an unreadable model has an ``error``. Raises BadData."""
     defaults = default_models().values()
-    entries: list[dict[str, Any]] = []
-    for name in model_names():
-        try:
-            facts = model_info(name)
-        except XmodalError as error:
-            empty = dict.fromkeys(("similarity", "backbone", "data", *SCORES))
-            entries.append({"name": name, "kind": "unreadable", **empty, "default": False, "error": error.message})
-            continue
-        summary = {key: facts[key] for key in ("name", "path", "kind", "similarity", "backbone", "data")}
-        scores = {score: facts["metrics"].get(score) for score in SCORES}
-        entries.append({**summary, **scores, "default": name in defaults})
-    return entries
+    return [list_model(name, name in defaults) for name in model_names()]
 
 
-def model_info(what: str) -> dict[str, Any]:
-    """The header of a model as JSON, with the vocabulary size for the tokenizer. Raises as ``describe_model``."""
-    info = describe_model(what)
-    header = info.header
-    return {
-        "name": info.name,
-        "path": str(info.path),
-        "kind": info.kind,
-        "similarity": info.similarity,
-        "embed_dim": info.embed_dim,
-        "backbone": info.meta.backbone,
-        "features": header.backbone,
-        "architecture": header.architecture,
-        "vocabulary": header.architecture["vocab_size"],  # of a tagger: the number of tags
-        "data": header.dataset.get("name"),
-        "dataset": header.dataset,
-        "training": header.training,
-        "metrics": header.metrics,
-        "fingerprint": info.fingerprint,
-        "xmodal": header.version,
-    }
+def model_info(what: str) -> ModelReport:
+    """The header of a model. Raises as ``describe_model``."""
+    return report_model(what)

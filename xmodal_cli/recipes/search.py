@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import Index, open_index, read_metadata
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.search_result import Hit, SearchResult
 from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
@@ -23,33 +23,6 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.models import ModelInfo
     from xmodal_cli.inference.text_encoders import SentenceEncoder
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar."""
-
-    rank: int
-    path: str
-    score: float
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The hits of a query.
-
-    ``num_vanished`` photos were left out because their files no longer exist. ``unknown_words`` are the
-    out-of-vocabulary words of the query, which the model maps to one token.
-    """
-
-    index: str
-    model: str
-    similarity: str
-    query: tuple[str, ...]
-    hits: tuple[Hit, ...]
-    num_items: int
-    num_vanished: int
-    unknown_words: tuple[str, ...]
 
 
 def search(
@@ -102,8 +75,8 @@ class Searcher:
             similarity=self._index.metadata.model.similarity,
             query=tuple(words),
             hits=hits,
-            num_items=len(self),
-            num_vanished=vanished,
+            items=len(self),
+            vanished=vanished,
             unknown_words=tuple(dict.fromkeys(unknown)),
         )
 

@@ -15,6 +15,7 @@ import torch
 from xmodal_cli.config import Config, first_names, from_dict, to_toml, with_data
 from xmodal_cli.data.registry import resolve_name
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.evaluation.scoring import nest, unnest
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
@@ -32,15 +33,23 @@ from xmodal_cli.training.loop import Interrupted, fit
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished (or interrupted) run: its folder, the best val metrics and their epoch."""
+    """A finished (or interrupted) run: its folder, its model file, the best val metrics and their epoch.
+
+    ``val`` has a dictionary per direction for a matcher; ``seconds`` is the duration of this call.
+    """
 
     run: Path
     model: Path
-    metrics: dict[str, float]
     best_epoch: int
     epochs: int
     interrupted: bool
+    val: dict[str, float | dict[str, float]]
     seconds: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """``val`` by flat names, such as ``image_to_text R@1``, as in ``metrics.json``."""
+        return unnest(self.val)
 
 
 def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
@@ -133,4 +142,5 @@ def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> Tr
     record |= {"best": best, "history": state.history}
     write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")
     draw_curves(job.run)
-    return TrainResult(job.run, job.run / MODEL_FILE, best, state.best_epoch, state.epoch, interrupted, seconds)
+    model, val = job.run / MODEL_FILE, nest(best)
+    return TrainResult(job.run, model, state.best_epoch, state.epoch, interrupted, val, round(seconds, 3))

@@ -7,8 +7,9 @@ name of the similarity.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,14 +26,37 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".npz")
 
 
+@dataclass(frozen=True)
+class DatasetVectors:
+    """The written file with (images, dim) and (captions, dim) float32."""
+
+    file: Path
+    model: str
+    data: str
+    images: int
+    captions: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class SentenceVectors:
+    """The written file with (sentences, dim) float32, and the text file."""
+
+    file: Path
+    model: str
+    text: Path
+    sentences: int
+    dim: int
+
+
 def dataset_vectors(
     model: str,
     dataset: ImageTextDataset,
     out: Path | None = None,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-) -> dict[str, Any]:
-    """Write the embeddings of the readable images of a dataset and their captions; returns the output of ``--json``.
+) -> DatasetVectors:
+    """Write the embeddings of the readable images of a dataset and their captions.
 
     Raises ConfigError for an unsupported file name, and the errors of loading the model and reading the images.
     """
@@ -45,11 +69,10 @@ def dataset_vectors(
     texts = _embed_texts(loaded, part.captions)
     arrays = {"images": images, "texts": texts, "image_of_caption": part.image_of_caption}
     _write(file, arrays, loaded.info.similarity)
-    counts = {"images": len(images), "captions": len(texts)}
-    return {"file": str(file), "model": loaded.name, "data": dataset.name, **counts, "dim": arrays["images"].shape[1]}
+    return DatasetVectors(file, loaded.name, dataset.name, len(images), len(texts), dim=int(images.shape[1]))
 
 
-def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: Compute = Compute()) -> dict[str, Any]:
+def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: Compute = Compute()) -> SentenceVectors:
     """Write the embeddings of the sentences in a text file, one per line, in order; empty lines are skipped.
 
     Raises ConfigError for an unsupported file name, MissingData or BadData for the text file.
@@ -61,8 +84,7 @@ def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: C
     loaded = load_matcher(model, compute)
     vectors = loaded.embed_texts(sentences)
     _write(file, {"texts": vectors}, loaded.info.similarity)
-    counts = {"sentences": len(sentences), "dim": int(vectors.shape[1])}
-    return {"file": str(file), "model": loaded.name, "text": str(text), **counts}
+    return SentenceVectors(file, loaded.name, text, len(sentences), dim=int(vectors.shape[1]))
 
 
 def _embed_texts(loaded: LoadedMatcher, captions: list[str]) -> np.ndarray:

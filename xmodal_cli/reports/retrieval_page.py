@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from xmodal_cli.evaluation.scoring import RetrievalResult
 from xmodal_cli.reports.inline_images import InlineImage
 from xmodal_cli.reports.pages import render
 
@@ -55,23 +55,23 @@ class RetrievalPage:
     sections: Sequence[Section]
 
 
-def draw_retrieval_page(result: Mapping[str, Any], sections: Sequence[Section]) -> bytes:
-    """The page in UTF-8: the metrics of ``result``, in the format of ``xmodal eval --json``, then the sections."""
+def draw_retrieval_page(result: RetrievalResult, sections: Sequence[Section]) -> bytes:
+    """The page in UTF-8: the metrics of ``result``, then the sections."""
     page = RetrievalPage(
-        title=f"{result['model']} on {result['data']} {result['split']}",
-        num_images=result["images"],
-        num_captions=result["captions"],
-        protocol=result["protocol"],
+        title=f"{result.model} on {result.data} {result.split}",
+        num_images=result.images,
+        num_captions=result.captions,
+        protocol=result.protocol,
         metrics=_metrics(result),
-        rsum=f"{result['rsum']:.1f}",
+        rsum=f"{result.rsum:.1f}",
         sections=[section for section in sections if section.cases],
     )
     return render("retrieval", {"page": page}).encode("utf-8")
 
 
-def _metrics(result: Mapping[str, Any]) -> list[list[str]]:
-    names = list(result["image_to_text"])
-    rows = [[label, *(_formatted(name, result[side][name]) for name in names)] for side, label in SIDES.items()]
+def _metrics(result: RetrievalResult) -> list[list[str]]:
+    names = list(result.image_to_text)
+    rows = [[label, *(_formatted(name, result.sides[side][name]) for name in names)] for side, label in SIDES.items()]
     return [["", *(LABELS.get(name, name) for name in names)], *rows]
 
 

@@ -112,7 +112,7 @@ def _evaluate(captioner: Captioner, job: Job) -> dict[str, float]:
     candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute, prompts)
     references = [example.captions for example in images.dataset.examples]
     scores = score_captions(candidates, references, names=("bleu", "cider", "diversity"))
-    return {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
+    return {name: float(value) for name, value in scores.scores.items() if value is not None}
 
 
 def _teacher_forcing(captioner: Captioner, loss: CaptionLoss, job: Job, state: LoopState) -> BatchLoss:

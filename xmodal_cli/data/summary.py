@@ -1,0 +1,109 @@
+"""What ``xmodal data`` reports about a dataset: counts, image sizes, unreadable images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xmodal_cli.data.images import image_size
+from xmodal_cli.errors import BadData
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.result_json import INLINE
+from xmodal_cli.types import ImageTextDataset, Unreadable
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """A dataset; ``images`` and ``captions`` are counts, ``splits`` the images per split."""
+
+    name: str
+    format: str
+    path: Path
+    images: int
+    captions: int
+    splits: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Minimum, mean and maximum of a number per image or caption."""
+
+    min: int
+    mean: float
+    max: int
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """A size, ``WIDTHxHEIGHT`` in pixels, and the number of images that have it."""
+
+    size: str
+    images: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A summary with details.
+
+    ``image_sizes`` are the five most frequent of ``distinct_sizes``; ``precomputed``: features instead of images.
+    """
+
+    summary: DatasetSummary = field(metadata=INLINE)
+    captions_per_image: Spread
+    words_per_caption: Spread
+    image_sizes: tuple[ImageSize, ...]
+    distinct_sizes: int
+    precomputed: bool
+    unreadable: tuple[Unreadable, ...]
+
+
+def summarize(dataset: ImageTextDataset) -> DatasetSummary:
+    """Name, format, path and counts."""
+    counts = (len(dataset.examples), len(dataset.captions), dataset.splits)
+    return DatasetSummary(dataset.name, dataset.format, dataset.source, *counts)
+
+
+def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> DatasetInfo:
+    """The summary, captions per image, image sizes and unreadable images; reads the header of every image."""
+    sizes, unreadable = _read_sizes(dataset, reporter)
+    captions = [len(example.captions) for example in dataset.examples]
+    words = [len(caption.split()) for caption in dataset.captions]
+    return DatasetInfo(
+        summarize(dataset),
+        captions_per_image=_spread(captions),
+        words_per_caption=_spread(words),
+        image_sizes=tuple(ImageSize(f"{w}x{h}", count) for (w, h), count in sizes.most_common(5)),
+        distinct_sizes=len(sizes),
+        precomputed=any(example.feature is not None for example in dataset.examples),
+        unreadable=tuple(unreadable),
+    )
+
+
+def _read_sizes(dataset: ImageTextDataset, reporter: Reporter) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
+    """The number of images per (width, height), and the unreadable images. Reads only image headers, in parallel."""
+    paths = [example.path for example in dataset.examples if example.path is not None]
+    sizes: Counter[tuple[int, int]] = Counter()
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor(8) as pool, reporter.task("reading image sizes", len(paths), "images") as task:
+        for size in pool.map(_read_size, paths):
+            if isinstance(size, Unreadable):
+                unreadable.append(size)
+            else:
+                sizes[size] += 1
+            task.advance()
+    return sizes, unreadable
+
+
+def _read_size(path: Path) -> tuple[int, int] | Unreadable:
+    try:
+        return image_size(path)
+    except BadData as error:
+        return Unreadable.of(path, error)
+
+
+def _spread(counts: Sequence[int]) -> Spread:
+    mean = round(sum(counts) / len(counts), 2) if counts else 0.0
+    return Spread(min(counts, default=0), mean, max(counts, default=0))

@@ -1,0 +1,32 @@
+"""The results of a query: photos with ranks and scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar."""
+
+    rank: int
+    path: str
+    score: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The hits of a query in an index of ``items`` photos.
+
+    ``vanished`` is the number of photos that were left out because their files no longer exist. ``unknown_words`` are
+    the out-of-vocabulary words of the query, which the model maps to one token.
+    """
+
+    index: str
+    model: str
+    similarity: str
+    query: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    items: int
+    vanished: int
+    unknown_words: tuple[str, ...]
