@@ -15,7 +15,7 @@ from helpers.toy_captioner import install, paint
 
 from xmodal_cli.cli import hits, output, tables
 from xmodal_cli.cli.printable import escape_json, escape_unprintable
-from xmodal_cli.recipes.search import Hit, SearchResult
+from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 Run = Callable[..., Any]
 HOSTILE = "a\x1b[31mRED\x1b]0;title\x07\x9b31m\u202egpj.\u2066\x7f\rb"
