@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
 # box corners and area relative to the width, height and area of the image, confidence of the detector, class index.
 # A row with an area of 0 is padding.
 REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
 NUM_REGIONS = 36  # rows per image, as in the fixed features of bottom-up attention; shorter lists are padded
 SMALLEST_SIDE = 1e-3  # minimum width and height of a box, relative to the image, so that no area is 0
+
+
+def region_corners(regions: np.ndarray) -> np.ndarray:
+    """(images, regions, dim) region features -> (images, regions, 4): ``x1 y1 x2 y2``, all 0 for padding."""
+    columns = regions[..., -len(REGION_COLUMNS) :]
+    corners: np.ndarray = columns[..., :4] * (columns[..., 4:5] > 0)
+    return corners

@@ -230,7 +230,7 @@ def test_invalid_requests_and_weights_raise(tmp_path, file):
         with pytest.raises(ConfigError, match=f"faster-rcnn-mobilenet has regions features, not {kind}") as caught:
             check_request("faster-rcnn-mobilenet", kind)
         assert "--kind regions" in caught.value.hint
-    with pytest.raises(ConfigError, match="cannot be trained from pixels"):
+    with pytest.raises(ConfigError, match="cannot be fine-tuned"):
         build_network(f"faster-rcnn-mobilenet@{file}", "regions")
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(BadData, match=r"other\.pth cannot be used: roi_heads"):

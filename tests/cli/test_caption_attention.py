@@ -104,6 +104,34 @@ def test_two_views(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert (photos / "maps" / "x-attention.png").is_file()
 
 
+def test_the_boxes_of_regions_are_drawn(xmodal: Run, toy: Toy, photos: Path) -> None:
+    """The first word attends to the upper left quarter, the second to all regions, the third to the upper right one."""
+    toy.kind = "regions"
+    outcome = xmodal("caption", "a/x.png", "--attention", "maps")
+    assert outcome.code == 0, outcome.err
+    sheet = np.asarray(Image.open(photos / "maps" / "x-attention.png").convert("RGB")).astype(int)
+
+    def quarter(tile: int, right: bool, low: bool) -> int:
+        left = GAP + tile * (TILE + GAP) + (TILE // 2 if right else 0)
+        top = GAP + (TILE // 4 if low else 0)
+        return int(sheet[top + 22 : top + TILE // 4 - 4, left + 40 : left + TILE // 2 - 6].sum(-1).mean())
+
+    assert quarter(0, False, False) == 765
+    first = {(r, low): quarter(1, r, low) for r in (False, True) for low in (False, True)}
+    assert first.pop((False, False)) > 3 * max(first.values())
+    last = {(r, low): quarter(3, r, low) for r in (False, True) for low in (False, True)}
+    assert last.pop((True, False)) > 3 * max(last.values())
+    assert "outlined" in (photos / "maps" / "index.html").read_text()
+
+
+def test_different_regions_have_no_common_maps(xmodal: Run, toy: Toy, photos: Path) -> None:
+    toy.kind = "regions"
+    outcome = xmodal("caption", "a", "--attention", "maps", "--model", "one", "--model", "other")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "error: one + other attend to different parts" in outcome.err
+    assert xmodal("caption", "a", "--attention", "maps", "--model", "one", "--model", "two").code == 0
+
+
 def test_models_without_attention_maps(xmodal: Run, toy: Toy, photos: Path) -> None:
     toy.attends = False
     outcome = xmodal("caption", "a", "--attention", "maps", "--model", "no-maps")

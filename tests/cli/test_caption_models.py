@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.random_captioner import write_captioner
-from helpers.toy_captioner import paint
+from helpers.toy_captioner import HalvesBackbone, paint
 from PIL import Image
 
 from xmodal_cli import paths
@@ -19,6 +19,7 @@ from xmodal_cli.backbones import image_backbones
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.device import Compute
+from xmodal_cli.inference import image_captioning
 from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.models.model_file import ModelHeader, read_header, write_model
 from xmodal_cli.types import Decoding, FeatureMeta, ImageBackbone
@@ -128,6 +129,21 @@ def test_attention_of_all_architectures(caption: Run, photos: list[Path], tmp_pa
         file = write_captioner(tmp_path / f"{name}.safetensors", meta, name)
         assert caption(photos[3], "--model", file, "--attention", name).code == 0
         assert (tmp_path / name / "3-attention.png").is_file()
+
+
+def test_attention_over_regions(
+    caption: Run, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    regions = HalvesBackbone(kind="regions")
+    monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: regions)
+    for name in ("transformer", "show-attend-tell"):
+        file = write_captioner(tmp_path / f"{name}.safetensors", regions.meta, name)
+        done = caption(photos[3], "--model", file, "--attention", name)
+        assert done.code == 0, done.err
+        assert (tmp_path / name / "3-attention.png").is_file()
+    file = write_captioner(tmp_path / "clip-gpt2.safetensors", regions.meta, "clip-gpt2")
+    done = caption(photos[3], "--model", file, "--attention", "none")
+    assert (done.code, "does not return attention over a square grid or regions" in done.err) == (1, True)
 
 
 def test_out_of_vocabulary_tags(caption: Run, photos: list[Path], tmp_path: Path, meta: FeatureMeta) -> None:

@@ -17,6 +17,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
 from xmodal_cli.inference import image_captioning
 from xmodal_cli.inference.caption_types import Caption
+from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.types import Decoding, FeatureMeta
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255)}
@@ -36,9 +37,11 @@ class HalvesBackbone:
 
     weights_file = None
 
-    def __init__(self, name: str = "halves", crops: int = 1) -> None:
+    def __init__(self, name: str = "halves", crops: int = 1, kind: str = "grid") -> None:
+        """``kind`` regions: the quarters as boxes, and a row of padding; (images, 5, 10)."""
         self.preprocessing = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crops)
-        self.meta = FeatureMeta(name, "0" * 64, "grid", 3, self.preprocessing.facts(), crops)
+        dim = 3 if kind == "grid" else 3 + len(REGION_COLUMNS)
+        self.meta = FeatureMeta(name, "0" * 64, kind, dim, self.preprocessing.facts(), crops)
         self.batches: list[int] = []
 
     def preprocess(self, image: Any) -> torch.Tensor:
@@ -50,7 +53,14 @@ class HalvesBackbone:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         self.batches.append(len(pixels))
         halves = torch.nn.functional.adaptive_avg_pool2d(pixels.float() / 255, 2)
-        return halves.flatten(2).transpose(1, 2)
+        cells = halves.flatten(2).transpose(1, 2)
+        return cells if self.meta.kind == "grid" else self._regions(cells)
+
+    def _regions(self, cells: torch.Tensor) -> torch.Tensor:
+        corners = torch.tensor([[x, y, x + 0.5, y + 0.5] for y in (0, 0.5) for x in (0, 0.5)])
+        rest = torch.tensor([0.25, 0.9, 1.0]).expand(4, -1)  # area, score, class
+        rows = torch.cat((cells, torch.cat((corners, rest), 1).expand(len(cells), -1, -1)), dim=2)
+        return torch.nn.functional.pad(rows, (0, 0, 0, 1))
 
 
 @dataclass
@@ -75,6 +85,7 @@ class Toy:
     first_indices: list[int] = field(default_factory=list)
     decoding: Decoding = Decoding()
     crops: int = 1
+    kind: str = "grid"
     attends: bool = True
     stop_after: int = 10**9
 
@@ -87,7 +98,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         if what == "matcher":
             raise BadModel("matcher is a matcher, not a captioner", "`xmodal models list` shows the captioners")
         backbone = "other" if what.startswith("other") else "halves"
-        toy.backbones.setdefault(backbone, HalvesBackbone(backbone, toy.crops))
+        toy.backbones.setdefault(backbone, HalvesBackbone(backbone, toy.crops, toy.kind))
         return ToyCaptioner(what, toy.backbones[backbone].meta, attends=toy.attends, decoding=toy.decoding)
 
     def generate(
@@ -117,7 +128,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
 
 def _captions(cells: torch.Tensor, num: int, attention: bool) -> list[Caption]:
     """(views * 4, 3) -> ``left and right``, and ``num - 1`` worse captions."""
-    left, right = (_nearest_color(cells[index]) for index in (0, 1))
+    left, right = (_nearest_color(cells[index, :3]) for index in (0, 1))
     words = [left, "and", right]
     maps = torch.zeros(3, len(cells))
     maps[0, 0], maps[1], maps[2, 1] = 1, 1 / len(cells), 1

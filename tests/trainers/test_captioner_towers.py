@@ -93,6 +93,11 @@ def test_the_backbone_is_trained_in_a_second_stage(xmodal, shapes, tmp_path, bac
     done = xmodal("caption", *photos, "--model", tmp_path / "second", "--device", "cpu", "--json")
     assert done.code == 0, done.err
     assert [len(entry["captions"]) for entry in done.json] == [1, 1, 1]
+    if kind == "grid":
+        maps = tmp_path / "maps"
+        done = xmodal("caption", *photos, "--model", tmp_path / "second", "--device", "cpu", "--attention", maps)
+        assert done.code == 0, done.err
+        assert len(list(maps.glob("*-attention.png"))) == 3
     info = xmodal("models", "info", tmp_path / "second")
     assert "image tower" in info.out and "fine-tuned" in info.out
 

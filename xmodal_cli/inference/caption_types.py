@@ -15,6 +15,7 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.types import Decoding, Unreadable
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from xmodal_cli.inference.image_inputs import ImageInput
@@ -42,13 +43,18 @@ class CaptionRequest:
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption, its score, its words, if requested their attention weights, (words, cells), and the tags before it."""
+    """A caption, its score, its words, and the ``tags`` before it.
+
+    If requested, their attention weights (words, cells) or (words, regions). ``boxes`` (regions, 4) are the corners of
+    the regions relative to the sides of the image, equal for padding.
+    """
 
     text: str
     score: float
     words: list[str]
     attention: Tensor | None = None
     tags: tuple[str, ...] = ()
+    boxes: np.ndarray | None = None
 
 
 CaptionResults = Iterator[tuple[Path, "list[Caption] | Unreadable"]]

@@ -32,6 +32,7 @@ from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
 from xmodal_cli.inference.taggers import LoadedTagger
+from xmodal_cli.regions import region_corners
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
 
@@ -153,9 +154,11 @@ class _BatchCaptioner:
         prompts = [tag_prompt(self.loaded[0].tokenizer, words) for words in tags]
         inputs = tensors[: len(self.loaded)]
         captions = caption_features(self.loaded, inputs, self.settings, prompts, self.attention, first)
+        has_boxes = self.attention and self.loaded[0].meta.kind == "regions"
+        boxes: Sequence[np.ndarray | None] = list(region_corners(features[0])) if has_boxes else [None] * len(captions)
         return [
-            [replace(caption, tags=tuple(words)) for caption in n_best]
-            for words, n_best in zip(tags, captions, strict=True)
+            [replace(caption, tags=tuple(words), boxes=corners) for caption in n_best]
+            for words, corners, n_best in zip(tags, boxes, captions, strict=True)
         ]
 
 
@@ -163,11 +166,20 @@ def _check_attention(loaded: Sequence[LoadedCaptioner], generator: _BatchCaption
     """Raise ConfigError if there will be no attention maps; a gray image is captioned to check."""
     from xmodal_cli.captioning.attention_maps import MAPPED_VIEWS, is_square
 
-    hint = "omit --attention, or use a captioner trained on grid features: --set features.kind=grid"
+    hint = "omit --attention, or use a captioner trained on grid or region features: --set features.kind=grid"
+    names = " + ".join(one.name for one in loaded)
+    has_regions = [one.meta.kind == "regions" for one in loaded]
+    if any(has_regions) and len({one.meta.key() for one in loaded}) > 1:
+        other = "caption with one of them, or with captioners trained on the same regions"
+        raise ConfigError(
+            f"{names} attend to different parts of an image, so they have no common attention maps", other
+        )
     for one in loaded:
-        if one.meta.kind == "regions" or one.meta.crops not in MAPPED_VIEWS:
+        if one.meta.crops not in MAPPED_VIEWS:
             raise ConfigError(f"{one.name} does not attend to a grid of image cells, so it has no attention maps", hint)
     (captions,) = generator.generate(generator.extractors.dummy_features())
-    attention, names = captions[0].attention, " + ".join(one.name for one in loaded)
-    if attention is None or not is_square(attention.shape[1], loaded[0].meta.crops):
-        raise ConfigError(f"{names} does not return attention over a square grid, so it has no attention maps", hint)
+    attention = captions[0].attention
+    if attention is None or not (all(has_regions) or is_square(attention.shape[1], loaded[0].meta.crops)):
+        raise ConfigError(
+            f"{names} does not return attention over a square grid or regions, so it has no attention maps", hint
+        )

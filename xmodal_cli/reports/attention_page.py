@@ -1,6 +1,7 @@
 """Attention maps of a captioner: one PNG per photo with a tile per word, and a page with all of them.
 
 Captioners resize a photo to a square, without keeping its aspect ratio; the square map is resized back to the photo.
+For captioners that attend to regions the tiles show their boxes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from xmodal_cli.captioning.attention_maps import square_maps
 from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import atomic_path, storage_errors, write_bytes
+from xmodal_cli.reports.attention_boxes import draw_boxes
 from xmodal_cli.reports.contact_sheet import GAP, INK, LINE, PAPER, fitting, plain_font
 from xmodal_cli.reports.pages import render
 
@@ -76,7 +78,10 @@ class AttentionPage:
             image = open_image(photo, 2 * TILE)
         except BadData as error:  # deleted or changed after it was captioned
             return error.message
-        sheet = draw_maps(image, caption.words, square_maps(caption.attention, self._views))
+        if caption.boxes is None:
+            sheet = draw_maps(image, caption.words, square_maps(caption.attention, self._views))
+        else:
+            sheet = draw_regions(image, caption.words, caption.attention.detach().float().cpu().numpy(), caption.boxes)
         name = self._free_name(photo)
         with atomic_path(self._folder / name) as draft:
             sheet.save(draft, format="PNG")
@@ -104,8 +109,18 @@ class AttentionPage:
 
 def draw_maps(image: Image.Image, words: list[str], maps: np.ndarray) -> Image.Image:
     """The photo, then the photo per word under its map of (words, side, side): bright where the weight is high."""
+    return _draw_sheet(image, words, draw_tiles(image, maps))
+
+
+def draw_regions(image: Image.Image, words: list[str], weights: np.ndarray, boxes: np.ndarray) -> Image.Image:
+    """The photo, then the photo per word under its boxes (regions, 4); ``weights`` is (words, regions)."""
     photo = _tile(image)
-    tiles = [("", photo), *zip(words, draw_tiles(image, maps), strict=False)]
+    return _draw_sheet(image, words, (draw_boxes(photo, row, boxes) for row in weights))
+
+
+def _draw_sheet(image: Image.Image, words: list[str], tiles_of_words: Iterator[Image.Image]) -> Image.Image:
+    photo = _tile(image)
+    tiles = [("", photo), *zip(words, tiles_of_words, strict=False)]
     columns, rows = min(COLUMNS, len(tiles)), math.ceil(len(tiles) / COLUMNS)
     width, height = max(photo.width, TILE // 2), photo.height + LINE
     sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + GAP)), PAPER)
