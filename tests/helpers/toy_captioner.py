@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
+from xmodal_cli.config import Config
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
 from xmodal_cli.inference import image_captioning
@@ -73,6 +75,7 @@ class ToyCaptioner:
     tokenizer: Any = None
     attends: bool = True
     decoding: Decoding = Decoding()
+    info: Any = field(default_factory=lambda: SimpleNamespace(config=Config(), header=SimpleNamespace(architecture={})))
 
 
 @dataclass
@@ -105,7 +108,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         loaded: Sequence[ToyCaptioner],
         features: Sequence[torch.Tensor],
         settings: Decoding,
-        prompt: Sequence[int] = (),
+        prompts: Sequence[Sequence[int]] = (),
         attention: bool = False,
         first: int = 0,
     ) -> list[list[Caption]]:
@@ -113,7 +116,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         assert len({len(rows) for rows in features}) == 1
         if len(toy.batch_sizes) >= toy.stop_after:
             raise KeyboardInterrupt
-        toy.calls.append((len(loaded), settings, tuple(prompt), attention))
+        toy.calls.append((len(loaded), settings, tuple(token for prompt in prompts for token in prompt), attention))
         toy.batch_sizes.append(len(features[0]))
         toy.first_indices.append(first)
         return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]

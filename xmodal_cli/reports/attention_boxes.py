@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from xmodal_cli.reports.contact_sheet import plain_font
 
 OUTLINED = 3  # boxes with an outline and their weight
-LEAST = 0.05  # smallest weight with an outline
+MIN_OUTLINED = 0.05  # smallest weight with an outline
 _DARK, _OUTLINE, _PAPER = 0.25, "#ff6e14", "#ffffff"
 _FONT = 12  # pixels
 
@@ -29,7 +29,7 @@ def draw_boxes(photo: Image.Image, weights: np.ndarray, boxes: np.ndarray) -> Im
     lit = np.asarray(photo, np.float32) * (_DARK + (1 - _DARK) * brightness[..., None])
     tile = Image.fromarray(lit.round().astype(np.uint8))
     for n in drawn[-OUTLINED:]:
-        if weights[n] >= LEAST:
+        if weights[n] >= MIN_OUTLINED:
             _outline(tile, corners[n], f"{weights[n]:.2f}")
     return tile
 
