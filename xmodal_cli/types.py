@@ -58,7 +58,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class Features:
-    """One array per image: ``values`` is (images, dim) or (images, cells, dim), fp16, often a memory map."""
+    """One array per image: ``values`` is (images, dim) or (images, cells, dim), fp16 or fp32, often a memory map."""
 
     ids: tuple[str, ...]
     values: np.ndarray

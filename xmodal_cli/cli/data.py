@@ -46,7 +46,7 @@ def info(
     format: options.Format = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show the splits, captions per image, image sizes and unreadable images of a dataset.
+    """Show the splits, captions, image sizes of a dataset, and what is left out: images, rows, captions.
 
     Examples:
 
@@ -147,10 +147,14 @@ def _finish(summary: DatasetSummary, as_json: bool) -> None:
 
 
 def _show(summary: DatasetSummary) -> None:
+    from xmodal_cli.data.omissions import omission_lines
+
     output.print_line(f"{summary.name}: {escape_unprintable(str(summary.path))} ({summary.format})")
     splits = ", ".join(f"{name} {count:,}" for name, count in summary.splits.items())
     output.print_line(f"images               {summary.images:,} ({splits})")
     output.print_line(f"captions             {summary.captions:,}")
+    for line in omission_lines(summary.omissions):
+        output.print_line(escape_unprintable(line))
 
 
 def _spread(spread: Spread) -> str:

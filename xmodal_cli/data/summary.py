@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from xmodal_cli.data import left_out
+from xmodal_cli.data.caption_cleaning import clean_dataset
 from xmodal_cli.data.images import image_size
+from xmodal_cli.data.omissions import Omissions, find_omissions
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.result_json import INLINE
@@ -25,6 +29,7 @@ class DatasetSummary:
     images: int
     captions: int
     splits: dict[str, int]
+    omissions: Omissions = field(metadata=INLINE)
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,21 @@ class DatasetInfo:
     distinct_sizes: int
     precomputed: bool
     unreadable: tuple[Unreadable, ...]
+    left_out: dict[str, Any]  # the unreadable images, also counted by category
 
 
 def summarize(dataset: ImageTextDataset) -> DatasetSummary:
     """Name, format, path and counts."""
     counts = (len(dataset.examples), len(dataset.captions), dataset.splits)
-    return DatasetSummary(dataset.name, dataset.format, dataset.source, *counts)
+    return DatasetSummary(dataset.name, dataset.format, dataset.source, *counts, find_omissions(dataset))
 
 
 def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> DatasetInfo:
     """The summary, captions per image, image sizes and unreadable images; reads the header of every image."""
     sizes, unreadable = _read_sizes(dataset, reporter)
-    captions = [len(example.captions) for example in dataset.examples]
-    words = [len(caption.split()) for caption in dataset.captions]
+    usable = clean_dataset(dataset)
+    captions = [len(example.captions) for example in usable.examples]
+    words = [len(caption.split()) for caption in usable.captions]
     return DatasetInfo(
         summarize(dataset),
         captions_per_image=_spread(captions),
@@ -79,6 +86,7 @@ def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> 
         distinct_sizes=len(sizes),
         precomputed=any(example.feature is not None for example in dataset.examples),
         unreadable=tuple(unreadable),
+        left_out=left_out.to_json(unreadable),
     )
 
 

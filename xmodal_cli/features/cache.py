@@ -16,13 +16,13 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
+from xmodal_cli.features.precision import check_rows, check_shape, to_precision
 from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
 from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
     FeatureMeta,
-    FeatureRow,
     Features,
     ImageBackbone,
     ImageTextDataset,
@@ -159,21 +159,33 @@ def _merge_stores(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Feat
 
 
 def _load_precomputed(dataset: ImageTextDataset) -> Features:
-    """The dataset's own features from its ``.npy`` files, fp16, in the dataset's order. Raises BadData."""
+    """The dataset's own features from its ``.npy`` files, in the dataset's order.
+
+    They are float16, or float32 where float16 would overflow or round badly. Raises BadData for values that are not
+    finite and for rows of different shapes, with the file and the row.
+    """
     rows = [e.feature for e in dataset.examples]
-    if any(row is None for row in rows):
-        raise BadData(f"only some images of {dataset.name} have features", "give features for all images or for none")
     feature_rows = [row for row in rows if row is not None]
+    if len(feature_rows) < len(rows):
+        raise BadData(f"only some images of {dataset.name} have features", "give features for all images or for none")
     files = {row.path: map_features(row.path) for row in feature_rows}
-    values = np.stack([_read_row(files[row.path], row) for row in feature_rows]).astype(np.float16)
+    first, shape = feature_rows[0].path, files[feature_rows[0].path].shape[1:]
+    values = np.empty((len(rows), *shape), np.result_type(*(mapped.dtype for mapped in files.values())))
+    for file, mapped in files.items():
+        check_shape(file, mapped.shape[1:], f"those of {first}", shape)
+        positions = [n for n, row in enumerate(feature_rows) if row.path == file]
+        numbers = [feature_rows[n].row for n in positions]
+        values[positions] = _read_rows(file, mapped, numbers)
     kind = "grid" if values.ndim == 3 else "global"
-    return Features(dataset.ids, values, FeatureMeta(PRECOMPUTED, "", kind, int(values.shape[-1])))
+    meta = dataset.features_from or FeatureMeta(PRECOMPUTED, "", kind, int(values.shape[-1]))
+    return Features(dataset.ids, to_precision(values), meta)
 
 
-def _read_row(values: np.ndarray, row: FeatureRow) -> np.ndarray:
-    if not 0 <= row.row < len(values):
-        raise BadData(
-            f"{row.path} has {len(values)} rows and the dataset refers to row {row.row}", "give matching files"
-        )
-    feature: np.ndarray = values[row.row]
-    return feature
+def _read_rows(file: Path, mapped: np.ndarray, numbers: list[int]) -> np.ndarray:
+    """Rows of a memory map, in memory. Raises BadData."""
+    wrong = next((number for number in numbers if not 0 <= number < len(mapped)), None)
+    if wrong is not None:
+        raise BadData(f"{file} has {len(mapped)} rows and the dataset refers to row {wrong}", "give matching files")
+    rows: np.ndarray = mapped[numbers]
+    check_rows(str(file), rows, numbers)
+    return rows

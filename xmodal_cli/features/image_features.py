@@ -23,7 +23,7 @@ from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextData
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """The readable images of a split: ``features`` (images, ...) fp16, or None for models that read pixels.
+    """The readable images of a split: ``features`` (images, ...) fp16 or fp32, or None for models that read pixels.
 
     ``backbone`` has the preprocessing for models that read pixels.
     """
@@ -45,6 +45,22 @@ class ImageFeatures:
     def paths(self) -> list[Path]:
         """The image files, in the order of ``features``."""
         return [e.path for e in self.dataset.examples if e.path is not None]
+
+
+def check_same_features(name: str, meta: FeatureMeta, dataset: ImageTextDataset, found: FeatureMeta) -> None:
+    """Raise IncompatibleFeatures unless a dataset has the features that ``name`` reads, which ``meta`` describes."""
+    if found.key() == meta.key():
+        return
+    if found.backbone == meta.backbone and (found.kind, found.dim) != (meta.kind, meta.dim):
+        file = next((e.feature.path for e in dataset.examples if e.feature is not None), dataset.name)
+        raise IncompatibleFeatures(
+            f"{name} reads {meta.kind} features of {meta.dim} values, {file} has {found.kind} features of {found.dim}",
+            "use features of the same network and kind for all splits",
+        )
+    raise IncompatibleFeatures(
+        f"{name} reads features of {meta.backbone}, {dataset.name} has {found.backbone}",
+        "use a dataset with the same features, or train a model on these",
+    )
 
 
 def load_readable_features(

@@ -62,7 +62,9 @@ def _import(
             return vectors(files)
 
         # no weights file: the fingerprint of the source is compared instead
-        store = fill_store(folder, ExtractionPlan(images, meta, FileStamp.of(Path())), read, task.advance)
+        store = fill_store(
+            folder, ExtractionPlan(images, meta, FileStamp.of(Path()), keep_precision=True), read, task.advance
+        )
     return store, count
 
 

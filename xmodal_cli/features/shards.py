@@ -1,4 +1,4 @@
-"""The shards of a feature store: safetensors files with one fp16 array and metadata.
+"""The shards of a feature store: safetensors files with one fp16 or fp32 array and metadata.
 
 A shard is written atomically and read as a memory map, without torch; a truncated file is detected by its size.
 """
@@ -20,6 +20,7 @@ from xmodal_cli.paths import atomic_path
 
 ARRAY = "values"
 METADATA = "xmodal"
+DTYPES = {"F16": "<f2", "F32": "<f4"}  # safetensors' names
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def shard_path(folder: Path, index: int) -> Path:
 
 
 def write_shard(file: Path, rows: list[np.ndarray], metadata: ShardMetadata) -> None:
-    """Write the features of one chunk of images. Raises StorageError."""
+    """Write the features of one chunk of images, fp16 or fp32. Raises StorageError."""
     from safetensors.numpy import save_file
 
-    values = np.stack(rows).astype(np.float16) if rows else np.zeros((0,), dtype=np.float16)
+    values = np.stack(rows) if rows else np.zeros((0,), dtype=np.float16)
     with atomic_path(file) as draft:
         save_file({ARRAY: values}, draft, metadata={METADATA: json.dumps(asdict(metadata))})
 
@@ -60,12 +61,12 @@ def read_shard_metadata(file: Path) -> ShardMetadata:
 
 
 def map_shard(file: Path) -> np.ndarray:
-    """The features as a read-only memory map, (rows, dim) or (rows, cells, dim) fp16. Raises BadData."""
+    """The features as a read-only memory map, (rows, dim) or (rows, cells, dim). Raises BadData."""
     header, start = _read_header(file)
-    shape = tuple(header[ARRAY]["shape"])
+    shape, dtype = tuple(header[ARRAY]["shape"]), DTYPES[header[ARRAY]["dtype"]]
     if math.prod(shape) == 0:
-        return np.zeros(shape, dtype=np.float16)
-    return np.memmap(file, dtype="<f2", mode="r", offset=start, shape=shape)
+        return np.zeros(shape, dtype=dtype)
+    return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape)
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
@@ -79,7 +80,8 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
             header: dict[str, Any] = json.loads(stream.read(length))
         entry = header[ARRAY]
         start, end = entry["data_offsets"]
-        if entry["dtype"] != "F16" or end - start != 2 * math.prod(entry["shape"]):
+        itemsize = np.dtype(DTYPES[entry["dtype"]]).itemsize
+        if end - start != itemsize * math.prod(entry["shape"]):
             raise _damaged(file, "its array does not have the stated size")
         if size != 8 + length + end:
             raise _damaged(file, "it is truncated")

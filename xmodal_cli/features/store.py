@@ -65,6 +65,7 @@ class StoreSummary:
     rows_per_shard: tuple[int, ...]
     images_digest: str = ""
     weights: FileStamp | None = None
+    dtype: str = "float16"
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,14 @@ class FeatureStore:
             raise BadData(f"the shards in {self.folder} do not match features.json", "run `xmodal features` again")
         return tuple(m for m in maps if len(m))
 
+    @property
+    def dtype(self) -> np.dtype:
+        """float16, or float32 if a shard has values for which float16 is not enough."""
+        return np.result_type(*(shard.dtype for shard in self.shards)) if self.shards else np.dtype(np.float16)
+
     def rows(self, positions: np.ndarray) -> np.ndarray:
-        """(positions,) int64 -> (positions, dim) or (positions, cells, dim) fp16, in that order, copied into memory."""
-        out = np.empty((len(positions), *self.shards[0].shape[1:]), dtype=np.float16)
+        """(positions,) int64 -> (positions, dim) or (positions, cells, dim), in that order, copied into memory."""
+        out = np.empty((len(positions), *self.shards[0].shape[1:]), dtype=self.dtype)
         start = 0
         for shard in self.shards:
             in_shard = np.flatnonzero((positions >= start) & (positions < start + len(shard)))
@@ -158,4 +164,5 @@ def _summary_from(data: dict[str, Any]) -> StoreSummary:
         rows_per_shard=tuple(data["rows_per_shard"]),
         images_digest=data[_JSON_KEYS["images_digest"]],
         weights=FileStamp(**data["weights"]) if data["weights"] else None,
+        dtype=data.get("dtype", "float16"),
     )

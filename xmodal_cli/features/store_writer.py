@@ -10,12 +10,13 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from xmodal_cli.errors import BadData, XmodalError
+from xmodal_cli.features.precision import to_precision
 from xmodal_cli.features.shards import ShardMetadata, read_shard_metadata, shard_path, write_shard
 from xmodal_cli.features.store import (
     FORMAT,
@@ -52,6 +53,7 @@ class ExtractionPlan:
     images: tuple[ImageToExtract, ...]
     meta: FeatureMeta
     weights: FileStamp | None
+    keep_precision: bool = False  # features from files: shards are float32 where float16 would lose values
 
     @property
     def chunks(self) -> list[tuple[ImageToExtract, ...]]:
@@ -101,7 +103,9 @@ def fill_store(folder: Path, plan: ExtractionPlan, encode: Encode, advance: Call
     # one stream over all missing images, so that decoding does not wait for a shard to be written
     vectors = encode([Path(p.stamp.path) for n in missing for p in plan.chunks[n]])
     for n in missing:
-        shards[n] = _write_chunk(shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance)
+        shards[n] = _write_chunk(
+            shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision
+        )
     _remove_extra_shards(folder, len(shards))
     return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
 
@@ -121,6 +125,7 @@ def _write_chunk(
     meta: FeatureMeta,
     vectors: Iterator[tuple[Path, np.ndarray | Unreadable]],
     advance: Callable[[int], None],
+    keep_precision: bool,
 ) -> ShardMetadata:
     rows: list[np.ndarray] = []
     ids: list[str] = []
@@ -130,10 +135,10 @@ def _write_chunk(
             skipped.append((image.image_id, str(path), vector.reason))
         else:
             ids.append(image.image_id)
-            rows.append(np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
+            rows.append(vector if keep_precision else np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
         advance(1)
     metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped))
-    write_shard(file, rows, metadata)
+    write_shard(file, list(to_precision(np.stack(rows))) if keep_precision and rows else rows, metadata)
     return metadata
 
 
@@ -156,5 +161,7 @@ def _write_complete_summary(folder: Path, plan: ExtractionPlan, shards: list[Sha
         )
     rows = tuple(len(shard.ids) for shard in shards)
     summary = StoreSummary(plan.meta, ids, skipped, rows, hash_images(plan.images), plan.weights)
-    write_summary(folder, summary)
-    return FeatureStore(folder, summary)
+    store = FeatureStore(folder, summary)
+    store = replace(store, summary=replace(summary, dtype=store.dtype.name))
+    write_summary(folder, store.summary)
+    return store

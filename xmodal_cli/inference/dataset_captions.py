@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xmodal_cli.features.image_features import ImageFeatures, read_image_features
+from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
 from xmodal_cli.inference.captioners import BATCH, LoadedCaptioner, caption_features, check_ensemble
 from xmodal_cli.inference.tag_requests import dataset_prompts, find_tag_source
 from xmodal_cli.inference.towers import input_features
@@ -28,6 +28,8 @@ def caption_dataset(
     for loaded in captioners:
         if loaded.meta.key() not in inputs:
             images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
+            if any(example.feature is not None for example in part.examples):
+                check_same_features(loaded.name, loaded.meta, part, images.meta)
             part, inputs[loaded.meta.key()] = images.dataset, images
     prompts = dataset_prompts(source, captioners[0], part, reporter)
     candidates: list[str] = []

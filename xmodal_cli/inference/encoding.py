@@ -54,16 +54,12 @@ def embed_images(
     Features are read from the cache, or extracted into it; a matcher that reads pixels encodes the images each
     time. Raises IncompatibleFeatures, BadData.
     """
-    from xmodal_cli.features.image_features import load_readable_features
+    from xmodal_cli.features.image_features import check_same_features, load_readable_features
 
     if loaded.meta.kind == "pixels":
         return _embed_pixels(loaded, dataset, reporter)
     readable, features = load_readable_features(dataset, settings_for(loaded), loaded.compute, reporter)
-    if features.meta.key() != loaded.meta.key():
-        raise IncompatibleFeatures(
-            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {features.meta.backbone}",
-            "use a dataset with the same features, or train a model on these",
-        )
+    check_same_features(loaded.name, loaded.meta, dataset, features.meta)
     return readable, loaded.embed_features(features.values)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xmodal_cli.data import registry
@@ -13,6 +13,7 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.data.summary import DatasetInfo, DatasetSummary, describe_dataset, summarize
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
+from xmodal_cli.features.precision import bad_feature_files
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.paths import data_dir
 from xmodal_cli.reporter import SILENT, Reporter
@@ -45,7 +46,8 @@ def list_datasets() -> list[KnownDataset]:
 
 def dataset_info(what: str, format: str | None = None, reporter: Reporter = SILENT) -> DatasetInfo:
     """Counts per split, captions per image, image sizes, unreadable images. Raises the errors of ``load_dataset``."""
-    return describe_dataset(registry.load_dataset(what, format), reporter)
+    dataset = registry.load_dataset(what, format)
+    return describe_dataset(replace(dataset, notes=dataset.notes + bad_feature_files(dataset)), reporter)
 
 
 def add_dataset(name: str, path: Path, format: str | None = None) -> DatasetSummary:

@@ -14,7 +14,7 @@ from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import IncompatibleFeatures
-from xmodal_cli.features.image_features import ImageFeatures, read_image_features
+from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.inference.taggers import LoadedTagger
 from xmodal_cli.inference.towers import ImageSide, TextSide, image_side, input_features, text_side, text_states
@@ -97,6 +97,7 @@ def _read_images(
     splits = select_captioned(dataset, *config.data.train_splits), select_captioned(dataset, config.data.val_split)
     settings = input_features(config)
     train, val = (read_image_features(split, settings, compute, reporter) for split in splits)
+    check_same_features("the model to train", train.meta, val.dataset, val.meta)
     return train, val
 
 
