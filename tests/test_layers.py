@@ -23,6 +23,7 @@ LAYERS = {
         (
             "dataset_types",
             "device",
+            "file_errors",
             "file_identity",
             "file_lock",
             "length_mask",

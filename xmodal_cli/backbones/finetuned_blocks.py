@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import BadData
+from xmodal_cli.file_errors import parse_json_object, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,20 +20,22 @@ def read_tuned_blocks(file: Path, backbone: str) -> tuple[int, dict[str, Tensor]
 
     None if the file is not an xmodal model. Raises BadData if the model did not fine-tune this backbone.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     if file.suffix != ".safetensors":
         return None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            text = (opened.metadata() or {}).get("xmodal")
-            if text is None:
-                return None
-            tower = json.loads(text)["architecture"].get("towers", {}).get("image", {})
-            names = [(name, *name.partition(TOWER)[1:]) for name in opened.keys()]  # noqa: SIM118 (not a dict)
-            tensors = {inner: opened.get_tensor(name) for name, prefix, inner in names if prefix}
-    except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
-        raise BadData(f"{file} cannot be read as a model: {error}", "train or download it again") from error
+    with (
+        reading(file, "train or download it again", what="cannot be read as a model"),
+        safe_open(file, framework="pt") as opened,
+    ):
+        text = (opened.metadata() or {}).get("xmodal")
+        if text is None:
+            return None
+        tower = parse_json_object(text)["architecture"].get("towers", {}).get("image", {})
+        if tower and type(tower.get("blocks")) is not int:
+            raise ValueError("architecture.towers.image.blocks is not a number")
+        names = [(name, *name.partition(TOWER)[1:]) for name in opened.keys()]  # noqa: SIM118 (not a dict)
+        tensors = {inner: opened.get_tensor(name) for name, prefix, inner in names if prefix}
     if tower.get("backbone") != backbone or not tower.get("blocks") or not tensors:
         raise BadData(
             f"{file} has no fine-tuned blocks of {backbone}", "use a model trained with features.tuned_blocks"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from random import Random
 
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.models.tokenizer import Tokenizer, check_unicode
 
 MAX_TAGS = 2  # per caption in training
 # function words and words that describe nothing visible
@@ -32,12 +32,18 @@ def tag_prompt(tokenizer: Tokenizer, tags: Sequence[str]) -> list[int]:
     words = [tag.strip() for tag in tags if tag.strip()]
     if not words:
         return []
+    check_unicode(words)
     if _has_single_special_token(tokenizer):
+        _raise_for_unknown(tokenizer, words)
         return _encode(tokenizer, " ".join(f"[{word}]" for word in words) + " ")
+    _raise_for_unknown(tokenizer, words)
+    return [*_encode(tokenizer, " ".join(words)), tokenizer.special_tokens.bos]
+
+
+def _raise_for_unknown(tokenizer: Tokenizer, words: Sequence[str]) -> None:
     for tag in words:
         for unknown in tokenizer.unknown_words(tag):
             raise _unknown_word(tokenizer, unknown)
-    return [*_encode(tokenizer, " ".join(words)), tokenizer.special_tokens.bos]
 
 
 def pick_tags(words: Sequence[str], random: Random) -> list[str]:

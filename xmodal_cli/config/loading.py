@@ -12,6 +12,7 @@ from xmodal_cli import catalog
 from xmodal_cli.config.renames import NOTES, new_component_name, new_name, upgrade
 from xmodal_cli.config.sections import Component, Config
 from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.file_errors import naming
 from xmodal_cli.settings import check_value
 from xmodal_cli.splits import canonical_split
 
@@ -20,7 +21,8 @@ def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top."""
     is_file = preset.endswith(".toml")
     file = Path(preset) if is_file else catalog.path("preset", preset)
-    config = _resolve_data_path(from_dict(_read_toml(file)), file)
+    with naming(file):
+        config = _resolve_data_path(from_dict(_read_toml(file)), file)
     config = replace(config, preset=config.preset or (file.stem if is_file else catalog.canonical(preset)))
     return with_settings(config, settings)
 

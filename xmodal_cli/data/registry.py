@@ -15,6 +15,7 @@ from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import LIST_NAME, make_shapes
 from xmodal_cli.data.sources import SOURCES
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
+from xmodal_cli.file_errors import naming, parse_json_object, reason_of
 from xmodal_cli.file_lock import write_lock
 from xmodal_cli.paths import data_dir, write_text
 from xmodal_cli.types import ImageTextDataset
@@ -29,6 +30,9 @@ def load_dataset(data: str, format: str | None = None) -> ImageTextDataset:
     entries = _read_entries()
     entry = entries.get(data, {})
     name = data if data in entries or data == SHAPES else None
+    if format is None and "format" in entry:
+        with naming(_file()):
+            catalog.load("format", entry["format"])
     return read_dataset(resolve(data), format or entry.get("format"), name)
 
 
@@ -107,15 +111,17 @@ def _existing_path(text: str) -> Path | None:
 
 def _read_entries() -> dict[str, dict[str, str]]:
     try:
-        entries: dict[str, dict[str, str]] = json.loads(_file().read_text(encoding="utf-8"))
+        entries: dict[str, dict[str, str]] = parse_json_object(_file().read_bytes())
         for name, entry in entries.items():
             if not all(isinstance(value, str) and value for value in (entry["path"], entry.get("format", "any"))):
                 raise ValueError(f"the entry {name!r} has no path")
         return entries
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadData(f"{_file()} cannot be read: {error}", "fix or delete it, and add the datasets again") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadData(
+            f"{_file()} cannot be read: {reason_of(error)}", "fix or delete it, and add the datasets again"
+        ) from error
 
 
 def _file() -> Path:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from xmodal_cli import catalog
+from xmodal_cli.data.npz_files import read_npz
 from xmodal_cli.errors import BadData
 from xmodal_cli.evaluation.scoring import Embeddings
+from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.array_similarity import array_similarity
+from xmodal_cli.retrieval.ranks import check_vectors
 from xmodal_cli.unit_vectors import unit_vectors
 
 ARRAYS = ("images", "texts", "image_of_caption")
@@ -26,22 +28,23 @@ def is_embeddings(what: str) -> bool:
         try:
             with safe_open(path, framework="np") as opened:
                 return set(ARRAYS) <= set(opened.keys())
-        except SafetensorError:
+        except Exception:  # of any type: not readable, too short
             return False  # the model reader reports what is wrong with it
     return path.suffix == ".npz"
 
 
 def read_embeddings(file: Path) -> Embeddings:
     """Read an embeddings file; vectors for the cosine similarity are L2-normalized. Raises BadData."""
-    try:
+    with reading(file, f"it must contain the arrays {', '.join(ARRAYS)}", what="cannot be read as embeddings"):
         arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
+        if not all(arrays[name].dtype.kind in "fiu" for name in ARRAYS):
+            raise ValueError("its arrays are not of numbers")
         images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
         image_of_caption = arrays["image_of_caption"].astype(np.int64)
-    except (OSError, EOFError, TypeError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
-        hint = f"it must contain the arrays {', '.join(ARRAYS)}"
-        raise BadData(f"{file} cannot be read as embeddings: {error}", hint) from error
     if catalog.canonical(similarity) not in (known := catalog.names("similarity")):
         raise BadData(f"{file} has an unknown similarity {similarity!r}", f"known: {', '.join(known)}")
+    with naming(file):
+        check_vectors(images, texts, image_of_caption, similarity)
     if array_similarity(similarity).inner_product:
         images, texts = unit_vectors(images), unit_vectors(texts)
     return Embeddings(images, texts, image_of_caption, similarity)
@@ -54,6 +57,5 @@ def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:
 
 
 def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as opened:
-        similarity = str(opened["similarity"]) if "similarity" in opened else "cosine"
-        return {name: opened[name] for name in ARRAYS}, similarity
+    arrays = read_npz(file, ARRAYS, optional=("similarity",))
+    return arrays, str(arrays.pop("similarity", "cosine"))

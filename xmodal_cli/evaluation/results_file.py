@@ -59,7 +59,7 @@ def match_results(file: Path, dataset: ImageTextDataset, split: str) -> tuple[li
 
 def read_results(file: Path) -> list[tuple[str, str]]:
     """The (image id, caption) of each entry. Raises MissingData, BadData."""
-    if not file.is_file():
+    if not file.exists():
         raise MissingData(f"{file} does not exist", "give a JSON file with captions")
     content = read_json(file)
     if not isinstance(content, list) or not content:

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import BadData
+from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.paths import atomic_path
 
 ARRAY = "values"
 METADATA = "xmodal"
 DTYPES = {"F16": "<f2", "F32": "<f4"}  # safetensors' names
+_HINT = "delete it and run `xmodal features` again"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def read_shard_metadata(file: Path) -> ShardMetadata:
     """Read the metadata of a shard. Raises BadData for a damaged, truncated or foreign file."""
     header, _ = _read_header(file)
     try:
-        metadata = json.loads(header["__metadata__"][METADATA])
+        metadata = parse_json_object(header["__metadata__"][METADATA])
         skipped = tuple((str(i), str(p), str(r)) for i, p, r in metadata["skipped"])
         return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped)
     except (KeyError, TypeError, ValueError) as error:
@@ -64,9 +66,10 @@ def map_shard(file: Path) -> np.ndarray:
     """The features as a read-only memory map, (rows, dim) or (rows, cells, dim). Raises BadData."""
     header, start = _read_header(file)
     shape, dtype = tuple(header[ARRAY]["shape"]), DTYPES[header[ARRAY]["dtype"]]
-    if math.prod(shape) == 0:
-        return np.zeros(shape, dtype=dtype)
-    return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape)
+    with reading(file, _HINT, what="is an invalid feature file"):
+        if math.prod(shape) == 0:
+            return np.zeros((0, *shape[1:]), dtype=dtype)
+        return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape)
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:
@@ -77,9 +80,11 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > size - 8:
                 raise _damaged(file, "it is truncated")
-            header: dict[str, Any] = json.loads(stream.read(length))
+            header = parse_json_object(stream.read(length))
         entry = header[ARRAY]
         start, end = entry["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (start, end, *entry["shape"])):
+            raise _damaged(file, "its array does not have the stated size")
         itemsize = np.dtype(DTYPES[entry["dtype"]]).itemsize
         if end - start != itemsize * math.prod(entry["shape"]):
             raise _damaged(file, "its array does not have the stated size")
@@ -93,4 +98,4 @@ def _read_header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 def _damaged(file: Path, reason: str) -> BadData:
-    return BadData(f"invalid feature file {file}: {reason}", "delete it and run `xmodal features` again")
+    return BadData(f"invalid feature file {file}: {reason}", _HINT)

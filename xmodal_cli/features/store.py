@@ -16,6 +16,7 @@ import numpy as np
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.features.shards import map_shard, shard_path
+from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.paths import write_text
 from xmodal_cli.types import FeatureMeta, Features
@@ -130,11 +131,8 @@ def open_store(folder: Path) -> FeatureStore:
     file = folder / SUMMARY
     if not file.is_file():
         raise MissingData(f"{folder} has no complete features", "extract them with `xmodal features DATA --out DIR`")
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        return FeatureStore(folder, _summary_from(data))
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"{file} cannot be read: {error}", "delete it and run `xmodal features` again") from error
+    with reading(file, "delete it and run `xmodal features` again"):
+        return FeatureStore(folder, _summary_from(parse_json_object(file.read_bytes())))
 
 
 def open_features(folder: Path) -> Features:
@@ -157,8 +155,20 @@ def write_summary(folder: Path, summary: StoreSummary) -> None:
 def _summary_from(data: dict[str, Any]) -> StoreSummary:
     if data["format"] != FORMAT:
         raise ValueError(f"format {data['format']} is not {FORMAT}")
+    ids, rows = data["ids"], data["rows_per_shard"]
+    if not isinstance(ids, list) or not all(isinstance(image_id, str) for image_id in ids):
+        raise ValueError("its ids are not a list of names")
+    if not isinstance(rows, list) or not all(type(count) is int and count >= 0 for count in rows):
+        raise ValueError("its rows_per_shard is not a list of numbers")
+    if sum(rows) != len(ids):
+        raise ValueError(f"it has {len(ids)} ids for {sum(rows)} rows")
+    meta = FeatureMeta(**data["meta"])
+    if not all(isinstance(name, str) for name in (meta.backbone, meta.fingerprint, meta.kind)):
+        raise ValueError("its meta is not that of a backbone")
+    if type(meta.dim) is not int or type(meta.crops) is not int or not isinstance(meta.preprocessing, dict):
+        raise ValueError("its meta is not that of a backbone")
     return StoreSummary(
-        meta=FeatureMeta(**data["meta"]),
+        meta=meta,
         ids=tuple(data["ids"]),
         skipped=tuple(Skipped(**entry) for entry in data["skipped"]),
         rows_per_shard=tuple(data["rows_per_shard"]),

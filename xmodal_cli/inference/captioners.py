@@ -17,7 +17,7 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.inference.models import ModelInfo, describe_as
 from xmodal_cli.inference.towers import load_towers
-from xmodal_cli.inference.weights import load_weights
+from xmodal_cli.inference.weights import build_network, load_weights, read_tokenizer
 from xmodal_cli.models.assembly import build_captioner
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.types import Captioner, Decoding, FeatureMeta, Hypothesis
@@ -58,10 +58,11 @@ def load_captioner(what: str | ModelInfo, compute: Compute = Compute()) -> Loade
     info = describe_as("captioner", what, "`xmodal models list` shows the captioners; --nearest takes a matcher")
     starter.check(info.path)
     architecture = info.header.architecture
-    model = build_captioner(architecture, load_towers(info.name, architecture))
+    towers = load_towers(info.name, architecture)
+    has_towers = bool(towers) or "language_model" in architecture["args"]
+    model = build_network(info, lambda: build_captioner(architecture, towers), has_towers)
     load_weights(model, info)
-    compute = compute.resolve()
-    tokenizer = Tokenizer.from_json(info.header.tokenizer)
+    compute, tokenizer = compute.resolve(), read_tokenizer(info)
     return LoadedCaptioner(info, cast(Captioner, model.eval().to(compute.device)), tokenizer, compute)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from xmodal_cli import paths, starter
 from xmodal_cli.errors import BadData
+from xmodal_cli.file_errors import reading
 
 SECTION = "defaults"
 TAGGER = "tagger"
@@ -31,12 +32,11 @@ def default_models() -> dict[str, str]:
 def read_settings() -> dict[str, Any]:
     """The settings file in ``XMODAL_HOME``; empty if there is none. Raises BadData."""
     file = paths.config_file()
-    try:
-        settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BadData(f"{file} cannot be read: {error}", "fix it, or delete it and set the defaults again") from error
+    with reading(file, "fix it, or delete it and set the defaults again"):
+        try:
+            settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
     section = settings.get(SECTION, {})
     if not isinstance(section, dict) or not all(isinstance(name, str) for name in section.values()):
         raise BadData(f"{file}: [{SECTION}] must contain names of models", 'for example: matcher = "NAME"')

@@ -98,12 +98,12 @@ def load_matcher(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedM
 
 def _load_from_file(info: ModelInfo) -> tuple[nn.Module, Tokenizer]:
     from xmodal_cli.inference.towers import load_towers
-    from xmodal_cli.inference.weights import load_weights
+    from xmodal_cli.inference.weights import build_network, load_weights, read_tokenizer
     from xmodal_cli.models.assembly import build_matcher
-    from xmodal_cli.models.tokenizer import Tokenizer
 
     starter.check(info.path)
     architecture = info.header.architecture
-    model = build_matcher(architecture, load_towers(info.name, architecture))
+    towers = load_towers(info.name, architecture)
+    model = build_network(info, lambda: build_matcher(architecture, towers), bool(towers))
     load_weights(model, info)
-    return model, Tokenizer.from_json(info.header.tokenizer)
+    return model, read_tokenizer(info)

@@ -10,6 +10,7 @@ from xmodal_cli import starter
 from xmodal_cli.config import Config, from_dict
 from xmodal_cli.errors import BadModel, MissingData, UnknownName
 from xmodal_cli.inference import zero_shot
+from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
 from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
 from xmodal_cli.types import FeatureMeta
@@ -54,8 +55,9 @@ class ModelInfo:
 
     @cached_property
     def config(self) -> Config:
-        """The settings of its training. Raises ConfigError, UnknownName."""
-        return from_dict(self.header.training)
+        """The settings of its training. Raises BadModel."""
+        with header_errors(self.path):
+            return from_dict(self.header.training)
 
 
 def find_model(what: str) -> Path:

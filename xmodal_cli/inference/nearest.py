@@ -21,6 +21,7 @@ from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
+from xmodal_cli.file_errors import parse_json
 from xmodal_cli.inference.caption_types import (
     Caption,
     CaptionGenerator,
@@ -96,10 +97,10 @@ def _load_vectors(
 
 
 def _read_cache(file: Path) -> tuple[list[str], np.ndarray] | None:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError), safe_open(file, "np") as opened:
-        ids: list[str] = json.loads(opened.metadata()["ids"])
+    with contextlib.suppress(Exception), safe_open(file, "np") as opened:  # it is computed again
+        ids: list[str] = parse_json(opened.metadata()["ids"])
         vectors: np.ndarray = opened.get_tensor("images")
         return (ids, vectors) if len(ids) == len(vectors) else None
     return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadData, MissingData, StorageError
+from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.file_identity import sha256_of, size_and_mtime
 from xmodal_cli.paths import write_text
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
+MAX_SIZE = 1 << 22  # of a vector or a context
 METADATA, GRAPH, WEIGHTS, WORDS, TOKENIZER = "export.json", "encoder.onnx", "encoder.bin", "words.npy", "tokenizer.json"
 TOKENS_IN, WORDS_IN, VECTOR_OUT = "tokens", "words", "vector"  # (1, length) int64, (1, length, dim), (1, embed_dim)
 _HINT = "the next search exports it again"
@@ -74,13 +76,14 @@ class OnnxTextEncoder:
             ids = (ids + [self._metadata["pad_id"]] * length)[:length]
         inputs = {TOKENS_IN: np.array([ids], np.int64)}
         if self._words is not None:
-            inputs[WORDS_IN] = np.asarray(self._words[ids])[None]
-        try:
+            with reading(self._folder / WORDS, _HINT):
+                inputs[WORDS_IN] = np.asarray(self._words[ids])[None]
+        with reading(self._folder / GRAPH, _HINT, what="cannot be run"):  # onnxruntime has no common error class
             vector: np.ndarray = self._session.run(
                 [VECTOR_OUT], {name: inputs[name] for name in self._metadata["inputs"]}
             )[0]
-        except Exception as error:  # onnxruntime has no common error class
-            raise BadData(f"{self._folder / GRAPH} cannot be run: {error}", _HINT) from error
+            if vector.shape != (1, self._metadata["embed_dim"]):
+                raise ValueError(f"it returns an array of shape {vector.shape}")
         return vector
 
     @property
@@ -99,14 +102,17 @@ class OnnxTextEncoder:
 
         if WORDS_IN not in self._metadata["inputs"]:
             return None
-        table: np.ndarray = np.load(self._folder / WORDS, mmap_mode="r", allow_pickle=False)
-        return table
+        with reading(self._folder / WORDS, _HINT):
+            table: np.ndarray = np.load(self._folder / WORDS, mmap_mode="r", allow_pickle=False)
+            return table
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         from xmodal_cli.models.tokenizer import Tokenizer
 
-        return Tokenizer.from_json((self._folder / TOKENIZER).read_text(encoding="utf-8"))
+        with reading(self._folder / TOKENIZER, _HINT):
+            text = (self._folder / TOKENIZER).read_text(encoding="utf-8")
+        return Tokenizer.from_json(text)
 
     def _check_files(self) -> None:
         """Compare size and modification time, or once the checksum if the time differs. Raises BadData."""
@@ -159,16 +165,35 @@ def file_records(folder: Path) -> dict[str, Any]:
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
-    try:
-        metadata: dict[str, Any] = json.loads((folder / METADATA).read_bytes())
-        is_complete = metadata["format"] == FORMAT and {"source", "fingerprint", "files"} <= metadata.keys()
-    except FileNotFoundError as error:
-        raise MissingData(f"{folder} has no exported text encoder", _HINT) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadData(f"{folder / METADATA} cannot be read: {error}", _HINT) from error
-    if not is_complete:
-        raise BadData(f"{folder / METADATA} has another format", _HINT)
+    with reading(folder / METADATA, _HINT):
+        try:
+            metadata = parse_json_object((folder / METADATA).read_bytes())
+        except FileNotFoundError as error:
+            raise MissingData(f"{folder} has no exported text encoder", _HINT) from error
+        if metadata["format"] != FORMAT:
+            raise ValueError("it has another format")
+        _check_metadata(metadata)
     return metadata
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    """Raise an exception, of any type, for metadata that this module did not write."""
+    source = metadata["source"]
+    texts = [source["name"], source["path"], metadata["fingerprint"]]
+    texts += [record["sha256"] for record in metadata["files"].values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a name, path or checksum is not text")
+    for stamp in [source["stamp"], *(record["stamp"] for record in metadata["files"].values())]:
+        if len(stamp) != 2 or not all(type(number) is int for number in stamp):
+            raise ValueError("a size or modification time is not a number")
+    if "refused" in metadata:
+        return
+    if not set(metadata["inputs"]) <= {TOKENS_IN, WORDS_IN} or not {GRAPH, TOKENIZER} <= metadata["files"].keys():
+        raise ValueError("its inputs or files are incomplete")
+    if not all(type(metadata[name]) is int and 0 <= metadata[name] <= MAX_SIZE for name in ("embed_dim", "length")):
+        raise ValueError("its sizes are not numbers")
+    if metadata["length"] and type(metadata["pad_id"]) is not int:
+        raise ValueError("its pad_id is not a number")
 
 
 def _stamp(path: Path | str) -> list[int]:

@@ -1,22 +1,51 @@
-"""Loading weights from a model file."""
+"""Loading the network, the tokenizer and the weights of a model file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import BadModel
-from xmodal_cli.models.model_file import read_tensors
+from xmodal_cli.models.header_check import check_parameters, header_errors
+from xmodal_cli.models.model_file import num_elements, read_tensors
 from xmodal_cli.models.towers import load_trainable_state_dict
 
 if TYPE_CHECKING:
     from torch import nn
 
     from xmodal_cli.inference.models import ModelInfo
+    from xmodal_cli.models.tokenizer import Tokenizer
+
+
+def build_network(info: ModelInfo, build: Callable[[], nn.Module], has_towers: bool) -> nn.Module:
+    """The network of a model file with new weights, from ``build``. Raises BadModel for an invalid header.
+
+    Without pretrained towers it is first built without memory, so that damaged sizes cannot exhaust it.
+    """
+    import torch
+
+    with header_errors(info.path):
+        if not has_towers:
+            with torch.device("meta"):
+                num_built = sum(parameter.numel() for parameter in build().parameters())
+            check_parameters(num_built, num_elements(info.path))
+        return build()
+
+
+def read_tokenizer(info: ModelInfo) -> Tokenizer:
+    """The tokenizer of a model file. Raises BadModel, also for a vocabulary of more words than the model has."""
+    from xmodal_cli.models.tokenizer import Tokenizer
+
+    with header_errors(info.path):
+        tokenizer, size = Tokenizer.from_json(info.header.tokenizer), info.header.architecture["vocab_size"]
+        if tokenizer.is_word_level and tokenizer.vocab_size > size:
+            raise ValueError(f"its tokenizer has {tokenizer.vocab_size} words, and the model has {size}")
+        return tokenizer
 
 
 def load_weights(model: nn.Module, info: ModelInfo) -> None:
     """Load the weights of ``info`` into ``model``. Raises MissingData, BadModel."""
     try:
         load_trainable_state_dict(model, read_tensors(info.path, info.fingerprint))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise BadModel(f"the weights in {info.path} do not match its header", str(error)[:200]) from error

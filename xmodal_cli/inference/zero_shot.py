@@ -17,6 +17,8 @@ from xmodal_cli.backbones.image import open_clip
 from xmodal_cli.backbones.names import resolve_name
 from xmodal_cli.errors import StorageError
 from xmodal_cli.features.store import FileStamp
+from xmodal_cli.file_errors import parse_json_object
+from xmodal_cli.models.header_check import check_fields
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import cache_dir, write_text
 from xmodal_cli.version import __version__
@@ -39,8 +41,9 @@ def describe(what: str) -> tuple[str, Path, ModelHeader]:
     """
     name = resolve_name(what)
     cache_file = cache_dir() / "open_clip" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        cached = json.loads(cache_file.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        cached = parse_json_object(cache_file.read_bytes())
+        check_fields(cached["header"])
         stamp, header = FileStamp(**cached["weights"]), ModelHeader(**cached["header"])
         if stamp.is_current() and header.version == __version__:
             return name, Path(stamp.path), header

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from xmodal_cli.config import upgrade
 from xmodal_cli.errors import BadModel, MissingData
+from xmodal_cli.file_errors import parse_json_object, reading, reason_of
+from xmodal_cli.models.header_check import HINT, check_fields, header_errors
 from xmodal_cli.paths import atomic_path
 from xmodal_cli.types import FeatureMeta
 from xmodal_cli.version import __version__
@@ -69,18 +72,23 @@ def read_header(file: Path) -> ModelHeader:
     """Read only the header. Raises MissingData, BadModel."""
     with _open(file, "np") as opened:
         text = _header_text(opened, file)
-    try:
-        fields = json.loads(text)
+    with header_errors(file):
+        fields = parse_json_object(text)
         if fields.get("format") != FORMAT:
             raise BadModel(
                 f"{file} has model format {fields.get('format')}, but this version reads format {FORMAT}",
                 "update xmodal",
             )
+        check_fields(fields)
         header = ModelHeader(**_upgraded(fields))
-        int(header.architecture["embed_dim"]), header.meta  # required by all readers
+        header.meta  # noqa: B018 - raises TypeError for missing fields
         return header
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise BadModel(f"{file} has an invalid header: {error}", "train or download the model again") from error
+
+
+def num_elements(file: Path) -> int:
+    """The number of all elements of the tensors of a model file, without reading them. Raises MissingData, BadModel."""
+    with _open(file, "np") as opened:
+        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (not a dict)
 
 
 def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
@@ -94,14 +102,15 @@ def read_tensors(file: Path, fingerprint: str | None = None) -> dict[str, Tensor
 
     ``fingerprint`` is from a header that was read before; BadModel if the file was replaced since then.
     """
-    with _open(file, "pt") as opened:
-        if fingerprint is not None and json.loads(_header_text(opened, file))["fingerprint"] != fingerprint:
+    with _open(file, "pt") as opened, reading(file, HINT, BadModel):
+        if fingerprint is not None and parse_json_object(_header_text(opened, file)).get("fingerprint") != fingerprint:
             raise BadModel(f"{file} was replaced while it was being read", "run the command again")
         return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
 
 
 def _header_text(opened: Any, file: Path) -> str:
-    text: str | None = (opened.metadata() or {}).get(KEY)
+    with reading(file, HINT, BadModel):
+        text: str | None = (opened.metadata() or {}).get(KEY)
     if text is None:
         raise BadModel(f"{file} is not an xmodal model", "use a model file that xmodal wrote")
     return text
@@ -112,9 +121,8 @@ def _open(file: Path, framework: str) -> Any:
         return safe_open(file, framework=framework)
     except FileNotFoundError as error:
         raise MissingData(f"model file {file} does not exist", "see `xmodal models list`") from error
-    except (SafetensorError, OSError) as error:
-        reason = f"{file} is truncated or not a safetensors file ({error})"
-        raise BadModel(reason, "train or download the model again") from error
+    except Exception as error:  # a folder, a file that is too short, no permission
+        raise BadModel(f"{file} is truncated or not a safetensors file ({reason_of(error)})", HINT) from error
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:

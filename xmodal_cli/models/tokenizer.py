@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.models.subwords import SubwordVocabulary
 from xmodal_cli.types import SpecialTokens
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
@@ -63,6 +65,11 @@ class Tokenizer:
         return str(self._rust.to_str())
 
     @property
+    def is_word_level(self) -> bool:
+        """Whether its tokens are whole words."""
+        return self._is_word_level
+
+    @property
     def vocab_size(self) -> int:
         """Number of ids, including special tokens."""
         return int(self._rust.get_vocab_size())
@@ -74,10 +81,14 @@ class Tokenizer:
         return [word for word, _ in self._rust.pre_tokenizer.pre_tokenize_str(normalized)]
 
     def unknown_words(self, sentence: str) -> list[str]:
-        """The out-of-vocabulary words of a sentence; always empty for a subword vocabulary."""
+        """The out-of-vocabulary words of a sentence; for a subword vocabulary, see ``models.subwords``."""
         if not self._is_word_level:
-            return []
+            return self._subwords.unknown_words(sentence)
         return [word for word in self.words(sentence) if self._rust.token_to_id(word) is None]
+
+    @cached_property
+    def _subwords(self) -> SubwordVocabulary:
+        return SubwordVocabulary(self._rust)
 
     def word_ids(self) -> dict[str, int]:
         """Word -> id for all words of the vocabulary, without special tokens."""
@@ -88,6 +99,7 @@ class Tokenizer:
 
         If the tokenizer truncates, it does so before it adds the end token.
         """
+        check_unicode(sentences)
         if self._rust.post_processor is not None:
             return [item.ids for item in self._rust.encode_batch_fast(list(sentences))]
         start, end = SPECIALS.index(START), SPECIALS.index(END)
@@ -108,6 +120,7 @@ class Tokenizer:
 
     def encode_captions(self, captions: Sequence[str]) -> list[list[int]]:
         """One list of ids per caption, from BOS to EOS."""
+        check_unicode(captions)
         special_tokens = self.special_tokens
         encoded = self._rust.encode_batch_fast(list(captions), add_special_tokens=False)
         return [[special_tokens.bos, *item.ids, special_tokens.eos] for item in encoded]
@@ -120,6 +133,15 @@ class Tokenizer:
 
     def _special_ids(self) -> list[int]:
         return [i for i in map(self._rust.token_to_id, SPECIALS) if i is not None]
+
+
+def check_unicode(sentences: Sequence[str]) -> None:
+    """Raise BadData for a sentence with surrogates: bytes that are not UTF-8, or half of a character."""
+    try:
+        "".join(sentences).encode()
+    except UnicodeEncodeError:
+        bad = next(sentence for sentence in sentences if any("\ud800" <= c <= "\udfff" for c in sentence))
+        raise BadData(f"the text {bad!a} is not valid Unicode", "write it in UTF-8") from None
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

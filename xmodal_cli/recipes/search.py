@@ -115,8 +115,9 @@ class _TermEmbedder:
     def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
         """(dim,) float32; out-of-vocabulary words of a sentence are added to ``unknown_words``."""
         if term.image is None:
+            vector = self._embed_sentence(term.text)  # first, because it replaces a damaged export
             unknown_words += self._sentences.unknown_words(term.text)
-            return self._embed_sentence(term.text)
+            return vector
         row = self._find_row(term.image)
         return self._embed_photo(term.image) if row is None else self._index.vectors.take(row)[0]
 

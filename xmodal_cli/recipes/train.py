@@ -16,6 +16,7 @@ from xmodal_cli.config import Config, first_names, from_dict, to_toml, with_data
 from xmodal_cli.data.registry import resolve_name
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.scoring import nest, unnest
+from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
@@ -88,7 +89,8 @@ def _check_folder(run: Path, config: Config, resume: bool) -> None:
     if not resume:
         hint = f"use --resume to continue it, choose another --out, or delete {run}"
         raise ConfigError(f"{run} already contains a training run", hint)
-    previous = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
+    with naming(existing), reading(existing, f"choose another --out, or delete {run}"):
+        previous = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
     if _fixed_settings(previous) != _fixed_settings(config):
         hint = (
             "resume with the original settings (only epochs, patience and device may change), or choose another --out"

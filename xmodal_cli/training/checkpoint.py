@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from xmodal_cli.errors import BadModel, ConfigError
+from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.models.towers import load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.paths import atomic_path
 
@@ -59,9 +60,9 @@ def load_state(
     Raises BadModel for an invalid file, ConfigError for another ``origin``.
     """
     file = folder / FILE
-    try:
+    with reading(file, "delete the run's folder and train again", BadModel, "cannot be resumed from"):
         with safe_open(file, framework="pt") as opened:
-            state = LoopState(**json.loads(opened.metadata()["loop"]))
+            state = _state_from(parse_json_object(opened.metadata()["loop"]))
             if state.origin != origin:
                 hint = "resume with the same data and features, or train in another folder with --out"
                 raise ConfigError(f"{folder.parent} was trained on other data", hint)
@@ -70,19 +71,36 @@ def load_state(
             prefix = f"{part}."
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             load_trainable_state_dict(model, own)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BadModel(f"{file} cannot be resumed from: {error}", "delete the run's folder and train again") from error
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors)})
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors, optimizer)})
     return state
 
 
-def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """Parameter number -> its optimizer tensors by name."""
+def _state_from(fields: dict[str, Any]) -> LoopState:
+    """The loop state of its JSON. Raises TypeError, ValueError."""
+    state = LoopState(**fields)
+    if not all(type(number) is int and number >= 0 for number in (state.epoch, state.step, state.best_epoch)):
+        raise ValueError("its epoch and step are not counts")
+    if not isinstance(state.origin, str) or not isinstance(state.best_score, float | int | None):
+        raise ValueError("its origin or best_score has another type")
+    if not isinstance(state.scaler, dict) or not isinstance(state.history, list):
+        raise ValueError("its history or scaler has another type")
+    if not all(isinstance(entry, dict) and "epoch" in entry for entry in state.history):
+        raise ValueError("its history is not a list of metrics")
+    return state
+
+
+def _optimizer_state(tensors: dict[str, Tensor], optimizer: optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Parameter number -> its optimizer tensors by name. Raises ValueError for tensors of other shapes."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, number, key = name.split(".", 2)
+            if value.ndim and value.shape != parameters[int(number)].shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}")
             entries.setdefault(int(number), {})[key] = value
+    if entries and (len({frozenset(entry) for entry in entries.values()}) > 1 or len(entries) > len(parameters)):
+        raise ValueError("its optimizer state is incomplete")
     return entries
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.paths import storage_errors, write_text
 
 FILE = "log.jsonl"
@@ -75,14 +76,19 @@ class _TensorBoard:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records so far; lines that are not valid JSON, such as an incomplete last one, are skipped."""
+    """The records so far; lines that are not such records, such as an incomplete last one, are skipped.
+
+    Raises BadData if the file cannot be read.
+    """
     file = folder / FILE
     records = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    with reading(file, "delete it; the run can be resumed without it"):
+        lines = file.read_bytes().splitlines() if file.exists() else []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            record = parse_json_object(line)
+            if all(isinstance(record.get(key), int | float) for key in ("step", "epoch")) and "event" in record:
+                records.append(record)
     return records
 
 

@@ -1,0 +1,68 @@
+"""Errors of reading files: whatever a damaged or hostile file raises becomes a BadData that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xmodal_cli.errors import BadData, XmodalError
+
+_LENGTH = 200  # of a reason; libraries quote whole files
+
+
+@contextlib.contextmanager
+def reading(file: Path, hint: str, kind: type[BadData] = BadData, what: str = "cannot be read") -> Iterator[None]:
+    """Raise every exception while ``file`` is read as ``kind``, with its reason and ``hint``.
+
+    Libraries raise exceptions of any type for damaged files. An XmodalError is raised as it is.
+    """
+    try:
+        yield
+    except XmodalError:
+        raise
+    except Exception as error:
+        raise kind(f"{file} {what}: {reason_of(error)}", hint) from error
+
+
+@contextlib.contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Put ``file`` before the message of an XmodalError that does not name it."""
+    try:
+        yield
+    except XmodalError as error:
+        if str(file) in error.message:
+            raise
+        raise type(error)(f"{file}: {error.message}", error.hint) from error
+
+
+def reason_of(error: Exception) -> str:
+    """An exception in one short line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}" if error.args else "a key is missing"
+    lines = str(error).strip().splitlines()
+    return lines[0][:_LENGTH] if lines else type(error).__name__
+
+
+def parse_json(content: str | bytes) -> Any:
+    """The value of JSON text. Raises ValueError, also for UTF-8 errors and values that are nested too deeply."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def parse_json_object(content: str | bytes) -> dict[str, Any]:
+    """The value of JSON text that must be an object. Raises ValueError."""
+    value = parse_json(content)
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    return value
