@@ -87,7 +87,7 @@ def test_the_backbone_is_trained_in_a_second_stage(xmodal, shapes, tmp_path, bac
     assert header.architecture["towers"]["image"]["blocks"] == num_blocks
     assert any(name.startswith("tower.network.") for name in tensors)
     metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32"))
-    assert metrics.cider == pytest.approx(result.metrics["cider"], abs=1e-6)
+    assert metrics.scores["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
 
     photos = sorted((shapes / "images").glob("*.png"))[:3]
     done = xmodal("caption", *photos, "--model", tmp_path / "second", "--device", "cpu", "--json")
