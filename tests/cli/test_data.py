@@ -95,7 +95,8 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
     outcome = xmodal("data", "info", captioned, "--json")
     assert outcome.code == 0
     facts = outcome.json
-    bad = facts.pop("unreadable")
+    bad, left_out = facts.pop("unreadable"), facts.pop("left_out")
+    assert left_out["counts"] == {"not_an_image": 1, "missing": 1}
     assert facts == {
         "name": "mine",
         "format": "jsonl",
@@ -103,6 +104,11 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
         "images": 5,
         "captions": 5,
         "splits": {"train": 2, "val": 1, "test": 2},
+        "missing_images": 1,
+        "empty_captions": 0,
+        "duplicate_captions": 0,
+        "skipped_rows": [],
+        "notes": [],
         "captions_per_image": {"min": 0, "mean": 1.0, "max": 2},
         "words_per_caption": {"min": 2, "mean": 3.4, "max": 5},
         "image_sizes": [{"size": "40x30", "images": 2}, {"size": "20x20", "images": 1}],
@@ -113,6 +119,24 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
         "d.jpg": "it is not an image in a supported format",
         "gone.jpg": "the file does not exist",
     }
+
+
+def test_info_and_add_count_what_is_left_out(xmodal: Xmodal, tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("image,caption\na.jpg,a dog\na.jpg,\na.jpg,a dog\nb.jpg\n")
+    facts = xmodal("data", "info", tmp_path, "--json").json
+    counts = [facts[key] for key in ("missing_images", "empty_captions", "duplicate_captions")]
+    assert counts == [1, 1, 1]
+    assert facts["skipped_rows"] == [{"where": f"{tmp_path / 'captions.csv'}, line 5", "reason": "has 1 of 2 columns"}]
+    assert facts["captions_per_image"]["max"] == 1
+    lines = [
+        "missing images       1",
+        "empty captions       1 (left out)",
+        "repeated captions    1 (left out)",
+        "skipped rows         1",
+        f"  {tmp_path / 'captions.csv'}, line 5 has 1 of 2 columns",
+    ]
+    for outcome in (xmodal("data", "info", tmp_path), xmodal("data", "add", "mine", tmp_path)):
+        assert [line for line in outcome.out.splitlines() if line in lines] == lines
 
 
 def test_info_as_a_table(xmodal: Xmodal, captioned: Path) -> None:
@@ -196,6 +220,11 @@ def test_added_datasets_are_found_by_name(xmodal: Xmodal, captioned: Path) -> No
         "images": 5,
         "captions": 5,
         "splits": {"train": 2, "val": 1, "test": 2},
+        "missing_images": 1,
+        "empty_captions": 0,
+        "duplicate_captions": 0,
+        "skipped_rows": [],
+        "notes": [],
     }
     assert xmodal("data", "info", "pets", "--json").json["name"] == "pets"
     assert "pets" in xmodal("data", "add", "pets", captioned).out

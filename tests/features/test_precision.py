@@ -80,7 +80,7 @@ def test_precision(tmp_path: Path, rows: np.ndarray, dtype: type) -> None:
 def test_shards_have_the_precision_of_their_rows(tmp_path: Path) -> None:
     for n, rows in enumerate((NORMAL * 1e6, NORMAL)):
         kept = to_precision(rows)
-        write_shard(tmp_path / f"{n}", list(kept), ShardMetadata("", ("a",), ()))
+        write_shard(tmp_path / f"{n}", list(kept), ShardMetadata("", ("a",), ()), kept.dtype.name)
         read = map_shard(tmp_path / f"{n}")
         assert read.dtype == kept.dtype
         np.testing.assert_array_equal(read, kept)

@@ -42,11 +42,11 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"features-{index:05d}.safetensors"
 
 
-def write_shard(file: Path, rows: list[np.ndarray], metadata: ShardMetadata) -> None:
-    """Write the features of one chunk of images, fp16 or fp32. Raises StorageError."""
+def write_shard(file: Path, rows: list[np.ndarray], metadata: ShardMetadata, dtype: str = "float16") -> None:
+    """Write the features of one chunk of images as ``dtype``, float16 or float32. Raises StorageError."""
     from safetensors.numpy import save_file
 
-    values = np.stack(rows) if rows else np.zeros((0,), dtype=np.float16)
+    values = np.stack(rows).astype(dtype) if rows else np.zeros((0,), dtype=np.float16)
     with atomic_path(file) as draft:
         save_file({ARRAY: values}, draft, metadata={METADATA: json.dumps(asdict(metadata))})
 

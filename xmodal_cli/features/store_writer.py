@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.errors import BadData, XmodalError
-from xmodal_cli.features.precision import to_precision
+from xmodal_cli.features.precision import needs_float32
 from xmodal_cli.features.shards import ShardMetadata, read_shard_metadata, shard_path, write_shard
 from xmodal_cli.features.store import (
     FORMAT,
@@ -138,7 +138,8 @@ def _write_chunk(
             rows.append(vector if keep_precision else np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
         advance(1)
     metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped))
-    write_shard(file, list(to_precision(np.stack(rows))) if keep_precision and rows else rows, metadata)
+    is_float32 = keep_precision and bool(rows) and needs_float32(np.stack(rows))
+    write_shard(file, rows, metadata, "float32" if is_float32 else "float16")
     return metadata
 
 
