@@ -472,7 +472,7 @@ def test_index_on_a_full_disk_keeps_the_old_index(
 ) -> None:
     photos = shutil.copytree(images, tmp_path / "photos")
     assert xmodal("index", photos, "--model", images_run).code == 0
-    before = xmodal("search", photos / "0.png", "--json").json
+    before = xmodal("search", photos / "0.png", "--all", "--json").json
     Image.new("RGB", (30, 30), "yellow").save(photos / "new.png")
     for after in range(20):
         disk_full(after)
@@ -480,6 +480,6 @@ def test_index_on_a_full_disk_keeps_the_old_index(
         check_error(outcome, "no space left", home / "indexes")
         if "last.json" in outcome.err:  # the name of the default index; the index itself is complete
             break
-        assert xmodal("search", photos / "0.png", "--json").json == before
+        assert xmodal("search", photos / "0.png", "--all", "--json").json == before
     assert after >= 3  # the disk was full once for each of vectors, items and metadata
-    assert len(xmodal("search", photos / "0.png", "--json").json["hits"]) == len(before["hits"]) + 1 == 9
+    assert len(xmodal("search", photos / "0.png", "--all", "--json").json["hits"]) == len(before["hits"]) + 1 == 9

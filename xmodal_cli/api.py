@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from xmodal_cli.evaluation.scoring import RetrievalResult
     from xmodal_cli.evaluation.tag_scores import TagResult
     from xmodal_cli.inference.image_inputs import ImageInput
-    from xmodal_cli.recipes.index import IndexReport
     from xmodal_cli.recipes.search import Searcher
     from xmodal_cli.recipes.train import TrainResult
+    from xmodal_cli.retrieval.report import IndexReport
     from xmodal_cli.retrieval.search_result import SearchResult
     from xmodal_cli.types import Features, ImageTextDataset
 
@@ -161,19 +161,24 @@ def index(
     *,
     model: str | None = None,
     rebuild: bool = False,
+    exclude: Sequence[str] = (),
     device: str = "auto",
     precision: str = "auto",
     reporter: Reporter = SILENT,
 ) -> IndexReport:
     """Make an index match its folders, as ``xmodal index`` does; the report counts what was added, updated and so on.
 
+    ``exclude`` are patterns of files and folders to leave out, in the syntax of ``.gitignore``.
+
     Raises UnknownName, MissingData, BadData, IncompatibleFeatures, StorageError.
     """
+    from xmodal_cli.recipes.index import Selection
     from xmodal_cli.recipes.index import index as run
 
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     paths = [Path(root).expanduser() for root in roots]
-    return run(paths, name, model, None, rebuild, Compute(device, precision), reporter)
+    compute, selection = Compute(device, precision), Selection(tuple(exclude))
+    return run(paths, name, model, None, rebuild, compute, reporter, selection)
 
 
 def search(terms: str | Sequence[str], index: str | None = None, *, k: int = 10) -> SearchResult:
@@ -203,13 +208,15 @@ class PhotoIndex:
         """The number of photos."""
         return len(self._searcher)
 
-    def search(self, terms: str | Sequence[str], *, k: int = 10) -> SearchResult:
+    def search(self, terms: str | Sequence[str], *, k: int = 10, fold: bool = True) -> SearchResult:
         """The ``k`` best photos, best first. ``terms`` are those of ``xmodal search``: one sentence, or several terms.
 
         A term is a sentence or the path of an image; ``+TERM`` and ``-TERM`` ask for more and less of it,
-        ``TERM^0.5`` gives it half the weight. Raises ConfigError, MissingData, BadData.
+        ``TERM^0.5`` gives it half the weight. With ``fold``, copies of a photo are one hit, with their number.
+
+        Raises ConfigError, MissingData, BadData.
         """
-        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k)
+        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k, fold)
 
     def close(self) -> None:
         """Close the files; a context manager does it too."""

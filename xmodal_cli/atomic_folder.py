@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -78,7 +80,8 @@ def recover(folder: Path) -> None:
     with storage_errors(folder):
         if backup_path(folder).exists() and not folder.exists():
             backup_path(folder).rename(folder)
-        drafts = [p for p in folder.parent.iterdir() if p.name.startswith(f".{folder.name}.build-")]
+        name = re.compile(re.escape(f".{folder.name}.build-") + "[0-9a-f]{8}")  # not of the index NAME.build-x
+        drafts = [p for p in folder.parent.iterdir() if name.fullmatch(p.name)]
     for draft in (backup_path(folder), *drafts):
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -103,5 +106,8 @@ def _sync(path: Path) -> None:
         return
     try:
         os.fsync(descriptor)
+    except OSError as error:  # some network file systems cannot flush a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)

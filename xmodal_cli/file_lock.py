@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,6 +102,8 @@ def _is_current(file: Path, descriptor: int) -> bool:
 
 
 def _write_owner(descriptor: int) -> None:
+    import socket  # takes milliseconds; a search imports this module
+
     with contextlib.suppress(OSError):  # a full disk: the lock works without the name
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -124,6 +124,27 @@ def storage_errors(target: Path) -> Iterator[None]:
         raise
 
 
+def is_machine_failure(error: BaseException) -> bool:
+    """Whether an error is due to the machine: its disk, memory, permissions or packages, not to a file or a model.
+
+    Such errors must not be recorded as a property of the file or the model. Libraries that are not written in Python
+    have the reason in the message only.
+    """
+    seen = set[int]()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError | MemoryError | ImportError | StorageError) or _MACHINE.search(str(current)):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+_MACHINE = re.compile(
+    r"no space left|disk quota|out of memory|not enough memory|allocate memory|bad_?alloc|permission denied"
+    r"|operation not permitted|read-only file system|input/output error|too many open files|\(os error \d+\)",
+    re.IGNORECASE,
+)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 

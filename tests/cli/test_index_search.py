@@ -111,7 +111,7 @@ def test_index_then_search(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     assert outcome.json["index"] == "colors"
     assert outcome.json["query"] == ["a red thing"]
     first = outcome.json["hits"][0]
-    assert first == {"rank": 1, "path": str(photos / "red.jpg"), "score": pytest.approx(1.0)}
+    assert first == {"rank": 1, "path": str(photos / "red.jpg"), "score": pytest.approx(1.0), "duplicates": 0}
     assert _found(outcome) == ["red", "red red green", "red green"]
     assert [h["rank"] for h in outcome.json["hits"]] == [1, 2, 3]
 
@@ -201,7 +201,7 @@ def test_an_open_searcher_detects_an_update_of_its_index(xmodal: Run, toy: ToyMa
 def test_the_table(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     (photos / "a[bold]\x1b[31m\nb.jpg").write_text("red")
     xmodal("index", photos)
-    outcome = xmodal("search", "red", "-k", 2)
+    outcome = xmodal("search", "red", "-k", 2, "--all")
     assert outcome.code == 0
     assert "model toy (cosine)" in outcome.out
     assert r"a[bold]\x1b[31m\nb.jpg" in outcome.out  # neither markup nor control characters
@@ -289,7 +289,7 @@ def test_which_index(xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path)
 def test_an_unreadable_default_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     xmodal("index", photos, "--index", "one")
     xmodal("index", photos, "--index", "two")
-    (paths.indexes_dir() / "last.json").write_text("[")
+    (paths.indexes_dir() / ".last.json").write_text("[")
     assert "--index: one, two" in xmodal("search", "red").err
 
 

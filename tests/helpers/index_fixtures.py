@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xmodal_cli.data.scan import scan
+from xmodal_cli.data.scan import scan_roots
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.index import Index, IndexModel, open_index
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
@@ -67,9 +67,15 @@ class PhotoIndexFixture:
             self.add(f"{i:03}.jpg")
 
     def update(
-        self, *roots: Path, kind: str | None = None, rebuild: bool = False, reporter: Reporter = SILENT
+        self,
+        *roots: Path,
+        kind: str | None = None,
+        rebuild: bool = False,
+        remove_missing: bool = False,
+        reporter: Reporter = SILENT,
     ) -> IndexChanges:
-        request = IndexRequest(scan(roots or (self.photos,)), self.model, kind, rebuild)
+        photos = scan_roots(roots or (self.photos,))
+        request = IndexRequest(photos, self.model, kind, rebuild, remove_missing)
         return update_index(self.index_folder, request, self._embed, reporter)
 
     def _embed(self) -> ImageVectors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -17,8 +18,8 @@ from tokenizers import pre_tokenizers, processors
 from xmodal_cli import catalog
 from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, MissingData, Unavailable
-from xmodal_cli.inference import text_encoders
+from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable
+from xmodal_cli.inference import onnx_export, text_encoders
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.onnx_export import export_text
 from xmodal_cli.inference.onnx_text_encoder import METADATA, WEIGHTS, WORDS, OnnxTextEncoder, source_record
@@ -189,7 +190,7 @@ def test_an_export_that_differs_from_torch_fails_once(tmp_path):
     failed = OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
     assert "differ" in failed.export_error
     assert [f.name for f in (tmp_path / "e").iterdir()] == [METADATA]
-    assert {f.name for f in tmp_path.iterdir()} == {"e", ".e.lock"}  # no partial export
+    assert {f.name for f in tmp_path.iterdir()} == {"e"}  # no partial export
 
 
 def test_a_model_that_cannot_be_traced_is_an_error(tmp_path):
@@ -198,6 +199,55 @@ def test_a_model_that_cannot_be_traced_is_an_error(tmp_path):
     with pytest.raises(Unavailable, match="toy cannot be exported"):
         export(loaded, tmp_path / "e")
     assert OnnxTextEncoder(tmp_path / "e", FINGERPRINT).export_error
+
+
+def _caused_by_a_full_disk() -> Exception:
+    error = ValueError("the graph could not be saved")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return error
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        MemoryError(),
+        ImportError("No module named 'onnxscript'"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        _caused_by_a_full_disk(),
+    ],
+)
+def test_failures_of_the_machine_are_not_recorded(failure, tmp_path, monkeypatch):
+    """They do not depend on the model: the next search tries again."""
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "_write", fail)
+        with pytest.raises((Unavailable, StorageError)) as error:
+            export(word_matcher("bow"), tmp_path / "e")
+    assert error.value.hint
+    assert not (tmp_path / "e").exists()
+    assert list(tmp_path.glob(".e.build-*")) == []
+    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
+
+
+def test_a_failure_that_an_older_version_recorded_is_tried_again(tmp_path):
+    loaded = word_matcher("bow")
+    loaded.model.encode_text = None
+    with pytest.raises(Unavailable):
+        export(loaded, tmp_path / "e")
+    record = json.loads((tmp_path / "e" / METADATA).read_text())
+    del record["permanent"]  # xmodal 0.1 recorded a full disk too
+    (tmp_path / "e" / METADATA).write_text(json.dumps(record))
+    with pytest.raises(BadData):
+        OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
+    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
 
 
 # ---------------------------------------------------------------------------- files

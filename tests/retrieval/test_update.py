@@ -276,7 +276,7 @@ def test_empty_folders_do_not_change_the_index(photo_index: PhotoIndexFixture) -
     photo_index.update()
     for path in photo_index.photos.iterdir():
         path.unlink()
-    with pytest.raises(MissingData, match="no images"):
+    with pytest.raises(MissingData, match=r"photos: it is empty; it had 2 photos .*; nothing was changed"):
         photo_index.update()
     assert len(photo_index.contents()) == 2
 
@@ -370,7 +370,7 @@ def test_photos_in_unreadable_folders_are_kept(photo_index: PhotoIndexFixture, m
 
     monkeypatch.setattr("xmodal_cli.data.scan.os.scandir", scandir)
     changes = photo_index.update()
-    assert changes.unreadable_folders == {str(photo_index.photos / "locked"): "Permission denied"}
+    assert changes.kept == {str(photo_index.photos / "locked"): ("Permission denied", 1)}
     assert "locked/x.jpg" in photo_index.contents()
 
 

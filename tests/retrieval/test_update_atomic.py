@@ -16,7 +16,7 @@ import pytest
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.errors import BadData, MissingData, StorageError
-from xmodal_cli.retrieval import index, items, update
+from xmodal_cli.retrieval import index, items, update, write
 from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, open_index, read_metadata
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_a_full_disk_keeps_the_old_index(
     photo_index.fill(5)
     with monkeypatch.context() as patch:
         if step == "vectors":
-            patch.setattr(update, "write_vectors", _raise_disk_full)
+            patch.setattr(write, "write_vectors", _raise_disk_full)
         elif step == "items":
             patch.setattr(items, "_SCHEMA", "PRAGMA max_page_count=3;" + items._SCHEMA)
         elif step == "metadata":
@@ -300,7 +300,10 @@ def test_metadata_that_does_not_match_the_files(photo_index: PhotoIndexFixture) 
     path = photo_index.index_folder / METADATA
     text = path.read_text()
     path.write_text(text.replace('"num_items": 4', '"num_items": 5'))
-    with pytest.raises(BadData, match="does not hold the 5 flat vectors"):
+    with pytest.raises(BadData, match=r"items\.sqlite is damaged: it does not have the photos of the vectors"):
+        photo_index.open()
+    path.write_text(text.replace('"embed_dim": 12', '"embed_dim": 13'))
+    with pytest.raises(BadData, match="does not hold the 4 flat vectors"):
         photo_index.open()
     path.write_text(text.replace('"format": 1', '"format": 2'))
     with pytest.raises(BadData, match="newer xmodal"):

@@ -171,7 +171,7 @@ def test_an_interrupted_run_is_resumed(photo_index: PhotoIndexFixture, tmp_path:
     changes = photo_index.update()
     assert changes.num_computed == len(photo_index.embedder.paths) == 40 - num_computed
     photo_index.check()
-    assert sorted(p.name for p in photo_index.index_folder.parent.iterdir()) == [".family.lock", "family"]
+    assert sorted(p.name for p in photo_index.index_folder.parent.iterdir()) == ["family"]
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root can read all files")

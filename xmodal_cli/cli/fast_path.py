@@ -21,6 +21,7 @@ class Query:
     index: str | None = None
     k: int = 10
     json: bool = False
+    all: bool = False
 
 
 def read_query(args: Sequence[str]) -> Query | None:
@@ -41,6 +42,9 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     if option == "--json":
         query.json = True
         return True
+    if option == "--all":
+        query.all = True
+        return True
     value = option[2:] if re.fullmatch(r"-k\d+", option) else next(rest, None)
     if value is None:
         return False
@@ -53,11 +57,11 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     return False
 
 
-def search_once(terms: Sequence[str], index: str | None, k: int, json: bool) -> None:
+def search_once(terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True) -> None:
     """Search and print. Raises what ``recipes.search`` raises."""
     from xmodal_cli.recipes.search import search
 
-    result = search(terms, index, k, output.TerminalReporter())
+    result = search(terms, index, k, output.TerminalReporter(), fold)
     if json:
         output.print_json(result)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from xmodal_cli.cli import output
 from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
-    from xmodal_cli.retrieval.search_result import SearchResult
+    from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 
 def print_hits(result: SearchResult, seconds: float | None = None) -> None:
@@ -25,10 +26,15 @@ def print_hits(result: SearchResult, seconds: float | None = None) -> None:
     output.print_rule(rank_width + width + 13)
     for hit, name in zip(result.hits, names, strict=True):
         photo = format_link(hit.path) if output.supports_escapes(sys.stdout) else name
-        output.print_formatted(f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}")
+        row = f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}{_copies(hit)}"
+        output.print_formatted(row)
     source = f"{len(names)} of {result.items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"
     output.print_line(f"{source}, model {result.model} ({result.similarity}){took}")
+
+
+def _copies(hit: Hit) -> str:
+    return f"   +{hit.duplicates} {'copy' if hit.duplicates == 1 else 'copies'}" if hit.duplicates else ""
 
 
 def format_link(path: str) -> str:
@@ -47,7 +53,9 @@ def print_warnings(result: SearchResult) -> None:
         words = ", ".join(result.unknown_words)
         output.TerminalReporter().warn(f"out-of-vocabulary words for model {result.model}: {words}")
     if result.vanished:
+        from xmodal_cli.retrieval.hints import index_command, index_name
+
+        command = index_command(index=index_name(Path(result.folder)))
         output.TerminalReporter().warn(
-            f"{result.vanished} photos no longer exist and were skipped; "
-            f"run `xmodal index --index {result.index}` to update the index"
+            f"{result.vanished} photos no longer exist and were skipped; run `{command}` to update the index"
         )

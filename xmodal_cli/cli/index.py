@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from xmodal_cli.cli import output
 from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption
 
 if TYPE_CHECKING:
-    from xmodal_cli.recipes.index import IndexReport
+    from xmodal_cli.retrieval.report import IndexReport
+
+_LISTED = 10  # files and folders of each kind listed without --json
 
 
 def command(
@@ -27,7 +30,8 @@ def command(
         ),
     ] = None,
     index: Annotated[
-        str | None, typer.Option("--index", metavar="INDEX", help="Index name or folder (default: derived from PATH).")
+        str | None,
+        typer.Option("--index", metavar="INDEX", help="Index name or folder (default: that of PATH)."),
     ] = None,
     kind: Annotated[
         str | None,
@@ -38,6 +42,24 @@ def command(
         ),
     ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild from scratch.")] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="PATTERN", help="Leave out, as in .gitignore; is stored. Can be repeated."),
+    ] = None,
+    remove_missing: Annotated[
+        bool, typer.Option("--remove-missing", help="Remove the photos of folders that are empty or do not exist.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the indexes and their folders.")] = False,
+    remove: Annotated[
+        Path | None, typer.Option("--remove", metavar="FOLDER", help="Remove a folder from an index; keeps the files.")
+    ] = None,
+    rename: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--rename", metavar="OLD NEW", help="Rename an index, or a folder that has a new path."),
+    ] = None,
+    delete: Annotated[
+        str | None, typer.Option("--delete", metavar="INDEX", help="Delete an index; keeps the photos.")
+    ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     json: Json = False,
@@ -47,6 +69,10 @@ def command(
     Adds new photos, updates changed ones, follows moved ones and removes deleted ones. Without PATH, the folders of the
     index are read again. The command can be interrupted and repeated at any time.
 
+    Hidden files, thumbnail folders and trash folders are left out, and what is named in .xmodalignore files. Photos of
+    a folder that is empty or does not exist, for example because its disk is not mounted, are removed only with
+    --remove-missing.
+
     Examples:
 
         xmodal index ~/Pictures
@@ -55,13 +81,25 @@ def command(
 
         xmodal index --index family
 
+        xmodal index ~/Pictures --exclude raw/ --exclude "*.gif"
+
         xmodal index ~/Pictures --index clip --model open_clip/ViT-B-32/laion2b_s34b_b79k
+
+        xmodal index --list
     """
+    from xmodal_cli.cli import index_management
+
+    edits = index_management.Edits(list_, remove, rename, delete)
+    if edits.requested():
+        index_management.run(edits, index, bool(paths), json)
+        return
     from xmodal_cli.device import Compute
+    from xmodal_cli.recipes.index import Selection
     from xmodal_cli.recipes.index import index as make_index
 
-    compute = Compute(device, precision.value)
-    report = make_index(paths or (), index, model, kind, rebuild, compute, output.TerminalReporter())
+    compute, selection = Compute(device, precision.value), Selection(tuple(exclude or ()), remove_missing)
+    reporter = output.TerminalReporter()
+    report = make_index(paths or (), index, model, kind, rebuild, compute, reporter, selection)
     if json:
         output.print_json(report)
     else:
@@ -74,7 +112,18 @@ def _show(report: IndexReport) -> None:
     kinds = ("added", "updated", "moved", "removed", "unchanged")
     changes = ", ".join(f"{getattr(report, kind)} {kind}" for kind in kinds if getattr(report, kind))
     output.print_line(f"index {report.index}: {report.items} photos ({changes}), model {report.model}")
-    for problem in report.unread_folders:
-        output.print_line(f"folder not read: {problem.path}: {problem.reason}")
+    for root in report.moved_roots:
+        output.print_line(f"folder moved or renamed: {root} is no longer in the index")
+    if report.kept:
+        output.print_line(f"{sum(entry.photos for entry in report.kept)} photos were not found, and are kept:")
+        _list([f"{entry.path} ({entry.photos} photos): {entry.reason}" for entry in report.kept])
+        output.print_line("if they were deleted, remove them with --remove-missing")
     for line in left_out.to_lines(report.left_out):
         output.print_line(line)
+
+
+def _list(lines: Sequence[str]) -> None:
+    for line in lines[:_LISTED]:
+        output.print_line(f"  {line}")
+    if len(lines) > _LISTED:
+        output.print_line(f"  and {len(lines) - _LISTED} more (use --json to list all)")

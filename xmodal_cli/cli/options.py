@@ -45,5 +45,5 @@ Set = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Output path.")]
 IndexName = Annotated[
     str | None,
-    typer.Option("--index", metavar="INDEX", help="Index name or folder (default: the most recently built index)."),
+    typer.Option("--index", metavar="INDEX", help="Index name or folder (default: the index built or updated last)."),
 ]

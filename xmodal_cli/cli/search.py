@@ -41,6 +41,7 @@ def command(
     ] = None,
     index: IndexName = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="Number of photos to show.")] = 10,
+    all_: Annotated[bool, typer.Option("--all", help="Show every copy of a photo, instead of their number.")] = False,
     json: Json = False,
 ) -> None:
     """Find photos by sentences and example photos.
@@ -50,6 +51,8 @@ def command(
 
     Without TERMS, a terminal starts an interactive prompt that keeps the index and the model loaded. If stdin is not a
     terminal, each of its lines is a query, and --json prints one line per query.
+
+    Copies of a photo (the same bytes, or nearly the same image) are one hit; --all shows them all.
 
     Examples:
 
@@ -62,18 +65,19 @@ def command(
         xmodal search --json < sentences.txt
     """
     if terms:
-        fast_path.search_once([t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms], index, k, json)
+        words = [t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms]
+        fast_path.search_once(words, index, k, json, not all_)
     elif sys.stdin is None or not sys.stdin.isatty():
-        _search_lines(index, k, json)
+        _search_lines(index, k, json, not all_)
     elif json or not sys.stdout.isatty():
         raise typer.BadParameter("give at least one, or one query per line on stdin", param_hint="TERMS")
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
-        run_prompt(index, k)
+        run_prompt(index, k, not all_)
 
 
-def _search_lines(index: str | None, k: int, json: bool) -> None:
+def _search_lines(index: str | None, k: int, json: bool, fold: bool) -> None:
     """Search for each line of stdin. A line that fails prints its error; the following lines are still processed."""
     lines = _read_lines()
     first = next(lines, None)
@@ -87,7 +91,7 @@ def _search_lines(index: str | None, k: int, json: bool) -> None:
     with open_searcher(index, output.TerminalReporter()) as searcher:
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
-                result = searcher.search(split_line(line), k)
+                result = searcher.search(split_line(line), k, fold)
             except Exception as error:  # also a bug must not end the other queries
                 failed = True
                 _print_failure(line, error, json)

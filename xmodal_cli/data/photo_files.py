@@ -59,6 +59,9 @@ def _list_source(source: Path) -> Iterator[Photo]:
         yield Photo(source, _special_file(source, str(error.strerror)))
 
 
+_HINT = "check the file, its permissions and its disk"
+
+
 def _special_file(path: Path, reason: str) -> BadImage:
     return BadImage(f"{path} cannot be opened: {reason}", "give photos or folders of photos", Category.SPECIAL)
 
@@ -73,9 +76,7 @@ def _list_folder(folder: Path) -> Iterator[Photo]:
     for file in result.files:
         yield Photo(folder / os.path.relpath(file.path, root))
     for problem in result.left_out:
-        yield Photo(problem.path, BadImage(problem.reason, "", problem.category, problem.may_change))
-    for path, reason in result.unreadable_folders.items():
-        yield Photo(Path(path), MissingData(f"{path} cannot be read: {reason}", "check its permissions"))
+        yield Photo(problem.path, BadImage(problem.reason, _HINT, problem.category, problem.may_change))
 
 
 def _list_pattern(pattern: Path, error: OSError | ValueError) -> Iterator[Photo]:

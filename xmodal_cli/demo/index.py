@@ -9,10 +9,11 @@ from xmodal_cli.demo.results import SearchExample
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.paths import indexes_dir
-from xmodal_cli.recipes.index import IndexReport, index
+from xmodal_cli.recipes.index import index
 from xmodal_cli.recipes.search import search
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index, read_metadata
+from xmodal_cli.retrieval.report import IndexReport
 
 NUM_HITS = 5
 

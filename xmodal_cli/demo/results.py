@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from xmodal_cli.evaluation.caption_scores import CaptionResult
     from xmodal_cli.evaluation.scoring import RetrievalResult
-    from xmodal_cli.recipes.index import IndexReport
+    from xmodal_cli.retrieval.report import IndexReport
     from xmodal_cli.retrieval.search_result import Hit
 
 

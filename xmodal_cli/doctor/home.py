@@ -164,6 +164,7 @@ def models() -> Iterator[Finding]:
 def indexes() -> Iterator[Finding]:
     """The indexes, whether they can be read, and whether their models exist unchanged."""
     from xmodal_cli.inference.models import describe_model
+    from xmodal_cli.retrieval.hints import index_command
     from xmodal_cli.retrieval.index import open_index
     from xmodal_cli.retrieval.registry import find_index, names
 
@@ -175,11 +176,11 @@ def indexes() -> Iterator[Finding]:
             readable.append(f"{name} ({count:,} photo{'s' * (count != 1)})")
             info = describe_model(model.source)
         except (MissingData, UnknownName) as error:
-            hint = f"restore the model, or rebuild: xmodal index PATH --index {name} --model M --rebuild"
+            hint = f"restore the model, or rebuild: {index_command('--model', 'M', '--rebuild', index=name)}"
             found = f"cannot be searched by text: {error.message}"
             problems.append(Finding(STORED, f"index {name}", "warn", found, hint))
         except XmodalError as error:
-            hint = error.hint or f"rebuild it: xmodal index PATH --index {name} --rebuild"
+            hint = error.hint or f"rebuild it: {index_command('--rebuild', index=name)}"
             problems.append(Finding(STORED, f"index {name}", "fail", error.message, hint))
         else:
             if info.fingerprint != model.fingerprint:
@@ -189,6 +190,8 @@ def indexes() -> Iterator[Finding]:
 
 
 def _changed_model(name: str, model: str) -> Finding:
+    from xmodal_cli.retrieval.hints import index_command
+
     found = f"cannot be searched by text: the model {model} has changed since the index was built"
-    remedy = f"rebuild it: xmodal index --index {name} --model {model} --rebuild"
+    remedy = f"rebuild it: {index_command('--model', model, '--rebuild', index=name)}"
     return Finding(STORED, f"index {name}", "warn", found, remedy)

@@ -26,7 +26,7 @@ from torch.nn.functional import linear
 from xmodal_cli import atomic_folder
 from xmodal_cli.backbones.clip_text import TextTower
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import Unavailable
+from xmodal_cli.errors import StorageError, Unavailable, XmodalError
 from xmodal_cli.inference.onnx_text_encoder import (
     FORMAT,
     GRAPH,
@@ -42,6 +42,7 @@ from xmodal_cli.inference.onnx_text_encoder import (
 )
 from xmodal_cli.models.poolings.gpo import GeneralizedPooling
 from xmodal_cli.models.sequences import positional_encoding
+from xmodal_cli.paths import is_machine_failure, storage_errors
 from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -70,22 +71,33 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
     """Export the text encoder of a matcher to ``folder``; the matcher cannot be used afterwards.
 
     ``source`` is the ``source_record`` of the model file. Raises Unavailable if the export fails or its vectors differ
-    from torch; the reason is saved in ``folder``, so that the export is not tried again. Raises StorageError.
+    from torch; the reason is saved in ``folder``, so that the export is not tried again, unless the disk, the memory or
+    permissions are the reason. Raises StorageError.
     """
-    with atomic_folder.write_lock(folder, "text encoder"):
+    with atomic_folder.write_lock(folder, "text encoder"), storage_errors(folder):
         atomic_folder.recover(folder)
         with atomic_folder.draft_path(folder) as draft:
             try:
                 _write(_move_to_cpu(loaded), source, draft)
                 reason = ""
             except Exception as error:  # an exporter may raise anything
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                if is_machine_failure(error):
+                    raise _not_now(loaded.name, reason, error) from error
                 for file in draft.iterdir():
                     file.unlink()
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                _write_metadata(loaded, source, draft, {"refused": reason})
+                _write_metadata(loaded, source, draft, {"refused": reason, "permanent": True})
             atomic_folder.replace_folder(draft, folder)
     if reason:
         raise Unavailable(f"the text encoder of {loaded.name} cannot be exported: {reason}", "torch is used instead")
+
+
+def _not_now(name: str, reason: str, error: Exception) -> XmodalError:
+    """The error for a full disk or memory: nothing is recorded, and the next search tries again."""
+    if isinstance(error, StorageError):
+        return error
+    hint = "free memory or disk space; the next search tries again"
+    return Unavailable(f"the text encoder of {name} cannot be exported now: {reason}", hint)
 
 
 def _move_to_cpu(loaded: LoadedMatcher) -> LoadedMatcher:

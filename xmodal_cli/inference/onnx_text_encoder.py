@@ -172,6 +172,8 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
             raise MissingData(f"{folder} has no exported text encoder", _HINT) from error
         if metadata["format"] != FORMAT:
             raise ValueError("it has another format")
+        if "refused" in metadata and not metadata.get("permanent"):  # of xmodal 0.1: may be due to a full disk
+            raise ValueError("it records a failure of an older version")
         _check_metadata(metadata)
     return metadata
 

@@ -11,10 +11,12 @@ from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, Xm
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index, open_index, read_metadata
 from xmodal_cli.retrieval.query import Term, parse_terms
-from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.search import TermVector
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
+from xmodal_cli.retrieval.top_photos import TopPhotos
 from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
@@ -26,16 +28,21 @@ if TYPE_CHECKING:
 
 
 def search(
-    words: Sequence[str], name: str | None = None, num_hits: int = 10, reporter: Reporter = SILENT
+    words: Sequence[str],
+    name: str | None = None,
+    num_hits: int = 10,
+    reporter: Reporter = SILENT,
+    fold: bool = True,
 ) -> SearchResult:
     """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
-    Photos that are in the index need no model; sentences and other photos do. Raises ConfigError, UnknownName,
-    MissingData, BadData, IncompatibleFeatures.
+    With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). Photos that are in the
+    index need no model; sentences and other photos do. Raises ConfigError, UnknownName, MissingData, BadData,
+    IncompatibleFeatures.
     """
     terms = _terms(words, num_hits)
     with open_searcher(name, reporter) as searcher:
-        return searcher.search_terms(terms, words, num_hits)
+        return searcher.search_terms(terms, words, num_hits, fold)
 
 
 def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
@@ -60,24 +67,27 @@ class Searcher:
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, words: Sequence[str], num_hits: int = 10) -> SearchResult:
+    def search(self, words: Sequence[str], num_hits: int = 10, fold: bool = True) -> SearchResult:
         """The top ``num_hits`` photos for the terms ``words``; see the function ``search``."""
-        return self.search_terms(_terms(words, num_hits), words, num_hits)
+        return self.search_terms(_terms(words, num_hits), words, num_hits, fold)
 
-    def search_terms(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
+    def search_terms(
+        self, terms: Sequence[Term], words: Sequence[str], num_hits: int, fold: bool = True
+    ) -> SearchResult:
         """``search`` for ``words`` that are already parsed into ``terms``."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
-        hits, vanished = _present_hits(self._index, vectors, num_hits)
+        top = TopPhotos(self._index, vectors, num_hits, fold)
         return SearchResult(
             index=self.index_name,
             model=self.model,
             similarity=self._index.metadata.model.similarity,
             query=tuple(words),
-            hits=hits,
+            hits=tuple(Hit(i, p.item.path, p.score, p.duplicates) for i, p in enumerate(top.photos, 1)),
             items=len(self),
-            vanished=vanished,
+            vanished=top.num_vanished,
             unknown_words=tuple(dict.fromkeys(unknown)),
+            folder=str(self.folder),
         )
 
     def is_current(self) -> bool:
@@ -115,18 +125,17 @@ class _TermEmbedder:
     def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
         """(dim,) float32; out-of-vocabulary words of a sentence are added to ``unknown_words``."""
         if term.image is None:
-            vector = self._embed_sentence(term.text)  # first, because it replaces a damaged export
-            unknown_words += self._sentences.unknown_words(term.text)
-            return vector
+            return self._embed_sentence(term.text, unknown_words)
         row = self._find_row(term.image)
         return self._embed_photo(term.image) if row is None else self._index.vectors.take(row)[0]
 
-    def _embed_sentence(self, sentence: str) -> np.ndarray:
+    def _embed_sentence(self, sentence: str, unknown_words: list[str]) -> np.ndarray:
         try:
-            vectors = self._sentences.embed_texts([sentence])
-        except BadData:  # the export is damaged although its sizes and times are unchanged
+            unknown, vectors = self._sentences.unknown_words(sentence), self._sentences.embed_texts([sentence])
+        except BadData:  # the export is damaged although its sizes and times are unchanged, or cannot be read
             self._sentences = self._export()
-            vectors = self._sentences.embed_texts([sentence])
+            unknown, vectors = self._sentences.unknown_words(sentence), self._sentences.embed_texts([sentence])
+        unknown_words += unknown
         vector: np.ndarray = vectors[0]
         return vector
 
@@ -194,20 +203,8 @@ class _TermEmbedder:
         except (MissingData, UnknownName) as error:
             raise MissingData(
                 f"the model {model.name} of the index {self._folder.name!r} does not exist at {model.source}",
-                "restore the file, or rebuild the index with another model: xmodal index PATH --model M --rebuild",
+                "restore the file, or rebuild the index with another model: "
+                f"{index_command('--model', 'M', '--rebuild', index=index_name(self._folder))}",
             ) from error
         check_fingerprint(model, info.fingerprint, self._folder)
         return info
-
-
-def _present_hits(index: Index, vectors: Sequence[TermVector], num_hits: int) -> tuple[tuple[Hit, ...], int]:
-    """Hits whose files exist, and the number of skipped ones; checks up to ``4 * num_hits + 100`` candidates."""
-    similarity = index.metadata.model.similarity
-    for depth in (num_hits, 4 * num_hits + 100):
-        top = top_hits(index.vectors, vectors, similarity, depth)
-        items = index.items.rows([row for row, _ in top])
-        present = [(i.path, s) for i, (_, s) in zip(items, top, strict=True) if Path(i.path).exists()]
-        if len(present) >= num_hits or len(top) < depth:
-            break
-    hits = tuple(Hit(rank, path, score) for rank, (path, score) in enumerate(present[:num_hits], 1))
-    return hits, len(top) - len(present)

@@ -6,7 +6,9 @@ the order of paths.
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Self
 
 from xmodal_cli.atomic_folder import backup_path
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData
+from xmodal_cli.retrieval.hints import index_command, index_name, rebuild_hint
 from xmodal_cli.retrieval.items import ItemStore
 from xmodal_cli.retrieval.vectors import StoredVectors
 from xmodal_cli.types import FeatureMeta
@@ -38,7 +41,10 @@ class IndexModel:
 
 @dataclass(frozen=True)
 class IndexMetadata:
-    """The content of ``index.json``. ``build`` is unique per version; times are ISO 8601 in UTC."""
+    """The content of ``index.json``. ``build`` is unique per version; times are ISO 8601 in UTC.
+
+    ``mounts`` are the mount points in ``roots`` when they were listed, ``exclude`` the patterns of ``--exclude``.
+    """
 
     build: str
     model: IndexModel
@@ -48,6 +54,8 @@ class IndexMetadata:
     num_unreadable: int
     created: str
     updated: str
+    mounts: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     xmodal: str = __version__
 
     def to_json(self) -> str:
@@ -59,18 +67,58 @@ def read_metadata(folder: Path) -> IndexMetadata:
     """Read ``index.json``. Raises MissingData without an index, BadData if it is damaged or of a newer format."""
     path = folder / METADATA
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content.pop("format") != FORMAT:
-            raise BadData(f"{folder} was written by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
-        model = content.pop("model")
-        meta = FeatureMeta(**model.pop("meta"))
-        content["roots"] = tuple(content["roots"])
-        return IndexMetadata(model=IndexModel(meta=meta, **model), **content)
+        content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingData(f"there is no index at {folder}", "create it: xmodal index PATH") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "rebuild the index: xmodal index PATH --rebuild"
-        raise BadData(f"{path} is damaged: {error}", hint) from error
+        command = index_command("PATH", index=index_name(folder))
+        raise MissingData(f"there is no index at {folder}", f"create it: {command}") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, str(error)) from error
+    try:
+        return _to_metadata(content, folder)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        missing = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise _damaged(folder, missing) from error
+
+
+def _to_metadata(content: dict[str, Any], folder: Path) -> IndexMetadata:
+    """Raises ValueError, KeyError, TypeError, AttributeError and OverflowError for content of another shape."""
+    if int(content["format"]) != FORMAT:
+        raise BadData(f"{folder} was written by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
+    model = content["model"]
+    names: dict[str, Any] = {name: _text(model[name]) for name in ("name", "source", "fingerprint", "similarity")}
+    fields: dict[str, Any] = {name: _text(content[name]) for name in ("build", "kind", "created", "updated", "xmodal")}
+    fields |= {name: _count(content[name]) for name in ("num_items", "num_unreadable")}
+    fields |= {name: tuple(map(_text, content.get(name, ()))) for name in ("roots", "mounts", "exclude")}
+    meta, embed_dim = FeatureMeta(**model["meta"]), _count(model["embed_dim"])
+    metadata = IndexMetadata(model=IndexModel(embed_dim=embed_dim, meta=meta, **names), **fields)
+    if metadata.model.embed_dim == 0 or not metadata.roots:
+        raise ValueError("it has vectors without elements, or no folders")
+    return metadata
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not text")
+    return value
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**40:
+        raise ValueError(f"{value!r:.40} is not a number of items")
+    return value
+
+
+def _damaged(folder: Path, reason: str) -> BadData:
+    return BadData(f"{folder / METADATA} is damaged: {reason}", rebuild_hint(folder, "PATH"))
+
+
+def unreadable(path: Path, error: OSError) -> BadData:
+    """The error for a file or folder of an index that cannot be read."""
+    return BadData(
+        f"{path} cannot be read: {(error.strerror or str(error)).lower()}", "check its permissions and its disk"
+    )
 
 
 class Index:
@@ -95,7 +143,17 @@ class Index:
 def is_index(folder: Path) -> bool:
     """Whether ``folder`` is an index, also while it is being replaced."""
     # folder is checked twice: it may be restored after the first check
-    return any((path / METADATA).is_file() for path in (folder, backup_path(folder), folder))
+    return any(_has_metadata(path) for path in (folder, backup_path(folder), folder))
+
+
+def _has_metadata(folder: Path) -> bool:
+    """Whether there is an ``index.json``; also if that cannot be found out, so that reading it raises the reason."""
+    try:
+        return stat.S_ISREG((folder / METADATA).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        return error.errno not in (errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def open_index(folder: Path) -> Index:
@@ -119,13 +177,15 @@ def _open(folder: Path, may_vanish: bool) -> Index | None:
     except MissingData:
         return None
     try:
-        items = ItemStore(folder / ITEMS)
+        for name in (ITEMS, VECTORS):
+            _check_readable(folder / name)
+        items = ItemStore(folder / ITEMS, metadata.num_items)
         vectors = StoredVectors(folder / VECTORS, metadata.kind, (metadata.num_items, metadata.model.embed_dim))
         if _is_unchanged(folder, metadata):
             return Index(metadata, items, vectors)
     except (BadData, FileNotFoundError) as error:
         if not may_vanish and _is_unchanged(folder, metadata):
-            raise error if isinstance(error, BadData) else _incomplete(folder, metadata) from error
+            raise error if isinstance(error, BadData) else _incomplete(folder) from error
     if items is not None:
         items.close()
     return None
@@ -138,9 +198,22 @@ def _is_unchanged(folder: Path, metadata: IndexMetadata) -> bool:
         return False
 
 
-def _incomplete(folder: Path, metadata: IndexMetadata) -> BadData:
-    hint = f"rebuild the index: xmodal index {' '.join(metadata.roots)} --rebuild"
-    return BadData(f"{folder} is incomplete: one of its files is missing", hint)
+def _check_readable(path: Path) -> None:
+    """Raises FileNotFoundError, and BadData for what is not a file, such as a named pipe, or may not be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadData(f"{path} is not a file", rebuild_hint(path.parent))
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _incomplete(folder: Path) -> BadData:
+    missing = " and ".join(name for name in (ITEMS, VECTORS) if not (folder / name).exists())
+    return BadData(f"{folder} is incomplete: {missing or 'a file'} is missing", rebuild_hint(folder))
 
 
 def check_fingerprint(model: IndexModel, fingerprint: str, folder: Path) -> None:
@@ -149,9 +222,5 @@ def check_fingerprint(model: IndexModel, fingerprint: str, folder: Path) -> None
         raise IncompatibleFeatures(
             f"the index {folder.name!r} was made by another version of {model.name} "
             f"({model.fingerprint[:8]}; the file {model.source} is now {fingerprint[:8]})",
-            f"rebuild the index: xmodal index {' '.join(_roots(folder))} --index {folder.name} --rebuild",
+            rebuild_hint(folder, *(() if is_index(folder) else ("PATH",))),
         )
-
-
-def _roots(folder: Path) -> tuple[str, ...]:
-    return read_metadata(folder).roots if is_index(folder) else ("PATH",)

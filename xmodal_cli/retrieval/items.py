@@ -17,6 +17,7 @@ from typing import Self
 from urllib.parse import quote
 
 from xmodal_cli.errors import BadData, Category, StorageError
+from xmodal_cli.retrieval.hints import rebuild_hint
 
 _SCHEMA = """
 CREATE TABLE items (row INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
@@ -25,6 +26,8 @@ CREATE INDEX items_by_digest ON items (digest);
 CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
                          category TEXT NOT NULL);
 """
+_PER_QUERY = 500  # rows; SQLite limits the number of parameters
+RETRY = -1  # the modification time of a file that every update tries again
 _COLUMNS = "row, path, size, mtime_ns, digest"
 
 
@@ -40,7 +43,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
-    """A photo without a vector, and the reason; with ``mtime_ns`` -1 every update tries it again."""
+    """A photo without a vector, and the reason; with ``mtime_ns`` RETRY every update tries it again."""
 
     path: str
     size: int
@@ -52,7 +55,9 @@ class UnreadableFile:
 def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[UnreadableFile]) -> None:
     """Write a new database, with ``items`` in the order of their vectors. Raises OSError, StorageError."""
     try:
-        with contextlib.closing(sqlite3.connect(target)) as database, database:
+        # nolock: nobody else has the new file, and some network file systems have no locks
+        uri = f"file:{quote(os.fsencode(target))}?nolock=1"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database, database:
             database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
             rows = ((i, os.fsencode(x.path), x.size, x.mtime_ns, x.digest) for i, x in enumerate(items))
             database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
@@ -65,21 +70,39 @@ def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unread
 
 
 class ItemStore:
-    """An ``items.sqlite`` opened for reading; lookups read only the requested rows. Raises BadData if damaged."""
+    """An ``items.sqlite`` of ``count`` photos opened for reading; lookups read only the requested rows.
 
-    def __init__(self, path: Path) -> None:
+    Raises BadData if it is damaged.
+    """
+
+    def __init__(self, path: Path, count: int) -> None:
         self._path = path
         with self._readable():
             uri = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             with contextlib.ExitStack() as on_error:
                 on_error.callback(self._database.close)
-                self._database.execute("SELECT row FROM items LIMIT 1").fetchone()
+                bounds = self._database.execute("SELECT min(row), max(row) FROM items").fetchone()
+                if bounds != ((0, count - 1) if count else (None, None)):
+                    raise self._damaged("it does not have the photos of the vectors")
                 on_error.pop_all()
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
-        """The items of the vectors ``rows``, in that order."""
-        return [match[1] for row in rows if (match := self._find("row", int(row))) is not None]
+        """The items of the vectors ``rows``, in that order. Raises BadData if one is missing."""
+        found: dict[int, Item] = {}
+        for start in range(0, len(rows), _PER_QUERY):
+            part = [int(row) for row in rows[start : start + _PER_QUERY]]
+            statement = f"SELECT {_COLUMNS} FROM items WHERE row IN ({','.join('?' * len(part))})"
+            with self._readable():
+                found.update((record[0], _item(record)) for record in self._database.execute(statement, part))
+        if len(found) < len({int(row) for row in rows}):
+            raise self._damaged("it does not have the photos of all vectors")
+        return [found[int(row)] for row in rows]
+
+    def rows_of_digest(self, digest: bytes) -> list[int]:
+        """The rows of all photos with this digest."""
+        with self._readable():
+            return [row for (row,) in self._database.execute("SELECT row FROM items WHERE digest = ?", (digest,))]
 
     def row_of_path(self, path: str) -> tuple[int, Item] | None:
         """The row and the item of a photo, by its absolute path."""
@@ -89,6 +112,17 @@ class ItemStore:
         """The first row of a photo with this digest, at any path."""
         match = self._find("digest", digest)
         return None if match is None else match[0]
+
+    def count_under(self, root: str) -> int:
+        """The number of photos whose path is ``root`` or inside it."""
+        path = os.fsencode(root)
+        prefix = path.rstrip(os.fsencode(os.sep)) + os.fsencode(os.sep)
+        statement = "SELECT count(*) FROM items WHERE path = ? OR (path >= ? AND path < ?)"
+        with self._readable():
+            (count,) = self._database.execute(
+                statement, (path, prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
+            ).fetchone()
+        return int(count)
 
     def all_items(self) -> Iterator[Item]:
         """All items, in the order of their vectors."""
@@ -115,20 +149,25 @@ class ItemStore:
         with self._readable():
             statement = f"SELECT {_COLUMNS} FROM items WHERE {column} = ? ORDER BY row LIMIT 1"
             record = self._database.execute(statement, (value,)).fetchone()
-        return None if record is None else (record[0], _item(record))
+            return None if record is None else (record[0], _item(record))
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            raise BadData(
-                f"{self._path} is damaged: {error}", "rebuild the index: xmodal index PATH --rebuild"
-            ) from error
+        except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:  # of values of other types too
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, reason: str) -> BadData:
+        return BadData(f"{self._path} is damaged: {reason}", rebuild_hint(self._path.parent))
 
 
 def _item(record: tuple[int, bytes, int, int, bytes]) -> Item:
     _, path, size, mtime_ns, digest = record
+    if not (
+        isinstance(path, bytes) and isinstance(digest, bytes) and isinstance(size, int) and isinstance(mtime_ns, int)
+    ):
+        raise ValueError("a value has the wrong type")
     return Item(os.fsdecode(path), size, mtime_ns, digest)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from xmodal_cli.errors import BadData
+from xmodal_cli.retrieval.hints import rebuild_hint
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -132,9 +133,9 @@ class QuantizedVectors:
         except FileNotFoundError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadData(f"{path} is damaged: {error}", "rebuild the index: xmodal index PATH --rebuild") from error
+            raise BadData(f"{path} is damaged: {error}", rebuild_hint(path.parent)) from error
         if not is_valid:
-            raise BadData(f"{path} does not match the vectors", "rebuild the index: xmodal index PATH --rebuild")
+            raise BadData(f"{path} does not match the vectors", rebuild_hint(path.parent))
         self._codes, self._sums = arrays["codes"], arrays["sums"]
         self._offset, self._step = (arrays[name].astype(np.float64) for name in ("offset", "step"))
 

@@ -9,17 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmodal_cli import paths
-from xmodal_cli.data.scan import is_under
+from xmodal_cli.data.scan import Scan, is_under
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
-from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, IndexMetadata, is_index, read_metadata
+from xmodal_cli.retrieval.hints import index_command
+from xmodal_cli.retrieval.index import (
+    ITEMS,
+    METADATA,
+    VECTORS,
+    IndexMetadata,
+    is_index,
+    open_index,
+    read_metadata,
+    unreadable,
+)
 from xmodal_cli.retrieval.vectors import QUANTIZED
 
+FILES = {METADATA, ITEMS, VECTORS, QUANTIZED}
 FALLBACK = "photos"  # the name of an index if that of the folder is not usable
+MAX_NAME = 200  # bytes; the files next to an index have longer names
+_LAST = ".last.json"  # no index has a name with a dot first
+_OLD_LAST = "last.json"  # its name in xmodal 0.1, which could also be that of an index
 
 
 def names() -> list[str]:
-    """The names of the indexes in ``XMODAL_HOME``, sorted."""
-    return sorted(f.parent.name for f in paths.indexes_dir().glob(f"*/{METADATA}") if not f.parent.name.startswith("."))
+    """The names of the indexes in ``XMODAL_HOME``, sorted. Raises BadData if the folder cannot be read."""
+    folder = paths.indexes_dir()
+    try:
+        entries = [entry.name for entry in os.scandir(folder)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return sorted(name for name in entries if not name.startswith(".") and is_index(folder / name))
 
 
 def resolve_folder(name: str) -> Path:
@@ -28,11 +49,14 @@ def resolve_folder(name: str) -> Path:
     Raises ConfigError for an invalid name.
     """
     path = Path(name).expanduser()
-    if os.sep in name or (path / METADATA).is_file():
+    if os.sep in name or (name and not name.startswith((".", "-")) and is_index(path)):
         return paths.absolute_path(path)
-    if not name or name.startswith((".", "-")):
-        raise ConfigError(f"{name!r} cannot be the name of an index", "use letters and digits, or the path of a folder")
-    return paths.indexes_dir() / name
+    if not name or name.startswith((".", "-")) or len(os.fsencode(name)) > MAX_NAME:
+        raise ConfigError(
+            f"{name!r} cannot be the name of an index",
+            "use a short name of letters and digits, or the path of a folder",
+        )
+    return paths.absolute_path(paths.indexes_dir() / name)
 
 
 def find_index(name: str | None) -> Path:
@@ -44,7 +68,7 @@ def find_index(name: str | None) -> Path:
         return folder
     if os.sep not in name:
         raise UnknownName.of("index", name, names())
-    raise MissingData(f"there is no index at {folder}", f"create it: xmodal index PATH --index {name}")
+    raise MissingData(f"there is no index at {folder}", f"create it: {index_command('PATH', index=name)}")
 
 
 def check_target(folder: Path) -> None:
@@ -53,33 +77,49 @@ def check_target(folder: Path) -> None:
         raise ConfigError(f"{str(folder)!r} cannot hold an index", "choose a path of printable characters")
     if is_index(folder) or not os.path.lexists(folder):
         return
-    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {METADATA, ITEMS, VECTORS, QUANTIZED}:
+    try:
+        others = {p.name for p in folder.iterdir()} - FILES
+    except NotADirectoryError:
+        others = {folder.name}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    if others:
         raise BadData(f"{folder} exists and is not an index", "choose another name or path with --index")
 
 
-def choose_folder(roots: Sequence[Path]) -> Path:
-    """The folder of the index for the photos under ``roots`` if no name is given.
+def find_covering(roots: Sequence[str]) -> Path | None:
+    """The index that covers all of ``roots``, the most recently updated if there are several, else None."""
+    covering = [(metadata.updated, folder) for folder, metadata in indexes() if _covers(metadata.roots, roots)]
+    return max(covering)[1] if covering else None
 
-    An index that already covers all roots, the most recently updated if there are several; else a new one, named after
-    the folder of the first root.
-    """
-    paths_to_cover = [str(paths.absolute_path(root.expanduser())) for root in roots]
-    covering = [
-        (metadata.updated, folder) for folder, metadata in _indexes() if _covers(metadata.roots, paths_to_cover)
-    ]
-    if covering:
-        return max(covering)[1]
-    first = Path(paths_to_cover[0])
+
+def find_moved(scan: Scan) -> Path | None:
+    """The index of a folder that was moved or renamed to one of the scanned ones, else None."""
+    from xmodal_cli.retrieval.moved import gone_roots, moved_roots  # a search does without it
+
+    found = []
+    for folder, metadata in indexes():
+        if gone_roots(metadata.roots, metadata.mounts, scan):
+            with contextlib.suppress(XmodalError), open_index(folder) as index:
+                if moved_roots(metadata.roots, metadata.mounts, index.items.all_items(), scan):
+                    found.append((metadata.updated, folder))
+    return max(found)[1] if found else None
+
+
+def new_folder(roots: Sequence[str]) -> Path:
+    """A folder for a new index, named after the folder of the first root."""
+    first = Path(roots[0])
     return _free_name((first if first.is_dir() else first.parent).name)
 
 
-def _indexes() -> list[tuple[Path, IndexMetadata]]:
-    indexes = []
+def indexes() -> list[tuple[Path, IndexMetadata]]:
+    """The indexes in ``XMODAL_HOME`` that can be read, with their metadata."""
+    found = []
     for name in names():
-        folder = paths.indexes_dir() / name
+        folder = paths.absolute_path(paths.indexes_dir() / name)
         with contextlib.suppress(XmodalError):  # skip damaged indexes
-            indexes.append((folder, read_metadata(folder)))
-    return indexes
+            found.append((folder, read_metadata(folder)))
+    return found
 
 
 def _covers(roots: Sequence[str], paths_to_cover: Sequence[str]) -> bool:
@@ -89,29 +129,52 @@ def _covers(roots: Sequence[str], paths_to_cover: Sequence[str]) -> bool:
 def _free_name(name: str) -> Path:
     """A folder in ``XMODAL_HOME`` that does not exist yet: ``NAME``, else ``NAME-2``, ``NAME-3``..."""
     stem = name if name.isprintable() and not name.startswith((".", "-")) and name else FALLBACK
-    candidates = (paths.indexes_dir() / candidate for candidate in paths.numbered_names(stem))
+    while len(os.fsencode(stem)) > MAX_NAME // 2:
+        stem = stem[:-1]
+    candidates = (paths.absolute_path(paths.indexes_dir() / candidate) for candidate in paths.numbered_names(stem))
     return next(folder for folder in candidates if not os.path.lexists(folder))
 
 
 def set_default(folder: Path) -> None:
     """Make ``folder`` the default index of the next search."""
-    paths.write_text(_last_file(), json.dumps({"index": str(folder)}) + "\n")
+    paths.write_text(paths.indexes_dir() / _LAST, json.dumps({"index": str(folder)}) + "\n")
+    with contextlib.suppress(OSError):
+        (paths.indexes_dir() / _OLD_LAST).unlink()  # fails if it is the folder of an index
+
+
+def forget(folder: Path) -> None:
+    """Unset the default index if it is ``folder``."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        file = paths.indexes_dir() / _LAST
+        if Path(json.loads(file.read_bytes())["index"]) == folder:
+            file.unlink()
+
+
+def find_with_root(root: str) -> list[Path]:
+    """The indexes that have ``root`` as one of their folders."""
+    return [folder for folder, metadata in indexes() if root in metadata.roots]
+
+
+def find_default() -> Path | None:
+    """The index that was built or updated last; None if it does not exist any more."""
+    folder = paths.indexes_dir()
+    for file in (folder / _LAST, folder / _OLD_LAST):
+        try:
+            default = Path(json.loads(file.read_bytes())["index"])
+        except PermissionError as error:
+            raise unreadable(file, error) from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        return default if is_index(default) else None
+    return None
 
 
 def _find_last() -> Path:
-    try:
-        folder = Path(json.loads(_last_file().read_bytes())["index"])
-        if is_index(folder):
-            return folder
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if (folder := find_default()) is not None:
+        return folder
     existing = names()
     if len(existing) == 1:
-        return paths.indexes_dir() / existing[0]
+        return paths.absolute_path(paths.indexes_dir() / existing[0])
     if existing:
         raise MissingData("the index built last no longer exists", f"choose one with --index: {', '.join(existing)}")
     raise MissingData("there is no index yet", "create one from a folder of photos: xmodal index PATH")
-
-
-def _last_file() -> Path:
-    return paths.indexes_dir() / "last.json"

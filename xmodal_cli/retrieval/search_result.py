@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hit:
-    """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar."""
+    """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar.
+
+    ``duplicates`` further files are copies of the photo and have no hits of their own.
+    """
 
     rank: int
     path: str
     score: float
+    duplicates: int = 0
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The hits of a query in an index of ``items`` photos.
+    """The hits of a query in an index of ``items`` photos, in ``folder``.
 
     ``vanished`` is the number of photos that were left out because their files no longer exist. ``unknown_words`` are
     the out-of-vocabulary words of the query, which the model maps to one token.
@@ -30,3 +34,4 @@ class SearchResult:
     items: int
     vanished: int
     unknown_words: tuple[str, ...]
+    folder: str = ""

@@ -7,60 +7,55 @@ old index and a journal of the computed vectors, which the next update reuses.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.image_content import HINTS
-from xmodal_cli.data.scan import Scan, path_key
+from xmodal_cli.data.scan import Scan, is_under, path_key
 from xmodal_cli.errors import BadData, Category, IncompatibleFeatures, XmodalError
-from xmodal_cli.models.array_similarity import array_similarity
-from xmodal_cli.paths import storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.absence import KnownRoots, absent_paths, check_roots
 from xmodal_cli.retrieval.file_embedding import FileEmbedder, KnownVectors
-from xmodal_cli.retrieval.index import (
-    ITEMS,
-    METADATA,
-    VECTORS,
-    Index,
-    IndexMetadata,
-    IndexModel,
-    is_index,
-    open_index,
-    read_metadata,
-)
-from xmodal_cli.retrieval.items import Item, UnreadableFile, write_items
+from xmodal_cli.retrieval.hints import index_name
+from xmodal_cli.retrieval.index import Index, IndexMetadata, IndexModel, is_index, open_index, read_metadata
+from xmodal_cli.retrieval.items import RETRY, Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal, journal_path
-from xmodal_cli.retrieval.plan import IndexedItem, UpdatePlan, make_plan
-from xmodal_cli.retrieval.vectors import add_quantized, check_kind, write_vectors
-from xmodal_cli.types import ImageVectors, Unreadable
+from xmodal_cli.retrieval.moved import moved_roots
+from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
+from xmodal_cli.retrieval.vectors import check_kind
+from xmodal_cli.retrieval.write import Content, write_version
+from xmodal_cli.types import ImageVectors
 
 
 @dataclass(frozen=True)
 class IndexRequest:
     """The requested content of an index: the photos of ``scan`` as vectors of ``model``.
 
-    Without ``kind`` the kind of the old index is kept; the default is ``flat``.
+    Without ``kind`` the kind of the old index is kept; the default is ``flat``. ``remove_missing`` confirms that absent
+    photos were deleted, see ``absence``. ``exclude`` are the patterns that are stored for later updates.
     """
 
     scan: Scan
     model: IndexModel
     kind: str | None = None
     rebuild: bool = False  # ignore the old index; vectors in the journal are reused
+    remove_missing: bool = False
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class IndexChanges:
-    """The result of an update, in photos. ``unreadable_folders`` has the reason per folder."""
+    """The result of an update, in photos.
+
+    ``kept`` are the absent files and folders whose photos were kept, with the reason and the number of photos;
+    ``moved_roots`` the folders of the index that were found elsewhere.
+    """
 
     metadata: IndexMetadata
     added: int
@@ -70,8 +65,8 @@ class IndexChanges:
     unchanged: int
     num_computed: int
     unreadable: tuple[UnreadableFile, ...]
-    unreadable_folders: dict[str, str]
-    left_out: tuple[Unreadable, ...] = ()  # found by the scan: pipes and devices
+    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
+    moved_roots: tuple[str, ...] = ()
     num_heic: int = 0  # new HEIC photos that were skipped because pillow-heif is not installed
 
 
@@ -104,48 +99,67 @@ class _Update:
 
     def __init__(self, folder: Path, request: IndexRequest, old: Index | None) -> None:
         self.folder, self.request, self.old, self.scan = folder, request, old, request.scan
-        previous = _try_read_metadata(folder) if old is None else old.metadata
-        self.kind = request.kind or (previous.kind if previous else "flat")
+        self.previous = _try_read_metadata(folder) if old is None else old.metadata
+        self.kind = request.kind or (self.previous.kind if self.previous else "flat")
 
     def run(self, known: KnownVectors, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
-        roots = self.scan.roots
-        items, old_unreadable = (self.old.items.all_items(), self.old.items.unreadable()) if self.old else ((), [])
-        plan = make_plan(items, old_unreadable, self.scan, roots)
+        items = _old_items(self.folder, self.old)
+        self._check_roots(items)
+        old_items, old_unreadable = (items, self.old.items.unreadable()) if self.old else ([], [])
+        roots, mounts = (self.old.metadata.roots, self.old.metadata.mounts) if self.old else ((), ())
+        moved = moved_roots(roots, mounts, old_items, self.scan)
+        absent = absent_paths(self.scan, self.previous.mounts if self.previous else (), self.request.remove_missing)
+        plan = make_plan(old_items, old_unreadable, self.scan, (*self.scan.roots, *moved), absent)
         embedder = FileEmbedder(known, self.request.model, embed)
         new = embedder.embed(plan.to_embed, reporter)
         num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
+        _keep_unreadable_items(plan, embedder.unreadable)
         unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
         indexed = sorted([*plan.unchanged, *new], key=lambda pair: path_key(pair[0].path))
-        if not indexed:
-            raise _only_heic(roots, num_heic) if num_heic else _nothing_readable(roots, unreadable)
-        metadata = self._new_metadata(roots, len(indexed), len(unreadable))
+        if not indexed and not (self.request.remove_missing and plan.stale):
+            raise _only_heic(self.scan.roots, num_heic) if num_heic else _nothing_readable(self.scan.roots, unreadable)
+        metadata = self._new_metadata(moved, absent, len(indexed), len(unreadable))
         if self._has_changes(metadata, plan, unreadable, old_unreadable):
-            self._write(metadata, indexed, unreadable, known)
+            write_version(self.folder, self.old, metadata, Content(indexed, unreadable, known.take))
         elif self.old is not None:
             metadata = self.old.metadata
-        counts = _count_changes(plan, [item for item, _ in new])
         return IndexChanges(
             metadata=metadata,
-            **counts,
+            **_count_changes(plan, [item for item, _ in new]),
             num_computed=embedder.num_computed,
             unreadable=tuple(unreadable),
-            unreadable_folders=self.scan.unreadable_folders,
-            left_out=tuple(self.scan.left_out),
+            kept=_kept(plan, {**{file.path: file.reason for file in unreadable}, **absent}),
+            moved_roots=tuple(moved),
             num_heic=num_heic,
         )
 
-    def _new_metadata(self, roots: Sequence[str], num_items: int, num_unreadable: int) -> IndexMetadata:
+    def _check_roots(self, items: Sequence[Item]) -> None:
+        roots = self.previous.roots if self.previous else ()
+        known = KnownRoots(index_name(self.folder), roots, [item.path for item in items])
+        check_roots(self.scan, known, self.request.remove_missing)
+
+    def _new_metadata(
+        self, moved: Sequence[str], absent: Mapping[str, str], num_items: int, num_unreadable: int
+    ) -> IndexMetadata:
         now = datetime.now(UTC).isoformat(timespec="microseconds")
+        old = self.old.metadata if self.old else None
+        roots = [root for root in (*(old.roots if old else ()), *self.scan.roots) if root not in moved]
+        mounts = {mount for mount in (old.mounts if old else ()) if mount in absent or not self._is_scanned(mount)}
         return IndexMetadata(
             build=uuid.uuid4().hex,
             model=self.request.model,
             kind=self.kind,
-            roots=_outermost([*(self.old.metadata.roots if self.old else ()), *roots]),
+            roots=_outermost([root for root in roots if root not in self.scan.unreachable_roots]) or _outermost(roots),
             num_items=num_items,
             num_unreadable=num_unreadable,
-            created=self.old.metadata.created if self.old else now,
+            created=old.created if old else now,
             updated=now,
+            mounts=tuple(sorted(mounts | {mount for mount, has_entries in self.scan.mounts.items() if has_entries})),
+            exclude=self.request.exclude,
         )
+
+    def _is_scanned(self, path: str) -> bool:
+        return any(is_under(path, root) for root in self.scan.roots)
 
     def _has_changes(
         self, new: IndexMetadata, plan: UpdatePlan, unreadable: list[UnreadableFile], before: list[UnreadableFile]
@@ -153,24 +167,31 @@ class _Update:
         if self.old is None or plan.stale or unreadable != before:
             return True
         old = self.old.metadata
-        return (new.num_items, new.kind, new.roots) != (old.num_items, old.kind, old.roots)
+        facts = ("num_items", "kind", "roots", "mounts", "exclude")
+        return any(getattr(new, fact) != getattr(old, fact) for fact in facts)
 
-    def _write(
-        self, metadata: IndexMetadata, indexed: list[IndexedItem], unreadable: list[UnreadableFile], known: KnownVectors
-    ) -> None:
-        rows = np.array([row for _, row in indexed], np.int64)
-        shape = (metadata.num_items, metadata.model.embed_dim)
-        kind = metadata.kind
-        with storage_errors(self.folder), atomic_folder.draft_path(self.folder) as draft:
-            if self.old and kind == self.old.metadata.kind and np.array_equal(rows, np.arange(len(self.old))):
-                _link(self.folder / VECTORS, draft / VECTORS)
-            else:
-                write_vectors(draft / VECTORS, kind, shape, lambda positions: known.take(rows[positions]))
-            if kind == "flat" and array_similarity(metadata.model.similarity).inner_product:
-                add_quantized(draft / VECTORS, shape)
-            write_items(draft / ITEMS, (item for item, _ in indexed), unreadable)
-            (draft / METADATA).write_text(metadata.to_json(), encoding="utf-8")
-            atomic_folder.replace_folder(draft, self.folder)
+
+def _old_items(folder: Path, old: Index | None) -> list[Item]:
+    """The photos of the index, also if it will be rebuilt; none if they cannot be read."""
+    if old is not None:
+        return list(old.items.all_items())
+    try:
+        with open_index(folder) as index:
+            return list(index.items.all_items())
+    except XmodalError:
+        return []
+
+
+def _kept(plan: UpdatePlan, reasons: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    return {path: (reasons[path], count) for path, count in plan.kept.items()}
+
+
+def _keep_unreadable_items(plan: UpdatePlan, unreadable: Sequence[UnreadableFile]) -> None:
+    """A changed photo that cannot be read for a reason that may change keeps its vector until it can be read."""
+    for file in unreadable:
+        if file.mtime_ns == RETRY and (before := plan.stale.pop(file.path, None)) is not None:
+            plan.unchanged.append(before)
+            plan.kept[file.path] += 1
 
 
 def _old_index(folder: Path, request: IndexRequest) -> Index | None:
@@ -198,11 +219,11 @@ def _try_read_metadata(folder: Path) -> IndexMetadata | None:
 def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     """A photo deleted at one path and added at another was moved; one with identical bytes is unchanged."""
     new_paths = {item.path for item in new}
-    removed = Counter(item.digest for path, item in plan.stale.items() if path not in new_paths)
+    removed = Counter(item.digest for path, (item, _) in plan.stale.items() if path not in new_paths)
     counts = {"added": 0, "updated": 0, "moved": 0, "removed": removed.total(), "unchanged": len(plan.unchanged)}
     for item in new:
         if (before := plan.stale.get(item.path)) is not None:
-            counts["unchanged" if before.digest == item.digest else "updated"] += 1
+            counts["unchanged" if before[0].digest == item.digest else "updated"] += 1
         elif removed[item.digest] > 0:
             removed[item.digest] -= 1
             counts["moved"] += 1
@@ -216,14 +237,6 @@ def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
     """The roots that are not inside another root, in order, without duplicates."""
     unique = dict.fromkeys(roots)
     return tuple(r for r in unique if not any(str(parent) in unique for parent in Path(r).parents))
-
-
-def _link(source: Path, target: Path) -> None:
-    """Create a hard link, or a copy if the file system does not support links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import BadData, UnknownName
+from xmodal_cli.retrieval.hints import rebuild_hint
 from xmodal_cli.retrieval.quantized import QuantizedVectors, is_worthwhile, write_quantized
 
 KINDS = ("flat", "hnsw", "ivf")
@@ -32,7 +33,7 @@ def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRow
 
     count, dim = shape
     index = _empty(kind, count, dim)
-    if kind == "ivf":
+    if kind == "ivf" and count:
         sample = np.random.default_rng(0).permutation(count)[: 64 * index.nlist]
         index.train(take(np.sort(sample)))
     for start in range(0, count, BLOCK):
@@ -75,7 +76,9 @@ class StoredVectors:
     """
 
     def __init__(self, path: Path, kind: str, shape: tuple[int, int]) -> None:
-        self.kind, (self.count, self.dim), self._path = check_kind(kind), shape, path
+        if kind not in KINDS:
+            raise BadData(f"{path.parent} has vectors of the unknown kind {kind!r}", rebuild_hint(path.parent))
+        self.kind, (self.count, self.dim), self._path = kind, shape, path
         self._matrix = _mapped(path, shape) if kind == "flat" else None
         self._index: Any = None
         self.quantized: QuantizedVectors | None = None
@@ -92,8 +95,18 @@ class StoredVectors:
         if self._matrix is not None:
             chosen: np.ndarray = self._matrix[rows]
             return chosen
-        vectors: np.ndarray = self._index.reconstruct_batch(np.asarray(rows, np.int64))
+        with self._damage():
+            vectors: np.ndarray = self._index.reconstruct_batch(np.asarray(rows, np.int64))
         return vectors
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # of faiss
+            raise BadData(
+                f"{self._path} is damaged: it has no valid vectors", rebuild_hint(self._path.parent)
+            ) from error
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, (rows, dim) float32) blocks of at most ``BLOCK`` rows from ``first`` up to ``last``."""
@@ -113,11 +126,11 @@ class StoredVectors:
             self._index.hnsw.efSearch = max(256, 2 * num)
         elif self.kind == "ivf":
             self._index.nprobe = max(8, self._index.nlist // 4)
-        _, rows = self._index.search(np.ascontiguousarray(query[None], np.float32), min(num, self.count))
+        with self._damage():
+            _, rows = self._index.search(np.ascontiguousarray(query[None], np.float32), min(num, self.count))
         return np.sort(rows[0][rows[0] >= 0])
 
 
-_REBUILD = "rebuild the index: xmodal index PATH --rebuild"
 _FLAT_HEADER = np.dtype(  # of an IndexFlatIP, as written by faiss; the vectors follow
     "S4, <i4, <i8, 2<i8, ?, <i4, <u8"  # magic, dim, count, unused, is_trained, metric, number of elements
 )
@@ -147,10 +160,12 @@ def _read_index(path: Path, kind: str, shape: tuple[int, int]) -> Any:
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
-        raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", _REBUILD) from error
+        raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", rebuild_hint(path.parent)) from error
     types = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
     if (index.ntotal, index.d) != shape or type(index) is not types[kind]:
-        raise BadData(f"{path} does not hold the {shape[0]} {kind} vectors of its index.json", _REBUILD)
+        raise BadData(
+            f"{path} does not hold the {shape[0]} {kind} vectors of its index.json", rebuild_hint(path.parent)
+        )
     return index
 
 

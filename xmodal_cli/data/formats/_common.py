@@ -11,10 +11,12 @@ from typing import Any
 
 from xmodal_cli.data.caption_columns import CAPTION_COLUMNS, caption_values, find_key
 from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.exclusions import IGNORE_FILE, Exclusions
 from xmodal_cli.data.image_files import locate_images
 from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.text_files import is_text, read_rows
 from xmodal_cli.errors import BadData
+from xmodal_cli.paths import absolute_path
 from xmodal_cli.splits import SPLITS
 from xmodal_cli.types import Example, SkippedRow
 
@@ -73,13 +75,26 @@ def find_files(path: Path, *patterns: str) -> list[Path]:
 
 
 def list_images(root: Path) -> Iterator[Path]:
-    """All image files below ``root``, sorted within each folder; hidden files and folders are skipped.
+    """All image files below ``root``, sorted within each folder, without those that ``exclusions`` names.
 
-    Camera RAW files and vector graphics are listed too: they are reported as unreadable, with a reason.
+    Camera RAW files and vector graphics are listed too: they are reported as unreadable, with a reason. Raises BadData
+    if a folder cannot be read.
     """
-    for folder, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(files) if is_listed_name(name))
+    rules = {os.fspath(root): Exclusions.below(str(absolute_path(root)))}
+    for folder, inner, files in os.walk(root, onerror=_raise_unreadable):
+        here = rules.pop(folder)
+        here = here.enter(str(absolute_path(Path(folder)))) if IGNORE_FILE in files else here
+        base = absolute_path(Path(folder))
+        inner[:] = sorted(name for name in inner if not here.reason(name, str(base / name), is_folder=True))
+        rules.update((os.path.join(folder, name), here) for name in inner)  # noqa: PTH118 - the keys of os.walk
+        images = (name for name in sorted(files) if is_listed_name(name))
+        yield from (Path(folder) / n for n in images if not here.reason(n, str(base / n), is_folder=False))
+
+
+def _raise_unreadable(error: OSError) -> None:
+    reason = (error.strerror or str(error)).lower()
+    hint = f"check its permissions, or name it in a file {IGNORE_FILE} to leave it out"
+    raise BadData(f"{error.filename} cannot be read: {reason}", hint) from error
 
 
 def build_examples(file: Path, captions: Mapping[str, Sequence[str]]) -> list[Example]:

@@ -1,0 +1,134 @@
+"""The options of ``xmodal index`` that list and change indexes without reading photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmodal_cli.cli import output
+from xmodal_cli.errors import ConfigError, MissingData
+
+if TYPE_CHECKING:
+    from xmodal_cli.retrieval.listing import ListedIndex
+
+
+@dataclass(frozen=True)
+class Edits:
+    """The options; at most one is set."""
+
+    show: bool
+    remove: Path | None
+    rename: tuple[str, str] | None
+    delete: str | None
+
+    def requested(self) -> list[str]:
+        """The options that are set."""
+        values = {"--list": self.show, "--remove": self.remove, "--rename": self.rename, "--delete": self.delete}
+        return [option for option, value in values.items() if value is not None and value is not False]
+
+
+def run(edits: Edits, index: str | None, has_paths: bool, json: bool) -> None:
+    """Run the requested option. Raises ConfigError for several, and what it raises."""
+    options = edits.requested()
+    if len(options) > 1 or has_paths:
+        raise ConfigError(f"{' and '.join(options)}: give one of them, without PATH", "see xmodal index --help")
+    if edits.show:
+        _show_list(index, json)
+    elif edits.remove is not None:
+        _remove(edits.remove, index, json)
+    elif edits.rename is not None:
+        _rename(*edits.rename, index, json)
+    elif edits.delete is not None:
+        _delete(edits.delete, json)
+
+
+def _show_list(index: str | None, json: bool) -> None:
+    from xmodal_cli.retrieval.listing import list_indexes
+
+    entries = list_indexes(index)
+    if json:
+        output.print_json(entries)
+    elif not entries:
+        output.print_line("there are no indexes yet; create one: xmodal index PATH")
+    for entry in [] if json else entries:
+        _show_index(entry)
+
+
+def _show_index(entry: ListedIndex) -> None:
+    name = f"{entry.index}{' (default)' if entry.is_default else ''}"
+    if entry.error:
+        output.print_line(f"{name}: {entry.error}")
+        return
+    updated = entry.updated[:16].replace("T", " ")
+    text = f"{name}: {entry.photos:,} photos, model {entry.model}, {entry.kind}, updated {updated} UTC"
+    output.print_line(text)
+    for root in entry.roots:
+        state = "" if root.state == "ok" else f", {root.state}"
+        output.print_line(f"  {root.path} ({root.photos:,} photos{state})")
+    for pattern in entry.exclude:
+        output.print_line(f"  excluded: {pattern}")
+
+
+def _remove(path: Path, index: str | None, json: bool) -> None:
+    from xmodal_cli.paths import absolute_path
+    from xmodal_cli.retrieval.edits import remove_root
+
+    root = str(absolute_path(path.expanduser()))
+    folder = _folder_with(root, index)
+    count = remove_root(folder, root)
+    facts = {"index": folder.name, "folder": str(folder), "removed_root": root, "removed": count}
+    _print(
+        facts, f"index {folder.name}: the folder {root} and its {count} photos were removed; the files are kept", json
+    )
+
+
+def _rename(old: str, new: str, index: str | None, json: bool) -> None:
+    from xmodal_cli.paths import absolute_path
+    from xmodal_cli.retrieval import registry
+    from xmodal_cli.retrieval.edits import rename_index, rename_root
+
+    root, target = (str(absolute_path(Path(word).expanduser())) for word in (old, new))
+    if index is not None or registry.find_with_root(root):
+        folder = _folder_with(root, index)
+        count = rename_root(folder, root, target)
+        facts = {"index": folder.name, "folder": str(folder), "old": root, "new": target, "moved": count}
+        _print(facts, f"index {folder.name}: {count} photos of {root} are now in {target}", json)
+        return
+    folder = rename_index(registry.find_index(old), new)
+    facts = {"index": folder.name, "folder": str(folder), "old": old, "new": folder.name}
+    _print(facts, f"the index {old} is now called {folder.name}", json)
+
+
+def _delete(name: str, json: bool) -> None:
+    from xmodal_cli.retrieval import registry
+    from xmodal_cli.retrieval.edits import delete_index
+
+    folder = registry.find_index(name)
+    delete_index(folder)
+    facts = {"index": folder.name, "folder": str(folder), "deleted": True}
+    _print(facts, f"the index {folder.name} was deleted; the photos are kept", json)
+
+
+def _folder_with(root: str, index: str | None) -> Path:
+    """The index ``index``, or the only one that has the folder ``root``. Raises MissingData, ConfigError."""
+    from xmodal_cli.retrieval import registry
+
+    if index is not None:
+        return registry.find_index(index)
+    folders = registry.find_with_root(root) or [f for f in [registry.find_covering([root])] if f is not None]
+    if not folders:
+        raise MissingData(f"no index has the folder {root}", "see the folders of all indexes: xmodal index --list")
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise ConfigError(
+            f"several indexes have the folder {root}: {names}", f"add one of them: --index {folders[0].name}"
+        )
+    return folders[0]
+
+
+def _print(facts: dict[str, object], text: str, json: bool) -> None:
+    if json:
+        output.print_json(facts)
+    else:
+        output.print_line(text)

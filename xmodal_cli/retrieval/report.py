@@ -1,0 +1,94 @@
+"""The report of an update of an index; its ``asdict`` is the output of ``xmodal index --json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xmodal_cli.data import left_out
+from xmodal_cli.data.scan import Scan
+from xmodal_cli.retrieval.items import RETRY
+from xmodal_cli.retrieval.update import IndexChanges
+from xmodal_cli.types import Unreadable
+
+
+@dataclass(frozen=True)
+class ReadProblem:
+    """A file or folder that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeptPhotos:
+    """A file or folder that was not found or could not be read, and the number of its photos that the index keeps."""
+
+    path: str
+    reason: str
+    photos: int
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """An index after an update, with the numbers of photos added, updated and so on; ``asdict`` is the JSON.
+
+    ``computed`` photos were embedded; ``heic_passed_over`` were skipped because pillow-heif is not installed.
+    ``left_out`` are all files without a vector, by category (``data/left_out.py``), also those that the patterns
+    ``exclude`` exclude; ``kept`` are photos that were not found. ``moved_roots`` are former paths of folders.
+    """
+
+    index: str
+    folder: str
+    model: str
+    similarity: str
+    kind: str
+    roots: list[str]
+    items: int
+    added: int
+    updated: int
+    moved: int
+    removed: int
+    unchanged: int
+    computed: int
+    unreadable: list[ReadProblem]
+    left_out: dict[str, Any]
+    heic_passed_over: int
+    unread_folders: list[ReadProblem]
+    kept: list[KeptPhotos]
+    moved_roots: list[str]
+    exclude: list[str]
+
+
+def make_report(folder: Path, changes: IndexChanges, photos: Scan) -> IndexReport:
+    """The report of an update of the index in ``folder`` from the scan ``photos``."""
+    card = changes.metadata
+    return IndexReport(
+        index=folder.name,
+        folder=str(folder),
+        model=card.model.name,
+        similarity=card.model.similarity,
+        kind=card.kind,
+        roots=list(card.roots),
+        items=card.num_items,
+        added=changes.added,
+        updated=changes.updated,
+        moved=changes.moved,
+        removed=changes.removed,
+        unchanged=changes.unchanged,
+        computed=changes.num_computed,
+        unreadable=[ReadProblem(u.path, u.reason) for u in changes.unreadable],
+        left_out=left_out.to_json(_left_out(changes, photos)),
+        heic_passed_over=changes.num_heic,
+        unread_folders=[ReadProblem(path, reason) for path, reason in photos.unreadable_folders.items()],
+        kept=[KeptPhotos(path, reason, count) for path, (reason, count) in changes.kept.items()],
+        moved_roots=list(changes.moved_roots),
+        exclude=list(card.exclude),
+    )
+
+
+def _left_out(changes: IndexChanges, photos: Scan) -> list[Unreadable]:
+    unread = (Unreadable(Path(u.path), u.reason, u.category, u.mtime_ns == RETRY) for u in changes.unreadable)
+    problems = [*photos.left_out, *unread, *photos.excluded]
+    return [problem for problem in problems if str(problem.path) not in changes.kept]

@@ -1,0 +1,108 @@
+"""The best photos of a search that exist, with copies of a photo folded into the best one.
+
+Two photos are copies if their files have the same bytes, or if the cosine of their vectors is at least ``COPY_COSINE``:
+files of one photo in another size, format or quality.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmodal_cli.retrieval.index import Index
+from xmodal_cli.retrieval.items import Item
+from xmodal_cli.retrieval.search import TermVector, top_hits
+
+COPY_COSINE = 0.97
+MARGIN = 10  # candidates beyond the requested number of hits, in case of copies and deleted files
+
+
+@dataclass
+class TopPhoto:
+    """A hit. ``duplicates`` is the number of further copies of the photo that exist."""
+
+    item: Item
+    score: float
+    duplicates: int = 0
+
+
+class TopPhotos:
+    """The ``num_hits`` best photos that exist, fewer if there are no more; ``num_vanished`` better ones do not exist.
+
+    Without ``fold`` every copy is a hit of its own.
+    """
+
+    def __init__(self, index: Index, terms: Sequence[TermVector], num_hits: int, fold: bool = True) -> None:
+        self._index, self._num_hits, self._fold = index, num_hits, fold
+        self._exists: dict[int, bool] = {}
+        self.photos: list[TopPhoto] = []
+        self.num_vanished = 0
+        depth = min(num_hits + MARGIN, len(index))
+        while depth:
+            top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth)
+            self._select([row for row, _ in top], [score for _, score in top])
+            if len(self.photos) == num_hits or len(top) < depth or depth == len(index):
+                break
+            depth = min(4 * depth, len(index))
+
+    def _select(self, rows: Sequence[int], scores: Sequence[float]) -> None:
+        items = self._index.items.rows(rows)
+        copies = _Copies(self._index.vectors.take(np.array(rows, np.int64))) if self._fold else None
+        chosen: list[int] = []  # positions in ``rows``
+        self.photos, num_vanished = [], 0
+        for position, (row, item, score) in enumerate(zip(rows, items, scores, strict=True)):
+            if not self._is_there(row, item):
+                num_vanished += 1
+            elif copies is not None and (first := copies.find(position, chosen, items)) is not None:
+                self.photos[first].duplicates += 1
+            elif len(chosen) < self._num_hits:
+                chosen.append(position)
+                self.photos.append(TopPhoto(item, score))
+                self.num_vanished = num_vanished
+        if self._fold:
+            self._count_identical(set(rows))
+
+    def _count_identical(self, examined: set[int]) -> None:
+        """Count the files with the bytes of a hit that are not among the candidates."""
+        for photo in self.photos:
+            rows = [row for row in self._index.items.rows_of_digest(photo.item.digest) if row not in examined]
+            items = self._index.items.rows(rows)
+            photo.duplicates += sum(self._is_there(row, item) for row, item in zip(rows, items, strict=True))
+
+    def _is_there(self, row: int, item: Item) -> bool:
+        if row not in self._exists:
+            self._exists[row] = _exists(item.path)
+        return self._exists[row]
+
+
+class _Copies:
+    """Finds the hit that a candidate is a copy of; ``vectors`` (candidates, dim) in the order of the candidates."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        wide = vectors.astype(np.float64)  # the norm of a damaged vector could overflow in float32
+        with np.errstate(invalid="ignore"):
+            self._unit = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+
+    def find(self, position: int, chosen: Sequence[int], items: Sequence[Item]) -> int | None:
+        """The index in ``chosen`` of the first hit that is the same photo, or None."""
+        if not chosen:
+            return None
+        with np.errstate(invalid="ignore"):
+            cosines = self._unit[list(chosen)] @ self._unit[position]
+        for i, other in enumerate(chosen):
+            if items[other].digest == items[position].digest or cosines[i] >= COPY_COSINE:
+                return i
+        return None
+
+
+def _exists(path: str) -> bool:
+    """Whether a file exists; also if permissions hide it."""
+    try:
+        os.stat(path)  # noqa: PTH116 - called for every candidate
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EPERM)
+    return True
