@@ -1,4 +1,4 @@
-"""``xmodal caption --nearest``: captions of training images, with a matcher of colors."""
+"""``xmodal caption --nearest``: captions of the training set, with a matcher of colors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from helpers.toy_captioner import COLORS, paint
 from PIL import Image
 
-from xmodal_cli import catalog, paths
+from xmodal_cli import paths
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.inference import nearest
+from xmodal_cli.inference import nearest, training_vectors
 from xmodal_cli.types import Unreadable
 
 Run = Callable[..., Any]
@@ -46,12 +46,9 @@ class ToyMatcher:
     num_texts: list[int] = field(default_factory=list)
 
     @property
-    def model(self) -> Any:
-        return SimpleNamespace(similarity=catalog.build("similarity", self.similarity, {}))
-
-    @property
     def info(self) -> Any:
-        return SimpleNamespace(header=SimpleNamespace(dataset=self.dataset), fingerprint=self.fingerprint)
+        header = SimpleNamespace(dataset=self.dataset)
+        return SimpleNamespace(header=header, fingerprint=self.fingerprint, similarity=self.similarity)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         self.num_texts.append(len(texts))
@@ -85,16 +82,25 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
 
     monkeypatch.setattr(nearest, "load_matcher", lambda what, compute: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded: loaded.embed_files)
-    monkeypatch.setattr(nearest, "embed_images", embed_images)
+    monkeypatch.setattr(training_vectors, "embed_images", embed_images)
     monkeypatch.setattr(nearest, "default_model", lambda kind: f"/runs/{kind}")
     return matcher
 
 
-def test_captions_are_those_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        ((), "32 captions of halves"),
+        (("--nearest-images", 10), "the captions of the nearest 10 of 15 images of halves"),
+    ],
+)
+def test_the_best_captions_come_first(
+    xmodal: Run, toy: ToyMatcher, tmp_path: Path, options: tuple[Any, ...], source: str
+) -> None:
     paint(tmp_path / "a.png", "white", "green")
-    outcome = xmodal("caption", "a.png", "--nearest", "--num", 3, "--json")
+    outcome = xmodal("caption", "a.png", "--nearest", *options, "--num", 3, "--json")
     assert outcome.code == 0
-    assert "captions by colors, from the nearest of 15 images of halves" in outcome.err
+    assert f"captions by colors, from {source}" in outcome.err
     captions = outcome.json[0]["captions"]
     assert {c["text"] for c in captions[:2]} == {"white beside green", "green beside white"}
     expected = [float(image_vector(tmp_path / "a.png") @ text_vector(c["text"])) for c in captions]
@@ -103,39 +109,75 @@ def test_captions_are_those_of_the_nearest_images(xmodal: Run, toy: ToyMatcher, 
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-def test_captions_equal_an_exhaustive_search(xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str) -> None:
+@pytest.mark.parametrize("num_images", [None, 1, 10])
+def test_captions_equal_an_exhaustive_search(
+    xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str, num_images: int | None
+) -> None:
     toy.similarity = similarity
+    option = () if num_images is None else ("--nearest-images", num_images)
     photos = [paint(tmp_path / "p" / f"{n}.png", *pair) for n, pair in enumerate([("red", "blue"), ("green", "green")])]
     for num in (1, 4, 100):
-        results = xmodal("caption", "p", "--nearest", "--num", num, "--json").json
+        results = xmodal("caption", "p", "--nearest", *option, "--num", num, "--json").json
         for photo, entry in zip(photos, results, strict=True):
-            vector = image_vector(photo)
-            train = [f for f in sorted((tmp_path / "halves/train").glob("*.png")) if f.stem != "blue-blue"]
-            distances = [
-                -float(vector @ v / np.linalg.norm(vector) / np.linalg.norm(v)) for v in map(image_vector, train)
-            ]
-            neighbors = [train[n] for n in np.argsort(distances, kind="stable")[: max(num, nearest.NUM_NEIGHBORS)]]
-            texts = {line for file in neighbors for line in file.with_suffix(".txt").read_text().splitlines()}
-            scores = sorted((score(similarity, vector, text_vector(text)) for text in texts), reverse=True)
+            vector, train = image_vector(photo), sorted((tmp_path / "halves/train").glob("*.png"))
+            if num_images is not None:
+                readable = [file for file in train if file.stem != "blue-blue"]
+                near = [float(vector @ v / np.linalg.norm(v)) for v in map(image_vector, readable)]
+                train = [readable[n] for n in np.argsort(-np.array(near), kind="stable")[:num_images]]
+            texts = list(dict.fromkeys(t for file in train for t in file.with_suffix(".txt").read_text().splitlines()))
+            ranked = sorted(texts, key=lambda text: -score(similarity, vector, text_vector(text)))
+            scores = [score(similarity, vector, text_vector(text)) for text in ranked]
             assert [c["score"] for c in entry["captions"]] == pytest.approx(scores[:num], abs=1e-5)
-            assert {c["text"] for c in entry["captions"]} <= texts
+            assert {c["text"] for c in entry["captions"]} <= set(texts)
+
+
+def test_a_better_caption_of_an_image_that_is_not_near_is_found(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    """The nearest images are red and have a caption of another color; the best caption belongs to a blue image."""
+    for name, caption in (("red-red", "a green flag"), ("blue-blue", "red red red")):
+        (tmp_path / "halves" / "train" / f"{name}.txt").write_text(f"{caption}\n")
+    for left, right in ((a, b) for a in NAMES for b in NAMES):
+        if left != right:
+            (tmp_path / "halves" / "train" / f"{left}-{right}.txt").write_text("a green flag\n")
+    paint(tmp_path / "a.png", "red")
+    assert xmodal("caption", "a.png", "--nearest").out == "a.png\tred red red\n"
+    assert xmodal("caption", "a.png", "--nearest", "--nearest-images", 3).out == "a.png\ta green flag\n"
+
+
+def test_captions_that_occur_twice_are_returned_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    for file in (tmp_path / "halves" / "train").glob("*.txt"):
+        file.write_text("a red flag\na blue flag\n")
+    paint(tmp_path / "a.png", "red")
+    captions = xmodal("caption", "a.png", "--nearest", "--num", 5, "--json").json[0]["captions"]
+    assert [c["text"] for c in captions] == ["a red flag", "a blue flag"]
 
 
 def score(similarity: str, image: np.ndarray, text: np.ndarray) -> float:
     return float(image @ text) if similarity == "cosine" else -float((np.maximum(0, text - image) ** 2).sum())
 
 
-def test_training_images_are_embedded_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [(), ("--nearest-images", 10)])
+def test_the_training_set_is_encoded_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path, option: Any) -> None:
     paint(tmp_path / "a.png", "white", "green")
-    first = xmodal("caption", "a.png", "--nearest").out
-    assert xmodal("caption", "a.png", "--nearest").out == first
-    assert toy.embedded == [16]
+
+    def encoded() -> int:
+        """How often the images, or all captions, were encoded."""
+        return len(toy.embedded) if option else toy.num_texts.count(32)
+
+    first = xmodal("caption", "a.png", "--nearest", *option).out
+    assert xmodal("caption", "a.png", "--nearest", *option).out == first
+    assert encoded() == 1
     (cached,) = (paths.cache_dir() / "nearest").iterdir()
     cached.write_bytes(cached.read_bytes()[:100])
-    assert xmodal("caption", "a.png", "--nearest").out == first  # a damaged cache is computed again
+    assert xmodal("caption", "a.png", "--nearest", *option).out == first  # a damaged cache is computed again
     toy.fingerprint = "2" * 64
-    assert xmodal("caption", "a.png", "--nearest").out == first
-    assert toy.embedded == [16, 16, 16]
+    assert xmodal("caption", "a.png", "--nearest", *option).out == first
+    assert encoded() == 3
+
+
+def test_the_number_of_images_needs_nearest(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+    photo = paint(tmp_path / "a.png", "red")
+    outcome = xmodal("caption", photo, "--nearest-images", 3)
+    assert (outcome.code, "requires --nearest" in outcome.err) == (2, True)
 
 
 def test_unreadable_files_are_skipped_with_a_warning(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:

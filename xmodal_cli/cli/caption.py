@@ -49,10 +49,17 @@ def command(
     ] = None,
     nearest: Annotated[
         bool,
-        typer.Option(
-            "--nearest", help="Retrieve captions of the nearest training images instead; --model is a matcher."
-        ),
+        typer.Option("--nearest", help="Retrieve the best of all training captions instead; --model is a matcher."),
     ] = False,
+    nearest_images: Annotated[
+        int | None,
+        typer.Option(
+            "--nearest-images",
+            metavar="N",
+            min=1,
+            help="With --nearest: score only the captions of the N nearest training images.",
+        ),
+    ] = None,
     attention: Annotated[
         Path | None, typer.Option("--attention", metavar="DIR", help="Save per-word attention maps to DIR.")
     ] = None,
@@ -90,7 +97,7 @@ def command(
 
       xmodal caption photo.jpg --attention maps
 
-      xmodal caption photo.jpg --nearest --model vsepp-f8k
+      xmodal caption photo.jpg --nearest --num 5 --model vsepp-f8k
     """
     from xmodal_cli.data.photo_files import find_photos
     from xmodal_cli.device import Compute
@@ -102,6 +109,8 @@ def command(
         _check_nearest(
             {"--beam": beam, "--sample": sample, "--tags": tags, "--attention": attention, "--set": settings}
         )
+    elif nearest_images is not None:
+        raise typer.BadParameter("requires --nearest", param_hint="--nearest-images")
     flags = [f"decoding.beam={beam}"] if beam is not None else []
     flags += [f"decoding.num={num}"] if num is not None else []
     flags += ["decoding.sample=true"] if sample else []
@@ -116,6 +125,7 @@ def command(
         write is not None,
         force,
         compute,
+        nearest_images,
     )
     reporter, photos = output.TerminalReporter(), find_photos(images)
     printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)

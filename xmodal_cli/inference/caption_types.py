@@ -27,8 +27,9 @@ class CaptionRequest:
 
     ``settings`` are ``decoding.key=value`` and override the settings that the first model was trained with. ``tags``
     are the words of a prompt, or ``auto``, ``auto:TAGGER`` or ``none``; without them tags are those of the training of
-    the first model. ``nearest`` selects captions of training images with a matcher instead. ``attention`` is a folder
-    for per-word attention maps; ``write`` saves captions beside the photos; ``force`` overwrites files.
+    the first model. ``nearest`` retrieves captions of the training set with a matcher instead: all of them are scored,
+    or those of the ``nearest_images`` nearest images. ``attention`` is a folder for attention maps; ``write`` saves
+    captions beside the photos; ``force`` overwrites files.
     """
 
     models: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class CaptionRequest:
     write: bool = False
     force: bool = False
     compute: Compute = Compute()
+    nearest_images: int | None = None
 
 
 @dataclass(frozen=True)
