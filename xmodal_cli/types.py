@@ -6,7 +6,7 @@ Shapes are given by name: ``(images, captions)`` is a matrix with one row per im
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -16,6 +16,7 @@ from xmodal_cli.dataset_types import FeatureRow as FeatureRow
 from xmodal_cli.dataset_types import ImageTextDataset as ImageTextDataset
 from xmodal_cli.dataset_types import SkippedRow as SkippedRow
 from xmodal_cli.errors import BadData, BadImage, Category
+from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.settings import MAX_SEED, setting
 
 if TYPE_CHECKING:
@@ -38,12 +39,13 @@ class Unreadable:
     reason: str
     category: Category = Category.DAMAGED
     may_change: bool = False
+    hint: str = field(default="", metadata=OPTIONAL)
 
     @classmethod
     def of(cls, path: Path, error: BadData) -> Unreadable:
         """The record of an error that was raised for ``path``."""
         if isinstance(error, BadImage):
-            return cls(path, error.message, error.category, error.may_change)
+            return cls(path, error.message, error.category, error.may_change, error.hint)
         return cls(path, error.message)
 
 

@@ -98,7 +98,8 @@ def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy:
     assert result[51] == {
         "path": "many/50b.jpg",
         "error": "many/50b.jpg cannot be opened: it is not an image in a supported format",
-        "hint": "supported formats include .jpg, .png, .webp and .tif",
+        "hint": "open it in an image viewer; if that fails too, replace or remove the file",
+        "category": "not_an_image",
     }
     assert [entry["path"] for entry in result] == sorted(
         str(p.relative_to(photos)) for p in (photos / "many").iterdir()
@@ -110,7 +111,8 @@ def test_a_missing_file_is_reported_and_skipped(xmodal: Run, toy: Toy, photos: P
     assert outcome.code == 0
     assert outcome.json[0]["path"] == "gone.jpg"
     assert outcome.json[0]["error"] == "gone.jpg cannot be read: no such file or directory"
-    assert set(outcome.json[0]) == {"path", "error", "hint"}
+    assert outcome.json[0]["category"] == "missing"
+    assert set(outcome.json[0]) == {"path", "error", "hint", "category"}
     assert outcome.json[1]["captions"][0]["text"] == "red and green"
     assert "~nobody-of-this-name/a.jpg cannot be read" in xmodal("caption", "~nobody-of-this-name/a.jpg").err
 
@@ -295,3 +297,25 @@ def test_an_ensemble_skips_unreadable_files(xmodal: Run, toy: Toy, photos: Path)
     (photos / "photos" / "bad.jpg").write_text("text")
     found = xmodal("caption", "photos", "--model", "one", "--model", "other", "--json").json
     assert ["error" in entry for entry in found] == [False, False, True, False]
+
+
+def test_damaged_photos_and_files_that_are_left_out(
+    xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = photos / "mixed"
+    paint(folder / "a.png", "red", "green")
+    paint(folder / "cut.jpg", "red", "green")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-2])
+    (folder / "d.CR2").write_bytes(b"II*\0\x10\0\0\0CR\2\0")
+    (folder / "e.svg").write_text("<svg/>")
+    outcome = xmodal("caption", "mixed")
+    assert outcome.out.count("\t") == 2
+    assert "mixed/d.CR2 cannot be opened: camera RAW files are not supported" in outcome.err
+    assert "mixed/cut.jpg: the file is truncated: " in outcome.err
+    assert "left out: 2 files (1 camera RAW, 1 SVG)" in outcome.err
+    found = {entry["path"]: entry for entry in xmodal("caption", "mixed", "--json").json}
+    assert found["mixed/d.CR2"]["category"] == "raw" and found["mixed/e.svg"]["category"] == "svg"
+    assert "truncated" in found["mixed/cut.jpg"]["defects"][0]
+    monkeypatch.setenv("XMODAL_STRICT", "")  # the option sets it
+    strict = {entry["path"]: entry for entry in xmodal("caption", "mixed", "--strict", "--json").json}
+    assert strict["mixed/cut.jpg"]["category"] == "damaged" and "captions" in strict["mixed/a.png"]

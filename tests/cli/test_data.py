@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -154,15 +155,30 @@ def test_info_as_a_table(xmodal: Xmodal, captioned: Path) -> None:
         assert line in outcome.out.splitlines()
 
 
+def test_info_counts_files_that_are_left_out_and_strict_finds_truncated_images(
+    xmodal: Xmodal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:-200])
+    (tmp_path / "b.CR2").write_bytes(b"II*\0\x10\0\0\0CR\2\0")
+    (tmp_path / "c.svg").write_text("<svg/>")
+    (tmp_path / "d.jxl").write_bytes(b"\xff\x0a" + bytes(20))
+    found = xmodal("data", "info", tmp_path, "--json").json
+    assert (found["images"], found["left_out"]["counts"]) == (5, {"raw": 1, "jxl": 1, "svg": 1})
+    outcome = xmodal("data", "info", tmp_path, "--strict")
+    assert "left out: 4 files (1 camera RAW, 1 JPEG XL without pillow-jxl-plugin, 1 SVG, 1 damaged)" in outcome.out
+
+
 def test_info_names_a_few_unreadable_images_and_counts_the_rest(xmodal: Xmodal, tmp_path: Path) -> None:
-    for number in range(8):
+    for number in range(12):
         (tmp_path / f"{number}\x1b[31m.jpg").write_bytes(b"")
     lines = xmodal("data", "info", tmp_path).out.splitlines()
-    start = lines.index("unreadable images    8")
-    assert lines[start + 6] == "  and 3 more (use --json to list all)"
-    assert all("0 bytes" in line and "\x1b" not in line for line in lines[start + 1 : start + 6])
+    start = lines.index("unreadable images    12")
+    assert lines[start + 1] == "left out: 12 files (12 empty)"
+    assert lines[start + 12] == "  and 2 more (use --json to list all)"
+    assert all("0 bytes" in line and "\x1b" not in line for line in lines[start + 2 : start + 12])
     assert "image sizes          no readable images" in lines
-    assert len(xmodal("data", "info", tmp_path, "--json").json["unreadable"]) == 8
+    assert len(xmodal("data", "info", tmp_path, "--json").json["unreadable"]) == 12
 
 
 def test_info_of_another_format(xmodal: Xmodal, captioned: Path) -> None:

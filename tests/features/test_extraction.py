@@ -144,7 +144,9 @@ def test_features_that_are_not_finite_are_unreadable(image_files, mean_color):
         def encode(self, pixels):
             return super().encode(pixels) * float("nan")
 
-    assert extract([image_files[0]], NaNBackbone()) == [(image_files[0], Unreadable(image_files[0], NOT_FINITE))]
+    ((path, result),) = extract([image_files[0]], NaNBackbone())
+    assert isinstance(result, Unreadable)
+    assert (path, result.reason, result.category) == (image_files[0], NOT_FINITE, "not_finite")
 
 
 def test_other_errors_are_raised(image_files, mean_color):

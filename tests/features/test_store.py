@@ -32,7 +32,7 @@ def make_store(folder, lengths, shape=(4,)):
 @pytest.mark.parametrize("shape", [(4,), (5, 4)])
 def test_a_shard_is_a_plain_safetensors_file(tmp_path, shape):
     rows = list(np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32))
-    metadata = ShardMetadata("plan", ("a", "b", "ç"), (("d", "/x/d.jpg", "empty"),))
+    metadata = ShardMetadata("plan", ("a", "b", "ç"), (("d", "/x/d.jpg", "empty", "empty", False),))
     write_shard(tmp_path / "s.safetensors", rows, metadata)
     mapped = map_shard(tmp_path / "s.safetensors")
     np.testing.assert_array_equal(mapped, load_file(tmp_path / "s.safetensors")["values"])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers.icc_profiles import SWAPPED
+from PIL import Image
 from safetensors import safe_open
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from xmodal_cli.backbones.image_backbones import build_backbone
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data import selection
+from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.images import open_image
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, StorageError, UnknownName
@@ -255,3 +260,77 @@ def test_batches_and_bfloat16_on_photos(real_data):
     torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # independent of the other images of the batch
     backbone.to("cpu", torch.bfloat16)
     assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
+
+
+# ---------------------------------------------------------------------------- versions of decoding, damaged images
+
+
+def stored(report):
+    return json.loads((Path(report.folders[0]) / "features.json").read_text())
+
+
+def age(report):
+    """Make a store one of a version that had no color profiles: without the keys that were added."""
+    for folder in map(Path, report.folders):
+        summary = json.loads((folder / "features.json").read_text())
+        summary = {k: v for k, v in summary.items() if k not in ("decoding", "defects")}
+        summary["skipped"] = [{k: s[k] for k in ("image_id", "path", "error")} for s in summary["skipped"]]
+        (folder / "features.json").write_text(json.dumps(summary))
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, "np") as opened:
+                metadata = json.loads(opened.metadata()["xmodal"])
+            metadata = {k: metadata[k] for k in ("plan", "ids")} | {"skipped": [s[:3] for s in metadata["skipped"]]}
+            save_file(load_file(file), file, {"xmodal": json.dumps(metadata)})
+
+
+def test_an_old_store_without_color_profiles_is_kept(dataset, tiny_backbone):
+    train = dataset.select("train")
+    first = extract_features(train, settings(tiny_backbone))
+    age(first)
+    again = extract_features(train, settings(tiny_backbone))
+    assert (again.extracted, stored(again)["decoding"]) == (0, DECODING)
+    assert again.skipped == [replace(s, category="damaged", may_change=False) for s in first.skipped]
+
+
+def test_an_old_store_with_color_profiles_is_extracted_again(dataset, tiny_backbone):
+    train = dataset.select("train")
+    with Image.open(train.examples[0].path) as image:
+        image.save(train.examples[0].path, icc_profile=SWAPPED)
+    first = extract_features(train, settings(tiny_backbone))
+    assert extract_features(train, settings(tiny_backbone)).extracted == 0
+    age(first)
+    again = extract_features(train, settings(tiny_backbone))
+    assert (again.extracted, stored(again)["decoding"]) == (8, DECODING)
+
+
+def test_truncated_images_are_counted_and_strict_leaves_them_out(dataset, tiny_backbone, monkeypatch):
+    path = dataset.examples[1].path
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:-2000])
+    train = dataset.select("train")
+    reporter = RecordingReporter()
+    report = extract_features(train, settings(tiny_backbone), reporter=reporter)
+    assert (report.images, report.defects["counts"]) == (7, {"damaged": 1})
+    assert "1 of 8 images are damaged and are used" in "".join(reporter.warnings)
+    again = extract_features(train, settings(tiny_backbone))
+    assert (again.extracted, again.defects) == (0, report.defects)  # listed each time
+    monkeypatch.setenv("XMODAL_STRICT", "1")
+    strict = extract_features(train, settings(tiny_backbone))
+    assert (strict.images, strict.defects["total"]) == (6, 0)
+    assert strict.left_out["counts"]["damaged"] == 1
+    assert extract_features(train, settings(tiny_backbone)).extracted == 0
+    monkeypatch.setenv("XMODAL_STRICT", "")
+    assert extract_features(train, settings(tiny_backbone)).images == 7
+
+
+def test_images_that_may_be_readable_now_are_tried_again(dataset, tiny_backbone, monkeypatch):
+    path = dataset.examples[1].path
+    Image.new("RGB", (1200, 1000)).save(path, "PNG")
+    train = dataset.select("train")
+    monkeypatch.setenv("XMODAL_MAX_MEGAPIXELS", "1")
+    report = extract_features(train, settings(tiny_backbone))
+    assert (report.images, report.left_out["counts"]["too_large"]) == (6, 1)
+    assert extract_features(train, settings(tiny_backbone)).extracted == 0
+    monkeypatch.setenv("XMODAL_MAX_MEGAPIXELS", "2")
+    assert extract_features(train, settings(tiny_backbone)).images == 7

@@ -73,6 +73,7 @@ def command(
     settings: options.Set = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
+    strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
     """Generate captions for photos. Unreadable files are reported and skipped.
@@ -99,11 +100,12 @@ def command(
 
       xmodal caption photo.jpg --nearest --num 5 --model vsepp-f8k
     """
+    from xmodal_cli.data import left_out
     from xmodal_cli.data.photo_files import find_photos
     from xmodal_cli.device import Compute
     from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.recipes.caption import caption as run
-    from xmodal_cli.recipes.caption import raise_if_all_failed
+    from xmodal_cli.recipes.caption import left_out_of, raise_if_all_failed
 
     if nearest:
         _check_nearest(
@@ -133,6 +135,8 @@ def command(
     if as_json:
         output.print_json(results)
     raise_if_all_failed(results)
+    for line in left_out.to_lines(left_out.to_json(left_out_of(results)))[:1]:
+        reporter.info(line)
     if attention is not None:
         reporter.info(f"attention maps: {attention / 'index.html'}")
 

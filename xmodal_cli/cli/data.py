@@ -17,8 +17,6 @@ app = typer.Typer(no_args_is_help=True, help="List, inspect, download, register 
 make = typer.Typer(no_args_is_help=True, help="Generate a synthetic dataset.")
 app.add_typer(make, name="make")
 
-SHOWN = 5  # unreadable images listed without --json
-
 
 @app.command("list")
 def list_datasets(as_json: options.Json = False) -> None:
@@ -44,6 +42,9 @@ def list_datasets(as_json: options.Json = False) -> None:
 def info(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset name or path.")],
     format: options.Format = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Decode every image: truncated ones count as damaged (slower).")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Show the splits, captions, image sizes of a dataset, and what is left out: images, rows, captions.
@@ -56,9 +57,10 @@ def info(
 
       xmodal data info captions.jsonl --json
     """
+    from xmodal_cli.data import left_out
     from xmodal_cli.recipes.data import dataset_info
 
-    facts = dataset_info(data, format, output.TerminalReporter())
+    facts = dataset_info(data, format, output.TerminalReporter(), strict)
     if as_json:
         output.print_json(facts)
         return
@@ -69,12 +71,9 @@ def info(
     output.print_line(f"words per caption    {_spread(facts.words_per_caption)}")
     images = "none; the dataset has precomputed features" if facts.precomputed else sizes or "no readable images"
     output.print_line(f"image sizes          {images}{f' and {more:,} others' if more > 0 else ''}")
-    unreadable = facts.unreadable
-    output.print_line(f"unreadable images    {len(unreadable):,}")
-    for entry in unreadable[:SHOWN]:
-        output.print_line(f"  {escape_unprintable(entry.reason)}")
-    if len(unreadable) > SHOWN:
-        output.print_line(f"  and {len(unreadable) - SHOWN:,} more (use --json to list all)")
+    output.print_line(f"unreadable images    {len(facts.unreadable):,}")
+    for line in left_out.to_lines(facts.left_out):
+        output.print_line(escape_unprintable(line))
 
 
 @app.command("get")

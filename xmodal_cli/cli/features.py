@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption, canonical
+from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption, Strict, canonical
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
     from xmodal_cli.recipes.vectors import DatasetVectors, SentenceVectors
-
-_LISTED = 10  # unreadable images listed without --json
 
 
 class Kind(StrEnum):
@@ -72,6 +70,7 @@ def command(
         int | None,
         typer.Option("--batch-size", metavar="N", min=1, help="Batch size (default: depends on the device)."),
     ] = None,
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Extract image features of a dataset, or write the embeddings of a matcher.
@@ -133,13 +132,13 @@ def _check(data: str | None, backbone: str | None, model: str | None, text: Path
 
 
 def _show(report: FeaturesReport) -> None:
+    from xmodal_cli.data import left_out
+
     shape = " x ".join(str(side) for side in report.shape)
     output.print_line(
         f"{report.images} images, {shape}-d, {report.backbone} ({report.extracted} extracted in {report.seconds:.1f} s)"
     )
     for folder in report.folders:
         output.print_line(f"  {folder}")
-    for entry in report.skipped[:_LISTED]:
-        output.print_line(f"skipped: {entry.error}")
-    if len(report.skipped) > _LISTED:
-        output.print_line(f"and {len(report.skipped) - _LISTED} more (use --json to list all)")
+    for line in [*left_out.to_lines(report.left_out), *left_out.to_lines(report.defects, left_out.DEFECTS)]:
+        output.print_line(output.escape_unprintable(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,21 @@ class Precision(StrEnum):
     fp16 = "fp16"
 
 
+def _set_strict(strict: bool) -> bool:
+    """Readers of images take the setting from the environment, also those in other modules and threads."""
+    if strict:
+        os.environ["XMODAL_STRICT"] = "1"
+    return strict
+
+
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        callback=_set_strict,
+        help="Leave out truncated images, which are otherwise decoded as far as they go.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Data = Annotated[str, typer.Option("--data", metavar="DATA", help="Dataset name (f8k, shapes) or path.")]
 Format = Annotated[

@@ -1,8 +1,4 @@
-"""Converts images with an embedded ICC profile to sRGB.
-
-``DECODING`` is the versioned name of how files become pixels. Vectors and features made under another name may differ
-for the images for which ``is_decoded_alike`` is false, and for no others.
-"""
+"""Converts images with an embedded ICC profile to sRGB; ``data/decoding.py`` has the version of this."""
 
 from __future__ import annotations
 
@@ -12,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-
-DECODING = "srgb-2"  # embedded profiles are converted to sRGB
-DECODING_BEFORE = "rgb-1"  # the name of files without one: profiles were ignored
 
 _TOLERANCE = 2  # of 255: a profile that changes no color by more is sRGB
 _INPUT_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "LAB": "LAB"}  # color space of a profile -> mode of Pillow
@@ -40,6 +33,14 @@ def convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if image.mode == "LAB":
         return convert_to_srgb(image, _lab_profile())
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def changes_colors(profile: bytes, mode: str) -> bool:
+    """Whether images of ``mode`` with this profile have other colors in sRGB."""
+    try:
+        return profile_transform(profile, "L" if mode in ("LA", "I;16") else mode) is not None
+    except BadProfile:
+        return False
 
 
 @functools.lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from xmodal_cli.data import tar, truncated_images
-from xmodal_cli.data.color_profiles import BadProfile
+from xmodal_cli.data.color_profiles import BadProfile, changes_colors
 from xmodal_cli.data.image_content import HEAD, missing_plugin, sniff, unsupported_error
 from xmodal_cli.data.image_pixels import to_rgb
 from xmodal_cli.data.image_settings import ImageSettings, image_settings
@@ -87,6 +87,13 @@ class ImageReader:
             # Pillow swaps the sides of a TIFF itself
             is_swapped = _orientation(image) in _SWAPS_SIDES and image.format != "TIFF"
             return (height, width) if is_swapped else (width, height)
+
+    def has_profile(self, path: Path) -> bool:
+        """Whether the image has a color profile that changes its colors, from the header alone. Raises BadImage."""
+        with _errors_of(path), _open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
+            profile = image.info.get("icc_profile")
+            mode = "RGB" if image.mode in ("RGBA", "P", "PA", "RGBX") else image.mode
+            return profile is not None and changes_colors(profile, mode)
 
     def normalize(self, image: Image.Image, path: Path) -> Image.Image:
         """An open Pillow image as ``open`` returns it; ``path`` is its name in errors. Raises BadImage."""

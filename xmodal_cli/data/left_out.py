@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from xmodal_cli.errors import Category
-from xmodal_cli.types import Unreadable
+from xmodal_cli.types import Defect, Unreadable
 
+DEFECTS = "used with defects"  # the title of ``defects_to_json``
 LISTED = 10  # files listed without --json
 LABELS = {
     Category.RAW: "camera RAW",
@@ -36,7 +37,7 @@ LABELS = {
 }
 
 
-def count(problems: Sequence[Unreadable]) -> dict[str, int]:
+def count(problems: Sequence[Unreadable | Defect]) -> dict[str, int]:
     """Category -> number of files, in the order of ``errors.Category``."""
     counts = Counter(problem.category for problem in problems)
     return {category.value: counts[category] for category in Category if counts[category]}
@@ -57,13 +58,20 @@ def to_json(problems: Sequence[Unreadable]) -> dict[str, Any]:
     return {"total": len(problems), "counts": count(problems), "files": [to_entry(problem) for problem in problems]}
 
 
-def to_lines(left_out: dict[str, Any]) -> list[str]:
-    """The lines of the value of ``to_json``: numbers per category and the first files; none if nothing is left out."""
+def defects_to_json(defects: Sequence[Defect]) -> dict[str, Any]:
+    """The value of ``defects`` in ``--json``: images that are used although they are damaged; each once."""
+    unique = list(dict.fromkeys(defects))
+    files = [{"path": str(d.path), "reason": d.reason, "category": d.category.value} for d in unique]
+    return {"total": len(unique), "counts": count(unique), "files": files}
+
+
+def to_lines(left_out: dict[str, Any], title: str = "left out") -> list[str]:
+    """The lines of a value of ``to_json`` or ``defects_to_json``: numbers per category and the first files, if any."""
     total, files = left_out["total"], left_out["files"]
     if not total:
         return []
     counts = ", ".join(f"{number:,} {LABELS[Category(name)]}" for name, number in left_out["counts"].items())
-    lines = [f"left out: {total:,} {'file' if total == 1 else 'files'} ({counts})"]
+    lines = [f"{title}: {total:,} {'file' if total == 1 else 'files'} ({counts})"]
     lines += [f"  {_with_path(**entry)}" for entry in files[:LISTED]]
     if total > LISTED:
         lines.append(f"  and {total - LISTED:,} more (use --json to list all)")

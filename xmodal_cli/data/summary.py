@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from xmodal_cli.data import left_out
 from xmodal_cli.data.caption_cleaning import clean_dataset
-from xmodal_cli.data.images import image_size
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.data.omissions import Omissions, find_omissions
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import SILENT, Reporter
@@ -54,6 +55,7 @@ class DatasetInfo:
     """A summary with details.
 
     ``image_sizes`` are the five most frequent of ``distinct_sizes``; ``precomputed``: features instead of images.
+    ``left_out`` are the unreadable images by category, see ``left_out.to_json``.
     """
 
     summary: DatasetSummary = field(metadata=INLINE)
@@ -72,9 +74,12 @@ def summarize(dataset: ImageTextDataset) -> DatasetSummary:
     return DatasetSummary(dataset.name, dataset.format, dataset.source, *counts, find_omissions(dataset))
 
 
-def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> DatasetInfo:
-    """The summary, captions per image, image sizes and unreadable images; reads the header of every image."""
-    sizes, unreadable = _read_sizes(dataset, reporter)
+def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT, decode: bool = False) -> DatasetInfo:
+    """The summary, captions per image, image sizes and unreadable images.
+
+    Reads the header of every image. ``decode`` decodes every image, which finds truncated ones.
+    """
+    sizes, unreadable = _read_sizes(dataset, reporter, decode)
     usable = clean_dataset(dataset)
     captions = [len(example.captions) for example in usable.examples]
     words = [len(caption.split()) for caption in usable.captions]
@@ -90,13 +95,15 @@ def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT) -> 
     )
 
 
-def _read_sizes(dataset: ImageTextDataset, reporter: Reporter) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
-    """The number of images per (width, height), and the unreadable images. Reads only image headers, in parallel."""
+def _read_sizes(
+    dataset: ImageTextDataset, reporter: Reporter, decode: bool
+) -> tuple[Counter[tuple[int, int]], list[Unreadable]]:
+    """The number of images per (width, height), and the unreadable images. Reads images in parallel."""
     paths = [example.path for example in dataset.examples if example.path is not None]
     sizes: Counter[tuple[int, int]] = Counter()
     unreadable: list[Unreadable] = []
     with ThreadPoolExecutor(8) as pool, reporter.task("reading image sizes", len(paths), "images") as task:
-        for size in pool.map(_read_size, paths):
+        for size in pool.map(partial(_read_size, reader=ImageReader(strict=decode), decode=decode), paths):
             if isinstance(size, Unreadable):
                 unreadable.append(size)
             else:
@@ -105,9 +112,11 @@ def _read_sizes(dataset: ImageTextDataset, reporter: Reporter) -> tuple[Counter[
     return sizes, unreadable
 
 
-def _read_size(path: Path) -> tuple[int, int] | Unreadable:
+def _read_size(path: Path, reader: ImageReader, decode: bool) -> tuple[int, int] | Unreadable:
     try:
-        return image_size(path)
+        if decode:
+            reader.open(path, max_side=1)  # a JPEG at its smallest scale
+        return reader.size(path)
     except BadData as error:
         return Unreadable.of(path, error)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +32,10 @@ from xmodal_cli.types import (
 )
 
 PRECOMPUTED = "precomputed"
+
+
+if TYPE_CHECKING:
+    from xmodal_cli.data.images import ImageReader
 
 
 def load_features(
@@ -96,6 +101,11 @@ def ensure_store(
             f"{len(store.summary.skipped)} of {len(images)} images are unreadable and were skipped "
             f"({first.error}); {folder / 'features.json'} lists them"
         )
+    if store.summary.defects:
+        path, reason, _ = store.summary.defects[0]
+        reporter.warn(
+            f"{len(store.summary.defects)} of {len(images)} images are damaged and are used ({path}: {reason})"
+        )
     return store, extracted
 
 
@@ -103,7 +113,7 @@ def _find_or_extract(
     images: tuple[ImageToExtract, ...],
     folder: Path,
     settings: FeaturesConfig,
-    encoder: Callable[[ImageBackbone], ImageVectors],
+    encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
     store = find_complete_store(folder, images, settings.backbone, settings.kind, settings.crops)
@@ -114,12 +124,15 @@ def _extract(
     images: tuple[ImageToExtract, ...],
     folder: Path,
     settings: FeaturesConfig,
-    encoder: Callable[[ImageBackbone], ImageVectors],
+    encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
     if not any(image.stamp.size for image in images):  # a moved dataset is reported before the weights are loaded
         example = f", for example {images[0].stamp.path}" if images else ""
         raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info`")
+    from xmodal_cli.data.images import ImageReader
+
+    reader = ImageReader()
     backbone = build_backbone(settings.backbone, settings.kind, settings.crops)
     weights = FileStamp.of(backbone.weights_file) if backbone.weights_file else None
     count = 0
@@ -129,16 +142,18 @@ def _extract(
         def encode(files: Sequence[Path]) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
             nonlocal count
             count = len(files)
-            return encoder(backbone)(files)
+            return encoder(reader, backbone)(files)
 
-        store = fill_store(folder, ExtractionPlan(images, backbone.meta, weights), encode, task.advance)
+        store = fill_store(folder, ExtractionPlan(images, backbone.meta, weights), encode, task.advance, reader.defects)
     return store, count
 
 
-def _build_encoder(compute: Compute, batch_size: int | None, backbone: ImageBackbone) -> ImageVectors:
+def _build_encoder(
+    compute: Compute, batch_size: int | None, reader: ImageReader, backbone: ImageBackbone
+) -> ImageVectors:
     from xmodal_cli.features.extraction import encode_files, opener_for
 
-    resolved, opener = compute.resolve(), opener_for(backbone)
+    resolved, opener = compute.resolve(), opener_for(backbone, reader)
     return lambda files: encode_files(files, backbone, opener, resolved, batch_size)
 
 

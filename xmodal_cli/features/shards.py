@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE
 from xmodal_cli.errors import BadData
 from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.paths import atomic_path
@@ -29,12 +30,15 @@ _HINT = "delete it and run `xmodal features` again"
 class ShardMetadata:
     """The metadata of a shard: the image ids of its rows, and the unreadable images of its chunk.
 
-    ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing.
+    ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing. ``defects`` and ``decoding`` are
+    those of ``store.StoreSummary``.
     """
 
     plan: str
     ids: tuple[str, ...]
-    skipped: tuple[tuple[str, str, str], ...]  # (image id, path, reason)
+    skipped: tuple[tuple[str, str, str, str, bool], ...]  # (image id, path, reason, category, may change)
+    defects: tuple[tuple[str, str, str], ...] = ()
+    decoding: str = DECODING
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -56,10 +60,19 @@ def read_shard_metadata(file: Path) -> ShardMetadata:
     header, _ = _read_header(file)
     try:
         metadata = parse_json_object(header["__metadata__"][METADATA])
-        skipped = tuple((str(i), str(p), str(r)) for i, p, r in metadata["skipped"])
-        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped)
+        skipped = tuple(_skipped(*entry) for entry in metadata["skipped"])
+        defects = tuple((str(p), str(r), str(c)) for p, r, c in metadata.get("defects", ()))
+        decoding = str(metadata.get("decoding", DECODING_BEFORE))
+        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped, defects, decoding)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file, "it has no metadata") from error
+
+
+def _skipped(
+    image_id: str, path: str, reason: str, category: str = "damaged", may_change: bool = False
+) -> tuple[str, str, str, str, bool]:
+    """An unreadable image; shards of older versions have no category."""
+    return str(image_id), str(path), str(reason), str(category), bool(may_change)
 
 
 def map_shard(file: Path) -> np.ndarray:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE
+from xmodal_cli.errors import BadData, Category, MissingData
 from xmodal_cli.features.shards import map_shard, shard_path
 from xmodal_cli.file_errors import parse_json_object, reading
 from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.paths import write_text
-from xmodal_cli.types import FeatureMeta, Features
+from xmodal_cli.types import Defect, FeatureMeta, Features, Unreadable
 
 SUMMARY = "features.json"
 _JSON_KEYS = {"images_digest": "pictures"}  # a field that has another name in the file
@@ -33,6 +34,12 @@ class Skipped:
     image_id: str
     path: str
     error: str
+    category: str = Category.DAMAGED.value
+    may_change: bool = False  # see errors.BadImage
+
+    def to_record(self) -> Unreadable:
+        """The record that all commands report."""
+        return Unreadable(Path(self.path), self.error, Category(self.category), self.may_change)
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """The contents of ``features.json``. ``images_digest`` identifies the image files of the features."""
+    """The contents of ``features.json``. ``images_digest`` identifies the image files of the features.
+
+    ``defects`` are images that are damaged but have features: (path, reason, category). ``decoding`` is the version of
+    how image files become pixels (``color_profiles.DECODING``).
+    """
 
     meta: FeatureMeta
     ids: tuple[str, ...]
@@ -67,6 +78,12 @@ class StoreSummary:
     images_digest: str = ""
     weights: FileStamp | None = None
     dtype: str = "float16"
+    defects: tuple[tuple[str, str, str], ...] = ()
+    decoding: str = DECODING
+
+    def defect_records(self) -> list[Defect]:
+        """The records of ``defects``."""
+        return [Defect(Path(path), reason, Category(category)) for path, reason, category in self.defects]
 
 
 @dataclass(frozen=True)
@@ -175,4 +192,6 @@ def _summary_from(data: dict[str, Any]) -> StoreSummary:
         images_digest=data[_JSON_KEYS["images_digest"]],
         weights=FileStamp(**data["weights"]) if data["weights"] else None,
         dtype=data.get("dtype", "float16"),
+        defects=tuple((str(p), str(r), str(c)) for p, r, c in data.get("defects", ())),
+        decoding=str(data.get("decoding", DECODING_BEFORE)),
     )

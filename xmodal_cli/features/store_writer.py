@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xmodal_cli.errors import BadData, XmodalError
+from xmodal_cli.data.decoding import DECODING, Past, has_damaged, must_decode_again
+from xmodal_cli.errors import BadData, Category, XmodalError
 from xmodal_cli.features.precision import needs_float32
 from xmodal_cli.features.shards import ShardMetadata, read_shard_metadata, shard_path, write_shard
 from xmodal_cli.features.store import (
@@ -28,13 +29,14 @@ from xmodal_cli.features.store import (
     open_store,
     write_summary,
 )
-from xmodal_cli.types import FeatureMeta, Unreadable
+from xmodal_cli.types import Defect, FeatureMeta, Unreadable
 
 # a types.ImageVectors that gets all its files at once
 Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | Unreadable]]]
 
 SHARD_ROWS = {"global": 1024}  # a few seconds to a minute of extraction, 2 to 50 MB
 SHARD_ROWS_OF_CELLS = 128
+_NOT_RETRIED = (Category.NOT_FINITE, Category.MISSING)  # a digest shows that a missing file exists now
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -84,16 +86,29 @@ def find_complete_store(
             return None
         if summary.images_digest != hash_images(images):
             return None
+        past = _past(summary.skipped, summary.defects, summary.decoding)
+        if must_decode_again([Path(i.stamp.path) for i in images], summary.decoding, past):
+            return None
+        if summary.decoding != DECODING:  # all images have the same pixels in both
+            store = replace(store, summary=replace(summary, decoding=DECODING))
+            write_summary(folder, store.summary)
         return store if store.shards else None  # opening them checks their sizes
     except XmodalError:
         return None
 
 
-def fill_store(folder: Path, plan: ExtractionPlan, encode: Encode, advance: Callable[[int], None]) -> FeatureStore:
+def fill_store(
+    folder: Path,
+    plan: ExtractionPlan,
+    encode: Encode,
+    advance: Callable[[int], None],
+    defects: Sequence[Defect] = (),
+) -> FeatureStore:
     """Complete the store in ``folder`` according to ``plan``, and open it.
 
     ``encode`` computes features of files in order; ``advance`` is called with the number of images done, existing ones
-    included. Raises BadData if no image is readable, StorageError.
+    included. ``defects`` is a list that ``encode`` extends with the defects of images that are used. Raises BadData if
+    no image is readable, StorageError.
     """
     shards = [_read_existing(shard_path(folder, n), chunk, plan.meta) for n, chunk in enumerate(plan.chunks)]
     missing = [n for n, shard in enumerate(shards) if shard is None]
@@ -104,7 +119,7 @@ def fill_store(folder: Path, plan: ExtractionPlan, encode: Encode, advance: Call
     vectors = encode([Path(p.stamp.path) for n in missing for p in plan.chunks[n]])
     for n in missing:
         shards[n] = _write_chunk(
-            shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision
+            shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision, defects
         )
     _remove_extra_shards(folder, len(shards))
     return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
@@ -114,9 +129,19 @@ def _read_existing(file: Path, chunk: tuple[ImageToExtract, ...], meta: FeatureM
     """The metadata of a shard that is undamaged and made from this chunk, else None."""
     with contextlib.suppress(BadData):
         metadata = read_shard_metadata(file)
-        if metadata.plan == hash_images(chunk, meta):
+        if metadata.plan != hash_images(chunk, meta):
+            return None
+        skipped = [Skipped(*entry) for entry in metadata.skipped]
+        past = _past(skipped, metadata.defects, metadata.decoding)
+        if not must_decode_again([Path(i.stamp.path) for i in chunk], metadata.decoding, past):
             return metadata
     return None
+
+
+def _past(skipped: Sequence[Skipped], defects: Sequence[tuple[str, str, str]], decoding: str) -> Past:
+    """The images that may be readable now: of an older version all that were not, else those that may change."""
+    retried = [s for s in skipped if s.category not in _NOT_RETRIED and (s.may_change or decoding != DECODING)]
+    return Past([Path(s.path) for s in retried], has_damaged(defects))
 
 
 def _write_chunk(
@@ -126,18 +151,21 @@ def _write_chunk(
     vectors: Iterator[tuple[Path, np.ndarray | Unreadable]],
     advance: Callable[[int], None],
     keep_precision: bool,
+    defects: Sequence[Defect],
 ) -> ShardMetadata:
     rows: list[np.ndarray] = []
     ids: list[str] = []
-    skipped: list[tuple[str, str, str]] = []
+    skipped: list[tuple[str, str, str, str, bool]] = []
     for image, (path, vector) in zip(chunk, vectors, strict=False):  # the stream continues after the chunk
         if isinstance(vector, Unreadable):
-            skipped.append((image.image_id, str(path), vector.reason))
+            skipped.append((image.image_id, str(path), vector.reason, vector.category.value, vector.may_change))
         else:
             ids.append(image.image_id)
             rows.append(vector if keep_precision else np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
         advance(1)
-    metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped))
+    files = {image.stamp.path for image in chunk}
+    found = dict.fromkeys((str(d.path), d.reason, d.category.value) for d in defects if str(d.path) in files)
+    metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped), tuple(found))
     is_float32 = keep_precision and bool(rows) and needs_float32(np.stack(rows))
     write_shard(file, rows, metadata, "float32" if is_float32 else "float16")
     return metadata
@@ -161,7 +189,8 @@ def _write_complete_summary(folder: Path, plan: ExtractionPlan, shards: list[Sha
             "`xmodal data info` shows the problems",
         )
     rows = tuple(len(shard.ids) for shard in shards)
-    summary = StoreSummary(plan.meta, ids, skipped, rows, hash_images(plan.images), plan.weights)
+    defects = tuple(defect for shard in shards for defect in shard.defects)
+    summary = StoreSummary(plan.meta, ids, skipped, rows, hash_images(plan.images), plan.weights, defects=defects)
     store = FeatureStore(folder, summary)
     store = replace(store, summary=replace(summary, dtype=store.dtype.name))
     write_summary(folder, store.summary)

@@ -19,17 +19,18 @@ from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
 if TYPE_CHECKING:
+    from xmodal_cli.data.images import ImageReader
     from xmodal_cli.inference.matchers import LoadedMatcher
 
 
-def image_vectors(loaded: LoadedMatcher) -> InputVectors:
+def image_vectors(loaded: LoadedMatcher, reader: ImageReader | None = None) -> InputVectors:
     """A function that encodes images, in order: (path, (embed_dim,) float32 or Unreadable).
 
     The backbone that the matcher was trained with is built once, here. Raises IncompatibleFeatures if it is unavailable
-    or has other weights or preprocessing than in training.
+    or has other weights or preprocessing than in training. ``reader`` collects the defects of readable images.
     """
     backbone = backbone_of(loaded.name, loaded.meta)
-    return partial(file_vectors, backbone, loaded.embed_features, loaded.compute)
+    return partial(file_vectors, backbone, loaded.embed_features, loaded.compute, reader=reader)
 
 
 def file_vectors(
@@ -37,12 +38,13 @@ def file_vectors(
     embed: Callable[[np.ndarray], np.ndarray],
     compute: Compute,
     images: Iterable[ImageInput],
+    reader: ImageReader | None = None,
 ) -> Iterator[tuple[Path, np.ndarray | Unreadable]]:
     """Encode images (paths or PIL) with ``backbone``, then ``embed``: (images, ...) features -> (images, embed_dim).
 
     In order: (path, (embed_dim,) float32 or Unreadable).
     """
-    paths, opener = image_inputs(images, opener_for(backbone))
+    paths, opener = image_inputs(images, opener_for(backbone, reader))
     return encode_files(paths, backbone, opener, compute, embed=embed)
 
 

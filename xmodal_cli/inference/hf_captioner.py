@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
 from xmodal_cli.captioning.decoding import check_decoding
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
@@ -60,13 +62,15 @@ class HFCaptioner:
     tokenizer: Any
     processor: Any
 
-    def caption_images(self, images: Sequence[ImageInput], settings: Decoding) -> CaptionResults:
+    def caption_images(
+        self, images: Sequence[ImageInput], settings: Decoding, reader: ImageReader | None = None
+    ) -> CaptionResults:
         """In order: (path, ``settings.num`` captions, best first, or Unreadable).
 
         Lengths are in tokens of the model. Raises ConfigError for settings that its ``generate`` does not support.
         """
         arguments = _generate_arguments(settings)
-        inputs, opener = image_inputs(images, self._open)
+        inputs, opener = image_inputs(images, partial(self._open, reader or ImageReader()))
         paths = list(inputs)
         for first in range(0, len(paths), BATCH):
             chunk = paths[first : first + BATCH]
@@ -76,11 +80,9 @@ class HFCaptioner:
             for path, image in zip(chunk, opened, strict=True):
                 yield path, image if isinstance(image, Unreadable) else next(captions)
 
-    def _open(self, path: Path) -> Image:
-        from xmodal_cli.data.images import open_image
-
+    def _open(self, reader: ImageReader, path: Path) -> Image:
         sides = [side for side in dict(self.processor.size).values() if isinstance(side, int)]
-        return open_image(path, max_side=2 * max(sides) if sides else None)
+        return reader.open(path, max_side=2 * max(sides) if sides else None)
 
     def _captions(
         self, images: list[Image], arguments: dict[str, Any], settings: Decoding, seed: int

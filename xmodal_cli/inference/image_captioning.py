@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from xmodal_cli.captioning.tags import tag_prompt
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
 from xmodal_cli.inference import hf_captioner
@@ -36,20 +37,23 @@ from xmodal_cli.regions import region_corners
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
 
-def load_generator(request: CaptionRequest) -> CaptionGenerator:
-    """Load the requested models, or the default captioner.
+def load_generator(request: CaptionRequest, reader: ImageReader | None = None) -> CaptionGenerator:
+    """Load the requested models, or the default captioner. ``reader`` collects the defects of readable images.
 
     Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
     """
     names = request.models or (default_model("captioner"),)
     if any(hf_captioner.supports(name) for name in names):
-        return _hugging_face_generator(names, request)
+        return _hugging_face_generator(names, request, reader)
     loaded = [load_captioner(name, request.compute) for name in names]
-    return captioner_generator(loaded, None, request)
+    return captioner_generator(loaded, None, request, reader)
 
 
 def captioner_generator(
-    loaded: Sequence[LoadedCaptioner], extractors: FeatureExtractors | None, request: CaptionRequest
+    loaded: Sequence[LoadedCaptioner],
+    extractors: FeatureExtractors | None,
+    request: CaptionRequest,
+    reader: ImageReader | None = None,
 ) -> CaptionGenerator:
     """A generator of loaded captioners, several as an ensemble; ``extractors`` are built unless they exist already.
 
@@ -61,14 +65,16 @@ def captioner_generator(
     source = find_tag_source(request.tags, loaded[0], request.compute)
     tagger = () if source.tagger is None else (source.tagger,)
     if extractors is None or tagger:
-        extractors = FeatureExtractors([*loaded, *tagger])
+        extractors = FeatureExtractors([*loaded, *tagger], reader)
     generator = _BatchCaptioner(loaded, extractors, settings, source, request.attention is not None)
     if request.attention is not None:
         _check_attention(loaded, generator)
     return CaptionGenerator(" + ".join(one.name for one in loaded), generator, loaded[0].meta.crops)
 
 
-def _hugging_face_generator(names: Sequence[str], request: CaptionRequest) -> CaptionGenerator:
+def _hugging_face_generator(
+    names: Sequence[str], request: CaptionRequest, reader: ImageReader | None
+) -> CaptionGenerator:
     if len(names) > 1:
         raise ConfigError("a Hugging Face model cannot be part of an ensemble", "use one --model")
     for option, value in (("--tags", request.tags), ("--attention", request.attention)):
@@ -78,13 +84,14 @@ def _hugging_face_generator(names: Sequence[str], request: CaptionRequest) -> Ca
             )
     loaded = hf_captioner.load(names[0], request.compute)
     settings = override_decoding(Decoding(), request.settings)
-    return CaptionGenerator(names[0], lambda images: loaded.caption_images(images, settings))
+    return CaptionGenerator(names[0], lambda images: loaded.caption_images(images, settings, reader))
 
 
 class FeatureExtractors:
     """The image backbones of several captioners and taggers; a shared backbone is built once."""
 
-    def __init__(self, models: Sequence[LoadedCaptioner | LoadedTagger]) -> None:
+    def __init__(self, models: Sequence[LoadedCaptioner | LoadedTagger], reader: ImageReader | None = None) -> None:
+        self._reader = reader
         self._keys = [one.meta.key() for one in models]
         self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
         for one in models:
@@ -96,7 +103,7 @@ class FeatureExtractors:
         """In order: (path, one array per model or Unreadable)."""
         streams = []
         for backbone in self._backbones.values():
-            paths, opener = image_inputs(images, opener_for(backbone))
+            paths, opener = image_inputs(images, opener_for(backbone, self._reader))
             streams.append(encode_files(paths, backbone, opener, self._compute))
         for results in zip(*streams, strict=True):
             path = results[0][0]

@@ -113,7 +113,9 @@ class ScoredCaption:
 
 @dataclass(frozen=True)
 class ImageCaptions:
-    """The captions of an image, best first; or the ``error`` for which it has none, and its ``hint``.
+    """The captions of an image, best first; or the ``error`` for which it has none, its ``hint`` and ``category``.
+
+    ``defects`` are the reasons why the image is damaged, although it was captioned.
 
     ``path`` is ``<image N>`` for a PIL image at index N; ``tags`` are those that conditioned the captions, if any.
     ``notes`` are warnings, such as a caption file that already exists. Scores of one model can be compared.
@@ -124,6 +126,8 @@ class ImageCaptions:
     tags: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
     error: str | None = field(default=None, metadata=OPTIONAL)
     hint: str | None = field(default=None, metadata=OPTIONAL)
+    category: str | None = field(default=None, metadata=OPTIONAL)
+    defects: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
     notes: tuple[str, ...] = field(default=(), metadata=OPTIONAL)
 
     @property

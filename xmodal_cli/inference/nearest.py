@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.caption_types import (
     Caption,
@@ -35,7 +36,9 @@ from xmodal_cli.unit_vectors import unit_vectors
 _BATCH = 64  # photos
 
 
-def nearest_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+def nearest_generator(
+    request: CaptionRequest, reporter: Reporter, reader: ImageReader | None = None
+) -> CaptionGenerator:
     """A generator that uses the requested matcher, or the default one, and its training captions.
 
     ``request.nearest_images`` restricts them to those of the nearest training images. Raises MissingData, UnknownName,
@@ -55,7 +58,7 @@ def nearest_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGen
         retriever = _NearestImages(loaded, examples, unit_vectors(vectors), request.nearest_images, num)
         source = f"the captions of the nearest {request.nearest_images} of {len(examples):,} images"
     return CaptionGenerator(
-        f"{loaded.name}, from {source} of {train.name}", _NearestCaptioner(retriever, image_vectors(loaded))
+        f"{loaded.name}, from {source} of {train.name}", _NearestCaptioner(retriever, image_vectors(loaded, reader))
     )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.data.caption_sidecars import Sidecars
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.data.photo_files import Photo
-from xmodal_cli.errors import BadData
+from xmodal_cli.errors import BadData, Category
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.loaded_models import ImageCaptions, ScoredCaption
 from xmodal_cli.reporter import SILENT, Reporter
@@ -39,13 +40,14 @@ def caption(
     results = list[ImageCaptions]()
     paths = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(paths, request.force) if request.write else None
-    generator = _load_generator(request, reporter) if paths else None
+    reader = ImageReader()
+    generator = _load_generator(request, reporter, reader) if paths else None
     page = _create_attention_page(request, generator)
     captions = generator.captions(paths) if generator else iter(())
     try:
         with reporter.task("captioning", len(photos), "photos") as task:
             for photo in photos:
-                results.append(_failed(photo) if photo.problem else _save(*next(captions), sidecars, page))
+                results.append(_failed(photo) if photo.problem else _save(*next(captions), sidecars, page, reader))
                 if on_result is not None:
                     on_result(results[-1])
                 task.advance()
@@ -66,18 +68,24 @@ def raise_if_all_failed(results: Sequence[ImageCaptions]) -> None:
 
 def _failed(photo: Photo) -> ImageCaptions:
     assert photo.problem is not None
-    return ImageCaptions(str(photo.path), error=photo.problem.message, hint=photo.problem.hint)
+    category = getattr(photo.problem, "category", Category.MISSING).value
+    return ImageCaptions(str(photo.path), error=photo.problem.message, hint=photo.problem.hint, category=category)
 
 
-def _load_generator(request: CaptionRequest, reporter: Reporter) -> CaptionGenerator:
+def left_out_of(results: Sequence[ImageCaptions]) -> list[Unreadable]:
+    """The photos without captions."""
+    return [Unreadable(Path(r.path), r.error, Category(r.category or "damaged")) for r in results if r.error]
+
+
+def _load_generator(request: CaptionRequest, reporter: Reporter, reader: ImageReader) -> CaptionGenerator:
     from xmodal_cli.inference import image_captioning
 
     if request.nearest:
         from xmodal_cli.inference.nearest import nearest_generator
 
-        generator: CaptionGenerator = nearest_generator(request, reporter)
+        generator: CaptionGenerator = nearest_generator(request, reporter, reader)
     else:
-        generator = image_captioning.load_generator(request)
+        generator = image_captioning.load_generator(request, reader)
     reporter.info(f"captions by {generator.name}")
     return generator
 
@@ -91,13 +99,19 @@ def _create_attention_page(request: CaptionRequest, generator: CaptionGenerator 
 
 
 def _save(
-    path: Path, result: list[Caption] | Unreadable, sidecars: Sidecars | None, page: AttentionPage | None
+    path: Path,
+    result: list[Caption] | Unreadable,
+    sidecars: Sidecars | None,
+    page: AttentionPage | None,
+    reader: ImageReader,
 ) -> ImageCaptions:
     """Write the caption file and attention maps of a photo; returns its captions or error. Raises StorageError."""
     if isinstance(result, Unreadable):
         message = result.reason if str(path) in result.reason else f"{path}: {result.reason}"
-        return ImageCaptions(str(path), error=message, hint=_HINT)
+        return ImageCaptions(str(path), error=message, hint=result.hint or _HINT, category=result.category.value)
     captions = tuple(ScoredCaption(c.text, c.score) for c in result)  # without the attention maps
+    defects = tuple(dict.fromkeys(defect.reason for defect in reader.defects if defect.path == path))
     notes = [sidecars.write(path, [c.text for c in captions])] if sidecars else []
     notes += [page.add(path, result[0])] if page else []
-    return ImageCaptions(str(path), captions, tuple(result[0].tags), notes=tuple(note for note in notes if note))
+    notes = [*(f"{path}: {defect}" for defect in defects), *(note for note in notes if note)]
+    return ImageCaptions(str(path), captions, tuple(result[0].tags), notes=tuple(notes), defects=defects)

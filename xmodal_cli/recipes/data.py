@@ -44,10 +44,12 @@ def list_datasets() -> list[KnownDataset]:
     return sorted(known, key=lambda dataset: dataset.name)
 
 
-def dataset_info(what: str, format: str | None = None, reporter: Reporter = SILENT) -> DatasetInfo:
-    """Counts per split, captions per image, image sizes, unreadable images. Raises the errors of ``load_dataset``."""
+def dataset_info(
+    what: str, format: str | None = None, reporter: Reporter = SILENT, decode: bool = False
+) -> DatasetInfo:
+    """``describe_dataset`` of a name or path. Raises the errors of ``load_dataset``."""
     dataset = registry.load_dataset(what, format)
-    return describe_dataset(replace(dataset, notes=dataset.notes + bad_feature_files(dataset)), reporter)
+    return describe_dataset(replace(dataset, notes=dataset.notes + bad_feature_files(dataset)), reporter, decode)
 
 
 def add_dataset(name: str, path: Path, format: str | None = None) -> DatasetSummary:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.data import left_out
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.features.cache import cache_folder, ensure_store
@@ -20,7 +22,10 @@ from xmodal_cli.types import ImageTextDataset
 
 @dataclass(frozen=True)
 class FeaturesReport:
-    """Features of a dataset; ``asdict`` is the JSON. ``shape`` is per image; ``extracted`` counts new images."""
+    """Features of a dataset; ``asdict`` is the JSON. ``shape`` is per image; ``extracted`` counts new images.
+
+    ``left_out`` and ``defects`` are made by ``data/left_out.py``.
+    """
 
     data: str
     backbone: str
@@ -33,6 +38,8 @@ class FeaturesReport:
     seconds: float
     folders: list[str]
     skipped: list[Skipped]
+    left_out: dict[str, Any]
+    defects: dict[str, Any]
 
 
 def extract_features(
@@ -61,6 +68,7 @@ def extract_features(
     if not stores:
         raise BadData(f"{dataset.name} has no images", "`xmodal data info` lists its splits")
     meta = stores[0].meta
+    skipped = [entry for store in stores for entry in store.summary.skipped]
     return FeaturesReport(
         data=dataset.name,
         backbone=meta.backbone,
@@ -72,5 +80,7 @@ def extract_features(
         extracted=extracted,
         seconds=round(seconds, 3),
         folders=[str(store.folder) for store in stores],
-        skipped=[entry for store in stores for entry in store.summary.skipped],
+        skipped=skipped,
+        left_out=left_out.to_json([entry.to_record() for entry in skipped]),
+        defects=left_out.defects_to_json([defect for store in stores for defect in store.summary.defect_records()]),
     )
