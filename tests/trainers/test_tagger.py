@@ -52,7 +52,9 @@ def test_the_same_seed_gives_the_same_and_resuming_too(planted, tmp_path):
     assert all(value.equal(tensors[1][name]) for name, value in tensors[0].items())
 
 
-@pytest.mark.parametrize("options", [("loss.name=asymmetric",), ("tagging.soft_targets=true", "training.ema=0.9")])
+@pytest.mark.parametrize(
+    "options", [("loss.name=asymmetric", "model.args.pooling=gpo"), ("tagging.soft_targets=true", "training.ema=0.9")]
+)
 def test_other_losses_and_targets_learn_too(planted, tmp_path, options):
     assert train(planted, tmp_path / "run", *options).metrics["recall_at_5"] > 0.9
 

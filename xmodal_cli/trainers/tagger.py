@@ -27,9 +27,10 @@ from xmodal_cli.training.batches import Batch, ImageBatches
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.training.task import Task
-from xmodal_cli.types import ImageTextDataset, Tagger, TagLoss
+from xmodal_cli.types import ImageTextDataset, TagLoss
 
 SCORE = "map"
+POOLED_AT_ONCE = 256  # images
 
 
 class TrainableTagger(nn.Module):
@@ -40,9 +41,13 @@ class TrainableTagger(nn.Module):
         self.model = tagger
 
     @property
-    def tagger(self) -> Tagger:
-        """The tagger itself."""
-        return cast(Tagger, self.model)
+    def pools_once(self) -> bool:
+        """Whether it is trained on features that were pooled before."""
+        return bool(getattr(self.model, "has_fixed_pooling", False))
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """(images, tags) from features, or from pooled ones if it ``pools_once``."""
+        return cast(Tensor, self.model.classify(inputs) if self.pools_once else self.model(inputs))  # type: ignore[operator]
 
 
 class TaggerObjective:
@@ -79,25 +84,26 @@ class TaggerObjective:
         model = self.build_model(job)
         initialize(model.model, job)
         model.to(job.compute.device)
+        train, val = (_inputs(model, split) for split in (job.train, job.val))
         average = build_average(model, job.config.training.ema)
         evaluated = model if average is None else cast(TrainableTagger, average.module)
         loss = _build_loss(job.config)
         soft = job.config.tagging.soft_targets
 
         def batch_loss(batch: Batch) -> Tensor:
-            logits = model.tagger(batch.image_features)
+            logits = model.logits(batch.image_features)
             targets = batch.tokens if soft else (batch.tokens > 0).float()
             with job.compute.autocast(enabled=False):
                 return loss(logits.float(), targets)
 
         def evaluate() -> dict[str, float]:
-            return _evaluate(evaluated.tagger, job)
+            return _evaluate(evaluated, val, job)
 
         def save_best(metrics: dict[str, float]) -> None:
             header = replace(job.header, metrics=metrics)
             write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
 
-        return Task(model, _build_batches(job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
+        return Task(model, _build_batches(train, job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
 
 
 def find_tags(config: Config, train: ImageTextDataset, init_from: str | None) -> list[str]:
@@ -123,17 +129,26 @@ def _targets(split: Split) -> Tensor:
     return split.gather_tokens(torch.arange(len(split.lengths)), 2**31)
 
 
-def _build_batches(job: Job) -> ImageBatches:
-    features, training, device = job.train.images.features, job.config.training, job.compute.device
+@torch.no_grad()
+def _inputs(model: TrainableTagger, split: Split) -> Tensor:
+    """What the model is trained or evaluated on: the features of the split, or pooled ones, (images, dim) float32."""
+    features = split.images.features
     assert features is not None
+    if not model.pools_once:
+        return features
+    device = next(model.parameters()).device
+    pool: Any = model.model.pool
+    return torch.cat([pool(batch.to(device)).cpu() for batch in torch.split(features, POOLED_AT_ONCE)])
+
+
+def _build_batches(features: Tensor, job: Job) -> ImageBatches:
+    training, device = job.config.training, job.compute.device
     return ImageBatches(features.to(device), _targets(job.train).to(device), training.batch_size, training.seed)
 
 
-def _evaluate(tagger: Tagger, job: Job) -> dict[str, float]:
+def _evaluate(model: TrainableTagger, inputs: Tensor, job: Job) -> dict[str, float]:
     """The metrics of the val split."""
-    features = job.val.images.features
-    assert features is not None
-    return score_tags(tag_probabilities(tagger, features, job.compute), _targets(job.val).numpy() > 0)
+    return score_tags(tag_probabilities(model.logits, inputs, job.compute), _targets(job.val).numpy() > 0)
 
 
 def _build_loss(config: Config) -> TagLoss:

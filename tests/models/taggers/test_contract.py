@@ -57,6 +57,11 @@ def test_every_weight_has_a_gradient_with_one_image_too(name, images):
         assert owner.grad is not None and bool(owner.grad.isfinite().all()), parameter
 
 
+def test_pooling_with_weights_is_trained_and_other_pooling_is_done_once():
+    assert small("pooled-mlp", "grid", pooling="mean+max").has_fixed_pooling
+    assert not small("pooled-mlp", "grid", pooling="mean+gpo").has_fixed_pooling
+
+
 def test_poolings_are_concatenated():
     features = image_features("grid")
     model = small("pooled-mlp", "grid", pooling="mean+max").eval()

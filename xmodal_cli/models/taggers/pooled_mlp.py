@@ -21,10 +21,22 @@ class PooledMLP(nn.Module):
         self.norm = nn.BatchNorm1d(depth * len(poolings), affine=False, momentum=None)  # mean of all batches
         self.layers = layers
 
+    @property
+    def has_fixed_pooling(self) -> bool:
+        """Whether the poolings have no weights, so that training can pool each image once."""
+        return not list(self.poolings.parameters())
+
     def forward(self, image_features: Tensor) -> Tensor:
+        return self.classify(self.pool(image_features))
+
+    def pool(self, image_features: Tensor) -> Tensor:
+        """(images, [cells,] image_dim) -> (images, depth of all poolings) float32."""
         cells, _, mask = split_cells(image_features, self.image_kind)
         cells = cells.float()
-        pooled = torch.cat([pool(cells, mask) for pool in self.poolings], dim=-1)
+        return torch.cat([pool(cells, mask) for pool in self.poolings], dim=-1)
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Pooled features -> (images, tags) logits."""
         if self.training and len(pooled) == 1:
             return cast(Tensor, self.layers(_standardize(pooled, self.norm)))  # one image has no variance
         return cast(Tensor, self.layers(self.norm(pooled)))
