@@ -49,6 +49,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "image_encoder": ("image_dim", "image_kind", "embed_dim"),
     "text_encoder": ("vocab_size", "text_dim", "embed_dim"),
     "pooling": ("dim",),
+    "loss": ("num_images", "embed_dim"),
     "captioner": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
     "caption_metric": ("training",),
     "tagger": ("image_dim", "image_kind", "vocab_size", "embed_dim"),

@@ -16,13 +16,14 @@ from torch.nn.functional import normalize
 from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.losses import metric_learning as metric_learning_module
-from xmodal_cli.losses.metric_learning import LOSSES, MINERS
+from xmodal_cli.losses.metric_learning import LOSSES, MINERS, PROXY_LOSSES
 
 DIM = 6
 ARGS = {
     "CircleLoss": {"m": 0.3, "gamma": 20},
     "ContrastiveLoss": {"pos_margin": 0.9, "neg_margin": 0.1},
     "GeneralizedLiftedStructureLoss": {"neg_margin": 0.2},
+    "LiftedStructureLoss": {"neg_margin": 0.2},
     "MarginLoss": {"beta": 0.4, "nu": 0.1, "learn_beta": True},
     "MultiSimilarityLoss": {"alpha": 3, "beta": 20, "base": 0.3},
     "NCALoss": {"softmax_scale": 8},
@@ -40,8 +41,8 @@ MINER_ARGS = {
 }
 
 
-def metric_learning(**args):
-    return catalog.build("loss", "metric-learning", args)
+def metric_learning(num_images=2, embed_dim=2, **args):
+    return catalog.build("loss", "metric-learning", args, num_images=num_images, embed_dim=embed_dim)
 
 
 def vectors(image_of_caption, seed=0):
@@ -59,6 +60,8 @@ def library_loss(image_of_caption, images, captions, loss, loss_args, miner, min
     criterion = getattr(losses, loss)(distance=CosineSimilarity(), **{**LOSSES[loss], **loss_args})
     miner_args = {**MINERS.get(miner, {}), **miner_args}
     mine = getattr(miners, miner)(distance=CosineSimilarity(), **miner_args) if miner else None
+    if loss == "LiftedStructureLoss":
+        return library_lifted_structure(image_of_caption, images, captions, criterion)
     of_images, of_captions = torch.arange(len(images)), torch.tensor(image_of_caption)
     total = 0.0
     for direction in ((images, of_images, captions, of_captions), (captions, of_captions, images, of_images)):
@@ -66,6 +69,33 @@ def library_loss(image_of_caption, images, captions, loss, loss_args, miner, min
         mined = mine(vectors, labels, others, other_labels) if mine else None
         total = total + criterion(vectors, labels, mined, others, other_labels) / 2
     return total
+
+
+def library_lifted_structure(image_of_caption, images, captions, criterion):
+    """The loss of the library on images and captions as one batch, with all pairs of an image and a caption."""
+    labels = [*range(len(images)), *image_of_caption]
+    mixed = [(a, b) for a in range(len(labels)) for b in range(len(labels)) if (a < len(images)) != (b < len(images))]
+    same = torch.tensor([pair for pair in mixed if labels[pair[0]] == labels[pair[1]]]).T
+    other = torch.tensor([pair for pair in mixed if labels[pair[0]] != labels[pair[1]]]).T
+    return criterion(torch.cat((images, captions)), torch.tensor(labels), (*same, *other))
+
+
+def slow_lifted_structure(scores, positives, neg_margin=0.0):
+    """Song et al. (arXiv 1511.06452), equation 4, with similarities instead of distances."""
+    total, count = 0.0, 0
+    for i, j in positives.nonzero().tolist():
+        negatives = [s for s, same in zip(scores[i], positives[i], strict=True) if not same]
+        negatives += [s for s, same in zip(scores[:, j], positives[:, j], strict=True) if not same]
+        value = torch.stack(negatives).sub(neg_margin).exp().sum().log() + 1 - scores[i, j]
+        total, count = total + 2 * value.clamp(min=0) ** 2 / 2, count + 2
+    return total / count
+
+
+def test_lifted_structure_is_its_formula():
+    scores, positives = batch([0, 0, 1, 2, 2])
+    scores = scores.detach()
+    value = metric_learning(loss="LiftedStructureLoss")(scores, positives)
+    assert value.item() == pytest.approx(float(slow_lifted_structure(scores, positives)), rel=1e-5)
 
 
 def compare(image_of_caption, seed, loss, loss_args, miner="", miner_args=None):
@@ -115,6 +145,8 @@ def test_a_miner_equals_that_of_the_library(miner, loss):
 @pytest.mark.parametrize("miner", ["", "BatchHardMiner", "MultiSimilarityMiner", "TripletMarginMiner"])
 @pytest.mark.parametrize("image_of_caption", [BATCHES["one image"], BATCHES["one pair"]])
 def test_a_batch_without_negatives_stays_finite(loss, miner, image_of_caption):
+    if loss == "LiftedStructureLoss" and miner:
+        pytest.skip("takes no miner")
     scores, positives = batch(image_of_caption)
     value = metric_learning(loss=loss, miner=miner)(scores, positives)
     assert value.shape == () and value.isfinite()
@@ -160,7 +192,7 @@ def test_learned_values_of_a_loss_are_parameters():
 @pytest.mark.parametrize(
     ("args", "name"),
     [
-        *(({"loss": name}, name) for name in ("ArcFaceLoss", "ProxyAnchorLoss", "AngularLoss", "NPairsLoss")),
+        *(({"loss": name}, name) for name in ("SphereFaceLoss", "AngularLoss", "NPairsLoss")),
         *(({"loss": name}, name) for name in ("VICRegLoss", "CrossBatchMemory", "IntraPairVarianceLoss")),
         *(({"miner": name}, name) for name in ("AngularMiner", "DistanceWeightedMiner")),
     ],
@@ -168,16 +200,16 @@ def test_learned_values_of_a_loss_are_parameters():
 def test_a_loss_that_needs_more_than_scores_is_rejected_with_a_list_of_others(args, name):
     with pytest.raises(ConfigError) as caught:
         metric_learning(**args)
-    assert name in caught.value.message and "needs more than the scores of a batch" in caught.value.message
-    supported = ", ".join(MINERS if "miner" in args else LOSSES)
-    assert caught.value.hint == f"choose one that works on scores: {supported}"
+    assert name in caught.value.message and "needs more than the scores or vectors of a batch" in caught.value.message
+    supported = ", ".join(MINERS if "miner" in args else sorted([*LOSSES, *PROXY_LOSSES]))
+    assert caught.value.hint == f"choose one of: {supported}"
 
 
 @pytest.mark.parametrize(
     ("args", "hint"),
     [
         ({"loss": "NTXenLoss"}, "did you mean 'NTXentLoss'?"),
-        ({"loss": "TripletLoss"}, "did you mean 'TripletMarginLoss'?"),
+        ({"loss": "TripletLoss"}, "did you mean 'SoftTripleLoss'?"),
         ({"miner": "BatchHardMinner"}, "did you mean 'BatchHardMiner'?"),
         ({"loss_args": {"temprature": 0.1}}, "did you mean 'temperature'?"),
         ({"miner": "TripletMarginMiner", "miner_args": {"margn": 0.1}}, "did you mean 'margin'?"),
@@ -224,4 +256,59 @@ def test_the_library_is_imported_only_when_it_is_used():
 
 def test_the_page_on_extending_lists_all_losses_and_miners():
     page = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in page for name in [*LOSSES, *MINERS])
+    assert all(f"`{name}`" in page for name in [*LOSSES, *PROXY_LOSSES, *MINERS])
+
+
+# ---------------------------------------------------------------------------- proxies
+
+PROXY_ARGS = {
+    "ArcFaceLoss": {"margin": 20, "scale": 30},
+    "CosFaceLoss": {"margin": 0.2, "scale": 30},
+    "NormalizedSoftmaxLoss": {"temperature": 0.1},
+    "ProxyAnchorLoss": {"margin": 0.2, "alpha": 16},
+    "ProxyNCALoss": {"softmax_scale": 3},
+    "SoftTripleLoss": {"centers_per_class": 3, "la": 10, "gamma": 0.2, "margin": 0.05},
+}
+
+
+@pytest.mark.parametrize("loss", PROXY_LOSSES)
+@pytest.mark.parametrize("with_args", [False, True], ids=["defaults", "arguments"])
+def test_a_loss_with_proxies_equals_that_of_the_library(loss, with_args):
+    assert set(PROXY_ARGS) == set(PROXY_LOSSES)
+    args = PROXY_ARGS[loss] if with_args else {}
+    torch.manual_seed(3)
+    adapter = metric_learning(loss=loss, loss_args=args, num_images=9, embed_dim=DIM)
+    torch.manual_seed(3)
+    library = getattr(losses, loss)(9, DIM, **args)
+    images, captions = (part.detach().float().requires_grad_() for part in vectors([0, 0, 1, 2, 2, 3]))
+    classes = torch.tensor([7, 2, 0, 8])  # of the images of the batch
+    caption_classes = classes[[0, 0, 1, 2, 2, 3]]
+    value = adapter(images, captions, classes, caption_classes)
+    expected = (library(images, classes) + library(captions, caption_classes)) / 2
+    assert value.item() == pytest.approx(expected.item(), rel=1e-6)
+    gradients = torch.autograd.grad(value, (images, captions, *adapter.parameters()))
+    expected_gradients = torch.autograd.grad(expected, (images, captions, *library.parameters()))
+    assert len(gradients) == 3
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [*PROXY_LOSSES, "LiftedStructureLoss"])
+def test_a_loss_over_all_pairs_takes_no_miner(loss):
+    with pytest.raises(ConfigError, match="takes no miner"):
+        metric_learning(loss=loss, miner="BatchHardMiner")
+
+
+@pytest.mark.parametrize(
+    ("loss", "args", "error"),
+    [
+        ("ArcFaceLoss", {"num_classes": 3}, UnknownName),
+        ("ArcFaceLoss", {"embedding_size": 3}, UnknownName),
+        ("ArcFaceLoss", {"margin": "wide"}, ConfigError),
+        ("SoftTripleLoss", {"gamma": 0}, ConfigError),
+        ("ProxyAnchorLoss", {"margn": 1}, UnknownName),
+    ],
+)
+def test_invalid_arguments_of_losses_with_proxies(loss, args, error):
+    with pytest.raises(error):
+        metric_learning(loss=loss, loss_args=args)

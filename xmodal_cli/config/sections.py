@@ -91,6 +91,7 @@ class OptimizerConfig:
     text_tower_lr_scale: float = setting(
         0.0, "learning-rate multiplier of the pretrained text encoder or language model; 0: frozen", min=0
     )
+    loss_lr_scale: float = setting(1.0, "learning-rate multiplier of the weights of the loss, such as proxies", min=0)
     weight_decay: float = setting(0.0, "weight decay; biases and norms have none", min=0)
     l2_penalty: float = setting(
         0.0, "times the sum of squares of all trained weights, biases too, is added to the loss", min=0

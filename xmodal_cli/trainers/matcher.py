@@ -18,6 +18,7 @@ from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.inference.encoding import file_vectors
 from xmodal_cli.inference.matchers import embed_features, embed_tokens
+from xmodal_cli.losses.metric_learning import ProxyLoss
 from xmodal_cli.models.assembly import build_matcher, describe
 from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.towers import trainable_state_dict
@@ -54,20 +55,24 @@ class MatcherObjective:
         """Build all parts with small sizes. Raises ConfigError, UnknownName, MissingData."""
         width = config.model.embed_dim or 16
         build_matcher(describe(replace(config.model, embed_dim=width), trial_sizes(config, width)))
-        _build_losses(config)
+        _check_losses(config, _build_losses(config, 2, width))
         check_training(config)
         _check_word_vectors(config)
 
     def build_model(self, job: Job) -> TrainableMatcher:
         """The matcher on its towers, and the losses."""
-        return TrainableMatcher(build_matcher(job.header.architecture, job.towers), *_build_losses(job.config))
+        architecture, num_images = job.header.architecture, len(job.train.images.dataset.examples)
+        losses = _build_losses(job.config, num_images, architecture["embed_dim"])
+        return TrainableMatcher(build_matcher(architecture, job.towers), *losses)
 
     def build_optimizer(self, config: Config, model: nn.Module) -> optim.Adam | optim.AdamW:
-        """The optimizer over everything that is not frozen; each tower has its own learning-rate multiplier."""
+        """The optimizer over everything that is not frozen; towers and losses have multipliers of the rate."""
         settings = config.optimizer
         tower_scales = {"image_encoder": settings.image_tower_lr_scale, "text_encoder": settings.text_tower_lr_scale}
 
         def lr_scale(name: str) -> float:
+            if name.startswith(("first.", "loss.")):
+                return settings.loss_lr_scale
             _, encoder, *inner = name.split(".")
             return tower_scales[encoder] if "tower" in inner else 1.0
 
@@ -101,6 +106,8 @@ def _build_batch_loss(model: TrainableMatcher, job: Job, state: LoopState) -> Ba
         texts = matcher.encode_text(batch.tokens, batch.lengths)
         loss = model.first if state.epoch < warmup_epochs else model.loss
         with job.compute.autocast(enabled=False):
+            if isinstance(loss, ProxyLoss):
+                return _proxy_loss(loss, images, texts, batch)
             return loss(matcher.similarity(images, texts), batch.positives)
 
     return batch_loss
@@ -128,10 +135,28 @@ def _embed_images(matcher: Matcher, images: ImageFeatures, compute: Compute) -> 
     return np.stack(rows)
 
 
-def _build_losses(config: Config) -> tuple[Loss, Loss]:
-    """The loss of the first ``warmup.epochs`` epochs, and that of the others."""
-    warmup_loss, loss = (catalog.build("loss", part.name, part.args) for part in (config.warmup.loss, config.loss))
+def _proxy_loss(loss: ProxyLoss, images: Tensor, texts: Tensor, batch: Batch) -> Tensor:
+    """The classes are the positions of the images in the training data."""
+    assert batch.images is not None
+    classes = batch.images.to(images.device)
+    value: Tensor = loss(images, texts, classes, classes[batch.positives.long().argmax(0)])
+    return value
+
+
+def _build_losses(config: Config, num_images: int, embed_dim: int) -> tuple[Loss, Loss]:
+    """The loss of the first ``warmup.epochs`` epochs, and that of the others. The sizes are those of proxies."""
+    sizes = {"num_images": num_images, "embed_dim": embed_dim}
+    parts = (config.warmup.loss, config.loss)
+    warmup_loss, loss = (catalog.build("loss", part.name, part.args, **sizes) for part in parts)
     return warmup_loss, loss
+
+
+def _check_losses(config: Config, losses: tuple[Loss, Loss]) -> None:
+    if config.model.similarity.name != "cosine" and any(isinstance(loss, ProxyLoss) for loss in losses):
+        raise ConfigError(
+            f"losses with proxies compare cosines, not the similarity {config.model.similarity.name}",
+            "set model.similarity=cosine, or choose another loss",
+        )
 
 
 def _check_word_vectors(config: Config) -> None:
