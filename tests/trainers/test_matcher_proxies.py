@@ -14,7 +14,7 @@ from xmodal_cli.trainers.matcher import MatcherObjective, TrainableMatcher
 
 CHANCE = 2 * 100 * (1 + 5 + 10) / SIZES["dev"]
 PROXIES = ["--set", "loss=metric_learning", "--set", "loss.args.loss=ProxyAnchorLoss", "--set", "warmup.epochs=0"]
-SCALED = ["--set", "optimizer.loss_lr_scale=5"]
+SCALED = ["--set", "optimizer.loss_lr_scale=5", "--set", "schedule.name=constant"]
 
 
 def train(xmodal, data, run, small_settings, *more):
@@ -59,14 +59,7 @@ def test_the_weights_of_the_loss_have_a_learning_rate_multiplier_of_their_own():
 
 
 def test_proxies_need_cosines(xmodal, planted, small_settings, tmp_path):
-    options = [
-        "--set",
-        "model.similarity=order",
-        "--set",
-        "loss=metric_learning",
-        "--set",
-        "loss.args.loss=CosFaceLoss",
-    ]
+    options = [*PROXIES, "--set", "model.similarity=order"]
     done = xmodal("train", "--model", "vse", "--data", planted, "--out", tmp_path / "run", *small_settings, *options)
     assert done.code == 1
     assert "losses with proxies compare cosines, not the similarity order" in done.err

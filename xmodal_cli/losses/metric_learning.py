@@ -123,8 +123,7 @@ def build(
 
     ``num_images`` (of training) and ``embed_dim`` are the sizes of the proxies.
 
-    Raises UnknownName for an unknown name, ConfigError for a loss or miner that is not supported, ValueError for invalid
-    arguments.
+    Raises UnknownName for an unknown name, ConfigError for an unsupported loss or miner, ValueError for arguments.
     """
     from pytorch_metric_learning import losses, miners
 
