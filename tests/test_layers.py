@@ -27,6 +27,7 @@ LAYERS = {
             "file_identity",
             "file_lock",
             "length_mask",
+            "memory",
             "numba_kernel",
             "regions",
             "result_json",

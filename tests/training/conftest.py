@@ -55,7 +55,11 @@ class Toy:
     saved: list[dict[str, float]] = field(default_factory=list)
 
     def train(
-        self, lr_factor: Callable[[int], float] = lambda step: 1.0, grad_clip: float = 2.0, **training: object
+        self,
+        lr_factor: Callable[[int], float] = lambda step: 1.0,
+        grad_clip: float = 2.0,
+        lower_is_better: bool = False,
+        **training: object,
     ) -> LoopState:
         """Train, or resume from the checkpoint in ``folder``; ``training`` overrides ``CONFIG``."""
         torch.manual_seed(7)
@@ -64,10 +68,10 @@ class Toy:
         self.average = AveragedModel(self.model, multi_avg_fn=follow) if self.ema else None
         self.groups = group_parameters(self.model, self.lr_scale or (lambda name: 1.0), 0.01)
         self.optimizer_used = optimizer = build_optimizer(self.groups, self.optimizer, 0.01, 0.01)
-        state, task = LoopState(), self._task()
+        state, task = LoopState(), replace(self._task(), lower_is_better=lower_is_better)
         if (self.folder / "last" / FILE).exists():
             state = load_state(self.folder / "last", task.models, optimizer)
-        rewind_log(self.folder, state.step)
+        rewind_log(self.folder, state.step if state.epoch or state.history else -1)
         train_step = TrainStep(task, optimizer, lr_factor, grad_clip, Compute("cpu", "fp32"))
         config = replace(CONFIG, **training)
         with RunLog(self.folder, tensorboard=False) as log:

@@ -36,6 +36,9 @@ def command(
             help="Add 95% confidence intervals from N bootstrap samples of the images.",
         ),
     ] = 0,
+    top_k: Annotated[
+        str | None, typer.Option("--top-k", metavar="K,K,...", help="Cut-offs of R@K (default: 1,5,10).")
+    ] = None,
     ndcg: Annotated[bool, typer.Option("--ndcg", help="Add NDCG@25 with ROUGE-L as relevance.")] = False,
     ranks: Annotated[
         Path | None,
@@ -48,6 +51,7 @@ def command(
     beam: Annotated[
         int | None, typer.Option("--beam", metavar="N", min=1, help="Beam size of captioners (1 = greedy).")
     ] = None,
+    settings: options.Set = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     as_json: options.Json = False,
@@ -58,6 +62,9 @@ def command(
     and image_of_caption, or a caption results file in COCO format (a JSON list of image_id and caption). The results of
     several models and files are shown in one table. An --ensemble of matchers averages their similarities. Taggers
     are scored by mean average precision, and by precision and recall of the best 1, 5 and 10 tags.
+
+    Captions are generated with the decoding settings of the model's training run; --set decoding.KEY=VALUE changes
+    them, and --beam is short for decoding.beam.
 
     Examples:
 
@@ -71,6 +78,10 @@ def command(
 
       xmodal eval vsepp-f8k --data f8k --split val --ranks ranks.jsonl --report report
 
+      xmodal eval vsepp-f8k --data f8k --top-k 1,5,10,50
+
+      xmodal eval transformer-f8k --data f8k --beam 3 --set decoding.length_penalty=0.7
+
       xmodal eval results.json --data f8k --split test --json
     """
     from xmodal_cli.device import Compute
@@ -83,22 +94,44 @@ def command(
     models = find_models(what)
     if is_tag_evaluation(models):
         for_matchers = {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks}
-        _reject_options(for_matchers | {"--report": report, "--ensemble": ensemble, "--beam": beam}, "not to taggers")
+        _reject_options(
+            for_matchers
+            | {"--report": report, "--ensemble": ensemble, "--beam": beam, "--top-k": top_k, "--set": settings},
+            "not to taggers",
+        )
         _show_tags(evaluate_taggers(models, data, split, compute, output.TerminalReporter()), as_json)
         return
     if is_caption_evaluation(models):
         _reject_options(
-            {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks, "--report": report}
+            {
+                "--folds": folds > 1,
+                "--bootstrap": bootstrap,
+                "--top-k": top_k,
+                "--ndcg": ndcg,
+                "--ranks": ranks,
+                "--report": report,
+            }
         )
-        decoding = None if beam is None else {"beam": beam}
-        scored = evaluate_captions(models, data, split, decoding, ensemble, compute, output.TerminalReporter())
+        reporter, decoding = output.TerminalReporter(), None if beam is None else {"beam": beam}
+        scored = evaluate_captions(models, data, split, decoding, ensemble, compute, reporter, settings or ())
         _show_captions(scored, as_json)
         return
-    if beam is not None:
-        raise ConfigError("--beam applies only to captioners", "remove --beam")
-    extras = Extras(ensemble, bootstrap, ndcg, ranks, report)
+    for option, value in {"--beam": beam, "--set": settings}.items():
+        if value:
+            raise ConfigError(f"{option} applies only to captioners", f"remove {option}")
+    extras = Extras(ensemble, bootstrap, ndcg, ranks, report, top_k=_cut_offs(top_k))
     results = run(models, data, split, folds, compute, output.TerminalReporter(), extras)
     _show_retrieval(results, as_json)
+
+
+def _cut_offs(text: str | None) -> tuple[int, ...]:
+    """The whole numbers of ``1,5,10``, ascending, each once. Raises ConfigError."""
+    if text is None:
+        return (1, 5, 10)
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) for word in words):
+        raise ConfigError(f"--top-k must be whole numbers of at least 1, not {text!r}", "for example --top-k 1,5,10,50")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _reject_options(given: dict[str, Any], to: str = "only to matchers") -> None:

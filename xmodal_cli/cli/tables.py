@@ -17,9 +17,9 @@ def print_retrieval(title: str, results: Mapping[str, Mapping[str, Any]]) -> Non
 
     NDCG has columns if it was computed. A confidence interval is printed as its half-width in a row below.
     """
-    columns = [*_retrieval_columns(), *(_Column(name, name, "{:.3f}".format) for name in OPTIONAL_SCORES)]
-    scores = [side for result in results.values() for side in (result[name] for name in DIRECTIONS)]
-    columns = [column for column in columns if any(column.name in side for side in scores)]
+    sides = [result[name] for result in results.values() for name in DIRECTIONS]
+    columns = [*_retrieval_columns(sides), *(_Column(name, name, "{:.3f}".format) for name in OPTIONAL_SCORES)]
+    columns = [column for column in columns if any(column.name in side for side in sides)]
     heads = [f"{side} {column.label}" for side in ("i2t", "t2i") for column in columns]
     rows = []
     for label, result in results.items():
@@ -81,10 +81,12 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _retrieval_columns() -> list[_Column]:
+def _retrieval_columns(sides: Sequence[Mapping[str, Any]]) -> list[_Column]:
+    """The columns of all scores, with R@K for the cut-offs in the results."""
     from xmodal_cli.metrics.retrieval_scores import retrieval_scores
 
-    return [_Column(score.name, score.label, score.format) for score in retrieval_scores()]
+    cut_offs = {int(name[2:]) for side in sides for name in side if name.startswith("R@") and name[2:].isdigit()}
+    return [_Column(score.name, score.label, score.format) for score in retrieval_scores(sorted(cut_offs))]
 
 
 def _caption_columns() -> list[_Column]:

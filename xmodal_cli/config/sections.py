@@ -115,7 +115,12 @@ class TrainingConfig:
 
     epochs: int = setting(15, "number of epochs", min=1)
     batch_size: int = setting(128, "captions per batch", min=1)
-    patience: int = setting(0, "stop after so many epochs without a better val score; 0: no early stopping", min=0)
+    patience: int = setting(0, "stop after so many evaluations without a better val score; 0: no early stopping", min=0)
+    metric: str = setting(
+        "", "val metric that decides which model is the best, as rsum, R@1, bleu_4 or meteor; empty: rsum or cider"
+    )
+    validate_every: int = setting(1, "evaluate on val after so many epochs or steps, and after the last", min=1)
+    validate_unit: str = setting("epochs", "unit of validate_every", choices=("epochs", "steps"))
     ema: float = setting(
         0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: no average", min=0, below=1
     )

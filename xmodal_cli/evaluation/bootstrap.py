@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xmodal_cli.evaluation.scoring import DIRECTIONS, RECALLS, ConfidenceIntervals, Fold, ranks_of
+from xmodal_cli.metrics.retrieval.recall import K
 from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 
 PERCENTILES = (2.5, 97.5)
@@ -21,23 +22,32 @@ PerQuery = Mapping[str, Mapping[str, np.ndarray]]  # direction -> metric -> (que
 
 
 def confidence_intervals(
-    folds: list[Fold], num_resamples: int, seed: int, per_query: Sequence[PerQuery] | None = None
+    folds: list[Fold],
+    num_resamples: int,
+    seed: int,
+    per_query: Sequence[PerQuery] | None = None,
+    top_k: Sequence[int] = K,
 ) -> ConfidenceIntervals:
     """The intervals of every metric, by direction, and of rsum, from ``num_resamples`` resamples.
 
     ``per_query`` has, per fold, additional metrics that are means over queries; queries with NaN are left out.
     """
     random = np.random.default_rng(seed)
+    scores = retrieval_scores(tuple(dict.fromkeys((*top_k, *K))))  # rsum needs those of ``K``
     per_fold = [
-        _resample(fold, num_resamples, random, values)
+        _resample(fold, num_resamples, random, values, scores)
         for fold, values in zip(folds, per_query or [{} for _ in folds], strict=True)
     ]
     means = {
-        side: {name: np.mean([scores[side][name] for scores in per_fold], axis=0) for name in per_fold[0][side]}
+        side: {name: np.mean([values[side][name] for values in per_fold], axis=0) for name in per_fold[0][side]}
         for side in DIRECTIONS
     }
     rsum = np.sum([means[side][name] for side in DIRECTIONS for name in RECALLS], axis=0)
-    sides = {side: {name: _interval(values) for name, values in means[side].items()} for side in DIRECTIONS}
+    left_out = {f"R@{k}" for k in K} - {f"R@{k}" for k in top_k}
+    sides = {
+        side: {name: _interval(values) for name, values in means[side].items() if name not in left_out}
+        for side in DIRECTIONS
+    }
     return ConfidenceIntervals(**sides, rsum=_interval(rsum))
 
 
@@ -47,7 +57,11 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _resample(
-    fold: Fold, num_resamples: int, random: np.random.Generator, per_query: PerQuery
+    fold: Fold,
+    num_resamples: int,
+    random: np.random.Generator,
+    per_query: PerQuery,
+    scores: Sequence[RetrievalScore],
 ) -> dict[str, dict[str, np.ndarray]]:
     """The metrics of all resamples: direction -> metric -> (resamples,)."""
     images, image_of_caption = np.unique(fold.vectors.image_of_caption, return_inverse=True)
@@ -56,7 +70,7 @@ def _resample(
     metrics = {}
     for side in DIRECTIONS:
         ranks, cluster = ranks_of(fold.ranks, side), clusters[side]
-        metrics[side] = {score.name: _score_resamples(score, counts, cluster, ranks) for score in retrieval_scores()}
+        metrics[side] = {score.name: _score_resamples(score, counts, cluster, ranks) for score in scores}
         metrics[side] |= {name: _means(counts, cluster, values) for name, values in per_query.get(side, {}).items()}
     return metrics
 

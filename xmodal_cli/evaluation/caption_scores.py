@@ -24,7 +24,7 @@ class CaptionResult:
 
     Scores are fractions, CIDEr is not bounded by 1. A score is None if it is ``unavailable``, which has the reasons.
     ``signature`` is the protocol in one line; scores are comparable if it is equal. ``beam`` is None for a results
-    file; ``tagger`` is the name of the tagger that gave the tags, if any.
+    file; ``decoding`` are all settings if some were changed; ``tagger`` is the name of the tagger of the tags, if any.
     """
 
     model: str = ""
@@ -32,6 +32,7 @@ class CaptionResult:
     split: str | None = None
     images: int
     beam: int | None = field(default=None, metadata=OPTIONAL)
+    decoding: dict[str, Any] | None = field(default=None, metadata=OPTIONAL)
     tagger: str | None = field(default=None, metadata=OPTIONAL)
     scores: dict[str, float | int | None] = field(metadata=INLINE)
     signature: str

@@ -11,6 +11,7 @@ from xmodal_cli import catalog
 from xmodal_cli.data.npz_files import read_npz
 from xmodal_cli.errors import BadData
 from xmodal_cli.evaluation.scoring import Embeddings
+from xmodal_cli.evaluation.vectors_origin import KEYS, VectorsOrigin, from_arrays, from_strings
 from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.retrieval.ranks import check_vectors
@@ -36,7 +37,7 @@ def is_embeddings(what: str) -> bool:
 def read_embeddings(file: Path) -> Embeddings:
     """Read an embeddings file; vectors for the cosine similarity are L2-normalized. Raises BadData."""
     with reading(file, f"it must contain the arrays {', '.join(ARRAYS)}", what="cannot be read as embeddings"):
-        arrays, similarity = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
+        arrays, similarity, origin = _read_safetensors(file) if file.suffix == ".safetensors" else _read_npz(file)
         if not all(arrays[name].dtype.kind in "fiu" for name in ARRAYS):
             raise ValueError("its arrays are not of numbers")
         images, texts = (arrays[name].astype(np.float32) for name in ARRAYS[:2])
@@ -47,15 +48,22 @@ def read_embeddings(file: Path) -> Embeddings:
         check_vectors(images, texts, image_of_caption, similarity)
     if array_similarity(similarity).inner_product:
         images, texts = unit_vectors(images), unit_vectors(texts)
-    return Embeddings(images, texts, image_of_caption, similarity)
+    if origin is not None and len(origin.image_ids) != len(images):
+        message = f"{file} has {len(origin.image_ids)} image ids for {len(images)} image vectors"
+        raise BadData(message, "extract the vectors again with `xmodal features DATA --model M`")
+    return Embeddings(images, texts, image_of_caption, similarity, origin)
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], str]:
+_Read = tuple[dict[str, np.ndarray], str, VectorsOrigin | None]  # arrays, similarity, origin
+
+
+def _read_safetensors(file: Path) -> _Read:
     with safe_open(file, framework="np") as opened:
-        similarity = (opened.metadata() or {}).get("similarity", "cosine")
-        return {name: opened.get_tensor(name) for name in ARRAYS}, similarity
+        metadata = opened.metadata() or {}
+        arrays = {name: opened.get_tensor(name) for name in ARRAYS}
+        return arrays, metadata.get("similarity", "cosine"), from_strings(metadata)
 
 
-def _read_npz(file: Path) -> tuple[dict[str, np.ndarray], str]:
-    arrays = read_npz(file, ARRAYS, optional=("similarity",))
-    return arrays, str(arrays.pop("similarity", "cosine"))
+def _read_npz(file: Path) -> _Read:
+    arrays = read_npz(file, ARRAYS, optional=("similarity", *KEYS, "image_ids"))
+    return arrays, str(arrays.pop("similarity", "cosine")), from_arrays(arrays)

@@ -46,19 +46,15 @@ def join(members: Sequence[EmbeddedModel]) -> EmbeddedModel:
     return EmbeddedModel(" + ".join(member.name for member in members), vectors, dataset)
 
 
+def check_similarities(names: Sequence[str], similarities: Sequence[str]) -> None:
+    """Raise IncompatibleFeatures if models with these similarities cannot be combined."""
+    for name, similarity in zip(names[1:], similarities[1:], strict=True):
+        _check_kinds(f"{names[0]} and {name}", (similarities[0], similarity))
+
+
 def _check_compatible(first: EmbeddedModel, other: EmbeddedModel) -> None:
     pair = f"{first.name} and {other.name}"
-    kinds = first.vectors.similarity, other.vectors.similarity
-    if kinds[0] != kinds[1]:
-        raise IncompatibleFeatures(
-            f"{pair} cannot be combined: one uses the {kinds[0]}, the other the {kinds[1]} similarity",
-            "combine models with the same similarity, or omit --ensemble to compare them",
-        )
-    if not array_similarity(kinds[0]).additive:
-        raise IncompatibleFeatures(
-            f"{pair} cannot be combined: the {kinds[0]} similarity is not additive",
-            "omit --ensemble to compare them",
-        )
+    _check_kinds(pair, (first.vectors.similarity, other.vectors.similarity))
     if not _have_same_images(first, other):
         sizes = " and ".join(
             f"{len(s.vectors.images):,} images and {len(s.vectors.texts):,} captions" for s in (first, other)
@@ -69,10 +65,26 @@ def _check_compatible(first: EmbeddedModel, other: EmbeddedModel) -> None:
         )
 
 
+def _check_kinds(pair: str, kinds: tuple[str, str]) -> None:
+    if kinds[0] != kinds[1]:
+        raise IncompatibleFeatures(
+            f"{pair} cannot be combined: one uses the {kinds[0]}, the other the {kinds[1]} similarity",
+            "combine models with the same similarity, or omit --ensemble to compare them",
+        )
+    if not array_similarity(kinds[0]).additive:
+        raise IncompatibleFeatures(
+            f"{pair} cannot be combined: the {kinds[0]} similarity is not additive",
+            "omit --ensemble to compare them",
+        )
+
+
 def _have_same_images(first: EmbeddedModel, other: EmbeddedModel) -> bool:
     same_pairs = np.array_equal(first.vectors.image_of_caption, other.vectors.image_of_caption)
     if not same_pairs or len(first.vectors.images) != len(other.vectors.images):
         return False
+    origins = first.vectors.origin, other.vectors.origin
+    if origins[0] is not None and origins[1] is not None:
+        return origins[0].fingerprint == origins[1].fingerprint
     if first.dataset is None or other.dataset is None:
         return True
     return first.dataset.ids == other.dataset.ids and first.dataset.captions == other.dataset.captions

@@ -12,7 +12,9 @@ import numpy as np
 
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, StorageError
 from xmodal_cli.evaluation.scoring import DIRECTIONS, EmbeddedModel, Fold, RetrievalResult
+from xmodal_cli.metrics.retrieval.recall import K
 
+MAX_RESAMPLES = 100_000
 RANK_FILES = (".jsonl", ".csv")
 ENSEMBLE_HINT = "give two models or more, or omit --ensemble"
 
@@ -22,7 +24,8 @@ class Extras:
     """The options. ``seed`` is that of the bootstrap and of the sample of queries in the report.
 
     ``ensemble`` adds the result of all models as one; ``bootstrap`` is the number of resamples, 0 for none; ``ndcg``
-    adds NDCG@25; ``ranks`` is a file with one row per query; ``report`` is a folder for an HTML page with images.
+    adds NDCG@25; ``top_k`` are the cut-offs of R@K; ``ranks`` is a file with one row per query; ``report`` is a folder
+    for an HTML page with images.
     """
 
     ensemble: bool = False
@@ -31,6 +34,7 @@ class Extras:
     ranks: Path | None = None
     report: Path | None = None
     seed: int = 0
+    top_k: tuple[int, ...] = K
 
     @property
     def writes(self) -> bool:
@@ -49,6 +53,11 @@ class EvaluatedModel:
 
 def check_request(what: list[str], data: str | None, extras: Extras) -> None:
     """Check the options before anything is computed. Raises ConfigError, StorageError."""
+    if not extras.top_k or min(extras.top_k) < 1:
+        raise ConfigError("--top-k must be whole numbers of at least 1", "for example --top-k 1,5,10,50")
+    if extras.bootstrap > MAX_RESAMPLES:
+        message = f"--bootstrap must be at most {MAX_RESAMPLES:,}, not {extras.bootstrap:,}"
+        raise ConfigError(message, "1,000 resamples are usual: --bootstrap 1000")
     if extras.ensemble and len(what) == 1:
         raise ConfigError(f"an ensemble of {what[0]} needs another model", ENSEMBLE_HINT)
     if data is None and (extras.ndcg or extras.report):
@@ -87,7 +96,7 @@ def add_metrics(result: RetrievalResult, model: EmbeddedModel, folds: list[Fold]
     if extras.bootstrap:
         from xmodal_cli.evaluation.bootstrap import confidence_intervals
 
-        intervals = confidence_intervals(folds, extras.bootstrap, extras.seed, per_query)
+        intervals = confidence_intervals(folds, extras.bootstrap, extras.seed, per_query, extras.top_k)
         result = replace(result, confidence=intervals, bootstrap=extras.bootstrap)
     return result
 

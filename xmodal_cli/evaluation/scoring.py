@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.evaluation.vectors_origin import VectorsOrigin
 from xmodal_cli.metrics.retrieval.recall import K
+from xmodal_cli.metrics.retrieval.recall import build as recall
 from xmodal_cli.metrics.retrieval_scores import RetrievalScore, retrieval_scores
 from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.retrieval.ranks import Ranks, check_vectors, compute_ranks
@@ -20,12 +22,16 @@ RECALLS = tuple(f"R@{k}" for k in K)  # rsum is their sum over both directions
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The vectors of a split: ``images`` (images, dim), ``texts`` (captions, dim), ``image_of_caption`` (captions,)."""
+    """The vectors of a split: ``images`` (images, dim), ``texts`` (captions, dim), ``image_of_caption`` (captions,).
+
+    ``origin`` is what the rows of a file are, None if it is unknown.
+    """
 
     images: np.ndarray
     texts: np.ndarray
     image_of_caption: np.ndarray
     similarity: str
+    origin: VectorsOrigin | None = None
 
 
 @dataclass(frozen=True)
@@ -101,15 +107,24 @@ def rank_folds(embeddings: Embeddings, folds: int = 1) -> list[Fold]:
     """
     check_vectors(embeddings.images, embeddings.texts, embeddings.image_of_caption, embeddings.similarity)
     num_images = len(embeddings.images)
-    if not 1 <= folds <= max(1, num_images):
-        raise ConfigError(f"{num_images} images cannot be split into {folds} folds", "give a smaller --folds")
+    check_folds(num_images, folds)
     size = num_images // folds
     return [_rank_fold(embeddings, first, size) for first in range(0, size * folds, size)]
 
 
-def compute_metrics(embeddings: Embeddings, folds: list[Fold]) -> RetrievalResult:
-    """The metrics of a model, each the mean over the folds."""
-    scores = retrieval_scores()
+def check_folds(num_images: int, folds: int) -> None:
+    """Raise ConfigError if there are fewer images than folds."""
+    if not 1 <= folds <= max(1, num_images):
+        hint = f"give a smaller --folds, at most {max(1, num_images)}"
+        raise ConfigError(f"{num_images} images cannot be split into {folds} folds", hint)
+
+
+def compute_metrics(embeddings: Embeddings, folds: list[Fold], top_k: Sequence[int] = K) -> RetrievalResult:
+    """The metrics of a model, each the mean over the folds, with R@K for each of ``top_k``.
+
+    rsum is always the sum of R@1, R@5 and R@10 of both directions.
+    """
+    scores = retrieval_scores(top_k)
     per_fold = [_score(fold.ranks, scores) for fold in folds]
     means = {
         side: {score.name: score.mean([sides[side][score.name] for sides in per_fold]) for score in scores}
@@ -122,7 +137,7 @@ def compute_metrics(embeddings: Embeddings, folds: list[Fold]) -> RetrievalResul
         protocol=size if len(folds) == 1 else f"{len(folds)} folds of {size}",
         image_to_text=means["image_to_text"],
         text_to_image=means["text_to_image"],
-        rsum=round(float(np.mean([_rsum(sides) for sides in per_fold])), 6),
+        rsum=round(float(np.mean([_rsum(fold.ranks) for fold in folds])), 6),
     )
 
 
@@ -157,8 +172,8 @@ def _score(ranks: Ranks, scores: Sequence[RetrievalScore]) -> dict[str, dict[str
     return {side: {score.name: score.metric(ranks_of(ranks, side)) for score in scores} for side in DIRECTIONS}
 
 
-def _rsum(sides: Mapping[str, Mapping[str, float]]) -> float:
-    return sum(sides[side][name] for side in DIRECTIONS for name in RECALLS)
+def _rsum(ranks: Ranks) -> float:
+    return sum(recall(k)(ranks_of(ranks, side)) for side in DIRECTIONS for k in K)
 
 
 def ranks_of(ranks: Ranks, side: str) -> np.ndarray:

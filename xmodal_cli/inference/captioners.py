@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmodal_cli import starter
 from xmodal_cli.captioning.decoding import decode
+from xmodal_cli.captioning.decoding_memory import check_decoding_memory, images_at_once
 from xmodal_cli.captioning.ensemble import Ensemble
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
@@ -81,12 +82,14 @@ def caption_features(
     ensemble. Raises ConfigError for different vocabularies and invalid settings.
     """
     first_captioner = captioners[0]
-    check_ensemble(captioners)
+    check_ensemble([loaded.info for loaded in captioners])
     models = [loaded.model for loaded in captioners]
     model: Captioner = models[0] if len(models) == 1 else Ensemble(models)
     results: list[list[Caption]] = []
-    for start, end, prompt in _equal_prompts(prompts, len(features[0])):
-        batch = tuple(part[start:end].to(first_captioner.compute.device) for part in features)
+    architectures, device = [loaded.info.header.architecture for loaded in captioners], first_captioner.compute.device
+    size = images_at_once(settings, architectures, BATCH, device)
+    for start, end, prompt in _equal_prompts(prompts, len(features[0]), size):
+        batch = tuple(part[start:end].to(device) for part in features)
         image_features = batch if len(batch) > 1 else batch[0]
         with torch.inference_mode(), first_captioner.compute.autocast():
             special_tokens = first_captioner.tokenizer.special_tokens
@@ -97,24 +100,30 @@ def caption_features(
     return results
 
 
-def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int) -> Iterator[tuple[int, int, Tensor]]:
-    """Runs of at most ``BATCH`` images whose prompts have the same length: start, end, (images, length) int64."""
+def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int, size: int) -> Iterator[tuple[int, int, Tensor]]:
+    """Runs of at most ``size`` images whose prompts have the same length: start, end, (images, length) int64."""
     lengths = [len(prompt) for prompt in prompts] or [0] * num_images
     start = 0
     while start < num_images:
         end = start + 1
-        while end < min(num_images, start + BATCH) and lengths[end] == lengths[start]:
+        while end < min(num_images, start + size) and lengths[end] == lengths[start]:
             end += 1
         rows = prompts[start:end] or [()] * (end - start)
         yield start, end, torch.tensor(rows, dtype=torch.int64).view(end - start, lengths[start])
         start = end
 
 
-def check_ensemble(captioners: Sequence[LoadedCaptioner]) -> None:
+def check_decoding_of(captioners: Sequence[LoadedCaptioner], settings: Decoding) -> None:
+    """Raise ConfigError if captions cannot be generated with ``settings`` in the available memory."""
+    architectures = [loaded.info.header.architecture for loaded in captioners]
+    check_decoding_memory(settings, architectures, captioners[0].compute.device)
+
+
+def check_ensemble(captioners: Sequence[ModelInfo]) -> None:
     """Raise ConfigError if the captioners have different vocabularies."""
     first = captioners[0]
     for other in captioners[1:]:
-        if other.info.header.tokenizer != first.info.header.tokenizer:
+        if other.header.tokenizer != first.header.tokenizer:
             hint = "train them on the same captions with the same data.min_word_count"
             raise ConfigError(f"{first.name} and {other.name} have different vocabularies", hint)
 
@@ -136,7 +145,7 @@ def write_captions(
     with torch.inference_mode(), compute.autocast():
         for batch in batches:
             given = prompts[len(captions) : len(captions) + len(batch)]
-            for start, end, prompt in _equal_prompts(given, len(batch)):
+            for start, end, prompt in _equal_prompts(given, len(batch), BATCH):
                 for n_best in decode(model, batch[start:end].to(compute.device), special_tokens, settings, prompt):
                     captions.append(tokenizer.decode(n_best[0].tokens))
     return captions

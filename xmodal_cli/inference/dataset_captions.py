@@ -21,7 +21,7 @@ def caption_dataset(
     Tags are those of the training of the first captioner. Raises ConfigError for different vocabularies, and the errors
     of ``find_tag_source`` and of feature extraction.
     """
-    check_ensemble(captioners)
+    check_ensemble([loaded.info for loaded in captioners])
     compute = captioners[0].compute
     source = find_tag_source((), captioners[0], compute)
     inputs: dict[Any, ImageFeatures] = {}

@@ -27,7 +27,13 @@ from xmodal_cli.inference.caption_types import (
     CaptionResults,
     override_decoding,
 )
-from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features, check_ensemble, load_captioner
+from xmodal_cli.inference.captioners import (
+    LoadedCaptioner,
+    caption_features,
+    check_decoding_of,
+    check_ensemble,
+    load_captioner,
+)
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
@@ -60,8 +66,9 @@ def captioner_generator(
     Raises ConfigError for invalid settings, out-of-vocabulary tags and different vocabularies, and the errors of
     ``find_tag_source``.
     """
-    check_ensemble(loaded)
+    check_ensemble([one.info for one in loaded])
     settings = override_decoding(loaded[0].decoding, request.settings)
+    check_decoding_of(loaded, settings)
     source = find_tag_source(request.tags, loaded[0], request.compute)
     tagger = () if source.tagger is None else (source.tagger,)
     if extractors is None or tagger:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xmodal_cli import catalog
+from xmodal_cli.metrics.retrieval.recall import K, recalls
 
 LAST = 1000  # sort key of a metric without ORDER
 PerQuery = Callable[[np.ndarray], np.ndarray]
@@ -26,6 +27,7 @@ class RetrievalScore:
     per_query: PerQuery | None = None
     digits: int = 1
     whole: bool = False
+    lower_is_better: bool = False
 
     def format(self, value: float) -> str:
         """The value as printed in the table."""
@@ -37,17 +39,19 @@ class RetrievalScore:
         return int(mean) if self.whole and mean.is_integer() else mean
 
 
-def retrieval_scores() -> list[RetrievalScore]:
-    """The scores of every metric in ``metrics/retrieval``, in table order."""
+def retrieval_scores(top_k: Sequence[int] = K) -> list[RetrievalScore]:
+    """The scores of every metric in ``metrics/retrieval``, in table order; R@K for each of ``top_k``."""
     modules = [(name, catalog.load("retrieval_metric", name)) for name in catalog.names("retrieval_metric")]
     scores = []
     for name, module in sorted(modules, key=lambda pair: (getattr(pair[1], "ORDER", LAST), pair[0])):
-        for key, args in getattr(module, "SCORES", {name.replace("-", "_"): {}}).items():
+        declared = getattr(module, "SCORES", {name.replace("-", "_"): {}})
+        for key, args in (recalls(top_k) if name == "recall" else declared).items():
             metric = catalog.build("retrieval_metric", name, args)
             label = getattr(module, "LABELS", {}).get(key, key)
             per_query = _bind_args(getattr(module, "per_query", None), args)
             number_format = getattr(module, "DIGITS", 1), getattr(module, "WHOLE", False)
-            scores.append(RetrievalScore(key, label, metric, per_query, *number_format))
+            lower = getattr(module, "LOWER_IS_BETTER", False)
+            scores.append(RetrievalScore(key, label, metric, per_query, *number_format, lower))
     return scores
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,7 +15,7 @@ from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
 from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
-from xmodal_cli.inference.models import ModelInfo, describe_model, name_of
+from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 
 
@@ -57,19 +57,46 @@ def evaluate_captions(
     ensemble: bool = False,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
+    settings: Sequence[str] = (),
 ) -> list[CaptionResult]:
     """One result per results file or captioner, in the given order.
 
-    ``decoding`` overrides decoding settings of the captioners; ``ensemble`` adds an ensemble of all of them at the end.
-    Raises ConfigError, UnknownName, MissingData, and BadData for files that cannot be scored.
+    ``decoding``, and ``settings`` as ``decoding.key=value``, override decoding settings of the captioners; ``ensemble``
+    adds an ensemble of all of them at the end. Raises, before captions are generated if possible, ConfigError,
+    UnknownName, MissingData, and BadData for files that cannot be scored.
     """
     if data is None:
         raise ConfigError("captions are scored against a dataset", "add --data, for example --data f8k")
     captioners = [item for item in what if not _is_results(item)]
     if ensemble and len(captioners) < 2:
         raise ConfigError("an ensemble needs at least two captioners", "name two or more, or remove --ensemble")
+    if (decoding or settings) and not captioners:
+        raise ConfigError("--beam and --set apply only to captioners", "remove them: captions of a file are decoded")
     groups = [[item] for item in what] + ([captioners] if ensemble else [])
-    return [_evaluate(group, data, split, decoding, compute, reporter) for group in groups]
+    overrides = [*settings, *(f"decoding.{key}={_setting(value)}" for key, value in (decoding or {}).items())]
+    _check_early(groups, data, split, overrides)
+    results: dict[int, CaptionResult] = {}
+    for n in sorted(range(len(groups)), key=lambda n: not _is_results(groups[n][0])):  # files first: they take seconds
+        results[n] = _evaluate(groups[n], data, split, overrides, compute, reporter)
+    return [results[n] for n in range(len(groups))]
+
+
+def _setting(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_early(groups: Sequence[Sequence[str | ModelInfo]], data: str, split: str, settings: Sequence[str]) -> None:
+    """Check split, settings and vocabularies from the headers of the models, before one of them is evaluated."""
+    from xmodal_cli.inference.caption_types import override_decoding
+    from xmodal_cli.inference.captioners import check_ensemble
+
+    select_captioned(load_dataset(data), split)
+    for group in groups:
+        if _is_results(group[0]):
+            continue
+        infos = [describe_as("captioner", item, "evaluate matchers in another command") for item in group]
+        check_ensemble(infos)
+        override_decoding(infos[0].config.decoding, settings)
 
 
 def _is_results(item: str | ModelInfo) -> TypeGuard[str]:
@@ -80,14 +107,14 @@ def _evaluate(
     group: Sequence[str | ModelInfo],
     data: str,
     split: str,
-    decoding: dict[str, Any] | None,
+    settings: Sequence[str],
     compute: Compute,
     reporter: Reporter,
 ) -> CaptionResult:
     first = group[0]
     if _is_results(first):
         return score_results(Path(first), data, split)
-    return evaluate_captioner(group, data, split, decoding, compute, reporter)
+    return evaluate_captioner(group, data, split, None, compute, reporter, settings)
 
 
 def evaluate_captioner(
@@ -97,19 +124,24 @@ def evaluate_captioner(
     decoding: dict[str, Any] | None = None,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
+    overrides: Sequence[str] = (),
 ) -> CaptionResult:
     """The scores of one captioner, or of an ensemble of several.
 
-    ``decoding`` overrides decoding settings of the first one. Raises XmodalError kinds.
+    ``decoding``, and ``overrides`` as ``decoding.key=value``, override decoding settings of the first one. Raises
+    XmodalError kinds.
     """
-    from xmodal_cli.inference.captioners import load_captioner
+    from xmodal_cli.inference.caption_types import override_decoding
+    from xmodal_cli.inference.captioners import check_decoding_of, load_captioner
     from xmodal_cli.inference.dataset_captions import caption_dataset
 
-    captioners = [load_captioner(model, compute) for model in models]
-    settings = replace(captioners[0].decoding, **(decoding or {}))
     dataset = load_dataset(data)
-    part, candidates, tagger = caption_dataset(captioners, select_captioned(dataset, split), settings, reporter)
+    part = select_captioned(dataset, split)
+    captioners = [load_captioner(model, compute) for model in models]
+    settings = override_decoding(replace(captioners[0].decoding, **(decoding or {})), overrides)
+    check_decoding_of(captioners, settings)
+    part, candidates, tagger = caption_dataset(captioners, part, settings, reporter)
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
     scores = score_captions(candidates, [e.captions for e in part.examples], training=training)
-    name = " + ".join(loaded.name for loaded in captioners)
-    return replace(scores, model=name, data=data, split=split, beam=settings.beam, tagger=tagger)
+    name, changed = " + ".join(loaded.name for loaded in captioners), asdict(settings) if overrides else None
+    return replace(scores, model=name, data=data, split=split, beam=settings.beam, decoding=changed, tagger=tagger)

@@ -5,27 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xmodal_cli.config import Config, first_names, from_dict, to_toml, with_data
+from xmodal_cli.config import Config, first_names, to_toml, with_data
 from xmodal_cli.data.registry import resolve_name
-from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.scoring import nest, unnest
-from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.ranks import keep_num_threads
+from xmodal_cli.trainers import small_data
 from xmodal_cli.trainers.job import Job, build_train_step
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.preparation import prepare
-from xmodal_cli.training.checkpoint import FILE as STATE_FILE
+from xmodal_cli.trainers.resume import CONFIG_FILE, check_folder, state_file
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, rewind_log
@@ -66,7 +64,7 @@ def train_model(
     init_from: str | None = None,
     reporter: Reporter = SILENT,
 ) -> TrainResult:
-    """Train on ``data`` (a registered name or a path) and keep the best model on val: by rsum, or by CIDEr.
+    """Train on ``data`` (a registered name or a path) and keep the best model on val, by default by rsum or CIDEr.
 
     Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
     differ from those of the run that is resumed, a split without captions, a full disk, a run that another process
@@ -75,35 +73,10 @@ def train_model(
     started = time.perf_counter()
     run = run_folder(config, data, out)
     with folder_lock(run, f"the run {run}", reporter):
-        _check_folder(run, config, resume)
+        check_folder(run, config, resume)
         job = prepare(with_data(config, ""), data, run, init_from, reporter)  # a model file has no paths
         state, interrupted = _fit(job, resolve_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)
-
-
-def _check_folder(run: Path, config: Config, resume: bool) -> None:
-    """Raise ConfigError if ``run`` contains a run that is not resumed, or one with other settings."""
-    existing = run / "config.toml"
-    if not existing.exists():
-        return
-    if not resume:
-        hint = f"use --resume to continue it, choose another --out, or delete {run}"
-        raise ConfigError(f"{run} already contains a training run", hint)
-    with naming(existing), reading(existing, f"choose another --out, or delete {run}"):
-        previous = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
-    if _fixed_settings(previous) != _fixed_settings(config):
-        hint = (
-            "resume with the original settings (only epochs, patience and device may change), or choose another --out"
-        )
-        raise ConfigError(f"{run} was trained with different settings", hint)
-
-
-def _fixed_settings(config: Config) -> Config:
-    """The settings that must not change when a run is resumed."""
-    depends_on_epochs = config.schedule.name in ("cosine", "linear")
-    epochs = config.training.epochs if depends_on_epochs else 0
-    config = with_data(config, "")  # what the dataset contains is compared
-    return replace(config, training=replace(config.training, epochs=epochs, patience=0, device="", log_every=0))
 
 
 def _fit(job: Job, data: str) -> tuple[LoopState, bool]:
@@ -115,12 +88,15 @@ def _fit(job: Job, data: str) -> tuple[LoopState, bool]:
     state = LoopState(origin=_origin(job.header))
     task = objective.build_task(job, state)
     optimizer = objective.build_optimizer(config, task.model)
-    if (job.run / "last" / STATE_FILE).exists():
+    if state_file(job.run).exists():
         vars(state).update(vars(load_state(job.run / "last", task.models, optimizer, state.origin)))
+        small_data.check_resumed(job.adapted, state.adapted, str(job.run))
         job.reporter.info(f"resuming {job.run} after epoch {state.epoch}")
-    train_step = build_train_step(config, task, optimizer, job.compute)
-    write_text(job.run / "config.toml", to_toml(with_data(config, data)))  # the first file of the run, after all checks
-    rewind_log(job.run, state.step if state.history else -1)
+    small_data.report(config, job.adapted, len(task.batches), job.reporter)
+    state.adapted = dict(job.adapted)
+    train_step = build_train_step(job.effective_config, task, optimizer, job.compute)
+    write_text(job.run / CONFIG_FILE, to_toml(with_data(config, data)))  # the first file of the run, after all checks
+    rewind_log(job.run, state.step if state.epoch or state.history else -1)
     with RunLog(job.run, config.training.tensorboard) as log:
         try:
             fit(train_step, config.training, state, job.run, job.reporter, log)
@@ -138,7 +114,7 @@ def _origin(header: ModelHeader) -> str:
 
 def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> TrainResult:
     """Write ``metrics.json`` and ``curves.png``, without times, so that equal runs write equal files."""
-    best: dict[str, float] = next((h for h in state.history if h["epoch"] == state.best_epoch), {})
+    best = state.best
     record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
     record |= {"best": best, "history": state.history}

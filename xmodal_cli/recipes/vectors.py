@@ -1,7 +1,7 @@
 """Write the embeddings of a matcher to a file: of the images and captions of a dataset, or of sentences.
 
 ``xmodal eval`` reads the file: arrays ``images`` (n, dim), ``texts`` (m, dim) and ``image_of_caption`` (m,), and the
-name of the similarity.
+name of the similarity; dataset, split, image ids and a fingerprint, so that they are not taken for another split.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from xmodal_cli import paths
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.evaluation.vectors_origin import VectorsOrigin, origin_of
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
@@ -68,7 +69,7 @@ def dataset_vectors(
     part, images = embed_images(loaded, dataset, reporter)
     texts = _embed_texts(loaded, part.captions)
     arrays = {"images": images, "texts": texts, "image_of_caption": part.image_of_caption}
-    _write(file, arrays, loaded.info.similarity)
+    _write(file, arrays, loaded.info.similarity, origin_of(part))
     return DatasetVectors(file, loaded.name, dataset.name, len(images), len(texts), dim=int(images.shape[1]))
 
 
@@ -128,12 +129,14 @@ def _file_stem(model: str) -> str:
     return path.parent.name if path.name == "model.safetensors" else path.stem if path.suffix else path.name
 
 
-def _write(file: Path, arrays: Mapping[str, np.ndarray], similarity: str) -> None:
+def _write(file: Path, arrays: Mapping[str, np.ndarray], similarity: str, origin: VectorsOrigin | None = None) -> None:
     from safetensors.numpy import save_file
 
     with paths.atomic_path(file) as draft:
         if file.suffix == ".npz":
             with open(draft, "wb") as stream:
-                np.savez(stream, **{**arrays, "similarity": np.array(similarity)})  # type: ignore[arg-type]
+                more = {"similarity": np.array(similarity), **(origin.to_arrays() if origin else {})}
+                np.savez(stream, **{**arrays, **more})  # type: ignore[arg-type]
         else:
-            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft, {"similarity": similarity})
+            metadata = {"similarity": similarity, **(origin.to_strings() if origin else {})}
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft, metadata)

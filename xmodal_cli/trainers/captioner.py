@@ -1,4 +1,4 @@
-"""The objective of a captioner: teacher forcing or self-critical training, validated by CIDEr.
+"""The objective of a captioner: teacher forcing or self-critical training, validated by CIDEr or another metric.
 
 Shapes: tokens, targets and masks are (captions, longest); ``image_of_caption`` (captions,) are rows of a batch's
 images.
@@ -14,7 +14,7 @@ from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
 from xmodal_cli.config import Config
-from xmodal_cli.errors import ConfigError
+from xmodal_cli.errors import ConfigError, Unavailable
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.inference.captioners import write_captions
 from xmodal_cli.losses.captions.self_critical import SelfCritical
@@ -27,13 +27,14 @@ from xmodal_cli.trainers.job import Job, build_average, build_batches, check_tra
 from xmodal_cli.trainers.predicted_tags import check_tags
 from xmodal_cli.trainers.scheduled_sampling import replace_tokens
 from xmodal_cli.trainers.self_critical import self_critical_loss
+from xmodal_cli.trainers.val_metric import CAPTION_METRICS, ValMetric, caption_metric
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.training.task import BatchLoss, Task
 from xmodal_cli.types import Captioner, CaptionLoss
 
-SCORE = "cider"
+NO_METRIC = "set another training.metric, for example cider"
 BATCH = 64  # images captioned at once on val
 
 
@@ -60,6 +61,7 @@ class CaptionerObjective:
         _check_loss(config, model, _build_loss(config))
         check_training(config)
         check_tags(config)
+        caption_metric(config.training.metric)
         if config.warmup.epochs:
             raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
 
@@ -87,11 +89,13 @@ class CaptionerObjective:
         model = self.build_model(job)
         initialize(model.model, job)
         model.to(job.compute.device)
-        average = build_average(model, job.config.training.ema)
+        average = build_average(model, job.effective_config.training.ema)
         evaluated = model if average is None else cast(TrainableCaptioner, average.module)
 
+        metric = caption_metric(job.config.training.metric)
+
         def evaluate() -> dict[str, float]:
-            return _evaluate(evaluated.captioner, job)
+            return _evaluate(evaluated.captioner, job, metric)
 
         def save_best(metrics: dict[str, float]) -> None:
             header = replace(job.header, metrics=metrics)
@@ -101,17 +105,20 @@ class CaptionerObjective:
             batch_loss = self_critical_loss(model.model, model.captioner, model.loss, job)
         else:
             batch_loss = _teacher_forcing(model.captioner, model.loss, job, state)
-        return Task(model, build_batches(job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
+        return Task(model, build_batches(job), batch_loss, evaluate, metric.name, save_best, average, digits=3)
 
 
-def _evaluate(captioner: Captioner, job: Job) -> dict[str, float]:
+def _evaluate(captioner: Captioner, job: Job, metric: ValMetric) -> dict[str, float]:
     """The metrics of greedy captions of the val split, with the tags of ``captioning.tagger`` if there is one."""
     images = job.val.images
     settings = replace(job.config.decoding, beam=1, num=1, num_beam_groups=1, sample=False)
     batches, prompts = images.batches(BATCH), job.val.prompts
     candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute, prompts)
     references = [example.captions for example in images.dataset.examples]
-    scores = score_captions(candidates, references, names=("bleu", "cider", "diversity"))
+    names = tuple(dict.fromkeys((*CAPTION_METRICS, metric.component)))
+    scores = score_captions(candidates, references, names=names)
+    if scores.scores.get(metric.name) is None:
+        raise Unavailable(f"{metric.name} is not available: {scores.unavailable.get(metric.name)}", NO_METRIC)
     return {name: float(value) for name, value in scores.scores.items() if value is not None}
 
 

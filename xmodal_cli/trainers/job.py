@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.settings import check_settings
+from xmodal_cli.trainers import small_data
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches, EpochBatches
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
@@ -61,6 +62,12 @@ class Job:
     reporter: Reporter
     init_from: str | None = None  # name of the model whose weights training starts from
     language_model: dict[str, Tensor] | None = None  # pretrained weights of a captioner's language model
+    adapted: Mapping[str, float] = field(default_factory=dict)  # settings that a small dataset changes
+
+    @property
+    def effective_config(self) -> Config:
+        """The settings with those that were adapted to a small dataset; ``config`` has them as they were given."""
+        return small_data.apply(self.config, self.adapted)
 
 
 def trial_sizes(config: Config, width: int) -> Sizes:
@@ -86,17 +93,22 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
-def build_batches(job: Job) -> EpochBatches:
-    """The batches of the training split, from features in memory or from image files."""
-    config, images = job.config, job.train.images
-    plan = BatchPlan(
-        lengths=job.train.lengths,
-        image_of_caption=torch.from_numpy(images.dataset.image_of_caption),
+def plan_batches(config: Config, lengths: Tensor, image_of_caption: Tensor) -> BatchPlan:
+    """The batches of captions with (captions,) int64 lengths and images."""
+    return BatchPlan(
+        lengths=lengths,
+        image_of_caption=image_of_caption,
         batch_size=config.training.batch_size,
         seed=config.training.seed,
         group_captions_by_image=config.training.group_captions_by_image,
         one_caption_per_image=config.captioning.one_caption_per_image,
     )
+
+
+def build_batches(job: Job) -> EpochBatches:
+    """The batches of the training split, from features in memory or from image files."""
+    config, images = job.config, job.train.images
+    plan = plan_batches(config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption))
     if images.features is not None:
         return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan)
     assert images.backbone is not None

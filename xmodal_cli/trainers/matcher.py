@@ -1,4 +1,4 @@
-"""The objective of a matcher: a loss over in-batch scores, validated by rsum."""
+"""The objective of a matcher: a loss over in-batch scores, validated by rsum or another metric."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
 from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
+from xmodal_cli.trainers.val_metric import retrieval_metric
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.training.task import BatchLoss, Task
 from xmodal_cli.types import Loss, Matcher, Unreadable
-
-SCORE = "rsum"
 
 
 class TrainableMatcher(nn.Module):
@@ -57,6 +56,7 @@ class MatcherObjective:
         build_matcher(describe(replace(config.model, embed_dim=width), trial_sizes(config, width)))
         _check_losses(config, _build_losses(config, 2, width))
         check_training(config)
+        retrieval_metric(config.training.metric)
         _check_word_vectors(config)
 
     def build_model(self, job: Job) -> TrainableMatcher:
@@ -84,22 +84,33 @@ class MatcherObjective:
         model = self.build_model(job)
         initialize(model.model, job)
         model.to(job.compute.device)
-        average = build_average(model, job.config.training.ema)
+        average = build_average(model, job.effective_config.training.ema)
         evaluated = model if average is None else cast(TrainableMatcher, average.module)
 
+        metric = retrieval_metric(job.config.training.metric)
+
         def evaluate() -> dict[str, float]:
-            return _evaluate(evaluated.matcher, job)
+            return metric.add_to(_evaluate(evaluated.matcher, job))
 
         def save_best(metrics: dict[str, float]) -> None:
             header = replace(job.header, metrics=metrics)
             write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
 
         batch_loss = _build_batch_loss(model, job, state)
-        return Task(model, build_batches(job), batch_loss, evaluate, SCORE, save_best, average)
+        return Task(
+            model,
+            build_batches(job),
+            batch_loss,
+            evaluate,
+            metric.name,
+            save_best,
+            average,
+            lower_is_better=metric.lower_is_better,
+        )
 
 
 def _build_batch_loss(model: TrainableMatcher, job: Job, state: LoopState) -> BatchLoss:
-    warmup_epochs, matcher = job.config.warmup.epochs, model.matcher
+    warmup_epochs, matcher = job.effective_config.warmup.epochs, model.matcher
 
     def batch_loss(batch: Batch) -> Tensor:
         images = matcher.encode_image(batch.image_features)

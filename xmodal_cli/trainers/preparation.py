@@ -7,15 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from xmodal_cli.config import Config, to_dict
 from xmodal_cli.data.caption_cleaning import left_out_warnings
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import IncompatibleFeatures
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures
 from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
-from xmodal_cli.inference.models import describe_model
+from xmodal_cli.inference.models import describe_as, describe_model
 from xmodal_cli.inference.taggers import LoadedTagger
 from xmodal_cli.inference.towers import ImageSide, TextSide, image_side, input_features, text_side, text_states
 from xmodal_cli.models.assembly import Sizes, describe, describe_captioner
@@ -23,8 +25,10 @@ from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.trainers import small_data
+from xmodal_cli.trainers.batch_check import check_batches
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
-from xmodal_cli.trainers.job import Job, Split
+from xmodal_cli.trainers.job import Job, Split, plan_batches
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
@@ -53,11 +57,15 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
     compute = Compute(config.training.device, config.training.precision).resolve()
     find_objective(config).check(config)
     check_vocabulary(config)
+    if init_from is not None:
+        _check_initial_model(config, init_from)
     dataset = load_dataset(data)
     for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
         reporter.warn(warning)
+    splits = _select_splits(config, dataset)
+    check_batches(config, splits[0], compute.device, reporter)
     config, pretrained = _load_pretrained(config, compute)
-    train_images, val_images = _read_images(config, dataset, compute, reporter)
+    train_images, val_images = _read_images(config, splits, compute, reporter)
     tags = find_tags(config, train_images.dataset, init_from) if config.kind == "tagger" else []
     tokenizer = Tokenizer.from_captions(tags) if tags else _build_tokenizer(config, train_images, pretrained, init_from)
     train_images = limit_caption_words(train_images, config.data.max_caption_words)
@@ -79,6 +87,7 @@ def prepare(config: Config, data: str, run: Path, init_from: str | None, reporte
         reporter=reporter,
         init_from=init_from,
         language_model=pretrained.language_model.tensors if pretrained.language_model else None,
+        adapted=small_data.adapt(config, _count_steps(config, train)),
     )
 
 
@@ -90,11 +99,27 @@ def _load_pretrained(config: Config, compute: Compute) -> tuple[Config, _Pretrai
     return config, _Pretrained(image_side(config), text, loaded, load_tags_of(config, compute))
 
 
+def _select_splits(config: Config, dataset: ImageTextDataset) -> tuple[ImageTextDataset, ImageTextDataset]:
+    """The captioned images to train on, and those of the val split. Raises BadData."""
+    return select_captioned(dataset, *config.data.train_splits), select_captioned(dataset, config.data.val_split)
+
+
+def _count_steps(config: Config, train: Split) -> int:
+    """The steps of an epoch."""
+    if config.kind == "tagger":
+        return -(-len(train.lengths) // config.training.batch_size)
+    return len(plan_batches(config, train.lengths, torch.from_numpy(train.images.dataset.image_of_caption)))
+
+
+def _check_initial_model(config: Config, init_from: str) -> None:
+    """Raise BadModel for a model of another kind, before features are extracted; and as ``describe_model``."""
+    describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
+
+
 def _read_images(
-    config: Config, dataset: ImageTextDataset, compute: Compute, reporter: Reporter
+    config: Config, splits: Sequence[ImageTextDataset], compute: Compute, reporter: Reporter
 ) -> tuple[ImageFeatures, ImageFeatures]:
     """The image features of the train splits and of the val split; missing ones are extracted."""
-    splits = select_captioned(dataset, *config.data.train_splits), select_captioned(dataset, config.data.val_split)
     settings = input_features(config)
     train, val = (read_image_features(split, settings, compute, reporter) for split in splits)
     check_same_features("the model to train", train.meta, val.dataset, val.meta)
@@ -111,7 +136,13 @@ def _build_tokenizer(
         return Tokenizer.from_json(pretrained.text.backbone.tokenizer)
     if pretrained.language_model is not None:
         return Tokenizer.from_json(pretrained.language_model.tokenizer)
-    return Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count, config.data.max_vocab)
+    tokenizer = Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count, config.data.max_vocab)
+    if not tokenizer.word_ids():
+        raise ConfigError(
+            f"no word occurs {config.data.min_word_count} times in the training captions, so the vocabulary is empty",
+            "decrease data.min_word_count, for example --set data.min_word_count=1",
+        )
+    return tokenizer
 
 
 def _read_tokenizer(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:

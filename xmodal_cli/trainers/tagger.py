@@ -23,13 +23,13 @@ from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
 from xmodal_cli.trainers.job import Job, Split, build_average, check_training, trial_sizes
+from xmodal_cli.trainers.val_metric import tag_metric
 from xmodal_cli.training.batches import Batch, ImageBatches
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
 from xmodal_cli.training.task import Task
 from xmodal_cli.types import ImageTextDataset, TagLoss
 
-SCORE = "map"
 POOLED_AT_ONCE = 256  # images
 
 
@@ -59,6 +59,7 @@ class TaggerObjective:
         build_tagger(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
         _build_loss(config)
         check_training(config)
+        tag_metric(config.training.metric)
         if config.optimizer.image_tower_lr_scale and not config.features.tuned_blocks:
             hint = "set features.tuned_blocks to the number of last blocks to train, for example 3"
             raise ConfigError("a tagger's image tower is trained above a cached trunk, not from pixels", hint)
@@ -85,7 +86,7 @@ class TaggerObjective:
         initialize(model.model, job)
         model.to(job.compute.device)
         train, val = (_inputs(model, split) for split in (job.train, job.val))
-        average = build_average(model, job.config.training.ema)
+        average = build_average(model, job.effective_config.training.ema)
         evaluated = model if average is None else cast(TrainableTagger, average.module)
         loss = _build_loss(job.config)
         soft = job.config.tagging.soft_targets
@@ -103,7 +104,16 @@ class TaggerObjective:
             header = replace(job.header, metrics=metrics)
             write_model(job.run / MODEL_FILE, header, trainable_state_dict(evaluated.model))
 
-        return Task(model, _build_batches(train, job), batch_loss, evaluate, SCORE, save_best, average, digits=3)
+        return Task(
+            model,
+            _build_batches(train, job),
+            batch_loss,
+            evaluate,
+            tag_metric(job.config.training.metric),
+            save_best,
+            average,
+            digits=3,
+        )
 
 
 def find_tags(config: Config, train: ImageTextDataset, init_from: str | None) -> list[str]:

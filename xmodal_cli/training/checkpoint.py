@@ -27,9 +27,9 @@ FILE = "state.safetensors"
 
 @dataclass
 class LoopState:
-    """Progress of the loop: completed epochs, steps taken, and the best score so far.
+    """Progress of the loop: completed epochs, steps taken, and the best score so far, negated if lower is better.
 
-    ``origin`` identifies data, features and vocabulary; a run resumes only with the same.
+    ``origin`` identifies data, features and vocabulary; a run resumes only with the same ``origin`` and ``adapted``.
     """
 
     origin: str = ""
@@ -37,8 +37,11 @@ class LoopState:
     step: int = 0
     best_score: float | None = None
     best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)  # val metrics, one per epoch
+    history: list[dict[str, float]] = field(default_factory=list)  # val metrics, one per evaluation
     scaler: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)  # the entry of ``history`` with the best score
+    waited: int = 0  # evaluations since then
+    adapted: dict[str, float] = field(default_factory=dict)  # settings that were adapted to a small dataset
 
 
 def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], optimizer: optim.Optimizer) -> None:
@@ -86,6 +89,11 @@ def _state_from(fields: dict[str, Any]) -> LoopState:
         raise ValueError("its history or scaler has another type")
     if not all(isinstance(entry, dict) and "epoch" in entry for entry in state.history):
         raise ValueError("its history is not a list of metrics")
+    if not isinstance(state.best, dict) or not isinstance(state.adapted, dict) or type(state.waited) is not int:
+        raise ValueError("its best, adapted or waited has another type")
+    if "best" not in fields:  # of an older version: both follow from its history
+        state.best = next((entry for entry in state.history if entry["epoch"] == state.best_epoch), {})
+        state.waited = state.epoch - state.best_epoch
     return state
 
 

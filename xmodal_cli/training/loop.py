@@ -1,4 +1,4 @@
-"""The training loop, the same for every kind of model: train an epoch, evaluate, save.
+"""The training loop, the same for every kind of model: train, evaluate, save.
 
 A run resumes at the end of an epoch. Every epoch seeds the random number generators, so an epoch that is repeated
 after an interruption takes the same steps as the one that was interrupted.
@@ -6,9 +6,11 @@ after an interruption takes the same steps as the one that was interrupted.
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from xmodal_cli.config import TrainingConfig
 from xmodal_cli.errors import BadData
@@ -28,70 +30,129 @@ def fit(
 ) -> LoopState:
     """Train from ``state`` to the last epoch or until ``patience`` runs out; returns the last state.
 
-    After each epoch: evaluate, save the best model, write ``folder/last``. Of ``config`` it uses ``epochs``,
-    ``patience``, ``seed``, ``log_every`` and ``eval_initial``. Raises Interrupted at Ctrl-C, BadData when the loss is
-    not finite.
+    Evaluates every ``validate_every`` epochs or steps and at the end, saves the best model, and writes ``folder/last``
+    after each epoch. Of ``config`` it uses also ``epochs``, ``patience``, ``seed``, ``log_every`` and ``eval_initial``.
+    Raises Interrupted at Ctrl-C, BadData when the loss is not finite.
     """
-    task, scaler = train_step.task, train_step.scaler
+    loop = _Loop(train_step, config, state, folder, reporter, log)
     if state.scaler:
-        scaler.load_state_dict(state.scaler)
-    with reporter.task("training", config.epochs * len(task.batches), "steps") as bar:
+        train_step.scaler.load_state_dict(state.scaler)
+    with reporter.task("training", config.epochs * len(loop.task.batches), "steps") as bar:
+        loop.bar = bar
         bar.advance(state.step)
         if config.eval_initial and not state.history:
-            _evaluate(task, state, reporter, log, bar)
+            loop.evaluate(state.epoch)
         while state.epoch < config.epochs and not _stopped_improving(state, config.patience):
             try:
-                _train_epoch(train_step, config, state, log, bar)
-                _evaluate(task, state, reporter, log, bar)
+                loop.train_epoch()
             except KeyboardInterrupt as error:
                 if state.best_score is None:
-                    task.save_best({})  # a model of a part of the first epoch, so that the run has one
+                    loop.task.save_best({})  # a model of a part of the first epoch, so that the run has one
                 raise Interrupted from error
-            state.scaler = scaler.state_dict() if scaler.is_enabled() else {}
-            save_state(folder / "last", state, task.models, train_step.optimizer)
+            state.scaler = train_step.scaler.state_dict() if train_step.scaler.is_enabled() else {}
+            save_state(folder / "last", state, loop.task.models, train_step.optimizer)
+    if state.epoch < config.epochs:
+        reporter.info(f"stopped: no better val {loop.task.score} in {state.waited} evaluations (training.patience)")
+    if state.best_score == 0:
+        reporter.warn(f"the val {loop.task.score} is 0 after {state.step} steps: train for more epochs or on more data")
     return state
 
 
-def _train_epoch(
-    train_step: TrainStep, config: TrainingConfig, state: LoopState, log: RunLog, bar: ProgressTask
-) -> None:
-    """One pass over the batches; logs every ``log_every`` steps, advances ``state.step`` and ``state.epoch``."""
-    task = train_step.task
-    task.model.train()
-    seed_epoch(config.seed, state.epoch)
-    step, captions, since = state.step, 0, time.perf_counter()
-    for batch in task.batches.epoch(state.epoch):
-        loss, lr, grad_norm = train_step(batch, step)
-        step += 1
-        captions += len(batch.lengths)
-        bar.advance()
-        if step % config.log_every == 0:
-            value, seconds = loss.item(), time.perf_counter() - since
-            if not math.isfinite(value):
-                raise BadData(f"the loss is not finite at step {step}", "train with a lower --set optimizer.lr")
-            metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
-            log.write("step", step, state.epoch, metrics)
-            bar.advance(0, loss=value, **_progress(task, state))
-            captions, since = 0, time.perf_counter()
-    state.step, state.epoch = step, state.epoch + 1
+class _Loop:
+    """The parts of a run that all steps of the loop use; ``bar`` is set before the first one."""
 
+    bar: ProgressTask
 
-def _evaluate(task: Task, state: LoopState, reporter: Reporter, log: RunLog, bar: ProgressTask) -> None:
-    """Compute and log the val metrics; save the model where its score is the best so far."""
-    for model in task.models.values():
-        model.eval()
-    metrics = task.evaluate()
-    log.write("eval", state.step, state.epoch, metrics)
-    state.history.append({"epoch": state.epoch, **metrics})
-    score = metrics[task.score]
-    is_best = state.best_score is None or score > state.best_score
-    if is_best:
-        state.best_score, state.best_epoch = score, state.epoch
-        task.save_best(metrics)
-    reporter.info(
-        f"epoch {state.epoch}: val {task.score} {score:.{task.digits}f}{', the best so far' if is_best else ''}"
-    )
-    bar.advance(0, **_progress(task, state))
+    def __init__(
+        self,
+        train_step: TrainStep,
+        config: TrainingConfig,
+        state: LoopState,
+        folder: Path,
+        reporter: Reporter,
+        log: RunLog,
+    ) -> None:
+        self.train_step, self.config, self.state = train_step, config, state
+        self.folder, self.reporter, self.log = folder, reporter, log
+        self.task = train_step.task
+
+    def train_epoch(self) -> None:
+        """One pass over the batches, with the evaluations that are due; advances ``state.step`` and ``state.epoch``."""
+        config, state = self.config, self.state
+        self.task.model.train()
+        seed_epoch(config.seed, state.epoch)
+        step, captions, since = state.step, 0, time.perf_counter()
+        last_step = step + len(self.task.batches)
+        is_finite: Tensor | bool = True
+        for batch in self.task.batches.epoch(state.epoch):
+            loss, lr, grad_norm = self.train_step(batch, step)
+            step += 1
+            captions += len(batch.lengths)
+            self.bar.advance()
+            is_finite = is_finite & self._is_finite(loss, grad_norm)
+            if step % config.log_every == 0 or step == last_step:
+                self._check_finite(is_finite, step)
+            if step % config.log_every == 0:
+                value, seconds = loss.item(), time.perf_counter() - since
+                metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
+                self.log.write("step", step, state.epoch, metrics)
+                self.bar.advance(0, loss=value, **_progress(self.task, state))
+                captions, since = 0, time.perf_counter()
+            if self._is_due(step) and step != last_step:
+                with torch.random.fork_rng():  # the steps after it use the same random numbers as without it
+                    self.evaluate(state.epoch + 1, step)
+                self.task.model.train()
+        state.step, state.epoch = step, state.epoch + 1
+        if self._is_due(step, at_end=True):
+            self.evaluate(state.epoch)
+
+    def _is_due(self, step: int, at_end: bool = False) -> bool:
+        """Whether the model is evaluated after ``step``; ``at_end`` is set after the last step of an epoch."""
+        config, state = self.config, self.state
+        if at_end and state.epoch == config.epochs:
+            return True
+        if config.validate_unit == "steps":
+            return step % config.validate_every == 0
+        return at_end and state.epoch % config.validate_every == 0
+
+    def _is_finite(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
+        """() bool, on the device. A gradient that overflows fp16 is skipped by the scaler."""
+        return loss.isfinite() if self.train_step.scaler.is_enabled() else loss.isfinite() & grad_norm.isfinite()
+
+    def _check_finite(self, is_finite: Tensor | bool, step: int) -> None:
+        """Raise BadData; the command of the hint is not refused because of what this run has written."""
+        if bool(is_finite):
+            return
+        lower = f"--set optimizer.lr={self.train_step.optimizer.defaults['lr'] / 10:g}"
+        hint = f"train again with a lower learning rate, for example {lower}"
+        if self.state.best_score is not None:
+            hint += f", and another --out: {self.folder} keeps its best model so far"
+        raise BadData(f"the loss or its gradient is not finite at step {step}", hint)
+
+    def evaluate(self, epoch: int, step: int | None = None) -> None:
+        """Compute and log the val metrics; save the model where its score is the best so far.
+
+        ``epoch`` counts from 1, and ``step`` is that inside an epoch.
+        """
+        task, state = self.task, self.state
+        for model in task.models.values():
+            model.eval()
+        metrics = task.evaluate()
+        self.log.write("eval", step or state.step, epoch, metrics)
+        entry = {"epoch": epoch, **({} if step is None else {"step": step}), **metrics}
+        state.history.append(entry)
+        value = metrics[task.score]
+        score = -value if task.lower_is_better else value
+        # a model that scores 0 has learned nothing that the metric can see, and the next one has learned more
+        is_best = state.best_score is None or score > state.best_score or score == state.best_score == 0
+        state.waited += 1
+        if is_best:
+            state.best_score, state.best_epoch, state.best, state.waited = score, epoch, entry, 0
+            task.save_best(metrics)
+        when = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
+        best = ", the best so far" if is_best else ""
+        self.reporter.info(f"{when}: val {task.score} {value:.{task.digits}f}{best}")
+        self.bar.advance(0, **_progress(task, state))
 
 
 def _progress(task: Task, state: LoopState) -> dict[str, object]:
@@ -101,4 +162,4 @@ def _progress(task: Task, state: LoopState) -> dict[str, object]:
 
 
 def _stopped_improving(state: LoopState, patience: int) -> bool:
-    return bool(patience) and state.epoch - state.best_epoch >= patience
+    return bool(patience) and state.waited >= patience

@@ -25,10 +25,11 @@ class Task:
     batches: EpochBatches
     batch_loss: BatchLoss
     evaluate: Callable[[], dict[str, float]]  # val metrics, ``score`` among them
-    score: str  # the metric that selects the best epoch, larger is better
+    score: str  # the metric that selects the best model
     save_best: Callable[[dict[str, float]], None]  # writes the model file
     average: AveragedModel | None = None
     digits: int = 1  # decimals of the score in messages
+    lower_is_better: bool = False
 
     @property
     def models(self) -> dict[str, nn.Module]:

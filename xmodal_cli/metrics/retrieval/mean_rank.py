@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+LOWER_IS_BETTER = True
 ORDER = 30
 LABELS = {"mean_rank": "MeanR"}
 

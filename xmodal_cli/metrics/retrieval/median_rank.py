@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+LOWER_IS_BETTER = True
 ORDER = 20
 LABELS = {"median_rank": "MedR"}
 WHOLE = True

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 ORDER = 10
 K = (1, 5, 10)  # as the papers print them; rsum is their sum over both directions
-SCORES = {f"R@{k}": {"k": k} for k in K}
+
+
+def recalls(top_k: Sequence[int]) -> dict[str, dict[str, int]]:
+    """The scores of these cut-offs, as ``SCORES``."""
+    return {f"R@{k}": {"k": k} for k in top_k}
+
+
+SCORES = recalls(K)
 
 
 def build(k: int = 10) -> Callable[[np.ndarray], float]:
