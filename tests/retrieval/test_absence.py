@@ -271,7 +271,7 @@ def test_a_folder_that_can_be_listed_but_not_entered(photo_index: PhotoIndexFixt
     assert changes.kept == expected
     assert photo_index.update(remove_missing=True).removed == 0  # they exist
     os_scan = scan_module.scan_roots([photo_index.photos])
-    assert [p.path.name for p in os_scan.left_out] == ["a.jpg", "b.jpg", "new.jpg"]
+    assert [p.path.name for p in os_scan.left_out] == ["a.jpg", "b.jpg", "in", "new.jpg"]
 
 
 def test_a_root_whose_photos_cannot_be_looked_at(photo_index: PhotoIndexFixture, deny: Deny) -> None:
