@@ -16,6 +16,7 @@ from helpers.small_datasets import karpathy_image, touch
 from xmodal_cli.data.caption_cleaning import CaptionCounts, clean_captions, count_left_out
 from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.selection import select_captioned
+from xmodal_cli.types import Example, ImageTextDataset
 
 CAPTIONS = ["a dog", "", "two  dogs", " \t", "a dog", "two dogs "]
 
@@ -87,3 +88,14 @@ def test_clean_captions() -> None:
     assert clean_captions(["b", "a", "b"]) == ("b", "a")
     assert clean_captions(["A", "a"]) == ("A", "a")
     assert count_left_out(()) == CaptionCounts(0, 0)
+
+
+def test_repeated_captions_of_published_splits_are_kept() -> None:
+    captions = ("a dog", "a dog", "a cat", "two cats", "a bird")
+    examples = [Example(str(i), None, captions, split) for split in ("test", "val") for i in range(1000)]
+    published = ImageTextDataset("x", "karpathy", Path("x"), tuple(examples))
+    assert len(select_captioned(published, "test").captions) == 5000
+    assert count_left_out(published.examples) == CaptionCounts(0, 0, 2000)
+    smaller = ImageTextDataset("x", "karpathy", Path("x"), tuple(examples[1:]))
+    assert len(select_captioned(smaller, "test").captions) == 999 * 4
+    assert count_left_out(smaller.examples) == CaptionCounts(0, 999, 1000)

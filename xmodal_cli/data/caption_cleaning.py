@@ -1,19 +1,27 @@
-"""Leaves empty and repeated captions out of training, queries and references, and counts them."""
+"""Leaves empty and repeated captions out of training, queries and references, and counts them.
+
+Repeated captions of the published splits of Flickr8k, Flickr30k and MS COCO are kept, see ``published_splits``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from xmodal_cli.data.published_splits import find_published_splits
 from xmodal_cli.types import Example, ImageTextDataset
 
 
 @dataclass(frozen=True)
 class CaptionCounts:
-    """Captions that are left out: ``empty`` ones, and ``duplicate`` ones of the same image."""
+    """Captions that are left out: ``empty`` ones, and ``duplicate`` ones of the same image.
+
+    ``published`` are the duplicate captions of published splits, which are kept.
+    """
 
     empty: int
     duplicate: int
+    published: int = 0
 
 
 def clean_captions(captions: Sequence[str]) -> tuple[str, ...]:
@@ -28,22 +36,31 @@ def clean_captions(captions: Sequence[str]) -> tuple[str, ...]:
 
 def clean_dataset(dataset: ImageTextDataset) -> ImageTextDataset:
     """The dataset with ``clean_captions`` for each image; images whose captions are all empty remain."""
-    examples = tuple(_clean(example) for example in dataset.examples)
+    published = find_published_splits(dataset.examples)
+    examples = tuple(_clean(example, example.split in published) for example in dataset.examples)
     return replace(dataset, examples=examples)
 
 
-def count_left_out(examples: Iterable[Example]) -> CaptionCounts:
-    """The numbers of captions that ``clean_captions`` leaves out."""
-    empty = duplicate = 0
+def count_left_out(examples: Sequence[Example]) -> CaptionCounts:
+    """The numbers of captions that ``clean_dataset`` leaves out."""
+    empty = duplicate = kept = 0
+    published = find_published_splits(examples)
     for example in examples:
         blank = sum(not caption.strip() for caption in example.captions)
+        repeated = len(example.captions) - blank - len(clean_captions(example.captions))
         empty += blank
-        duplicate += len(example.captions) - blank - len(clean_captions(example.captions))
-    return CaptionCounts(empty, duplicate)
+        if example.split in published:
+            kept += repeated
+        else:
+            duplicate += repeated
+    return CaptionCounts(empty, duplicate, kept)
 
 
-def _clean(example: Example) -> Example:
-    captions = clean_captions(example.captions)
+def _clean(example: Example, keeps_duplicates: bool) -> Example:
+    if keeps_duplicates:
+        captions = tuple(caption for caption in example.captions if caption.strip())
+    else:
+        captions = clean_captions(example.captions)
     return example if len(captions) == len(example.captions) else replace(example, captions=captions)
 
 

@@ -15,11 +15,15 @@ LISTED = 5  # rows and remarks listed without --json
 
 @dataclass(frozen=True)
 class Omissions:
-    """The numbers of missing images and of captions that are left out, the rows that cannot be used, and remarks."""
+    """The numbers of missing images and of captions that are left out, the rows that cannot be used, and remarks.
+
+    ``published_duplicates``: repeated captions of published splits, which are kept.
+    """
 
     missing_images: int
     empty_captions: int
     duplicate_captions: int
+    published_duplicates: int
     skipped_rows: tuple[SkippedRow, ...]
     notes: tuple[str, ...]
 
@@ -28,7 +32,7 @@ def find_omissions(dataset: ImageTextDataset) -> Omissions:
     """What is left out of a dataset; looks up whether its images exist."""
     missing = sum(e.path is not None and not _exists(e.path) for e in dataset.examples)
     counts = count_left_out(dataset.examples)
-    return Omissions(missing, counts.empty, counts.duplicate, dataset.skipped_rows, dataset.notes)
+    return Omissions(missing, counts.empty, counts.duplicate, counts.published, dataset.skipped_rows, dataset.notes)
 
 
 def omission_lines(found: Omissions) -> list[str]:
@@ -37,6 +41,7 @@ def omission_lines(found: Omissions) -> list[str]:
         ("missing images", found.missing_images, ""),
         ("empty captions", found.empty_captions, " (left out)"),
         ("repeated captions", found.duplicate_captions, " (left out)"),
+        ("repeated captions", found.published_duplicates, " (kept, as in the published splits)"),
     )
     lines = [f"{label:<21}{count:,}{suffix}" for label, count, suffix in counts if count]
     rows = [f"{row.where} {row.reason}" for row in found.skipped_rows]
