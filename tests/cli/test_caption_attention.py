@@ -181,3 +181,22 @@ def test_an_interrupted_run_writes_a_page(xmodal: Run, toy: Toy, photos: Path) -
     toy.stop_after = 2  # the dummy image, and the first batch
     assert xmodal("caption", "many", "--attention", "maps").code == 130
     assert len(Images(photos / "maps" / "index.html").sources) == toy.batch_sizes[1]
+
+
+def test_the_folder_is_checked_before_a_model_is_loaded(
+    xmodal: Run, toy: Toy, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "file").touch()
+    (photos / "maps").mkdir()
+    (photos / "maps" / "index.html").touch()
+    monkeypatch.setattr("xmodal_cli.inference.image_captioning.load_generator", lambda _: pytest.fail("loaded"))
+    for folder, reason in (("file", "is not a folder"), ("maps", "already exists")):
+        outcome = xmodal("caption", "a", "--attention", folder)
+        assert outcome.code == 1
+        assert reason in outcome.err
+        assert "loading" not in outcome.err
+
+
+def test_the_models_are_announced_before_they_are_loaded(xmodal: Run, toy: Toy, photos: Path) -> None:
+    lines = xmodal("caption", "a").err.splitlines()
+    assert [line.split()[0] for line in lines] == ["loading", "captions"]

@@ -11,7 +11,7 @@ from xmodal_cli.errors import BadModel, XmodalError
 from xmodal_cli.file_errors import reason_of
 
 HINT = "train or download the model again"
-SIZES = ("image_dim", "embed_dim", "vocab_size")  # of every architecture
+SIZES = ("image_dim", "embed_dim", "vocab_size")  # every architecture has the second
 MAX_SIZE = 1 << 22  # of a dimension; the largest vocabularies have a million words
 MAX_PARTS = 256  # layers, blocks
 _TYPES: dict[str, type] = {
@@ -49,7 +49,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         if not isinstance(architecture.get(name, kind()), kind):
             raise ValueError(f"architecture.{name} is not {kind.__name__}")
     for name in SIZES:
-        if not _is_int(architecture[name]) or architecture[name] < 0:
+        size = architecture["embed_dim"] if name == "embed_dim" else architecture.get(name, 0)
+        if not _is_int(size) or size < 0:
             raise ValueError(f"architecture.{name} is not a size")
     _check_sizes(architecture, "architecture")
     _check_towers(architecture.get("towers", {}))

@@ -40,6 +40,10 @@ def caption(
     results = list[ImageCaptions]()
     paths = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(paths, request.force) if request.write else None
+    if request.attention is not None:
+        from xmodal_cli.reports.attention_page import check_folder
+
+        check_folder(request.attention, request.force)  # before the models are loaded
     reader = ImageReader()
     generator = _load_generator(request, reporter, reader) if paths else None
     page = _create_attention_page(request, generator)
@@ -79,7 +83,10 @@ def left_out_of(results: Sequence[ImageCaptions]) -> list[Unreadable]:
 
 def _load_generator(request: CaptionRequest, reporter: Reporter, reader: ImageReader) -> CaptionGenerator:
     from xmodal_cli.inference import image_captioning
+    from xmodal_cli.inference.defaults import default_model
 
+    names = request.models or (default_model("matcher" if request.nearest else "captioner"),)
+    reporter.info(f"loading {' + '.join(names)}")
     if request.nearest:
         from xmodal_cli.inference.nearest import nearest_generator
 

@@ -52,6 +52,15 @@ class AttentionSheets:
     sheets: Sequence[AttentionSheet]
 
 
+def check_folder(folder: Path, force: bool) -> None:
+    """Raise StorageError if ``folder`` is not a folder, or has a page and ``force`` is not given. Writes nothing."""
+    hint = "choose another folder for --attention, or add --force"
+    if not force and os.path.lexists(folder / PAGE):
+        raise StorageError(f"{folder / PAGE} already exists", hint)
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is not a folder", "choose another folder for --attention")
+
+
 class AttentionPage:
     """Writes the maps into ``folder`` as captions are generated, and at the end ``index.html`` with all of them."""
 
@@ -59,10 +68,7 @@ class AttentionPage:
         """Raises StorageError, before any caption is generated, if the folder cannot be created or is not writable, or
         if it has a page and ``force`` is not given.
         """
-        if not force and os.path.lexists(folder / PAGE):
-            raise StorageError(
-                f"{folder / PAGE} already exists", "choose another folder for --attention, or add --force"
-            )
+        check_folder(folder, force)
         self._folder, self._model, self._views, self._force = folder, model, views, force
         self._sheets: dict[str, AttentionSheet] = {}  # by file name
         with storage_errors(folder):
