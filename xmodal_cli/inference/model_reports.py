@@ -86,7 +86,7 @@ def report_model(what: str) -> ModelReport:
         backbone=info.meta.backbone,
         features=header.backbone,
         architecture=header.architecture,
-        vocabulary=header.architecture["vocab_size"],
+        vocabulary=header.architecture.get("vocab_size", 0),
         data=header.dataset.get("name"),
         dataset=header.dataset,
         training=header.training,
