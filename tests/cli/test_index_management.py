@@ -55,7 +55,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ColorMatcher:
     monkeypatch.setattr(matchers, "load_matcher", lambda *_: matcher)
     monkeypatch.setattr(models, "describe_model", lambda _: matcher)
     monkeypatch.setattr(index_recipe, "default_model", lambda _: "toy")
-    monkeypatch.setattr(encoding, "image_vectors", lambda loaded: loaded.embed_images)
+    monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
     return matcher
 
 

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from xmodal_cli import paths
-from xmodal_cli.errors import MissingData
+from xmodal_cli.data.images import ImageReader
+from xmodal_cli.errors import Category, MissingData
 from xmodal_cli.inference import encoding, matchers, models
 from xmodal_cli.recipes import index
-from xmodal_cli.types import FeatureMeta, Unreadable
+from xmodal_cli.types import Defect, FeatureMeta, Unreadable
 
 COLORS = ("red", "green", "blue", "white")
 
@@ -82,7 +83,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
     monkeypatch.setattr(matchers, "load_matcher", load)
     monkeypatch.setattr(models, "describe_model", describe)
     monkeypatch.setattr(index, "default_model", lambda kind: str(matcher.path))
-    monkeypatch.setattr(encoding, "image_vectors", lambda loaded: loaded.embed_images)
+    monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
     return matcher
 
 
@@ -180,6 +181,21 @@ def test_unreadable_files_are_counted_and_listed(xmodal: Run, toy: ToyMatcher, p
     result = xmodal("index", photos, "--json").json
     assert result["unreadable"] == [{"path": str(photos / "no.jpg"), "reason": "it is not an image"}]
     assert (result["left_out"]["total"], result["left_out"]["counts"]) == (1, {"damaged": 1})
+
+
+def test_damaged_photos_that_are_used_are_listed(
+    xmodal: Run, toy: ToyMatcher, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def image_vectors(loaded: ToyMatcher, reader: ImageReader) -> Any:
+        reader.defects.append(Defect(photos / "red.jpg", "the file is truncated", Category.DAMAGED))
+        return loaded.embed_images
+
+    monkeypatch.setattr(encoding, "image_vectors", image_vectors)
+    outcome = xmodal("index", photos)
+    assert "used with defects: 1 file (1 damaged)" in outcome.out
+    assert "red.jpg: the file is truncated" in outcome.out
+    found = xmodal("index", photos, "--rebuild", "--json").json["defects"]
+    assert (found["total"], found["counts"], found["files"][0]["path"]) == (1, {"damaged": 1}, str(photos / "red.jpg"))
 
 
 def test_an_open_searcher_detects_an_update_of_its_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption
+from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption, Strict
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.report import IndexReport
@@ -62,6 +62,7 @@ def command(
     ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Build or update a search index of photo folders.
@@ -118,7 +119,7 @@ def _show(report: IndexReport) -> None:
         output.print_line(f"{sum(entry.photos for entry in report.kept)} photos were not found, and are kept:")
         _list([f"{entry.path} ({entry.photos} photos): {entry.reason}" for entry in report.kept])
         output.print_line("if they were deleted, remove them with --remove-missing")
-    for line in left_out.to_lines(report.left_out):
+    for line in [*left_out.to_lines(report.left_out), *left_out.to_lines(report.defects, left_out.DEFECTS)]:
         output.print_line(line)
 
 

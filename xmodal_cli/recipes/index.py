@@ -17,7 +17,7 @@ from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, 
 from xmodal_cli.retrieval.report import IndexReport, make_report
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
-from xmodal_cli.types import ImageVectors
+from xmodal_cli.types import Defect, ImageVectors
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
@@ -53,22 +53,27 @@ def index(
     info = _find_model(folder, model, rebuild)
     card = read_metadata(folder).model if info is None else to_index_model(info)
     loaded: LoadedMatcher | None = None
+    defects: list[Defect] = []
 
     def embed() -> ImageVectors:
-        nonlocal loaded
+        nonlocal loaded, defects
+        from xmodal_cli.data.images import ImageReader
         from xmodal_cli.inference.encoding import image_vectors
+
+        reader = ImageReader()
+        defects = reader.defects
 
         reporter.info(f"embedding photos with {card.name}")
         loaded = matchers.load_matcher(info or card.source, compute)
         check_fingerprint(card, loaded.info.fingerprint, folder)
-        return image_vectors(loaded)
+        return image_vectors(loaded, reader)
 
     request = IndexRequest(photos, card, kind, rebuild, selection.remove_missing, target.exclude)
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
         text_encoders.ensure(info, reporter, loaded)
-    return make_report(folder, changes, photos)
+    return make_report(folder, changes, photos, defects)
 
 
 def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:

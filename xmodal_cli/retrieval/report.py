@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from xmodal_cli.data import left_out
 from xmodal_cli.data.scan import Scan
 from xmodal_cli.retrieval.items import RETRY
 from xmodal_cli.retrieval.update import IndexChanges
-from xmodal_cli.types import Unreadable
+from xmodal_cli.types import Defect, Unreadable
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class IndexReport:
 
     ``computed`` photos were embedded; ``heic_passed_over`` were skipped because pillow-heif is not installed.
     ``left_out`` are all files without a vector, by category (``data/left_out.py``), also those that the patterns
-    ``exclude`` exclude; ``kept`` are photos that were not found. ``moved_roots`` are former paths of folders.
+    ``exclude`` exclude; ``kept`` are photos that were not found. ``defects`` are
+    damaged photos that were embedded by this update. ``moved_roots`` are former paths of folders.
     """
 
     index: str
@@ -54,6 +56,7 @@ class IndexReport:
     computed: int
     unreadable: list[ReadProblem]
     left_out: dict[str, Any]
+    defects: dict[str, Any]
     heic_passed_over: int
     unread_folders: list[ReadProblem]
     kept: list[KeptPhotos]
@@ -61,7 +64,7 @@ class IndexReport:
     exclude: list[str]
 
 
-def make_report(folder: Path, changes: IndexChanges, photos: Scan) -> IndexReport:
+def make_report(folder: Path, changes: IndexChanges, photos: Scan, defects: Sequence[Defect] = ()) -> IndexReport:
     """The report of an update of the index in ``folder`` from the scan ``photos``."""
     card = changes.metadata
     return IndexReport(
@@ -80,6 +83,7 @@ def make_report(folder: Path, changes: IndexChanges, photos: Scan) -> IndexRepor
         computed=changes.num_computed,
         unreadable=[ReadProblem(u.path, u.reason) for u in changes.unreadable],
         left_out=left_out.to_json(_left_out(changes, photos)),
+        defects=left_out.defects_to_json(defects),
         heic_passed_over=changes.num_heic,
         unread_folders=[ReadProblem(path, reason) for path, reason in photos.unreadable_folders.items()],
         kept=[KeptPhotos(path, reason, count) for path, (reason, count) in changes.kept.items()],
