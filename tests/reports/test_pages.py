@@ -31,6 +31,7 @@ from xmodal_cli.reports.charts import Curve, plot
 from xmodal_cli.reports.inline_images import InlineImage
 from xmodal_cli.reports.pages import environment, printable, render
 from xmodal_cli.reports.retrieval_page import Case, RetrievalPage, RetrievedItem, Section
+from xmodal_cli.reports.search_page import Found, FoundPhoto, SearchPage
 
 TEMPLATES = files("xmodal_cli.reports") / "templates"
 NAMES = sorted(file.name for file in TEMPLATES.iterdir())
@@ -71,10 +72,16 @@ def attention_page() -> AttentionSheets:
     return AttentionSheets(NASTY, [AttentionSheet(NASTY, NASTY, quote(NASTY))])
 
 
+def search_page() -> SearchPage:
+    photos = [FoundPhoto(1, 0.5, photo, f"file:///{quote(NASTY)}"), FoundPhoto(2, 0.4, missing, "file:///a")]
+    return SearchPage([Found(NASTY, NASTY, NASTY, 1000, photos), Found(NASTY, "", "", 1000, [])])
+
+
 PAGES: Mapping[str, Callable[[], object]] = {
     "attention": attention_page,
     "demo": demo_page,
     "retrieval": retrieval_page,
+    "search": search_page,
 }
 
 

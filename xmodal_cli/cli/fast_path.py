@@ -9,8 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
+
+if TYPE_CHECKING:
+    from xmodal_cli.retrieval.search_result import SearchResult
 
 
 @dataclass
@@ -57,8 +61,8 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     return False
 
 
-def search_once(terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True) -> None:
-    """Search and print. Raises what ``recipes.search`` raises."""
+def search_once(terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True) -> SearchResult:
+    """Search and print; returns the result. Raises what ``recipes.search`` raises."""
     from xmodal_cli.recipes.search import search
 
     result = search(terms, index, k, output.TerminalReporter(), fold)
@@ -67,3 +71,4 @@ def search_once(terms: Sequence[str], index: str | None, k: int, json: bool, fol
     else:
         hits.print_hits(result)
     hits.print_warnings(result)
+    return result

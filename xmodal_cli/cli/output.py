@@ -105,6 +105,17 @@ def print_formatted(text: str) -> None:
     _write_raw(text, sys.stdout)
 
 
+def send_control(text: str) -> None:
+    """Send control characters to the terminal at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def can_print(text: str) -> bool:
+    """Whether stdout can encode ``text``."""
+    return _can_encode(_encoding(sys.stdout), text)
+
+
 def print_rule(width: int) -> None:
     """Print a horizontal line on stdout."""
     _write(RULE * width, sys.stdout)

@@ -35,9 +35,12 @@ holiday.jpg at night        photos similar to this one, at night
 :quit, Ctrl-D               exit"""
 
 
-def run_prompt(index: str | None, num_hits: int, fold: bool = True) -> None:
+def run_prompt(index: str | None, num_hits: int, fold: bool = True, preview: bool = False) -> None:
     """Read and run lines until the end of input or ``:quit``. Raises the errors of opening the index."""
-    with contextlib.closing(Prompt(index, num_hits, fold)) as prompt, contextlib.closing(open_history()) as history:
+    with (
+        contextlib.closing(Prompt(index, num_hits, fold, preview)) as prompt,
+        contextlib.closing(open_history()) as history,
+    ):
         enable_tab_completion()
         prompt.print_index()
         while True:
@@ -65,10 +68,10 @@ def parse_command(line: str) -> tuple[str, str]:
 class Prompt:
     """Runs the lines of the prompt. ``run_line`` prints errors instead of raising them."""
 
-    def __init__(self, index: str | None, num_hits: int, fold: bool = True) -> None:
+    def __init__(self, index: str | None, num_hits: int, fold: bool = True, preview: bool = False) -> None:
         if num_hits < 1:
             raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
-        self._num_hits, self._fold = num_hits, fold
+        self._num_hits, self._fold, self._preview = num_hits, fold, preview
         self._last: SearchResult | None = None
         self._viewers: list[subprocess.Popen[bytes]] = []
         self._searcher = _open_loaded(index)
@@ -128,6 +131,10 @@ class Prompt:
         self._last = self._searcher.search(terms, self._num_hits, self._fold)
         hits.print_hits(self._last, time.perf_counter() - start)
         hits.print_warnings(self._last)
+        if self._preview:
+            from xmodal_cli.cli.preview import print_preview
+
+            print_preview(self._last)
 
     def _open_hit(self, argument: str) -> None:
         results = self._last.hits if self._last is not None else ()

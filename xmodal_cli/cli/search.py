@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -16,6 +19,9 @@ from xmodal_cli.cli import fast_path, hits, output
 from xmodal_cli.cli.options import IndexName, Json
 from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.errors import BadData, XmodalError, bug_message, error_lines, is_debugging
+
+if TYPE_CHECKING:
+    from xmodal_cli.retrieval.search_result import SearchResult
 
 _MINUS = "\ue000"  # replaces the minus of a term while the options are parsed
 
@@ -30,7 +36,7 @@ class CommandClass(TyperCommand):
             is_option = value_follows or re.fullmatch(r"--.*|-h|-k\d*", arg) is not None
             is_negative = arg.startswith("-") and (all_terms or not is_option)
             hidden.append(_MINUS + arg[1:] if is_negative else arg)
-            value_follows = not value_follows and arg in ("-k", "--index")
+            value_follows = not value_follows and arg in ("-k", "--index", "--html", "--sheet")
             all_terms = all_terms or arg == "--"
         return super().parse_args(ctx, hidden)
 
@@ -42,6 +48,13 @@ def command(
     index: IndexName = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="Number of photos to show.")] = 10,
     all_: Annotated[bool, typer.Option("--all", help="Show every copy of a photo, instead of their number.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write an HTML page with the photos and scores.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Also write a PNG with the photos in a grid.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the photos in the terminal.")] = False,
     json: Json = False,
 ) -> None:
     """Find photos by sentences and example photos.
@@ -62,23 +75,71 @@ def command(
 
         xmodal search beach.jpg "at night" --index family --json
 
+        xmodal search "a red car" --sheet cars.png --html cars.html --preview
+
         xmodal search --json < sentences.txt
     """
     if terms:
         words = [t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms]
-        fast_path.search_once(words, index, k, json, not all_)
+        if not (html or sheet or preview):
+            fast_path.search_once(words, index, k, json, not all_)
+            return
+        with _images(html, sheet, preview and not json) as images:
+            images.add(fast_path.search_once(words, index, k, json, not all_))
     elif sys.stdin is None or not sys.stdin.isatty():
-        _search_lines(index, k, json, not all_)
-    elif json or not sys.stdout.isatty():
+        with _images(html, sheet, preview and not json) as images:
+            failed = _search_lines(index, k, json, not all_, images)
+        if failed:
+            raise typer.Exit(1)
+    elif json or html or sheet or not sys.stdout.isatty():
         raise typer.BadParameter("give at least one, or one query per line on stdin", param_hint="TERMS")
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
-        run_prompt(index, k, not all_)
+        run_prompt(index, k, not all_, preview)
 
 
-def _search_lines(index: str | None, k: int, json: bool, fold: bool) -> None:
-    """Search for each line of stdin. A line that fails prints its error; the following lines are still processed."""
+@contextlib.contextmanager
+def _images(html: Path | None, sheet: Path | None, preview: bool) -> Iterator[_ResultImages]:
+    """Collects results, and writes the files at the end. Raises the errors of ``search_files`` before the search."""
+    images = _ResultImages(preview, keep=html is not None or sheet is not None)
+    if not images.keep:
+        yield images
+        return
+    from xmodal_cli.reports import search_files
+
+    if html is not None:
+        search_files.check_page(html)
+    if sheet is not None:
+        search_files.check_sheet(sheet)
+    yield images
+    if html is not None and images.results:
+        search_files.write_page(images.results, html)
+        output.TerminalReporter().info(f"page: {html}")
+    if sheet is not None and images.results:
+        search_files.write_sheet(images.results, sheet)
+        output.TerminalReporter().info(f"sheet: {sheet}")
+
+
+@dataclass(frozen=True)
+class _ResultImages:
+    """``preview`` shows the photos of each result in the terminal; ``keep`` collects the results for the files."""
+
+    preview: bool
+    keep: bool
+    results: list[SearchResult] = field(default_factory=list)
+
+    def add(self, result: SearchResult) -> None:
+        if self.keep:
+            self.results.append(result)
+        if self.preview:
+            from xmodal_cli.cli.preview import print_preview
+
+            print_preview(result)
+
+
+def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _ResultImages) -> bool:
+    """Search for each line of stdin; returns whether a line failed. Its error is printed, the others are processed."""
     lines = _read_lines()
     first = next(lines, None)
     if first is None:
@@ -102,8 +163,8 @@ def _search_lines(index: str | None, k: int, json: bool, fold: bool) -> None:
                 output.print_line(escape_unprintable(line))
                 hits.print_hits(result)
                 hits.print_warnings(result)
-    if failed:
-        raise typer.Exit(1)
+            images.add(result)
+    return failed
 
 
 def _read_lines() -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.version import __version__
@@ -24,6 +25,15 @@ def render(name: str, context: Mapping[str, object]) -> str:
     Raises jinja2.TemplateNotFound, jinja2.UndefinedError.
     """
     return environment().get_template(f"{name}.html.jinja").render(context)
+
+
+def is_page(file: Path) -> bool:
+    """Whether ``file`` is a page that ``render`` wrote."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return False
+    return content.startswith(b"<!doctype html>") and b"<footer>xmodal " in content
 
 
 @cache
