@@ -28,7 +28,7 @@ class FakeSearcher:
     def __len__(self):
         return len(INDEXES[self.index_name])
 
-    def search(self, words, num_hits=10):
+    def search(self, words, num_hits=10, fold=True):
         assert not self.closed
         parse_terms(words)
         self.queries.append((tuple(words), num_hits))

@@ -91,7 +91,7 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
     ("options", "source"),
     [
         ((), "32 captions of halves"),
-        (("--nearest-images", 10), "the captions of the nearest 10 of 15 images of halves"),
+        (("--set", "nearest.images=10"), "the captions of the nearest 10 of 15 images of halves"),
     ],
 )
 def test_the_best_captions_come_first(
@@ -114,7 +114,7 @@ def test_captions_equal_an_exhaustive_search(
     xmodal: Run, toy: ToyMatcher, tmp_path: Path, similarity: str, num_images: int | None
 ) -> None:
     toy.similarity = similarity
-    option = () if num_images is None else ("--nearest-images", num_images)
+    option = () if num_images is None else ("--set", f"nearest.images={num_images}")
     photos = [paint(tmp_path / "p" / f"{n}.png", *pair) for n, pair in enumerate([("red", "blue"), ("green", "green")])]
     for num in (1, 4, 100):
         results = xmodal("caption", "p", "--nearest", *option, "--num", num, "--json").json
@@ -140,7 +140,7 @@ def test_a_better_caption_of_an_image_that_is_not_near_is_found(xmodal: Run, toy
             (tmp_path / "halves" / "train" / f"{left}-{right}.txt").write_text("a green flag\n")
     paint(tmp_path / "a.png", "red")
     assert xmodal("caption", "a.png", "--nearest").out == "a.png\tred red red\n"
-    assert xmodal("caption", "a.png", "--nearest", "--nearest-images", 3).out == "a.png\ta green flag\n"
+    assert xmodal("caption", "a.png", "--nearest", "--set", "nearest.images=3").out == "a.png\ta green flag\n"
 
 
 def test_captions_that_occur_twice_are_returned_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def score(similarity: str, image: np.ndarray, text: np.ndarray) -> float:
     return float(image @ text) if similarity == "cosine" else -float((np.maximum(0, text - image) ** 2).sum())
 
 
-@pytest.mark.parametrize("option", [(), ("--nearest-images", 10)])
+@pytest.mark.parametrize("option", [(), ("--set", "nearest.images=10")])
 def test_the_training_set_is_encoded_once(xmodal: Run, toy: ToyMatcher, tmp_path: Path, option: Any) -> None:
     paint(tmp_path / "a.png", "white", "green")
 
@@ -174,10 +174,21 @@ def test_the_training_set_is_encoded_once(xmodal: Run, toy: ToyMatcher, tmp_path
     assert encoded() == 3
 
 
-def test_the_number_of_images_needs_nearest(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "code", "message"),
+    [
+        ("nearest.images=0", 1, "nearest.images must be a number of images, not '0'"),
+        ("nearest.images=ten", 1, "nearest.images must be a number of images, not 'ten'"),
+        ("decoding.beam=3", 2, "only nearest.images=N is allowed with --nearest"),
+    ],
+)
+def test_invalid_settings_are_errors(
+    xmodal: Run, toy: ToyMatcher, tmp_path: Path, setting: str, code: int, message: str
+) -> None:
     photo = paint(tmp_path / "a.png", "red")
-    outcome = xmodal("caption", photo, "--nearest-images", 3)
-    assert (outcome.code, "requires --nearest" in outcome.err) == (2, True)
+    outcome = xmodal("caption", photo, "--nearest", "--set", setting)
+    assert (outcome.code, message in outcome.err) == (code, True)
+    assert xmodal("caption", photo, "--set", "nearest.images=3").code == 1
 
 
 def test_unreadable_files_are_skipped_with_a_warning(xmodal: Run, toy: ToyMatcher, tmp_path: Path) -> None:

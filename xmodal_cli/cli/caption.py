@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.loaded_models import ImageCaptions
@@ -51,15 +53,6 @@ def command(
         bool,
         typer.Option("--nearest", help="Retrieve the best of all training captions instead; --model is a matcher."),
     ] = False,
-    nearest_images: Annotated[
-        int | None,
-        typer.Option(
-            "--nearest-images",
-            metavar="N",
-            min=1,
-            help="With --nearest: score only the captions of the N nearest training images.",
-        ),
-    ] = None,
     attention: Annotated[
         Path | None, typer.Option("--attention", metavar="DIR", help="Save per-word attention maps to DIR.")
     ] = None,
@@ -83,6 +76,8 @@ def command(
     Decoding settings default to those of the model's training run. Change them with --set decoding.KEY=VALUE; KEY is
     beam, num, sample, length_penalty, min_length, max_length, no_repeat_ngram_size, num_beam_groups, diversity_penalty,
     temperature, top_k, top_p or seed.
+
+    With --nearest, --set nearest.images=N scores only the captions of the N nearest training images.
 
     Examples:
 
@@ -108,11 +103,8 @@ def command(
     from xmodal_cli.recipes.caption import left_out_of, raise_if_all_failed
 
     if nearest:
-        _check_nearest(
-            {"--beam": beam, "--sample": sample, "--tags": tags, "--attention": attention, "--set": settings}
-        )
-    elif nearest_images is not None:
-        raise typer.BadParameter("requires --nearest", param_hint="--nearest-images")
+        _check_nearest({"--beam": beam, "--sample": sample, "--tags": tags, "--attention": attention})
+    nearest_images, settings = _read_nearest_images(settings or []) if nearest else (None, settings)
     flags = [f"decoding.beam={beam}"] if beam is not None else []
     flags += [f"decoding.num={num}"] if num is not None else []
     flags += ["decoding.sample=true"] if sample else []
@@ -146,6 +138,19 @@ def _check_nearest(given: dict[str, object]) -> None:
     for option, value in given.items():
         if value:
             raise typer.BadParameter("not allowed with --nearest, which generates no captions", param_hint=option)
+
+
+def _read_nearest_images(settings: list[str]) -> tuple[int | None, list[str]]:
+    """The value of ``--set nearest.images=N``, the only setting that applies to --nearest, and no other settings."""
+    number = None
+    for setting in settings:
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if name != "nearest.images":
+            raise typer.BadParameter("only nearest.images=N is allowed with --nearest", param_hint="--set")
+        if not re.fullmatch(r"0*[1-9][0-9]{0,8}", value):
+            raise ConfigError(f"nearest.images must be a number of images, not {value!r}", "--set nearest.images=10")
+        number = int(value)
+    return number, []
 
 
 class _CaptionPrinter:
