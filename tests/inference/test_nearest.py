@@ -179,7 +179,7 @@ def test_the_training_set_is_encoded_once(xmodal: Run, toy: ToyMatcher, tmp_path
     [
         ("nearest.images=0", 1, "nearest.images must be a number of images, not '0'"),
         ("nearest.images=ten", 1, "nearest.images must be a number of images, not 'ten'"),
-        ("decoding.beam=3", 2, "only nearest.images=N is allowed with --nearest"),
+        ("decoding.beam=3", 2, "not allowed with --nearest, except nearest.images=N"),
     ],
 )
 def test_invalid_settings_are_errors(

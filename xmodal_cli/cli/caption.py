@@ -146,7 +146,7 @@ def _read_nearest_images(settings: list[str]) -> tuple[int | None, list[str]]:
     for setting in settings:
         name, _, value = (part.strip() for part in setting.partition("="))
         if name != "nearest.images":
-            raise typer.BadParameter("only nearest.images=N is allowed with --nearest", param_hint="--set")
+            raise typer.BadParameter("not allowed with --nearest, except nearest.images=N", param_hint="--set")
         if not re.fullmatch(r"0*[1-9][0-9]{0,8}", value):
             raise ConfigError(f"nearest.images must be a number of images, not {value!r}", "--set nearest.images=10")
         number = int(value)
