@@ -40,8 +40,8 @@ from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.word_vectors import initialize_from_word_vectors
 from xmodal_cli.paths import config_file
 from xmodal_cli.recipes.models import model_info
-from xmodal_cli.recipes.train import _check_folder
 from xmodal_cli.reporter import SILENT
+from xmodal_cli.trainers.resume import check_folder
 from xmodal_cli.training.checkpoint import LoopState, load_state, save_state
 from xmodal_cli.training.log import rewind_log
 from xmodal_cli.types import FeatureMeta
@@ -128,6 +128,7 @@ def make_config(folder: Path) -> Path:
 
 
 def make_run_config(folder: Path) -> Path:
+    (folder / "model.safetensors").touch()  # without a model the run is started again
     (folder / "config.toml").write_text(to_toml(load_config("vse")))
     return folder / "config.toml"
 
@@ -261,7 +262,7 @@ KINDS = {
     "matcher": Kind(make_matcher, read_matcher),
     "captioner": Kind(make_captioner, read_captioner),
     "config": Kind(make_config, lambda _: default_models()),
-    "run-config": Kind(make_run_config, lambda file: _check_folder(file.parent, load_config("vse"), True)),
+    "run-config": Kind(make_run_config, lambda file: check_folder(file.parent, load_config("vse"), True)),
     "preset": Kind(make_run_config, lambda file: load_config(str(file))),
     "registry": Kind(make_registry, read_registry, "the dataset mine is no longer at"),
     "summary": Kind(make_summary, read_store),
