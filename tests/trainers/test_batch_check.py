@@ -69,6 +69,13 @@ def test_a_warning_counts_the_batches_train_nothing():
     assert re.match(r"\d+ of \d+ batches have captions of one image only", warnings[0])
 
 
+def test_the_negatives_of_a_proxy_loss_are_the_proxies_of_other_images():
+    settings = ["training.batch_size=1", "loss=metric_learning", "loss.args.loss=ProxyAnchorLoss"]
+    check_batches(load_config("vse", settings), dataset(5, 5), "cpu", SILENT)
+    with pytest.raises(ConfigError, match="one image only"):
+        check_batches(load_config("vse", settings), dataset(5), "cpu", SILENT)
+
+
 def test_captioners_need_no_negatives():
     check_batches(load_config("transformer", ["training.batch_size=1"]), dataset(5), "cpu", SILENT)
 

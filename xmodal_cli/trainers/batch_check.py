@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from xmodal_cli import catalog
 from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.losses.metric_learning import PROXY_LOSSES
 from xmodal_cli.memory import available_bytes, format_bytes
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers.job import plan_batches
@@ -28,6 +30,8 @@ def check_batches(config: Config, dataset: ImageTextDataset, device: str, report
     image_of_caption = np.asarray(dataset.image_of_caption)
     lengths = torch.tensor([len(caption.split()) for caption in dataset.captions])
     batches = plan_batches(config, lengths, torch.from_numpy(image_of_caption)).epoch(0)
+    if _has_proxies(config) and len(np.unique(image_of_caption)) > 1:
+        return  # the proxies of other images are the negatives
     without = sum(len(np.unique(image_of_caption[rows.numpy()])) == 1 for rows in batches)
     if without == len(batches):
         raise _no_negatives(config, image_of_caption)
@@ -36,6 +40,11 @@ def check_batches(config: Config, dataset: ImageTextDataset, device: str, report
             f"{without} of {len(batches)} batches have captions of one image only, and train nothing: "
             "increase training.batch_size"
         )
+
+
+def _has_proxies(config: Config) -> bool:
+    """Whether the loss compares with weights of all training images instead of the batch."""
+    return catalog.canonical(config.loss.name) == "metric-learning" and config.loss.args.get("loss") in PROXY_LOSSES
 
 
 def _no_negatives(config: Config, image_of_caption: np.ndarray) -> ConfigError:
@@ -47,7 +56,7 @@ def _no_negatives(config: Config, image_of_caption: np.ndarray) -> ConfigError:
         )
     needed = 2 * int(counts.max()) if config.training.group_captions_by_image else 32
     return ConfigError(
-        f"with training.batch_size={config.training.batch_size} every batch has captions of one image only, without "
+        f"with training.batch_size={config.training.batch_size} every batch has captions of one image only: without "
         "negatives nothing can be learned",
         f"increase it, for example --set training.batch_size={max(needed, 32)}",
     )
