@@ -215,7 +215,7 @@ def test_dataset_vectors(dataset, fake, tmp_path, suffix):
     else:
         arrays = load_file(out)
         with safe_open(out, "np") as opened:
-            assert opened.metadata() == {"similarity": "order"}
+            assert opened.metadata()["similarity"] == "order"
     np.testing.assert_array_equal(arrays["image_of_caption"], np.repeat(np.arange(10), 2))
     captions = [c for e in dataset.examples if e.image_id in READABLE for c in e.captions]
     np.testing.assert_array_equal(arrays["texts"][:, 0], [len(c) for c in captions])
