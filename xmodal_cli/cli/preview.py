@@ -11,7 +11,7 @@ from xmodal_cli.cli import graphics_terminal, output
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.search_result import SearchResult
 
-COLUMNS, ROWS, GAP = 18, 9, 2  # of a photo, in characters; a character is about twice as high as wide
+COLUMNS, ROWS, GAP = 18, 9, 2  # size of a photo, in characters; a character is about twice as high as wide
 
 
 def print_preview(result: SearchResult) -> None:
