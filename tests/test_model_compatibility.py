@@ -23,6 +23,7 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.captioners import caption_features, load_captioner
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.models.model_file import read_header
+from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.recipes import train
 from xmodal_cli.trainers.resume import check_folder
 
@@ -154,6 +155,7 @@ def test_an_old_run_is_resumed_with_the_settings_of_today(tmp_path: Path) -> Non
     """The preset of today and the run's own settings are the same settings; others are refused."""
     settings = ["model.embed_dim=32", "captioning.tag_prob=0.2", "training.epochs=3", "training.tensorboard=false"]
     shutil.copy(RUN_CONFIG, tmp_path / "config.toml")
+    (tmp_path / MODEL_FILE).touch()  # a run without a model is started again
     check_folder(tmp_path, load_config("demo-captioner", settings), resume=True)
     with pytest.raises(ConfigError, match="different settings"):
         check_folder(tmp_path, load_config("demo-captioner", [*settings, "captioning.tag_prob=0.3"]), resume=True)

@@ -120,7 +120,7 @@ def test_the_weights_of_the_clip_tower_change(shapes, tmp_path, backbone):
 @pytest.mark.parametrize("backbone", ["test_resnet"], indirect=True)
 def test_a_run_from_pixels_is_resumed_exactly(shapes, tmp_path, backbone):
     """Batch normalization has running means, which are part of the state."""
-    settings = (f"features.backbone={backbone}", "features.kind=grid", *TUNE, "training.ema=0.5")
+    settings = (f"features.backbone={backbone}", "features.kind=grid", *TUNE)
     train(shapes, tmp_path / "whole", "show-attend-tell", *settings, "training.epochs=2")
     train(shapes, tmp_path / "parts", "show-attend-tell", *settings)
     train(shapes, tmp_path / "parts", "show-attend-tell", *settings, "training.epochs=2", resume=True)
