@@ -216,7 +216,8 @@ class PhotoIndex:
 
         Raises ConfigError, MissingData, BadData.
         """
-        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k, fold)
+        self._searcher.fold = fold
+        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k)
 
     def close(self) -> None:
         """Close the files; a context manager does it too."""

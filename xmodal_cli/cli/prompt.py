@@ -74,7 +74,7 @@ class Prompt:
         self._num_hits, self._fold, self._preview = num_hits, fold, preview
         self._last: SearchResult | None = None
         self._viewers: list[subprocess.Popen[bytes]] = []
-        self._searcher = _open_loaded(index)
+        self._searcher = _open_loaded(index, fold)
 
     def close(self) -> None:
         """Close the index."""
@@ -128,7 +128,7 @@ class Prompt:
         if not self._searcher.is_current():  # `xmodal index` has updated it in the meantime
             self._change_index(str(self._searcher.folder))
         start = time.perf_counter()
-        self._last = self._searcher.search(terms, self._num_hits, self._fold)
+        self._last = self._searcher.search(terms, self._num_hits)
         hits.print_hits(self._last, time.perf_counter() - start)
         hits.print_warnings(self._last)
         if self._preview:
@@ -156,7 +156,7 @@ class Prompt:
             self._search(self._last.query)
 
     def _change_index(self, name: str) -> None:
-        searcher = _open_loaded(name)
+        searcher = _open_loaded(name, self._fold)
         self._searcher.close()
         self._searcher = searcher
         self.print_index()
@@ -168,11 +168,12 @@ class Prompt:
             output.print_line(f"{'*' if name == self._searcher.index_name else ' '} {name}")
 
 
-def _open_loaded(index: str | None) -> Searcher:
+def _open_loaded(index: str | None, fold: bool) -> Searcher:
     """Open the index and load its model, so that the first query is as fast as the others."""
     from xmodal_cli.recipes.search import open_searcher
 
     searcher = open_searcher(index, output.TerminalReporter())
+    searcher.fold = fold
     with contextlib.suppress(XmodalError):  # raised again by the first sentence; photos may work without the model
         searcher.search(["a photo"], 1)
     return searcher

@@ -150,9 +150,10 @@ def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _Re
 
     failed = False
     with open_searcher(index, output.TerminalReporter()) as searcher:
+        searcher.fold = fold
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
-                result = searcher.search(split_line(line), k, fold)
+                result = searcher.search(split_line(line), k)
             except Exception as error:  # also a bug must not end the other queries
                 failed = True
                 _print_failure(line, error, json)

@@ -42,7 +42,8 @@ def search(
     """
     terms = _terms(words, num_hits)
     with open_searcher(name, reporter) as searcher:
-        return searcher.search_terms(terms, words, num_hits, fold)
+        searcher.fold = fold
+        return searcher.search_terms(terms, words, num_hits)
 
 
 def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
@@ -62,22 +63,21 @@ class Searcher:
         self._index = index
         self._embedder = _TermEmbedder(index, folder, reporter)
         self.folder, self.index_name = folder, folder.name
+        self.fold = True  # copies of a photo are one hit
         self.model = index.metadata.model.name
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, words: Sequence[str], num_hits: int = 10, fold: bool = True) -> SearchResult:
+    def search(self, words: Sequence[str], num_hits: int = 10) -> SearchResult:
         """The top ``num_hits`` photos for the terms ``words``; see the function ``search``."""
-        return self.search_terms(_terms(words, num_hits), words, num_hits, fold)
+        return self.search_terms(_terms(words, num_hits), words, num_hits)
 
-    def search_terms(
-        self, terms: Sequence[Term], words: Sequence[str], num_hits: int, fold: bool = True
-    ) -> SearchResult:
+    def search_terms(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
         """``search`` for ``words`` that are already parsed into ``terms``."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
-        top = TopPhotos(self._index, vectors, num_hits, fold)
+        top = TopPhotos(self._index, vectors, num_hits, self.fold)
         return SearchResult(
             index=self.index_name,
             model=self.model,
