@@ -91,6 +91,16 @@ def test_similarity_is_that_of_the_model(matcher: xmodal.MatcherModel, photos: l
     np.testing.assert_allclose(matcher.encode_text("snow"), texts[2:], atol=1e-5)
 
 
+def test_a_damaged_image_gives_a_warning(matcher: xmodal.MatcherModel, photos: list[Path], tmp_path: Path) -> None:
+    with Image.open(photos[0]) as image:
+        image.save(tmp_path / "plain.png")
+        image.save(tmp_path / "damaged.png", icc_profile=b"not a profile")
+    with pytest.warns(UserWarning, match=r"damaged\.png: its color profile is ignored") as warned:
+        vectors = matcher.encode_image([tmp_path / "plain.png", tmp_path / "damaged.png"])
+    assert len(warned) == 1
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
 def test_unreadable_images_raise_or_are_left_out(
     matcher: xmodal.MatcherModel, photos: list[Path], tmp_path: Path
 ) -> None:

@@ -198,6 +198,49 @@ def test_damaged_photos_that_are_used_are_listed(
     assert (found["total"], found["counts"], found["files"][0]["path"]) == (1, {"damaged": 1}, str(photos / "red.jpg"))
 
 
+def test_an_index_of_an_earlier_version_of_decoding(
+    xmodal: Run, toy: ToyMatcher, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xmodal_cli.retrieval import vector_versions
+
+    num_red = sum("red" in path.name for path in photos.rglob("*.jpg"))
+    monkeypatch.setattr(vector_versions, "compare_decoding", lambda path, version: "red" not in path.name)
+    path = paths.indexes_dir() / "colors" / "index.json"
+
+    def make_old() -> None:
+        content = json.loads(path.read_text())
+        assert content.pop("decoding") == "srgb-2"
+        path.write_text(json.dumps(content))
+
+    report = xmodal("index", photos, "--json").json
+    reason = "since version srgb-2 of decoding, color profiles are converted to sRGB"
+    assert (report["decoding"], report["recomputed"]) == ("srgb-2", {"photos": 0, "reason": None, "not_compared": 0})
+    before = xmodal("search", "red", "--json").json["hits"]
+    make_old()
+    assert xmodal("search", "red", "--json").json["hits"] == before
+    assert f"embedded again: {num_red} photos; {reason}" in xmodal("index", photos).out
+    make_old()
+    report = xmodal("index", photos, "--json").json
+    assert report["recomputed"] == {"photos": num_red, "reason": reason, "not_compared": 0}
+    assert report["computed"] == num_red
+    assert "embedded again" not in xmodal("index", photos).out
+
+
+def test_a_damaged_photo_as_a_query_gives_a_warning(
+    xmodal: Run, toy: ToyMatcher, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def image_vectors(loaded: ToyMatcher, reader: ImageReader) -> Any:
+        reader.defects += [Defect(tmp_path / "query.jpg", "the file is truncated", Category.DAMAGED)] * 2
+        return loaded.embed_images
+
+    xmodal("index", photos)
+    (tmp_path / "query.jpg").write_text("red red")
+    monkeypatch.setattr(encoding, "image_vectors", image_vectors)
+    outcome = xmodal("search", tmp_path / "query.jpg", "--json")
+    assert outcome.err.count("query.jpg: the file is truncated") == 1
+    assert outcome.json["hits"]
+
+
 def test_an_open_searcher_detects_an_update_of_its_index(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
     from xmodal_cli.recipes.search import open_searcher
 

@@ -115,6 +115,13 @@ def _show(report: IndexReport) -> None:
     output.print_line(f"index {report.index}: {report.items} photos ({changes}), model {report.model}")
     for root in report.moved_roots:
         output.print_line(f"folder moved or renamed: {root} is no longer in the index")
+    if report.recomputed.photos:
+        output.print_line(f"embedded again: {report.recomputed.photos} photos; {report.recomputed.reason}")
+    if report.recomputed.not_compared:
+        output.print_line(
+            f"not compared: {report.recomputed.not_compared} photos; their vectors are of an earlier version of "
+            "decoding until their folders are indexed again"
+        )
     if report.kept:
         output.print_line(f"{sum(entry.photos for entry in report.kept)} photos were not found, and are kept:")
         _list([f"{entry.path} ({entry.photos} photos): {entry.reason}" for entry in report.kept])

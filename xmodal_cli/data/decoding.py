@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmodal_cli.data.image_settings import image_settings
 from xmodal_cli.errors import BadImage, Category
 
 DECODING = "srgb-2"  # color profiles are converted to sRGB, truncated images decoded
 DECODING_BEFORE = "rgb-1"  # the name where none is recorded
+VERSIONS = (DECODING_BEFORE, DECODING)  # oldest first; others are those of a newer xmodal
 
 _THREADS = 8
 
@@ -30,18 +30,27 @@ class Past:
 
 def is_decoded_alike(path: Path, version: str) -> bool:
     """Whether an image file has the same pixels in ``version`` as now; reads only its header."""
+    return compare_decoding(path, version) is not False  # a file that cannot be read is reported when it is decoded
+
+
+def compare_decoding(path: Path, version: str) -> bool | None:
+    """``is_decoded_alike``; None if the header cannot be read now, for a reason that may change."""
     if version == DECODING:
         return True
+    if version not in VERSIONS:
+        return False
     from xmodal_cli.data.images import ImageReader
 
     try:
         return not ImageReader().has_profile(path)
-    except BadImage:  # it is reported when it is decoded
-        return True
+    except BadImage as error:
+        return None if error.may_change else True
 
 
 def must_decode_again(images: Sequence[Path], version: str, past: Past) -> bool:
     """Whether features of ``images`` that were made in ``version`` have to be computed again."""
+    from xmodal_cli.data.image_settings import image_settings
+
     if past.used_damaged and image_settings().strict:
         return True
     if any(_is_readable(path) for path in past.unreadable):

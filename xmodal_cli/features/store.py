@@ -68,7 +68,7 @@ class StoreSummary:
     """The contents of ``features.json``. ``images_digest`` identifies the image files of the features.
 
     ``defects`` are images that are damaged but have features: (path, reason, category). ``decoding`` is the version of
-    how image files become pixels (``color_profiles.DECODING``).
+    how image files become pixels (``data/decoding.py``).
     """
 
     meta: FeatureMeta

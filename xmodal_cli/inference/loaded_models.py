@@ -18,7 +18,7 @@ from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_model
 from xmodal_cli.result_json import OPTIONAL
-from xmodal_cli.types import Unreadable
+from xmodal_cli.types import ImageBackbone, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,12 +82,19 @@ class MatcherModel:
         """(images, embed_dim) float32 of paths or PIL images, in their order.
 
         ``on_error="skip"`` skips unreadable images, so that there are fewer rows, with a warning for each;
-        ``"raise"`` raises BadData. Raises IncompatibleFeatures if the backbone that the model was trained with is
-        unavailable, ConfigError for another ``on_error``.
+        ``"raise"`` raises BadData. Damaged images that can be used give a warning. Raises IncompatibleFeatures if the
+        backbone that the model was trained with is unavailable, ConfigError for another ``on_error``.
         """
         import numpy as np
 
-        rows = [vector for _, vector in _readable(self._vectors(_as_list(images)), on_error)]
+        from xmodal_cli.data.images import ImageReader
+        from xmodal_cli.inference.encoding import file_vectors
+
+        reader, loaded = ImageReader(), self._loaded
+        vectors = file_vectors(self._backbone, loaded.embed_features, loaded.compute, _as_list(images), reader)
+        rows = [vector for _, vector in _readable(vectors, on_error)]
+        for defect in dict.fromkeys(reader.defects):
+            warnings.warn(f"{defect.path}: {defect.reason}", stacklevel=2)
         return np.stack(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
 
     def similarity(self, image_vectors: np.ndarray, text_vectors: np.ndarray) -> np.ndarray:
@@ -97,10 +104,10 @@ class MatcherModel:
         return score_matrix(image_vectors, text_vectors, self._loaded.info.similarity)
 
     @cached_property
-    def _vectors(self) -> InputVectors:
-        from xmodal_cli.inference.encoding import image_vectors
+    def _backbone(self) -> ImageBackbone:
+        from xmodal_cli.inference.encoding import backbone_of
 
-        return image_vectors(self._loaded)
+        return backbone_of(self._loaded.name, self._loaded.meta)
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,13 @@ class _TermEmbedder:
         return None if row is None else np.array([row])
 
     def _embed_photo(self, image: Path) -> np.ndarray:
+        from xmodal_cli.data.images import ImageReader
         from xmodal_cli.inference.encoding import image_vectors
 
-        ((_, vector),) = image_vectors(self._matcher)([image])
+        reader = ImageReader()
+        ((_, vector),) = image_vectors(self._matcher, reader)([image])
+        for defect in dict.fromkeys(reader.defects):
+            self._reporter.warn(f"{defect.path}: {defect.reason}")
         if isinstance(vector, Unreadable):
             raise BadData(
                 f"{image} cannot be used as a query: {vector.reason}", "give a photo in a supported image format"

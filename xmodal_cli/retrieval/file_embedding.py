@@ -27,6 +27,7 @@ from xmodal_cli.retrieval.index import Index, IndexModel
 from xmodal_cli.retrieval.items import Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal
 from xmodal_cli.retrieval.plan import IndexedItem
+from xmodal_cli.retrieval.vector_versions import VectorVersions
 from xmodal_cli.types import ImageVectors, Unreadable
 
 AHEAD = 64  # files hashed ahead of embedding: the second read comes from the page cache
@@ -51,18 +52,24 @@ class HashedFile:
 
 
 class KnownVectors:
-    """The available vectors, addressed by row: first those of the old index, then those of the journal."""
+    """The available vectors, addressed by row: first those of the old index, then those of the journal.
 
-    def __init__(self, old: Index | None, journal: Journal) -> None:
-        self._old, self._journal = old, journal
+    ``versions`` finds those of an earlier version of decoding that no longer fit their photo.
+    """
+
+    def __init__(self, old: Index | None, journal: Journal, versions: VectorVersions) -> None:
+        self._old, self._journal, self._versions = old, journal, versions
         self.num_old = 0 if old is None else len(old)
 
-    def find(self, digest: bytes) -> int | None:
-        """The row of the vector of the file with this digest, or None."""
+    def find(self, digest: bytes, path: str) -> int | None:
+        """The row of the vector of the file ``path``, which has this digest, or None."""
+        in_journal = self._journal.row(digest)
+        if in_journal is not None and in_journal >= self._journal.num_before:
+            return self.num_old + in_journal
         row = None if self._old is None else self._old.items.row_of_digest(digest)
-        if row is None and (row := self._journal.row(digest)) is not None:
-            row += self.num_old
-        return row
+        if row is None and in_journal is not None:
+            row = self.num_old + in_journal
+        return row if row is not None and self._versions.is_current(digest, path) else None
 
     def add(self, digest: bytes, vector: np.ndarray) -> None:
         """Append a computed vector to the journal. Raises StorageError."""
@@ -111,7 +118,7 @@ class FileEmbedder:
         digests = set[bytes]()
         for file in files:
             hashed.append(file)
-            if isinstance(file, HashedFile) and file.digest not in digests and self._is_new(file.digest):
+            if isinstance(file, HashedFile) and file.digest not in digests and self._is_new(file):
                 digests.add(file.digest)
                 yield file
             else:
@@ -136,8 +143,8 @@ class FileEmbedder:
                 self._known.flush()
         self._known.flush()
 
-    def _is_new(self, digest: bytes) -> bool:
-        return digest not in self._failures and self._known.find(digest) is None
+    def _is_new(self, hashed: HashedFile) -> bool:
+        return hashed.digest not in self._failures and self._known.find(hashed.digest, hashed.file.path) is None
 
     def _add(self, hashed: HashedFile, vector: np.ndarray | Unreadable) -> None:
         if _status(hashed.file.path) != hashed.file:
@@ -167,7 +174,7 @@ class FileEmbedder:
                     self.unreadable.append(hashed)
                 continue
             file = hashed.file
-            if (row := self._known.find(hashed.digest)) is not None:
+            if (row := self._known.find(hashed.digest, file.path)) is not None:
                 yield Item(file.path, file.size, file.mtime_ns, hashed.digest), row
             elif (failed := self._failures.get(hashed.digest)) is not None:
                 mtime_ns = -1 if failed.may_change else file.mtime_ns

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xmodal_cli.atomic_folder import backup_path
+from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE, VERSIONS
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData
 from xmodal_cli.retrieval.hints import index_command, index_name, rebuild_hint
 from xmodal_cli.retrieval.items import ItemStore
@@ -44,6 +45,8 @@ class IndexMetadata:
     """The content of ``index.json``. ``build`` is unique per version; times are ISO 8601 in UTC.
 
     ``mounts`` are the mount points in ``roots`` when they were listed, ``exclude`` the patterns of ``--exclude``.
+    ``decoding`` is the version in which photos were decoded; items whose photos could not be compared with an earlier
+    version have their own.
     """
 
     build: str
@@ -56,6 +59,7 @@ class IndexMetadata:
     updated: str
     mounts: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    decoding: str = DECODING
     xmodal: str = __version__
 
     def to_json(self) -> str:
@@ -84,7 +88,8 @@ def read_metadata(folder: Path) -> IndexMetadata:
 
 def _to_metadata(content: dict[str, Any], folder: Path) -> IndexMetadata:
     """Raises ValueError, KeyError, TypeError, AttributeError and OverflowError for content of another shape."""
-    if int(content["format"]) != FORMAT:
+    decoding = _text(content.get("decoding", DECODING_BEFORE))
+    if int(content["format"]) != FORMAT or decoding not in VERSIONS:
         raise BadData(f"{folder} was written by a newer xmodal ({content.get('xmodal')})", "upgrade xmodal")
     model = content["model"]
     names: dict[str, Any] = {name: _text(model[name]) for name in ("name", "source", "fingerprint", "similarity")}
@@ -92,7 +97,7 @@ def _to_metadata(content: dict[str, Any], folder: Path) -> IndexMetadata:
     fields |= {name: _count(content[name]) for name in ("num_items", "num_unreadable")}
     fields |= {name: tuple(map(_text, content.get(name, ()))) for name in ("roots", "mounts", "exclude")}
     meta, embed_dim = FeatureMeta(**model["meta"]), _count(model["embed_dim"])
-    metadata = IndexMetadata(model=IndexModel(embed_dim=embed_dim, meta=meta, **names), **fields)
+    metadata = IndexMetadata(model=IndexModel(embed_dim=embed_dim, meta=meta, **names), decoding=decoding, **fields)
     if metadata.model.embed_dim == 0 or not metadata.roots:
         raise ValueError("it has vectors without elements, or no folders")
     return metadata
@@ -179,7 +184,7 @@ def _open(folder: Path, may_vanish: bool) -> Index | None:
     try:
         for name in (ITEMS, VECTORS):
             _check_readable(folder / name)
-        items = ItemStore(folder / ITEMS, metadata.num_items)
+        items = ItemStore(folder / ITEMS, metadata.num_items, metadata.decoding)
         vectors = StoredVectors(folder / VECTORS, metadata.kind, (metadata.num_items, metadata.model.embed_dim))
         if _is_unchanged(folder, metadata):
             return Index(metadata, items, vectors)

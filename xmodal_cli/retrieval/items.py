@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
+from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import BadData, Category, StorageError
 from xmodal_cli.retrieval.hints import rebuild_hint
 
 _SCHEMA = """
 CREATE TABLE items (row INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
-                    mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL);
+                    mtime_ns INTEGER NOT NULL, digest BLOB NOT NULL, decoding TEXT);
 CREATE INDEX items_by_digest ON items (digest);
 CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
                          category TEXT NOT NULL);
@@ -33,12 +34,16 @@ _COLUMNS = "row, path, size, mtime_ns, digest"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A photo in the index. ``digest`` is the BLAKE2b-128 of the file's bytes."""
+    """A photo in the index. ``digest`` is the BLAKE2b-128 of the file's bytes.
+
+    ``decoding`` is the version of decoding in which its vector was computed (``data/decoding.py``).
+    """
 
     path: str
     size: int
     mtime_ns: int
     digest: bytes
+    decoding: str = DECODING
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +57,23 @@ class UnreadableFile:
     category: Category = Category.DAMAGED
 
 
-def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[UnreadableFile]) -> None:
-    """Write a new database, with ``items`` in the order of their vectors. Raises OSError, StorageError."""
+def write_items(
+    target: Path, items: Iterable[Item], unreadable: Iterable[UnreadableFile], decoding: str = DECODING
+) -> None:
+    """Write a new database, with ``items`` in the order of their vectors. Raises OSError, StorageError.
+
+    ``decoding`` is the version of the index; that of an item is written only if it is another one.
+    """
     try:
         # nolock: nobody else has the new file, and some network file systems have no locks
         uri = f"file:{quote(os.fsencode(target))}?nolock=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as database, database:
             database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
-            rows = ((i, os.fsencode(x.path), x.size, x.mtime_ns, x.digest) for i, x in enumerate(items))
-            database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+            rows = (
+                (i, os.fsencode(x.path), x.size, x.mtime_ns, x.digest, None if x.decoding == decoding else x.decoding)
+                for i, x in enumerate(items)
+            )
+            database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", rows)
             failed = ((os.fsencode(x.path), x.size, x.mtime_ns, x.reason, x.category.value) for x in unreadable)
             database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", failed)
     except sqlite3.OperationalError as error:
@@ -72,11 +85,11 @@ def write_items(target: Path, items: Iterable[Item], unreadable: Iterable[Unread
 class ItemStore:
     """An ``items.sqlite`` of ``count`` photos opened for reading; lookups read only the requested rows.
 
-    Raises BadData if it is damaged.
+    ``decoding`` is the version of the index. Raises BadData if it is damaged.
     """
 
-    def __init__(self, path: Path, count: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, count: int, decoding: str = DECODING) -> None:
+        self._path, self._decoding = path, decoding
         with self._readable():
             uri = f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1"
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
@@ -85,6 +98,8 @@ class ItemStore:
                 bounds = self._database.execute("SELECT min(row), max(row) FROM items").fetchone()
                 if bounds != ((0, count - 1) if count else (None, None)):
                     raise self._damaged("it does not have the photos of the vectors")
+                columns = {name for _, name, *_ in self._database.execute("PRAGMA table_info(items)")}
+                self._columns = f"{_COLUMNS}, {'decoding' if 'decoding' in columns else 'NULL'}"
                 on_error.pop_all()
 
     def rows(self, rows: Sequence[int]) -> list[Item]:
@@ -92,9 +107,9 @@ class ItemStore:
         found: dict[int, Item] = {}
         for start in range(0, len(rows), _PER_QUERY):
             part = [int(row) for row in rows[start : start + _PER_QUERY]]
-            statement = f"SELECT {_COLUMNS} FROM items WHERE row IN ({','.join('?' * len(part))})"
+            statement = f"SELECT {self._columns} FROM items WHERE row IN ({','.join('?' * len(part))})"
             with self._readable():
-                found.update((record[0], _item(record)) for record in self._database.execute(statement, part))
+                found.update((record[0], self._item(record)) for record in self._database.execute(statement, part))
         if len(found) < len({int(row) for row in rows}):
             raise self._damaged("it does not have the photos of all vectors")
         return [found[int(row)] for row in rows]
@@ -127,8 +142,8 @@ class ItemStore:
     def all_items(self) -> Iterator[Item]:
         """All items, in the order of their vectors."""
         with self._readable():
-            for record in self._database.execute(f"SELECT {_COLUMNS} FROM items ORDER BY row"):
-                yield _item(record)
+            for record in self._database.execute(f"SELECT {self._columns} FROM items ORDER BY row"):
+                yield self._item(record)
 
     def unreadable(self) -> list[UnreadableFile]:
         """The files without vectors, sorted by path."""
@@ -147,9 +162,16 @@ class ItemStore:
 
     def _find(self, column: str, value: int | bytes) -> tuple[int, Item] | None:
         with self._readable():
-            statement = f"SELECT {_COLUMNS} FROM items WHERE {column} = ? ORDER BY row LIMIT 1"
+            statement = f"SELECT {self._columns} FROM items WHERE {column} = ? ORDER BY row LIMIT 1"
             record = self._database.execute(statement, (value,)).fetchone()
-            return None if record is None else (record[0], _item(record))
+            return None if record is None else (record[0], self._item(record))
+
+    def _item(self, record: tuple[int, bytes, int, int, bytes, str | None]) -> Item:
+        _, path, size, mtime_ns, digest, decoding = record
+        is_text = isinstance(path, bytes) and isinstance(digest, bytes) and isinstance(decoding, str | None)
+        if not (is_text and isinstance(size, int) and isinstance(mtime_ns, int)):
+            raise ValueError("a value has the wrong type")
+        return Item(os.fsdecode(path), size, mtime_ns, digest, decoding or self._decoding)
 
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
@@ -160,15 +182,6 @@ class ItemStore:
 
     def _damaged(self, reason: str) -> BadData:
         return BadData(f"{self._path} is damaged: {reason}", rebuild_hint(self._path.parent))
-
-
-def _item(record: tuple[int, bytes, int, int, bytes]) -> Item:
-    _, path, size, mtime_ns, digest = record
-    if not (
-        isinstance(path, bytes) and isinstance(digest, bytes) and isinstance(size, int) and isinstance(mtime_ns, int)
-    ):
-        raise ValueError("a value has the wrong type")
-    return Item(os.fsdecode(path), size, mtime_ns, digest)
 
 
 def _unreadable_file(path: bytes, size: int, mtime_ns: int, reason: str, category: str = "damaged") -> UnreadableFile:

@@ -32,13 +32,27 @@ class KeptPhotos:
 
 
 @dataclass(frozen=True)
+class Recomputed:
+    """The number of known ``photos`` that were embedded again because they are decoded differently now, and why.
+
+    ``not_compared`` photos still have vectors of an earlier version: they are absent, cannot be read or are in folders
+    that were not read.
+    """
+
+    photos: int
+    reason: str | None
+    not_compared: int
+
+
+@dataclass(frozen=True)
 class IndexReport:
     """An index after an update, with the numbers of photos added, updated and so on; ``asdict`` is the JSON.
 
     ``computed`` photos were embedded; ``heic_passed_over`` were skipped because pillow-heif is not installed.
     ``left_out`` are all files without a vector, by category (``data/left_out.py``), also those that the patterns
     ``exclude`` exclude; ``kept`` are photos that were not found. ``defects`` are
-    damaged photos that were embedded by this update. ``moved_roots`` are former paths of folders.
+    damaged photos that were embedded by this update. ``moved_roots`` are former paths of folders. ``decoding`` is the
+    version of decoding (``data/decoding.py``).
     """
 
     index: str
@@ -62,6 +76,8 @@ class IndexReport:
     kept: list[KeptPhotos]
     moved_roots: list[str]
     exclude: list[str]
+    decoding: str
+    recomputed: Recomputed
 
 
 def make_report(folder: Path, changes: IndexChanges, photos: Scan, defects: Sequence[Defect] = ()) -> IndexReport:
@@ -89,7 +105,15 @@ def make_report(folder: Path, changes: IndexChanges, photos: Scan, defects: Sequ
         kept=[KeptPhotos(path, reason, count) for path, (reason, count) in changes.kept.items()],
         moved_roots=list(changes.moved_roots),
         exclude=list(card.exclude),
+        decoding=card.decoding,
+        recomputed=_recomputed(changes),
     )
+
+
+def _recomputed(changes: IndexChanges) -> Recomputed:
+    reason = f"since version {changes.metadata.decoding} of decoding, color profiles are converted to sRGB"
+    num = changes.num_recomputed
+    return Recomputed(num, reason if num else None, changes.num_uncompared)
 
 
 def _left_out(changes: IndexChanges, photos: Scan) -> list[Unreadable]:

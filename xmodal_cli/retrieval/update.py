@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from xmodal_cli import atomic_folder
+from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.image_content import HINTS
 from xmodal_cli.data.scan import Scan, is_under, path_key
 from xmodal_cli.errors import BadData, Category, IncompatibleFeatures, XmodalError
@@ -28,6 +29,7 @@ from xmodal_cli.retrieval.items import RETRY, Item, UnreadableFile
 from xmodal_cli.retrieval.journal import Journal, journal_path
 from xmodal_cli.retrieval.moved import moved_roots
 from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
+from xmodal_cli.retrieval.vector_versions import VectorVersions
 from xmodal_cli.retrieval.vectors import check_kind
 from xmodal_cli.retrieval.write import Content, write_version
 from xmodal_cli.types import ImageVectors
@@ -68,6 +70,8 @@ class IndexChanges:
     kept: dict[str, tuple[str, int]] = field(default_factory=dict)
     moved_roots: tuple[str, ...] = ()
     num_heic: int = 0  # new HEIC photos that were skipped because pillow-heif is not installed
+    num_recomputed: int = 0  # known photos that are decoded differently in this version
+    num_uncompared: int = 0  # photos whose vectors are still of an earlier version of decoding
 
 
 def update_index(
@@ -88,8 +92,7 @@ def update_index(
                 stack.enter_context(old)
             model = request.model
             journal = stack.enter_context(Journal(journal_path(folder), model.fingerprint, model.embed_dim))
-            update = _Update(folder, request, old)
-            changes = update.run(KnownVectors(old, journal), embed, reporter)
+            changes = _Update(folder, request, old, journal).run(embed, reporter)
             journal.remove()
             return changes
 
@@ -97,12 +100,13 @@ def update_index(
 class _Update:
     """One run of ``update_index``, after its arguments have been checked."""
 
-    def __init__(self, folder: Path, request: IndexRequest, old: Index | None) -> None:
+    def __init__(self, folder: Path, request: IndexRequest, old: Index | None, journal: Journal) -> None:
         self.folder, self.request, self.old, self.scan = folder, request, old, request.scan
+        self.journal = journal
         self.previous = _try_read_metadata(folder) if old is None else old.metadata
         self.kind = request.kind or (self.previous.kind if self.previous else "flat")
 
-    def run(self, known: KnownVectors, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
+    def run(self, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
         items = _old_items(self.folder, self.old)
         self._check_roots(items)
         old_items, old_unreadable = (items, self.old.items.unreadable()) if self.old else ([], [])
@@ -110,16 +114,21 @@ class _Update:
         moved = moved_roots(roots, mounts, old_items, self.scan)
         absent = absent_paths(self.scan, self.previous.mounts if self.previous else (), self.request.remove_missing)
         plan = make_plan(old_items, old_unreadable, self.scan, (*self.scan.roots, *moved), absent)
+        versions = VectorVersions(old_items, self.journal.digests_before())
+        known = KnownVectors(self.old, self.journal, versions)
+        is_older = self.old is not None and self.old.metadata.decoding != DECODING
+        versions.revise(plan, self.scan, is_older, reporter)
         embedder = FileEmbedder(known, self.request.model, embed)
         new = embedder.embed(plan.to_embed, reporter)
         num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
         _keep_unreadable_items(plan, embedder.unreadable)
+        versions.replace_rows(plan, known.find)
         unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
         indexed = sorted([*plan.unchanged, *new], key=lambda pair: path_key(pair[0].path))
         if not indexed and not (self.request.remove_missing and plan.stale):
             raise _only_heic(self.scan.roots, num_heic) if num_heic else _nothing_readable(self.scan.roots, unreadable)
         metadata = self._new_metadata(moved, absent, len(indexed), len(unreadable))
-        if self._has_changes(metadata, plan, unreadable, old_unreadable):
+        if versions.num_compared or self._has_changes(metadata, plan, unreadable, old_unreadable):
             write_version(self.folder, self.old, metadata, Content(indexed, unreadable, known.take))
         elif self.old is not None:
             metadata = self.old.metadata
@@ -131,6 +140,8 @@ class _Update:
             kept=_kept(plan, {**{file.path: file.reason for file in unreadable}, **absent}),
             moved_roots=tuple(moved),
             num_heic=num_heic,
+            num_recomputed=sum(versions.is_outdated(i) and i.decoding == DECODING for i, _ in indexed),
+            num_uncompared=sum(i.decoding != DECODING for i, _ in indexed),
         )
 
     def _check_roots(self, items: Sequence[Item]) -> None:
@@ -167,7 +178,7 @@ class _Update:
         if self.old is None or plan.stale or unreadable != before:
             return True
         old = self.old.metadata
-        facts = ("num_items", "kind", "roots", "mounts", "exclude")
+        facts = ("num_items", "kind", "roots", "mounts", "exclude", "decoding")
         return any(getattr(new, fact) != getattr(old, fact) for fact in facts)
 
 

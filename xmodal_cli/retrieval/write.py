@@ -39,7 +39,7 @@ def write_version(folder: Path, old: Index | None, metadata: IndexMetadata, cont
             write_vectors(draft / VECTORS, metadata.kind, shape, lambda positions: content.take(rows[positions]))
         if metadata.kind == "flat" and array_similarity(metadata.model.similarity).inner_product:
             add_quantized(draft / VECTORS, shape)
-        write_items(draft / ITEMS, (item for item, _ in content.indexed), content.unreadable)
+        write_items(draft / ITEMS, (item for item, _ in content.indexed), content.unreadable, metadata.decoding)
         (draft / METADATA).write_text(metadata.to_json(), encoding="utf-8")
         atomic_folder.replace_folder(draft, folder)
 
