@@ -224,6 +224,11 @@ def test_an_index_of_an_earlier_version_of_decoding(
     assert report["recomputed"] == {"photos": num_red, "reason": reason, "not_compared": 0}
     assert report["computed"] == num_red
     assert "embedded again" not in xmodal("index", photos).out
+    (photos.parent / "white.jpg").write_text("white white")
+    xmodal("index", photos, photos.parent / "white.jpg", "--index", "colors")
+    make_old()
+    outcome = xmodal("index", photos, "--index", "colors")
+    assert "not compared: 1 photos; their vectors are of an earlier version of decoding" in outcome.out
 
 
 def test_a_damaged_photo_as_a_query_gives_a_warning(
