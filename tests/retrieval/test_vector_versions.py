@@ -19,7 +19,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval import edits, vector_versions
 from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, read_metadata
 from xmodal_cli.retrieval.items import RETRY
-from xmodal_cli.retrieval.journal import journal_path
+from xmodal_cli.retrieval.journal import Journal, journal_path
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture
@@ -140,6 +140,31 @@ def test_a_journal_of_the_old_version(photo_index: PhotoIndexFixture) -> None:
     assert changes.num_computed == 2
     assert embedded(photo_index) == ["swapped.png", "z.png"]  # linear.png was computed before the second interruption
     check_vectors(photo_index, {*CHANGED, "z.png"})
+
+
+def test_a_journal_that_lost_records_of_the_old_version(tmp_path: Path) -> None:
+    def vector(value: int) -> np.ndarray:
+        return np.full(4, value, np.float32)
+
+    digests = [bytes([n]) * 16 for n in range(4)]
+    with Journal(tmp_path / "j", "f", 4) as journal:
+        for n in range(3):
+            journal.add(digests[n], vector(n))
+    content = (tmp_path / "j").read_bytes()
+    header = json.loads(content[:512])
+    del header["decoding"], header["num_before"]
+    (tmp_path / "j").write_bytes(json.dumps(header).encode().ljust(512) + content[512:])
+    with Journal(tmp_path / "j", "f", 4) as journal:
+        assert (journal.num_before, journal.digests_before()) == (3, digests[:3])
+    (tmp_path / "j").write_bytes((tmp_path / "j").read_bytes()[:-1])
+    for _ in range(2):
+        with Journal(tmp_path / "j", "f", 4) as journal:
+            journal.add(digests[0], vector(7))
+            journal.add(digests[3], vector(8))
+            assert (journal.num_before, len(journal), journal.digests_before()) == (2, 4, [digests[1]])
+            rows = [journal.row(digest) for digest in (digests[0], digests[1], digests[3])]
+            assert (rows, journal.row(digests[2])) == ([2, 1, 3], None)
+            assert journal.take(np.array(rows))[:, 0].tolist() == [7, 1, 8]
 
 
 def test_photos_of_other_folders_are_compared_when_these_are_indexed(

@@ -42,8 +42,10 @@ class Journal:
                 self._file.truncate(0)
                 self._file.write(self._header())
             self._read_back()
-            if decoding not in (None, DECODING):
-                self.num_before = self._count
+            is_older = decoding not in (None, DECODING)
+            num_before = self._count if is_older else min(self.num_before, self._count)
+            if is_older or num_before != self.num_before:
+                self.num_before = num_before
                 with open(path, "r+b") as file:  # the other one can only append
                     file.write(self._header())
 
@@ -57,7 +59,7 @@ class Journal:
             content = json.loads(self._file.read(_HEADER))
             decoding = content.pop("decoding", DECODING_BEFORE)
             self.num_before = int(content.pop("num_before", 0))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
             return None
         if content == self._facts and decoding in VERSIONS:
             return str(decoding)
