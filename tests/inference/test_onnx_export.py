@@ -237,6 +237,20 @@ def test_failures_of_the_machine_are_not_recorded(failure, tmp_path, monkeypatch
     assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
 
 
+def test_errors_on_a_nearly_full_disk_are_not_recorded(tmp_path, monkeypatch):
+    """onnxruntime's message for a full disk does not mention the disk."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf serialization failed.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_export, "_write", fail)
+        patch.setattr(onnx_export.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(Unavailable, match="now"):
+            export(word_matcher("bow"), tmp_path / "e")
+    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
+
+
 def test_a_failure_that_an_older_version_recorded_is_tried_again(tmp_path):
     loaded = word_matcher("bow")
     loaded.model.encode_text = None

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import math
+import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,6 +68,9 @@ SENTENCES = (
 )
 
 
+MIN_FREE_BYTES = 256 << 20  # below it, an error is not recorded as one of the model
+
+
 def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> None:
     """Export the text encoder of a matcher to ``folder``; the matcher cannot be used afterwards.
 
@@ -82,7 +86,7 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
                 reason = ""
             except Exception as error:  # an exporter may raise anything
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                if is_machine_failure(error):
+                if is_machine_failure(error) or _has_little_space(draft):
                     raise _not_now(loaded.name, reason, error) from error
                 for file in draft.iterdir():
                     file.unlink()
@@ -90,6 +94,11 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
             atomic_folder.replace_folder(draft, folder)
     if reason:
         raise Unavailable(f"the text encoder of {loaded.name} cannot be exported: {reason}", "torch is used instead")
+
+
+def _has_little_space(folder: Path) -> bool:
+    """Whether a full disk may be the reason of an error: onnxruntime reports it without saying so."""
+    return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 
 def _not_now(name: str, reason: str, error: Exception) -> XmodalError:
