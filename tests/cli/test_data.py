@@ -108,6 +108,7 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
         "missing_images": 1,
         "empty_captions": 0,
         "duplicate_captions": 0,
+        "published_duplicates": 0,
         "skipped_rows": [],
         "notes": [],
         "captions_per_image": {"min": 0, "mean": 1.0, "max": 2},
@@ -239,6 +240,7 @@ def test_added_datasets_are_found_by_name(xmodal: Xmodal, captioned: Path) -> No
         "missing_images": 1,
         "empty_captions": 0,
         "duplicate_captions": 0,
+        "published_duplicates": 0,
         "skipped_rows": [],
         "notes": [],
     }

@@ -241,7 +241,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
         (["-k", "5", "--index", "family", "dog", "+snow"], Query(["dog", "+snow"], "family", 5)),
         (["dog", "-k", "-1"], Query(["dog"], k=-1)),
         (["-kite"], Query(["-kite"])),
-        (["--json", "--", "-k", "--blue"], Query(["-k", "--blue"], json=True)),
+        (["--json", "--", "-k", "--blue"], Query(["- k", "- -blue"], json=True)),
         (["--index", "-x", "dog"], Query(["dog"], "-x")),
     ],
 )

@@ -125,7 +125,8 @@ def test_plus_and_minus_terms_on_the_command_line(xmodal: Run, toy: ToyMatcher, 
     assert _found(xmodal("search", "-k", 1, "--json", "red", "green^0.5"))[0] == "red red green"
     assert xmodal("search", "-hat that is red", "--json").json["query"] == ["-hat that is red"]  # not -h for help
     assert xmodal("search", "-kite", "--json").json["query"] == ["-kite"]  # not -k ite
-    assert xmodal("search", "--json", "--", "-k", "--blue").json["query"] == ["-k", "--blue"]
+    assert xmodal("search", "--json", "--", "-k", "--blue").json["query"] == ["- k", "- -blue"]
+    assert xmodal("search", "-k", 3, "--json", "--", "-k", "--preview", "a").json["query"] == ["- k", "- -preview", "a"]
     assert xmodal("search", "-h").code == 0
     for wrong in (("--jsn",), ("red", "--index"), ("red", "-k", "many"), ()):
         assert xmodal("search", *wrong).code == 2

@@ -33,12 +33,17 @@ def read_query(args: Sequence[str]) -> Query | None:
     query, rest = Query(), iter(args)
     for arg in rest:
         if arg == "--":
-            query.terms += rest
+            query.terms += map(after_dashes, rest)
         elif re.fullmatch(r"--.*|-h|-k\d*", arg) is None:
             query.terms.append(arg)
         elif not _read_option(arg, rest, query):
             return None
     return query if query.terms else None
+
+
+def after_dashes(term: str) -> str:
+    """A term after ``--``: ``-k`` is ``- k``, the negative term ``k``, because ``-k`` would be an option."""
+    return f"- {term[1:]}" if term.startswith("-") else term
 
 
 def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:

@@ -35,7 +35,8 @@ class CommandClass(TyperCommand):
         for arg in args:
             is_option = value_follows or re.fullmatch(r"--.*|-h|-k\d*", arg) is not None
             is_negative = arg.startswith("-") and (all_terms or not is_option)
-            hidden.append(_MINUS + arg[1:] if is_negative else arg)
+            term = fast_path.after_dashes(arg) if all_terms else arg
+            hidden.append(_MINUS + term[1:] if is_negative else arg)
             value_follows = not value_follows and arg in ("-k", "--index", "--html", "--sheet")
             all_terms = all_terms or arg == "--"
         return super().parse_args(ctx, hidden)
