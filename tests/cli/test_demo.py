@@ -108,16 +108,16 @@ def test_an_interrupted_demo_resumes(
     shutil.copytree(after[0], home)
     monkeypatch.setenv("XMODAL_HOME", str(home))
     shutil.rmtree(home / "runs" / "demo-captioner-shapes")
-    real, epochs = loop._train_epoch, []
+    real, epochs = loop._Loop.train_epoch, []
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(self: Any) -> None:
         epochs.append(1)
         if len(epochs) == 2:
             raise KeyboardInterrupt
-        real(*args)
+        real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_train_epoch", interrupted)
+        patch.setattr(loop._Loop, "train_epoch", interrupted)
         stopped = xmodal("demo", "--json")
     assert (stopped.code, stopped.out) == (130, "")
     ended = xmodal("demo", "--json").json
@@ -168,7 +168,8 @@ def test_own_photos(
     assert len(photos["captions"]) == 6
     assert [search["query"] for search in photos["searches"]][-2:] == list(own_photos.GENERAL)
     assert photos["searches"][0]["query"] == photos["captions"][0]["text"]
-    assert all(len(search["hits"]) == 5 for search in photos["searches"])
+    # the vectors of a model that was trained for two epochs are so similar that photos are folded as copies
+    assert all(sum(1 + hit["duplicates"] for hit in search["hits"]) >= 5 for search in photos["searches"])
     assert [problem.partition(":")[0] for problem in photos["problems"]] == [str(folder / "broken.jpg")]
     assert seen == {path: path.read_bytes() for path in folder.rglob("*.jpg")}
     page = Path(result.json["page"]).read_text()

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from xmodal_cli import paths
-from xmodal_cli.config import Config, from_dict, load_config, to_dict
+from xmodal_cli.config import Config, from_dict, load_config, to_dict, with_data
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.demo.captions import caption_test
 from xmodal_cli.demo.index import find, make_index
@@ -119,16 +119,17 @@ def _threads(num_threads: int) -> Iterator[None]:
 
 def _find_run(config: Config) -> Path:
     """The first of ``demo-shapes``, ``demo-shapes-2``, ... without a run of other settings."""
-    first = run_folder(config, DATA)
+    first, wanted = run_folder(config, DATA), to_dict(with_data(config, ""))
     numbered = (first.with_name(name) for name in numbered_names(first.name))
-    return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == to_dict(config))
+    return next(run for run in numbered if not (run / "config.toml").exists() or _settings(run) == wanted)
 
 
 def _settings(run: Path) -> dict[str, object] | None:
     try:
-        return to_dict(from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))))
+        saved = from_dict(tomllib.loads((run / "config.toml").read_text(encoding="utf-8")))
     except (OSError, ValueError, XmodalError):  # of a newer version, or damaged
         return None
+    return to_dict(with_data(saved, ""))  # a run records the dataset too
 
 
 def _is_finished(run: Path, config: Config) -> bool:

@@ -1,7 +1,7 @@
 """The best photos of a search that exist, with copies of a photo folded into the best one.
 
 Two photos are copies if their files have the same bytes, or if the cosine of their vectors is at least ``COPY_COSINE``:
-files of one photo in another size, format or quality.
+the same pixels in another format, or enlarged. Different photos of Flickr8k have at most 0.89 with the bundled model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.items import Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
 
-COPY_COSINE = 0.97
+COPY_COSINE = 0.99
 MARGIN = 10  # candidates beyond the requested number of hits, in case of copies and deleted files
 
 
