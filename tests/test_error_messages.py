@@ -241,8 +241,8 @@ def test_misspelled_presets(xmodal: Run, home: Path, vectors: Path) -> None:
     [
         ("training.epoch=3", "training.epoch", "training.epochs"),
         ("trainin.epochs=3", "trainin", "training"),
-        ("training.epochs=many", "training.epochs must be a whole number", "the default is 15"),
-        ("training.epochs=0", "training.epochs must be at least 1", "the default is 15"),
+        ("training.epochs=many", "training.epochs must be a whole number", "the default is 8"),
+        ("training.epochs=0", "training.epochs must be at least 1", "the default is 8"),
         ("training.epochs", "not of the form section.key=value", "--set training.epochs=10"),
         ("loss=triplit", "triplit", "triplet"),
         ("loss.args.margn=0.1", "margn", "margin"),

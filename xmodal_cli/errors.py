@@ -87,7 +87,9 @@ class BadImage(BadData):
     the file must be tried again and its failure must not be remembered.
     """
 
-    def __init__(self, message: str, hint: str, category: Category, may_change: bool = False) -> None:
+    def __init__(
+        self, message: str, hint: str = "", category: Category = Category.DAMAGED, may_change: bool = False
+    ) -> None:
         super().__init__(message, hint)
         self.category, self.may_change = category, may_change
 

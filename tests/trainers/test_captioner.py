@@ -153,7 +153,7 @@ def test_a_captioner_cannot_be_loaded_as_a_matcher(finished):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("kind=poet", "kind must be matcher or captioner"),
+        ("kind=poet", "kind must be matcher, captioner or tagger"),
         ("model.name=vse", "captioner"),
         ("loss.name=triplet", "caption loss"),
         ("captioning.language_model=gpt2", "no language model"),

@@ -125,7 +125,10 @@ def test_it_learns_from_pixels_and_everything_can_use_it(xmodal, tiny_clip, shap
     np.testing.assert_allclose(kept["texts"], loaded.embed_texts(part.captions), atol=1e-4)
     report = xmodal("index", shapes / "images", "--model", "mine", "--device", "cpu", "--json")
     assert report.code == 0 and report.json["items"] == 22, report.err
-    hits = {Path(h["path"]): h["score"] for h in xmodal("search", part.captions[0], "-k", "22", "--json").json["hits"]}
+    hits = {
+        Path(h["path"]): h["score"]
+        for h in xmodal("search", part.captions[0], "-k", "22", "--all", "--json").json["hits"]
+    }
     expected = by_eval @ loaded.embed_texts(part.captions[:1])[0]
     np.testing.assert_allclose([hits[file] for file in files], expected, atol=0.02)  # indexed in bf16 where it can be
     by_image = xmodal("search", files[0], "-k", "1", "--json").json["hits"]

@@ -66,8 +66,10 @@ def test_the_file_records_the_tagger_and_eval_uses_it(planted, trained_tagger, t
     record = read_header(result.model).architecture["tagger"]
     assert record == {"name": trained_tagger.name, "fingerprint": load_tagger(str(trained_tagger)).info.fingerprint}
     metrics = evaluate_captioner([str(run)], str(planted), "val", {"beam": 1})
-    assert metrics["tagger"] == trained_tagger.name
-    assert metrics["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)  # with the same tags as in training
+    assert metrics.tagger == trained_tagger.name
+    assert metrics.scores["cider"] == pytest.approx(
+        result.metrics["cider"], abs=1e-6
+    )  # with the same tags as in training
 
 
 def test_another_version_of_the_tagger_is_refused(planted, trained_tagger, tmp_path, home):

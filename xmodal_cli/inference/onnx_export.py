@@ -97,7 +97,7 @@ def export_text(loaded: LoadedMatcher, source: dict[str, Any], folder: Path) -> 
 
 
 def _has_little_space(folder: Path) -> bool:
-    """Whether a full disk may be the reason of an error: onnxruntime reports it without saying so."""
+    """Whether a full disk may be the reason of an error: the messages of onnxruntime do not mention it."""
     return shutil.disk_usage(folder).free < MIN_FREE_BYTES
 
 

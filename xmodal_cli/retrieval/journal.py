@@ -123,6 +123,8 @@ class Journal:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+        if not self._count:  # nothing to reuse
+            self.remove()
 
 
 def _checksum(content: bytes) -> bytes:
