@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from xmodal_cli.errors import BadData, XmodalError
 
+_ACCESS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _LENGTH = 200  # of a reason; libraries quote whole files
 
 
@@ -24,7 +26,7 @@ def reading(file: Path, hint: str, kind: type[BadData] = BadData, what: str = "c
     except XmodalError:
         raise
     except Exception as error:
-        raise kind(f"{file} {what}: {reason_of(error)}", hint) from error
+        raise kind(f"{file} {what}: {reason_of(error)}", access_hint(error) or hint) from error
 
 
 @contextlib.contextmanager
@@ -36,6 +38,20 @@ def naming(file: Path) -> Iterator[None]:
         if str(file) in error.message:
             raise
         raise type(error)(f"{file}: {error.message}", error.hint) from error
+
+
+def access_hint(error: Exception) -> str:
+    """The hint for a file that exists and cannot be accessed, which says nothing about its content; else empty."""
+    is_access = isinstance(error, OSError) and error.errno in _ACCESS
+    return "check its permissions and its disk" if is_access else ""
+
+
+def open_safetensors(file: Path, framework: str) -> Any:
+    """``safetensors.safe_open``, which reports a file without read permission as missing. Raises OSError."""
+    from safetensors import safe_open
+
+    with open(file, "rb"):
+        return safe_open(file, framework=framework)
 
 
 def reason_of(error: Exception) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.file_errors import parse_json_object, reading
+from xmodal_cli.file_errors import open_safetensors, parse_json_object, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +20,11 @@ def read_tuned_blocks(file: Path, backbone: str) -> tuple[int, dict[str, Tensor]
 
     None if the file is not an xmodal model. Raises BadData if the model did not fine-tune this backbone.
     """
-    from safetensors import safe_open
-
     if file.suffix != ".safetensors":
         return None
     with (
         reading(file, "train or download it again", what="cannot be read as a model"),
-        safe_open(file, framework="pt") as opened,
+        open_safetensors(file, "pt") as opened,
     ):
         text = (opened.metadata() or {}).get("xmodal")
         if text is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 
 from xmodal_cli import catalog
 from xmodal_cli.data.npz_files import read_npz
 from xmodal_cli.errors import BadData
 from xmodal_cli.evaluation.scoring import Embeddings
 from xmodal_cli.evaluation.vectors_origin import KEYS, VectorsOrigin, from_arrays, from_strings
-from xmodal_cli.file_errors import naming, reading
+from xmodal_cli.file_errors import naming, open_safetensors, reading
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.retrieval.ranks import check_vectors
 from xmodal_cli.unit_vectors import unit_vectors
@@ -27,7 +26,7 @@ def is_embeddings(what: str) -> bool:
         return False
     if path.suffix == ".safetensors":
         try:
-            with safe_open(path, framework="np") as opened:
+            with open_safetensors(path, "np") as opened:
                 return set(ARRAYS) <= set(opened.keys())
         except Exception:  # of any type: not readable, too short
             return False  # the model reader reports what is wrong with it
@@ -58,7 +57,7 @@ _Read = tuple[dict[str, np.ndarray], str, VectorsOrigin | None]  # arrays, simil
 
 
 def _read_safetensors(file: Path) -> _Read:
-    with safe_open(file, framework="np") as opened:
+    with open_safetensors(file, "np") as opened:
         metadata = opened.metadata() or {}
         arrays = {name: opened.get_tensor(name) for name in ARRAYS}
         return arrays, metadata.get("similarity", "cosine"), from_strings(metadata)

@@ -13,11 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-
 from xmodal_cli.config import upgrade
 from xmodal_cli.errors import BadModel, MissingData
-from xmodal_cli.file_errors import parse_json_object, reading, reason_of
+from xmodal_cli.file_errors import access_hint, open_safetensors, parse_json_object, reading, reason_of
 from xmodal_cli.models.header_check import HINT, check_fields, header_errors
 from xmodal_cli.paths import atomic_path
 from xmodal_cli.types import FeatureMeta
@@ -118,10 +116,12 @@ def _header_text(opened: Any, file: Path) -> str:
 
 def _open(file: Path, framework: str) -> Any:
     try:
-        return safe_open(file, framework=framework)
+        return open_safetensors(file, framework)
     except FileNotFoundError as error:
         raise MissingData(f"model file {file} does not exist", "see `xmodal models list`") from error
     except Exception as error:  # a folder, a file that is too short, no permission
+        if hint := access_hint(error):
+            raise BadModel(f"{file} cannot be read: {reason_of(error)}", hint) from error
         raise BadModel(f"{file} is truncated or not a safetensors file ({reason_of(error)})", HINT) from error
 
 

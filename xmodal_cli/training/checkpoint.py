@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
 from xmodal_cli.errors import BadModel, ConfigError
-from xmodal_cli.file_errors import parse_json_object, reading
+from xmodal_cli.file_errors import open_safetensors, parse_json_object, reading
 from xmodal_cli.models.towers import load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.paths import atomic_path
 
@@ -64,7 +63,7 @@ def load_state(
     """
     file = folder / FILE
     with reading(file, "delete the run's folder and train again", BadModel, "cannot be resumed from"):
-        with safe_open(file, framework="pt") as opened:
+        with open_safetensors(file, "pt") as opened:
             state = _state_from(parse_json_object(opened.metadata()["loop"]))
             if state.origin != origin:
                 hint = "resume with the same data and features, or train in another folder with --out"

@@ -1,0 +1,58 @@
+"""Errors of reading files: a file that cannot be accessed is not called missing or damaged."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from torch import nn, optim
+
+from xmodal_cli import file_errors
+from xmodal_cli.backbones.finetuned_blocks import read_tuned_blocks
+from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.evaluation.embeddings import read_embeddings
+from xmodal_cli.file_errors import reading
+from xmodal_cli.models.model_file import read_header
+from xmodal_cli.training.checkpoint import load_state
+
+
+@pytest.fixture
+def denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A safetensors file without read permission, also for root."""
+    file = tmp_path / "last" / "state.safetensors"
+    file.parent.mkdir()
+    save_file({"images": np.ones((1, 2), np.float32)}, file)
+
+    def deny(path: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(file_errors, "open", deny, raising=False)
+    return file
+
+
+def test_a_file_without_permission_is_not_called_missing_or_damaged(denied: Path) -> None:
+    model = nn.Linear(1, 1)
+    readers = (
+        lambda: read_header(denied),
+        lambda: read_embeddings(denied),
+        lambda: read_tuned_blocks(denied, "efficientnet-lite2"),
+        lambda: load_state(denied.parent, {"model": model}, optim.Adam(model.parameters())),
+    )
+    for reader in readers:
+        with pytest.raises(BadData, match="Permission denied") as error:
+            reader()
+        assert error.value.hint == "check its permissions and its disk"
+        assert str(denied) in error.value.message
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_the_hint_of_a_failing_disk_is_not_to_delete_the_file(code: int, tmp_path: Path) -> None:
+    with pytest.raises(BadModel) as error, reading(tmp_path / "a", "delete it", BadModel):
+        raise OSError(code, "failed")
+    assert "delete" not in error.value.hint
+    with pytest.raises(BadModel) as error, reading(tmp_path / "a", "delete it", BadModel):
+        raise ValueError("half a header")
+    assert error.value.hint == "delete it"
