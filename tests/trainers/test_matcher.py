@@ -16,6 +16,7 @@ from tokenizers import models, pre_tokenizers, processors
 from xmodal_cli import catalog
 from xmodal_cli.losses.infonce import InfoNCE
 from xmodal_cli.models.model_file import read_header, read_tensors
+from xmodal_cli.trainers import matcher
 
 CHANCE = 2 * 100 * (1 + 5 + 10) / SIZES["dev"]
 STEPS = 15  # an epoch's
@@ -101,6 +102,18 @@ def test_a_training_without_improvement_keeps_the_initial_model(xmodal, planted,
     assert max(entry["rsum"] for entry in history(run)[1:]) < done["val"]["rsum"] / 2
     before, after = read_tensors(trained / "model.safetensors"), read_tensors(run / "model.safetensors")
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_equal_vectors_of_all_images_are_reported(xmodal, planted, small_settings, tmp_path, monkeypatch):
+    """As after a step so large that the norms of the vectors overflow: loss and metrics are finite."""
+    message = "all images of val have the same vector: try a lower learning rate, for example --set optimizer.lr="
+    short = ("--set", "training.epochs=1")
+    healthy = xmodal(*train_args(planted, tmp_path / "a", small_settings, *short))
+    assert healthy.code == 0 and "same vector" not in healthy.err
+    embed = matcher._embed_images
+    monkeypatch.setattr(matcher, "_embed_images", lambda *args: 0 * embed(*args))
+    collapsed = xmodal(*train_args(planted, tmp_path / "b", small_settings, *short))
+    assert collapsed.code == 0 and message in collapsed.err
 
 
 def test_captions_grouped_by_image_are_trained_on(xmodal, planted, small_settings, tmp_path, monkeypatch):

@@ -129,7 +129,16 @@ def _evaluate(matcher: Matcher, job: Job) -> dict[str, float]:
     images = _embed_images(matcher, job.val.images, job.compute)
     texts = embed_tokens(matcher, job.val.gather_tokens, job.val.lengths, job.compute)
     image_of_caption = job.val.images.dataset.image_of_caption
+    _warn_of_collapse(job, images=images, texts=texts)
     return flatten(score_embeddings(Embeddings(images, texts, image_of_caption, matcher.similarity.name)))
+
+
+def _warn_of_collapse(job: Job, **vectors: np.ndarray) -> None:
+    """Warn if all vectors of a kind are equal: every score is a tie then, and the metrics mean nothing."""
+    for kind, rows in vectors.items():
+        if len(rows) > 1 and not np.ptp(rows, axis=0).any():
+            lower = f"--set optimizer.lr={job.config.optimizer.lr / 10:g}"
+            job.reporter.warn(f"all {kind} of val have the same vector: try a lower learning rate, for example {lower}")
 
 
 def _embed_images(matcher: Matcher, images: ImageFeatures, compute: Compute) -> np.ndarray:
