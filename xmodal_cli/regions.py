@@ -11,6 +11,21 @@ if TYPE_CHECKING:
 # A row with an area of 0 is padding.
 REGION_COLUMNS = ("x1", "y1", "x2", "y2", "area", "score", "class")
 NUM_REGIONS = 36  # rows per image, as in the fixed features of bottom-up attention; shorter lists are padded
+# How detectors select regions; see ``backbones.detector``.
+NUM_PROPOSALS = 300
+MIN_REGIONS = 10
+MIN_SCORE = 0.2
+MAX_OVERLAP = 0.3  # IoU of two boxes of one class
+# The record of it in ``FeatureMeta.preprocessing``; features with another record are extracted again.
+SELECTION = {
+    "selection": "per class",
+    "boxes": "proposals",
+    "regions": NUM_REGIONS,
+    "min_regions": MIN_REGIONS,
+    "min_score": MIN_SCORE,
+    "proposals": NUM_PROPOSALS,
+    "overlap": MAX_OVERLAP,
+}
 SMALLEST_SIDE = 1e-3  # minimum width and height of a box, relative to the image, so that no area is 0
 
 

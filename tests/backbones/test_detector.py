@@ -11,13 +11,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from xmodal_cli.backbones.detector import NUM_PROPOSALS, OVERLAP, build_region_rows, select_boxes
+from xmodal_cli.backbones import detector as detector_module
+from xmodal_cli.backbones.detector import build_region_rows, select_regions
 from xmodal_cli.backbones.image import faster_rcnn
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network, check_request
 from xmodal_cli.data.shapes import make_shapes
-from xmodal_cli.errors import BadData, ConfigError, DownloadError
+from xmodal_cli.errors import BadData, ConfigError, DownloadError, IncompatibleFeatures
+from xmodal_cli.features.image_features import check_same_features
 from xmodal_cli.features.store import open_features
-from xmodal_cli.regions import REGION_COLUMNS
+from xmodal_cli.regions import NUM_PROPOSALS, REGION_COLUMNS
+from xmodal_cli.types import ImageTextDataset
 
 SIDE = 128  # of the test images; the default is 640
 DIM = 1024
@@ -34,9 +37,6 @@ def detector(classes: int = 7):
         num_classes=classes,
         rpn_score_thresh=0.0,
         rpn_post_nms_top_n_test=NUM_PROPOSALS,
-        box_score_thresh=0.0,
-        box_nms_thresh=1.1,
-        box_detections_per_img=10**6,
         min_size=SIDE,
         max_size=SIDE,
     )
@@ -107,28 +107,26 @@ def test_shapes_columns_and_order(backbone, pixels):
     assert (rows.half()[..., -3][real] > 0).all()
 
 
-def test_regions_are_detections_of_torchvision_and_features_are_pooled_from_them(network, backbone, pixels):
+def test_regions_are_proposals_and_features_are_pooled_from_them(network, backbone, pixels):
     from torchvision.models.detection.image_list import ImageList
 
-    image = pixels[0] / 255
     with torch.inference_mode():
-        (detections,) = network([image])
         rows = backbone.encode(pixels[:1])[0]
-        images, _ = network.transform([image])
-        maps = network.backbone(ImageList(images.tensors, images.image_sizes).tensors)
+        images, _ = network.transform([pixels[0] / 255])
+        maps = network.backbone(images.tensors)
+        proposals = network.rpn(ImageList(images.tensors, images.image_sizes), maps)[0][0]
         values = columns(rows)
-        boxes = torch.stack([values[c] for c in ("x1", "y1", "x2", "y2")], 1) * SIDE
+        real = values["area"] > 0
+        boxes = torch.stack([values[c] for c in ("x1", "y1", "x2", "y2")], 1)[real] * SIDE
         heads = network.roi_heads
         features = heads.box_head(heads.box_roi_pool(maps, [boxes], images.image_sizes))
-    torch.testing.assert_close(rows[:, :DIM], features, atol=1e-3, rtol=1e-3)
-    wide = (boxes[:, 2:] - boxes[:, :2] > 1).all(1)
-    assert wide.sum() > 20
-    for n in torch.nonzero(wide)[:, 0]:
-        same = detections["labels"] == int(values["class"][n])
-        distance = (detections["boxes"][same] - boxes[n]).abs().amax(1)
-        best = distance.argmin()
-        assert distance[best] < 1e-2
-        torch.testing.assert_close(detections["scores"][same][best], values["score"][n], atol=1e-4, rtol=1e-3)
+        probabilities = heads.box_predictor(features)[0].softmax(-1)
+    assert real.sum() >= 10
+    torch.testing.assert_close(rows[real, :DIM], features, atol=1e-3, rtol=1e-3)
+    assert ((proposals[None] - boxes[:, None]).abs().amax(2).amin(1) < 0.2).all()  # sides of at least a thousandth
+    scores = probabilities.gather(1, values["class"][real].long()[:, None])[:, 0]
+    kept = values["score"][real] > 0
+    torch.testing.assert_close(scores[kept], values["score"][real][kept], atol=1e-4, rtol=1e-3)
 
 
 def overlap(a, b) -> float:
@@ -140,18 +138,82 @@ def overlap(a, b) -> float:
     return intersection / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection)
 
 
-def test_selected_boxes_equal_those_of_naive_suppression():
-    rng = np.random.default_rng(3)
-    top_left = rng.uniform(0, 60, (200, 2))
-    boxes = np.concatenate([top_left, top_left + rng.uniform(10, 40, (200, 2))], 1)
-    scores = rng.permutation(200) / 200
-    kept: list[int] = []
-    for n in sorted(range(200), key=lambda n: -scores[n]):
-        if all(overlap(boxes[n], boxes[other]) <= OVERLAP for other in kept):
-            kept.append(n)
-    assert len(kept) > 36
-    inputs = torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(), torch.arange(200)
-    assert select_boxes(*inputs)[2].tolist() == kept[:36]
+def selected_one_by_one(boxes, probabilities) -> list[tuple[int, float, int]]:
+    """(position, score, class) of the regions, in plain loops; the numbers are those of Anderson et al."""
+    best = [(0.0, 0)] * len(boxes)
+    for label in range(1, 8):
+        kept: list[int] = []
+        for n in sorted(range(len(boxes)), key=lambda n: -probabilities[n][label]):
+            if all(overlap(boxes[n], boxes[other]) <= 0.3 for other in kept):
+                kept.append(n)
+        for n in kept:
+            if probabilities[n][label] > best[n][0]:
+                best[n] = (probabilities[n][label], label)
+    ranked = sorted(range(len(boxes)), key=lambda n: -best[n][0])
+    count = sum(score >= 0.2 for score, _ in best)
+    return [(n, *best[n]) for n in ranked[: min(max(count, 10), 36)]]
+
+
+def random_boxes(rng, count: int, spread: int):
+    """(count, 4) with whole coordinates: few IoUs are within rounding of 0.3."""
+    top_left = rng.integers(0, spread, (count, 2))
+    return np.concatenate([top_left, top_left + rng.integers(10, 40, (count, 2))], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("count", "spread", "sharpness", "regions"),
+    [
+        (200, 400, 8, 36),  # more than 36 boxes above the threshold
+        (60, 60, 4, None),
+        (80, 100, 0.1, 10),  # no box is above the threshold
+        (20, 2, 3, 10),  # boxes overlap
+        (6, 100, 3, 6),
+        (1, 100, 0.1, 1),
+        (0, 100, 1, 0),
+    ],
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_selected_regions_equal_those_of_plain_loops(count, spread, sharpness, regions, ties):
+    rng = np.random.default_rng(count)
+    boxes = random_boxes(rng, count, spread)
+    logits = torch.from_numpy(rng.normal(size=(count, 8))) * sharpness
+    probabilities = torch.softmax(logits, 1).float()
+    if ties:
+        probabilities = (probabilities * 5).round() / 5
+    expected = selected_one_by_one(boxes.tolist(), probabilities.tolist())
+    positions, scores, classes = select_regions(torch.from_numpy(boxes), probabilities)
+    assert list(zip(positions.tolist(), scores.tolist(), classes.tolist(), strict=True)) == expected
+    if regions is not None and not ties:
+        assert len(expected) == regions
+
+
+def test_the_count_of_regions_follows_the_scores():
+    corners = torch.arange(50)[:, None] * 20.0
+    boxes = torch.cat([corners, corners, corners + 10, corners + 10], 1)  # none overlaps
+    for above, expected in ((0, 10), (9, 10), (10, 10), (23, 23), (36, 36), (50, 36)):
+        probabilities = torch.full((50, 3), 0.1)
+        probabilities[:above, 2] = 0.2  # the threshold itself is enough
+        probabilities[:, 0] = 0.9  # the background is not a class
+        positions, scores, classes = select_regions(boxes, probabilities)
+        assert positions.tolist() == list(range(expected)), above  # equal scores keep their order
+        assert (scores == 0.2).sum() == min(above, 36) and (classes == 2).sum() == min(above, 36)
+
+
+def test_boxes_suppress_those_of_their_class_only():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60]])
+    same = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.8, 0.1], [0.5, 0.3, 0.2]])
+    other = torch.tensor([[0.0, 0.9, 0.0], [0.0, 0.1, 0.8], [0.5, 0.3, 0.2]])
+    for probabilities, scores in ((same, [0.9, 0.3, 0.1]), (other, [0.9, 0.8, 0.3])):
+        torch.testing.assert_close(select_regions(boxes, probabilities)[1], torch.tensor(scores))
+
+
+def test_boxes_that_are_removed_in_all_classes_fill_up_to_ten_regions():
+    boxes = torch.tensor([[0.0, 0, 10, 10]]).repeat(12, 1)
+    probabilities = torch.linspace(0.3, 0.9, 12)[:, None] * torch.tensor([0.0, 1.0, 0.9])
+    positions, scores, classes = select_regions(boxes, probabilities)
+    assert positions.tolist() == [11, *range(9)]
+    assert scores[0] == probabilities[11, 1] and not scores[1:].any()
+    assert classes.tolist() == [1] + [0] * 9
 
 
 def test_boxes_are_clipped_to_the_image_and_rows_padded_with_zeros():
@@ -250,3 +312,23 @@ def test_the_command_on_shapes(xmodal, tmp_path, file):
     assert (features.values[:, 0, -3] > 0).all() and (np.diff(features.values[..., -2], axis=1) <= 0).all()
     again = xmodal(*args, "--out", tmp_path / "o", "--json")
     assert again.json["extracted"] == 0
+
+
+def test_regions_of_an_older_selection_are_extracted_again(xmodal, tmp_path, file, monkeypatch):
+    make_shapes(tmp_path / "shapes", num_train=2, num_val=1, num_test=1)
+    args = ("features", tmp_path / "shapes", "--backbone", f"faster-rcnn-mobilenet@{file}", "--kind", "regions")
+    args = (*args, "--out", tmp_path / "o", "--device", "cpu", "--json")
+    older = {"regions": 36, "proposals": 300, "overlap": 0.5}  # the record of versions before the per-class selection
+    with monkeypatch.context() as patch:
+        patch.setattr(detector_module, "SELECTION", older)
+        patch.setattr(faster_rcnn, "FACTS", older)
+        assert xmodal(*args).json["extracted"] == 4
+        assert xmodal(*args).json["extracted"] == 0
+    old = open_features(tmp_path / "o").meta
+    assert xmodal(*args).json["extracted"] == 4
+    new = open_features(tmp_path / "o").meta
+    assert new.preprocessing["min_score"] == 0.2 and new.fingerprint == old.fingerprint and new.key() != old.key()
+    dataset = ImageTextDataset("toy", "shapes", tmp_path, ())
+    with pytest.raises(IncompatibleFeatures, match="other preprocessing here than when tern was trained") as error:
+        check_same_features("tern", old, dataset, new)
+    assert error.value.hint == "train the model again"

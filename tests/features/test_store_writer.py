@@ -143,6 +143,7 @@ def test_a_complete_store_is_identified_by_images_backbone_and_weights(tmp_path,
     assert find_complete_store(tmp_path / "s", images[:-1], "mean-color", "global", 1) is None
     assert find_complete_store(tmp_path / "s", images, "mean-color", "global", 10) is None
     assert find_complete_store(tmp_path / "s", images, "other", "global", 1) is None
+    assert find_complete_store(tmp_path / "s", images, "mean-color", "global", 1, {"overlap": 0.3}) is None
     weights.write_bytes(b"other")
     assert find_complete_store(tmp_path / "s", images, "mean-color", "global", 1) is None
 

@@ -1,10 +1,15 @@
 """Detectors as backbones: the regions of an image as rows of features and ``regions.REGION_COLUMNS``.
 
-Regions are selected as in bottom-up attention (Anderson et al. 2018): each of 300 proposals gets one box, that of its
-most probable foreground class; class-agnostic non-maximum suppression at an IoU of 0.5; the top 36 are keep. There is
-no score threshold: an image without objects gets regions with low scores. A box that regression moved out of the image
-is replaced by its proposal. Fewer than 36 boxes are padded with rows of zeros. Features are pooled from the final
-boxes.
+Regions are selected as in the published features of bottom-up attention (Anderson et al. 2018, arXiv 1707.07998,
+``generate_tsv.py``). Non-maximum suppression at an IoU of 0.3 removes proposals for each class on its own. The score of
+a proposal is its highest class probability after that, without the background. Proposals with a score of at least 0.2
+are regions, at least 10 and at most 36, by score. Boxes and features are those of the proposals: box regression is not
+used. The remaining rows are zeros.
+
+Differences from the paper: at most 36 regions instead of 100. The detectors are torchvision's Faster R-CNN with a
+feature pyramid, trained on COCO boxes (91 class ids); the paper has a ResNet-101 trained on Visual Genome, with 1,600
+classes and attributes. Features are the 1,024 outputs of the box head; the paper averages 2,048 channels of the last
+convolution. Images are squashed to a square. IoU is without the pixel that the reference code adds to each side.
 """
 
 from __future__ import annotations
@@ -18,15 +23,19 @@ from torch import Tensor, nn
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.file_identity import sha256_of
-from xmodal_cli.regions import NUM_REGIONS, REGION_COLUMNS, SMALLEST_SIDE
+from xmodal_cli.regions import (
+    MAX_OVERLAP,
+    MIN_REGIONS,
+    MIN_SCORE,
+    NUM_REGIONS,
+    REGION_COLUMNS,
+    SELECTION,
+    SMALLEST_SIDE,
+)
 from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
     from PIL import Image
-
-
-NUM_PROPOSALS = 300
-OVERLAP = 0.5  # IoU threshold of non-maximum suppression
 
 
 class DetectorBackbone:
@@ -60,43 +69,39 @@ class DetectorBackbone:
         """(1, 3, side, side) uint8 -> (36, dim) float32."""
         maps = self._detector.backbone(self._preprocessing.normalize(image, self._dtype))
         maps = OrderedDict((name, level.float()) for name, level in maps.items())
-        heads = self._detector.roi_heads
-        boxes, scores, classes = select_boxes(*self._candidates(image, maps))
-        features = _pool_boxes(heads, maps, boxes, image)
-        side = image.shape[-1]
-        return build_region_rows(features, boxes / side, scores, classes)
+        proposals, features, probabilities = self._classify(image, maps)
+        positions, scores, classes = select_regions(proposals, probabilities)
+        return build_region_rows(features[positions], proposals[positions] / image.shape[-1], scores, classes)
 
-    def _candidates(self, image: Tensor, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes (proposals, 4) in pixels, scores and classes (proposals,) of the most probable class of each."""
+    def _classify(self, image: Tensor, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Proposals in pixels (n, 4), their features (n, dim), and probabilities (n, classes), background first."""
         from torchvision.models.detection.image_list import ImageList
-        from torchvision.ops import clip_boxes_to_image
 
-        height, width = image.shape[-2:]
-        proposals, _ = self._detector.rpn(ImageList(image, [(height, width)]), maps)
+        size = (image.shape[-2], image.shape[-1])
+        proposals, _ = self._detector.rpn(ImageList(image, [size]), maps)
         heads = self._detector.roi_heads
-        logits, box_deltas = heads.box_predictor(_pool_boxes(heads, maps, proposals[0], image))
-        scores, classes = torch.softmax(logits, -1)[:, 1:].max(-1)
-        classes = classes + 1  # 0 is the background
-        decoded = heads.box_coder.decode(box_deltas, proposals)  # (proposals, classes, 4)
-        boxes = decoded[torch.arange(len(classes), device=classes.device), classes]
-        boxes = clip_boxes_to_image(boxes, (height, width))
-        outside = (boxes[:, 2:] - boxes[:, :2] < 1).any(1, keepdim=True)
-        return torch.where(outside, proposals[0], boxes), scores, classes
+        features = heads.box_head(heads.box_roi_pool(maps, proposals, [size]))
+        logits, _ = heads.box_predictor(features)
+        return proposals[0], features, torch.softmax(logits, -1)
 
 
-def _pool_boxes(heads: Any, maps: dict[str, Tensor], boxes: Tensor, image: Tensor) -> Tensor:
-    """(boxes, 4) pixels -> (boxes, 1024) features of the box head."""
-    height, width = image.shape[-2:]
-    pooled: Tensor = heads.box_head(heads.box_roi_pool(maps, [boxes], [(height, width)]))
-    return pooled
+def select_regions(boxes: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The regions among ``boxes`` (n, 4): their positions, scores and classes, (regions,) each, highest score first.
 
-
-def select_boxes(boxes: Tensor, scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The top 36 boxes after non-maximum suppression, highest score first."""
+    ``probabilities`` is (n, classes), background first. Boxes of equal scores keep their order. A box that is removed
+    in all classes has score 0 and class 0; it is a region only if there are fewer than ``MIN_REGIONS`` other ones.
+    """
     from torchvision.ops import nms
 
-    keep = nms(boxes, scores, OVERLAP)[:NUM_REGIONS]
-    return boxes[keep], scores[keep], classes[keep]
+    device, boxes, probabilities = boxes.device, boxes.cpu(), probabilities.cpu()  # many small steps: faster on the CPU
+    remaining = torch.zeros_like(probabilities)
+    for label in range(1, probabilities.shape[1]):
+        keep = nms(boxes, probabilities[:, label], MAX_OVERLAP)
+        remaining[keep, label] = probabilities[keep, label]
+    scores, classes = remaining.max(1)
+    count = min(max(int((scores >= MIN_SCORE).sum()), MIN_REGIONS), NUM_REGIONS)
+    positions = scores.argsort(descending=True, stable=True)[:count]
+    return positions.to(device), scores[positions].to(device), classes[positions].to(device)
 
 
 def build_region_rows(features: Tensor, boxes: Tensor, scores: Tensor, classes: Tensor) -> Tensor:
@@ -111,6 +116,5 @@ def build_region_rows(features: Tensor, boxes: Tensor, scores: Tensor, classes: 
 def assemble_detector(detector: Any, preprocessing: Preprocessing, name: str, weights_file: Path) -> DetectorBackbone:
     """Wrap ``detector``; images are normalized by ``preprocessing``, not by the transform of the detector."""
     dim = detector.roi_heads.box_predictor.cls_score.in_features + len(REGION_COLUMNS)
-    selection = {"regions": NUM_REGIONS, "proposals": NUM_PROPOSALS, "overlap": OVERLAP}
-    meta = FeatureMeta(name, sha256_of(weights_file), "regions", dim, {**preprocessing.facts(), **selection})
+    meta = FeatureMeta(name, sha256_of(weights_file), "regions", dim, {**preprocessing.facts(), **SELECTION})
     return DetectorBackbone(detector, preprocessing, meta, weights_file)

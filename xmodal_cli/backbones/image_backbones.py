@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xmodal_cli import catalog
 from xmodal_cli.backbones.names import find_weights, split_name
-from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ def is_from_files(name: str) -> bool:
     return any(family.supports(split_name(name)[0]) for family in _families() if getattr(family, "FROM_FILES", False))
 
 
+def known_facts(name: str) -> Mapping[str, Any]:
+    """The entries of ``FeatureMeta.preprocessing`` of the backbone called ``name`` that are known without building."""
+    facts: Mapping[str, Any] = getattr(_family(name), "FACTS", {})
+    return facts
+
+
 def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBackbone:
     """The backbone called ``name``, on the CPU in float32; ``NAME@FILE`` loads its weights from a local file.
 
@@ -77,6 +84,18 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
         backbone = family.build(base, kind, crops, weights)
     backbone.meta = replace(backbone.meta, backbone=name)
     return backbone
+
+
+def other_features_error(model: str, meta: FeatureMeta, found: FeatureMeta) -> IncompatibleFeatures:
+    """The error for features ``found`` of the same backbone that differ from those that ``model`` was trained on."""
+    if meta.fingerprint == found.fingerprint:
+        return IncompatibleFeatures(
+            f"{meta.backbone} has other preprocessing here than when {model} was trained", "train the model again"
+        )
+    return IncompatibleFeatures(
+        f"{meta.backbone} has other weights or preprocessing here than when {model} was trained",
+        f"use the weights with sha256 {meta.fingerprint[:16]}..., or train the model again",
+    )
 
 
 def build_network(name: str, kind: str = "global") -> tuple[nn.Module, FeatureMeta]:

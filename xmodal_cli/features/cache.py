@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xmodal_cli import paths
-from xmodal_cli.backbones.image_backbones import build_backbone, check_request, is_from_files
+from xmodal_cli.backbones.image_backbones import build_backbone, check_request, is_from_files, known_facts
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.device import Compute
@@ -116,7 +116,8 @@ def _find_or_extract(
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    store = find_complete_store(folder, images, settings.backbone, settings.kind, settings.crops)
+    facts = known_facts(settings.backbone)
+    store = find_complete_store(folder, images, settings.backbone, settings.kind, settings.crops, facts)
     return (store, 0) if store else _extract(images, folder, settings, encoder, reporter)
 
 

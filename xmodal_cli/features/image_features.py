@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmodal_cli.backbones.image_backbones import KINDS, build_backbone
+from xmodal_cli.backbones.image_backbones import KINDS, build_backbone, other_features_error
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
@@ -57,6 +57,8 @@ def check_same_features(name: str, meta: FeatureMeta, dataset: ImageTextDataset,
             f"{name} reads {meta.kind} features of {meta.dim} values, {file} has {found.kind} features of {found.dim}",
             "use features of the same network and kind for all splits",
         )
+    if found.backbone == meta.backbone:
+        raise other_features_error(name, meta, found)
     raise IncompatibleFeatures(
         f"{name} reads features of {meta.backbone}, {dataset.name} has {found.backbone}",
         "use a dataset with the same features, or train a model on these",

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +38,7 @@ Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | Unreadable
 
 SHARD_ROWS = {"global": 1024}  # a few seconds to a minute of extraction, 2 to 50 MB
 SHARD_ROWS_OF_CELLS = 128
+NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 _NOT_RETRIED = (Category.NOT_FINITE, Category.MISSING)  # a digest shows that a missing file exists now
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -75,13 +78,22 @@ def hash_images(images: Sequence[ImageToExtract], meta: FeatureMeta | None = Non
 
 
 def find_complete_store(
-    folder: Path, images: Sequence[ImageToExtract], backbone: str, kind: str, crops: int
+    folder: Path,
+    images: Sequence[ImageToExtract],
+    backbone: str,
+    kind: str,
+    crops: int,
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> FeatureStore | None:
-    """The store in ``folder`` if it is complete for exactly these images and backbone; does not load the backbone."""
+    """The store in ``folder`` if it is complete for exactly these images and backbone; does not load the backbone.
+
+    ``facts`` are entries that its preprocessing must have.
+    """
     try:
         store = open_store(folder)
         summary, meta = store.summary, store.meta
         same_backbone = (meta.backbone, meta.kind, meta.crops) == (backbone, kind, crops)
+        same_backbone &= all(meta.preprocessing.get(name) == value for name, value in facts.items())
         if not same_backbone or summary.weights is None or not summary.weights.is_current():
             return None
         if summary.images_digest != hash_images(images):

@@ -96,10 +96,7 @@ def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
         )
     backbone = image_backbones.build_backbone(meta.backbone, meta.kind, meta.crops)
     if backbone.meta.key() != meta.key():
-        raise IncompatibleFeatures(
-            f"{meta.backbone} has other weights or preprocessing here than when {model} was trained",
-            f"use the weights with sha256 {meta.fingerprint[:16]}..., or train the model again",
-        )
+        raise image_backbones.other_features_error(model, meta, backbone.meta)
     return backbone
 
 

@@ -8,6 +8,9 @@ A family module has no heavy imports and defines
   features are averaged, 1, 2 or 10; ``weights`` is the local file of ``NAME@FILE``, or None for the published weights.
   Raises MissingData, BadData, DownloadError;
 - ``KINDS``, if its kinds of features are not ``global`` and ``grid``; other kinds raise an error before ``build``;
+- ``FACTS``, if its features depend on settings that may change with a version: the entries of
+  ``FeatureMeta.preprocessing`` that are known without the weights. Cached features with other values are extracted
+  again;
 - ``MAX_TUNED_BLOCKS`` and ``build_upper(kind, num_blocks, weights)``, if it splits its network itself, to fine-tune the
   last blocks: the kind ``trunk-N`` is then the feature map before the last N blocks. Networks of other families are
   split by ``splitting``;

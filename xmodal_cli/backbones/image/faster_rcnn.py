@@ -1,4 +1,4 @@
-"""Faster R-CNN with torchvision's COCO weights: 36 regions per image, each with 1,024 box features.
+"""Faster R-CNN with torchvision's COCO weights: 10 to 36 regions per image, each with 1,024 box features.
 
 Ren et al. 2015 with feature pyramids (Lin et al. 2017). ``faster-rcnn-resnet50``, its more accurate successor
 ``faster-rcnn-resnet50-v2``, and ``faster-rcnn-mobilenet`` (MobileNetV3-Large, several times faster). Images are
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.file_identity import sha256_of
+from xmodal_cli.regions import NUM_PROPOSALS, SELECTION
 from xmodal_cli.types import ImageBackbone
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 KINDS = ("regions",)
+FACTS = SELECTION
 SIDE = 640  # a multiple of 32, so that no image is padded
 NETWORKS = {
     "faster-rcnn-resnet50": "fasterrcnn_resnet50_fpn",
@@ -55,7 +57,6 @@ def _network(name: str, file: Path) -> nn.Module:
     from torch import nn
     from torchvision import models
 
-    from xmodal_cli.backbones.detector import NUM_PROPOSALS
     from xmodal_cli.backbones.weights import read_weights, weights_errors
 
     tensors = read_weights(file)
