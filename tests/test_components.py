@@ -133,12 +133,33 @@ def test_presets_have_their_papers_settings():
         assert config.model.text_encoder.args["word_dim"] == 300
 
 
-def test_tern_has_its_papers_shape():
-    tern = load_config("tern")
+def test_our_tern_has_its_papers_shape():
+    tern = load_config("tern-grid")
     assert tern.model.name == "tern"
     assert tern.model.args["shared_layers"] >= 1
     assert tern.model.image_encoder.name == "transformer"
     assert tern.text.backbone
+
+
+def test_tern_has_the_sizes_and_settings_of_its_paper():
+    config = load_config("tern")
+    with torch.device("meta"):
+        model = build_matcher(describe(config.model, Sizes(2048 + len(REGION_COLUMNS), "regions", 0, 768)))
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
+    assert shapes["image_encoder.join.0.weight"] == (2048, 2053)
+    assert shapes["image_encoder.join.2.weight"] == (2048, 2048)
+    assert shapes["image_widen.weight"] == (1024, 2048)
+    assert shapes["text_widen.weight"] == (1024, 768)
+    for layers, count, width in ((model.image_encoder.layers, 4, 2048), (model.shared, 2, 1024)):
+        assert len(layers.layers) == count and layers.norm is None
+        for layer in layers.layers:
+            assert (layer.self_attn.num_heads, layer.norm_first, layer.dropout.p) == (4, False, 0.1)
+            assert tuple(layer.linear1.weight.shape) == (2048, width)
+            assert layer.activation is torch.nn.functional.relu
+    assert config.loss.args == {"margin": 0.2, "hardest_negative": True}
+    assert (config.training.batch_size, config.training.epochs, config.schedule.warmup_steps) == (80, 30, 1000)
+    assert (config.optimizer.name, config.optimizer.lr, config.optimizer.grad_clip) == ("adam", 2e-6, 2.0)
+    assert config.optimizer.text_tower_lr_scale == 1.0
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def model_file(preset: str, folder: Path) -> Path:
 def matchers(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("matchers")
     torch.manual_seed(0)
-    return {preset: load_matcher(str(model_file(preset, folder))) for preset in ("two-heads", "tern")}
+    return {preset: load_matcher(str(model_file(preset, folder))) for preset in ("two-heads", "tern-grid")}
 
 
 def test_a_photo_costs_its_backbone_and_little_more(matchers, report, seconds, tmp_path):
@@ -60,9 +60,9 @@ def test_a_photo_costs_its_backbone_and_little_more(matchers, report, seconds, t
     for _ in range(ROUNDS):
         for name, embed in embedders.items():
             times[name].append(seconds(lambda e=embed: list(e(photos))))
-    plain, tern = (np.median(times[name]) / NUM_PHOTOS * 1000 for name in ("two-heads", "tern"))
+    plain, tern = (np.median(times[name]) / NUM_PHOTOS * 1000 for name in ("two-heads", "tern-grid"))
     report("a photo to its vector", f"tern {tern:.0f} ms, two linear heads {plain:.0f} ms: {tern / plain:.2f} times")
-    assert backbone_of("tern", matchers["tern"].meta).meta.dim == 1280
+    assert backbone_of("tern-grid", matchers["tern-grid"].meta).meta.dim == 1280
     assert tern / plain <= PHOTO_RATIO
 
 
@@ -86,6 +86,6 @@ def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_p
                 seconds(lambda s=stored, q=queries: [top_hits(s, terms, "cosine", 10) for terms in q])
             )
     for what, times, count in (("indexed", written, NUM_VECTORS), ("searched, a query", searched, len(sentences))):
-        plain, tern = (np.median(times[name]) / count * 1e6 for name in ("two-heads", "tern"))
+        plain, tern = (np.median(times[name]) / count * 1e6 for name in ("two-heads", "tern-grid"))
         report(f"a vector {what}", f"tern {tern:,.1f} us, two linear heads {plain:,.1f} us: {tern / plain:.2f} times")
         assert tern / plain <= SEARCH_RATIO

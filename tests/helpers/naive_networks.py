@@ -99,6 +99,16 @@ def randomize_zeros(model: nn.Module) -> nn.Module:
     return model
 
 
+def post_norm_transformer(layers: nn.TransformerEncoder, states: Tensor) -> Tensor:
+    """(length, width) -> (length, width): section 3.1 of arXiv 1706.03762, post-norm layers with ReLU."""
+    states = states.double()
+    for layer in layers.layers:
+        states = layer_norm(layer.norm1, states + self_attention(layer.self_attn, states))
+        inner = torch.stack([affine(layer.linear1, row) for row in states]).clamp(min=0)
+        states = layer_norm(layer.norm2, states + torch.stack([affine(layer.linear2, row) for row in inner]))
+    return states
+
+
 def transformer(layers: nn.TransformerEncoder, states: Tensor) -> Tensor:
     """(length, width) -> (length, width): pre-norm layers with GELU."""
     states = states.double()

@@ -51,7 +51,7 @@ def word_matcher(text: str, args: dict | None = None, similarity: str = "cosine"
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_captions(CAPTIONS)
     parts = {
-        "image_encoder": {"name": "transformer" if model == "tern" else "linear", "args": {}},
+        "image_encoder": {"name": "transformer" if "tern" in model else "linear", "args": {}},
         "text_encoder": {"name": text, "args": args or {}},
         "similarity": {"name": similarity, "args": {}},
     }
@@ -79,7 +79,7 @@ def tower_matcher(name: str, layers: int, tuned: bool, model: str = "vse", text:
     backbone = build_text_backbone(name, layers)
     stack = [(backbone.network, tuned and not layers)] + ([(backbone.upper, True)] if backbone.upper else [])
     parts = {
-        "image_encoder": {"name": "transformer" if model == "tern" else "linear", "args": {}},
+        "image_encoder": {"name": "transformer" if "tern" in model else "linear", "args": {}},
         "text_encoder": {"name": text, "args": {}},
         "similarity": {"name": "cosine", "args": {}},
     }
@@ -141,6 +141,11 @@ def test_a_folder_of_transformers(layers, tuned, tiny_bert, tmp_path):
 
 def test_tern_over_a_pretrained_encoder(tiny_bert, tmp_path):
     assert_export_equals_torch(tower_matcher(str(tiny_bert), 0, False, model="tern", text="identity"), tmp_path / "e")
+
+
+def test_tern_as_published(tiny_bert, tmp_path):
+    loaded = tower_matcher(str(tiny_bert), 0, True, model="post-norm-tern", text="identity")
+    assert_export_equals_torch(loaded, tmp_path / "e")
 
 
 @pytest.mark.slow

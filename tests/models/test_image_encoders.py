@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 from helpers.image_batches import COUNTS, DEPTH, EMBED_DIM, NUM_COLUMNS, images, regions
-from helpers.naive_networks import randomize_zeros, transformer
+from helpers.naive_networks import post_norm_transformer, randomize_zeros, transformer
 from torch import Tensor, nn
 
 from xmodal_cli import catalog
@@ -17,7 +17,10 @@ from xmodal_cli.regions import REGION_COLUMNS
 
 NAMES = catalog.names("image_encoder")
 KINDS = ("global", "grid", "regions")
-SMALL = {"transformer": {"width": 128, "dropout": 0.0}}
+SMALL = {
+    "transformer": {"width": 128, "dropout": 0.0},
+    "post-norm-transformer": {"width": 24, "num_layers": 2, "num_heads": 2, "feed_forward": 40, "dropout": 0.0},
+}
 
 
 def encoder(name: str, kind: str = "global", **args) -> nn.Module:
@@ -104,7 +107,7 @@ def test_only_encoders_that_use_geometry_depend_on_the_order_of_grid_cells(name)
     model = encoder(name, "grid")
     features = images("grid")
     flipped, original = encode(model, features.flip(1)), encode(model, features)
-    if name == "transformer":
+    if "transformer" in name:
         assert not torch.allclose(flipped, original, atol=1e-3)
     else:
         torch.testing.assert_close(flipped, original, rtol=1e-4, atol=1e-5)
@@ -130,7 +133,9 @@ def test_bfloat16_is_close_to_float32(name, kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dropout_acts_in_training_only(name):
-    args = {"linear": {"dropout": 0.5}, "pooled": {"dropout": 0.5}, "transformer": {"dropout": 0.5}}.get(name)
+    args = {"linear": {"dropout": 0.5}, "pooled": {"dropout": 0.5}, "transformer": {"dropout": 0.5}}
+    args["post-norm-transformer"] = {"dropout": 0.5}
+    args = args.get(name)
     if args is None:
         pytest.skip("no dropout")
     model, features = encoder(name, "grid", **args), images("grid")
@@ -190,6 +195,51 @@ def test_the_transformer_equals_the_naive_one_per_image(kind, pooling):
             outputs = transformer(model.layers, torch.stack(states))
             expected = model.project(outputs[0] if pooling == "first" else outputs.mean(0))
             torch.testing.assert_close(vector.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_post_norm_transformer_equals_the_naive_one_per_image(kind):
+    model, features = encoder("post-norm-transformer", kind), images(kind)
+    assert [layer.self_attn.num_heads for layer in model.layers.layers] == [2, 2]
+    actual = encode(model, features)
+    cells, geometry, mask = split_cells(features, kind)
+    with torch.inference_mode():
+        model.double()
+        for vector, rows, boxes, inside in zip(actual, cells, geometry, mask, strict=True):
+            joined = torch.cat((rows, boxes), dim=-1)[inside].double()
+            states = []
+            for row in (torch.zeros(DEPTH + 5, dtype=torch.float64), *joined):
+                hidden = (model.join[0].weight @ row + model.join[0].bias).clamp(min=0)
+                states.append(model.join[2].weight @ hidden + model.join[2].bias)
+            expected = model.project(post_norm_transformer(model.layers, torch.stack(states))[0])
+            torch.testing.assert_close(vector.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_post_norm_layers_equal_those_of_torch_in_training():
+    """The paper's code has sequences first; its layers load the same weights."""
+    model, features = encoder("post-norm-transformer", "regions").train(), regions(COUNTS)
+    states, mask = model.states(features)
+    given = model.join(torch.nn.functional.pad(features[..., : DEPTH + 5], (0, 0, 1, 0))).transpose(0, 1)
+    for layer in model.layers.layers:
+        same = nn.TransformerEncoderLayer(24, 2, 40, 0.0, activation="relu")
+        same.load_state_dict(layer.state_dict())
+        given = same(given, src_key_padding_mask=~mask)
+    torch.testing.assert_close(states[mask], given.transpose(0, 1)[mask], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ({"width": 25}, "a multiple of num_heads, 2, not 25"),
+        ({"num_heads": 0}, "num_heads must be at least 1, not 0"),
+        ({"feed_forward": -1}, "feed_forward must be at least 1, not -1"),
+        ({"num_layers": 0}, "num_layers must be at least 1, not 0"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+    ],
+)
+def test_invalid_post_norm_layers_raise(args, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        encoder("post-norm-transformer", "grid", **args)
 
 
 def test_the_transformer_uses_boxes_but_not_scores_or_classes():

@@ -232,7 +232,7 @@ def test_tern_learns(xmodal, planted, small_settings, tiny_bert, tmp_path):
     }
     sets = [part for key, value in parts.items() for part in ("--set", f"{key}={value}")]
     args = train_args(planted, tmp_path / "run", small_settings, *sets, *LEARNT, "--json")
-    args[args.index("vse")] = "tern"
+    args[args.index("vse")] = "tern-grid"
     assert result(xmodal(*args))["val"]["rsum"] > 1.5 * CHANCE
 
 

@@ -1,4 +1,4 @@
-"""The presets on a pretrained sentence encoder, tiny, from images to search: ``two-heads`` and ``tern``."""
+"""Presets on a pretrained sentence encoder, tiny, from images to search: ``two-heads``, ``tern-grid``, ``tern``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.data.scenes import COLORS
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.device import Compute
 from xmodal_cli.inference.matchers import load_matcher
@@ -27,7 +29,7 @@ TINY = {
 }
 PRESETS = {
     "two-heads": {},
-    "tern": {
+    "tern-grid": {
         "model.args": "{shared_layers=1, dropout=0.0}",
         "model.image_encoder.args": "{width=64, num_layers=1, dropout=0.0}",
         "model.text_encoder.args": "{}",
@@ -129,8 +131,94 @@ def test_an_encoder_with_other_weights_than_in_training_is_an_error(xmodal, shap
     assert "minilm has other weights here than when other was trained" in done.err
 
 
-@pytest.mark.parametrize("run", ["tern"], indirect=True)
+@pytest.mark.parametrize("run", ["tern-grid"], indirect=True)
 def test_models_info_lists_the_tower(xmodal, run):
     done = xmodal("models", "info", run)
     assert done.code == 0, done.err
     assert re.search(r"text tower +minilm", done.out)
+
+
+# ---------------------------------------------------------------------------- TERN as published, on small local parts
+
+
+@pytest.fixture(scope="module")
+def region_folder(shapes, tmp_path_factory):
+    """Random regions of all images of ``shapes``, one file each."""
+    folder, rng = tmp_path_factory.mktemp("regions"), np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for example in load_dataset(str(shapes)).select(split).examples:
+            corners = np.sort(rng.random((6, 2, 2)), axis=1).reshape(6, 4).astype(np.float32)
+            np.savez(folder / f"{example.path.stem}.npz", x=rng.random((6, 12), np.float32), bbox=corners)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    """A BERT of random weights with a vocabulary of a few words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("encoders") / "bert"
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *COLORS, "a", "circle", "square", "triangle", "is", "above"]
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
+    rust = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
+    rust.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    rust.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+SMALL_TERN = {
+    "model.args": "{num_heads=2, feed_forward=32}",
+    "model.image_encoder.args": "{width=24, num_layers=2, num_heads=2, feed_forward=32}",
+    "model.embed_dim": 16,
+    "training.epochs": 2,
+    "training.batch_size": 10,
+    "training.tensorboard": "false",
+    "optimizer.lr": 0.001,
+    "schedule.warmup_steps": 2,
+}
+
+
+def train_published(xmodal, shapes, *args):
+    sets = [part for key, value in SMALL_TERN.items() for part in ("--set", f"{key}={value}")]
+    return xmodal("train", "--model", "tern", "--data", shapes, "--device", "cpu", *sets, *args, "--json")
+
+
+def test_tern_as_published_is_trained_with_its_bert_and_evaluated(xmodal, shapes, region_folder, bert_folder, tmp_path):
+    run, local = tmp_path / "run", ["--backbone", f"bottom-up@{region_folder}", "--set", f"text.backbone={bert_folder}"]
+    done = train_published(xmodal, shapes, *local, "--out", run)
+    assert done.code == 0, done.err
+    header, tensors = read_header(run / "model.safetensors"), read_tensors(run / "model.safetensors")
+    assert header.architecture["name"] == "post-norm-tern"
+    tower = {name: value for name, value in tensors.items() if ".tower." in name}
+    assert tower and not any("word_embeddings" in name for name in tower)
+    kept = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["best"]
+    evaluated = xmodal("eval", run, "--data", shapes, "--split", "val", "--device", "cpu", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json["rsum"] == pytest.approx(kept["rsum"], abs=9)
+
+
+def test_tern_as_published_without_regions_names_the_command(xmodal, shapes, bert_folder, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("XMODAL_HOME", str(home))  # without the regions of the test above
+    done = train_published(xmodal, shapes, "--set", f"text.backbone={bert_folder}", "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "no regions were imported" in done.err and "bottom-up@PATH" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_tern_as_published_without_bert_names_the_setting(xmodal, shapes, region_folder, tmp_path, monkeypatch):
+    from xmodal_cli.backbones import weights
+
+    def unreachable(url: str) -> None:
+        raise OSError("huggingface.co cannot be reached")
+
+    monkeypatch.setattr(weights, "check_reachable", unreachable)
+    local = ["--backbone", f"bottom-up@{region_folder}", "--set", "text.backbone=hf/of-nobody/absent-bert"]
+    done = train_published(xmodal, shapes, *local, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "hf/of-nobody/absent-bert are not cached and cannot be downloaded" in done.err
+    assert "set text.backbone to that folder" in done.err
+    assert not (tmp_path / "run").exists()

@@ -112,3 +112,21 @@ def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.Transf
             nn.init.zeros_(output.weight)
             nn.init.zeros_(output.bias)
     return layers
+
+
+def post_norm_layers(
+    width: int, num_layers: int, dropout: float, num_heads: int, feed_forward: int
+) -> nn.TransformerEncoder:
+    """Transformer encoder layers of arXiv 1706.03762: post-norm with ReLU, in PyTorch's initialization.
+
+    Raises ValueError for a ``width`` that is not a multiple of ``num_heads``, a size below 1, or a ``dropout`` outside
+    [0, 1).
+    """
+    sizes = {"width": width, "num_layers": num_layers, "num_heads": num_heads, "feed_forward": feed_forward}
+    for name, value in sizes.items():
+        check_argument(name, value, POSITIVE)
+    check_argument("dropout", dropout, RATE)
+    if width % num_heads:
+        raise ValueError(f"the width of transformer layers must be a multiple of num_heads, {num_heads}, not {width}")
+    layer = nn.TransformerEncoderLayer(width, num_heads, feed_forward, dropout, activation="relu", batch_first=True)
+    return nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)

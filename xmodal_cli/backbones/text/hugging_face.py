@@ -29,5 +29,7 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     if not name.startswith(PREFIX):
         folder = Path(name).expanduser().resolve()  # model files store it as an absolute path
         return load_folder(str(folder), folder, tuned_layers)
-    files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name) for file in FILES]
+    remedy = "put it into a folder with config.json, tokenizer.json and model.safetensors, "
+    remedy += "and set text.backbone to that folder"
+    files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name, remedy) for file in FILES]
     return load_folder(name, files[0].parent, tuned_layers)
