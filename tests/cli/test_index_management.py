@@ -192,6 +192,19 @@ def test_the_list(xmodal: Run, family: Path, home: Path) -> None:
     assert [entry["index"] for entry in xmodal("index", "--list", "--index", "family", "--json").json] == ["family"]
 
 
+def test_a_long_list_of_photos_is_shortened(xmodal: Run, toy: ColorMatcher, photos: Path) -> None:
+    """Photos given one by one are roots of their own."""
+    files = sorted(path for path in photos.rglob("*") if path.is_file())
+    for number in range(25):
+        shutil.copyfile(files[0], photos / f"copy{number}{files[0].suffix}")
+    copies = sorted(photos.glob("copy*"))
+    assert xmodal("index", *copies, "--index", "single").code == 0
+    lines = xmodal("index", "--list", "--index", "single").out.splitlines()
+    assert (len(lines), lines[-1]) == (22, "  and 5 more (use --json to list all)")
+    (entry,) = xmodal("index", "--list", "--index", "single", "--json").json
+    assert len(entry["roots"]) == 25
+
+
 def test_an_empty_list(xmodal: Run) -> None:
     assert xmodal("index", "--list").out == "there are no indexes yet; create one: xmodal index PATH\n"
     assert xmodal("index", "--list", "--json").json == []

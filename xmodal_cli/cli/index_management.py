@@ -12,6 +12,8 @@ from xmodal_cli.errors import ConfigError, MissingData
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.listing import ListedIndex
 
+LISTED = 20  # folders and photos per index without --json
+
 
 @dataclass(frozen=True)
 class Edits:
@@ -63,9 +65,11 @@ def _show_index(entry: ListedIndex) -> None:
     updated = entry.updated[:16].replace("T", " ")
     text = f"{name}: {entry.photos:,} photos, model {entry.model}, {entry.kind}, updated {updated} UTC"
     output.print_line(text)
-    for root in entry.roots:
+    for root in entry.roots[:LISTED]:
         state = "" if root.state == "ok" else f", {root.state}"
         output.print_line(f"  {root.path} ({root.photos:,} photos{state})")
+    if len(entry.roots) > LISTED:
+        output.print_line(f"  and {len(entry.roots) - LISTED:,} more (use --json to list all)")
     for pattern in entry.exclude:
         output.print_line(f"  excluded: {pattern}")
 
