@@ -41,7 +41,7 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def access_hint(error: Exception) -> str:
-    """The hint for a file that exists and cannot be accessed, which says nothing about its content; else empty."""
+    """The hint for a file that exists and cannot be accessed, whatever its content; else empty."""
     is_access = isinstance(error, OSError) and error.errno in _ACCESS
     return "check its permissions and its disk" if is_access else ""
 
