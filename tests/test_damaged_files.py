@@ -48,7 +48,7 @@ from xmodal_cli.types import FeatureMeta
 
 CPU = Compute("cpu", "fp32")
 VALUES: tuple[Any, ...] = (None, True, -1, 1.5, 10**30, "x", [], {}, [[None]], {"a": 1})
-META = FeatureMeta("eyes", "e" * 64, "global", 8)
+META = FeatureMeta("toy-backbone", "e" * 64, "global", 8)
 WORDS = ["two dogs run on grass", "a man in the snow"]
 
 

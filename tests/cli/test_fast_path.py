@@ -29,7 +29,10 @@ from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel
 from xmodal_cli.types import FeatureMeta
 
-NEVER = ("torch", "torchvision", "transformers", "open_clip", "timm", "numba", "faiss", "typer", "rich", "PIL", "onnx")
+NEVER = (
+    *("torch", "torchvision", "transformers", "open_clip", "timm", "numba", "faiss", "typer", "rich", "PIL", "onnx"),
+    *("logging", "concurrent.futures", "socket", "xmodal_cli.data.scan"),  # take milliseconds each
+)
 META = FeatureMeta("eyes", "e" * 64, "global", 8)
 
 

@@ -27,7 +27,7 @@ class ColorMatcher:
     fingerprint, similarity, name, kind, embed_dim = "1" * 64, "cosine", "toy", "matcher", 5
     path = Path("/models/toy.safetensors")
     source = str(path)
-    meta = FeatureMeta("eyes", "e" * 64, "global", 5)
+    meta = FeatureMeta("toy-backbone", "e" * 64, "global", 5)
 
     def __init__(self) -> None:
         self.embedded: list[str] = []

@@ -7,7 +7,6 @@ those that could not be read. The others are kept. Pillow is imported only if a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +56,8 @@ def must_decode_again(images: Sequence[Path], version: str, past: Past) -> bool:
         return True
     if version == DECODING:
         return False
+    from concurrent.futures import ThreadPoolExecutor  # imports logging; a search imports this module
+
     with ThreadPoolExecutor(_THREADS) as pool:
         return not all(pool.map(lambda path: is_decoded_alike(path, version), images))
 

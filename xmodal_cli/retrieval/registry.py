@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmodal_cli import paths
-from xmodal_cli.data.scan import Scan, is_under
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.retrieval.hints import index_command
 from xmodal_cli.retrieval.index import (
@@ -23,6 +23,9 @@ from xmodal_cli.retrieval.index import (
     unreadable,
 )
 from xmodal_cli.retrieval.vectors import QUANTIZED
+
+if TYPE_CHECKING:
+    from xmodal_cli.data.scan import Scan
 
 FILES = {METADATA, ITEMS, VECTORS, QUANTIZED}
 FALLBACK = "photos"  # the name of an index if that of the folder is not usable
@@ -123,6 +126,8 @@ def indexes() -> list[tuple[Path, IndexMetadata]]:
 
 
 def _covers(roots: Sequence[str], paths_to_cover: Sequence[str]) -> bool:
+    from xmodal_cli.data.scan import is_under  # a search does without it
+
     return all(any(is_under(path, root) for root in roots) for path in paths_to_cover)
 
 
