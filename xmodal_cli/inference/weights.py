@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.errors import BadModel
 from xmodal_cli.models.header_check import check_parameters, header_errors
@@ -26,10 +27,24 @@ def build_network(info: ModelInfo, build: Callable[[], nn.Module], has_towers: b
 
     with header_errors(info.path):
         if not has_towers:
-            with torch.device("meta"):
+            with torch.device("meta"), _without_initialization():
                 num_built = sum(parameter.numel() for parameter in build().parameters())
             check_parameters(num_built, num_elements(info.path))
         return build()
+
+
+def _without_initialization() -> AbstractContextManager[object]:
+    """Skip random values, which tensors without memory do not have; torch would import sympy for them."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class SkipInitialization(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__module__", "") == "torch.nn.init":
+                return args[0] if args else (kwargs or {})["tensor"]
+            return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+
+    return SkipInitialization()
 
 
 def read_tokenizer(info: ModelInfo) -> Tokenizer:

