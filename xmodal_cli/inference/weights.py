@@ -34,15 +34,14 @@ def build_network(info: ModelInfo, build: Callable[[], nn.Module], has_towers: b
 
 
 def _without_initialization() -> AbstractContextManager[object]:
-    """Skip random values, which tensors without memory do not have; torch would import sympy for them."""
-    import torch
+    """Skip the functions of ``torch.nn.init``: without memory they compute nothing, and torch imports sympy for it."""
     from torch.overrides import TorchFunctionMode
 
     class SkipInitialization(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if getattr(func, "__module__", "") == "torch.nn.init":
                 return args[0] if args else (kwargs or {})["tensor"]
-            return (torch.empty if func is torch.randn else func)(*args, **(kwargs or {}))
+            return func(*args, **(kwargs or {}))
 
     return SkipInitialization()
 

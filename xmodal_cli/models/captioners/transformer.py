@@ -193,7 +193,7 @@ def build(
         raise ValueError(f"the width of transformer layers must be a multiple of {HEAD_DIM}, not {embed_dim}")
     layers = nn.ModuleList(Layer(embed_dim, dropout) for _ in range(num_layers))
     model = TransformerCaptioner(cell_depth(image_dim, image_kind), image_kind, vocab_size, embed_dim, layers)
-    model.places = nn.Parameter(torch.randn(max_length, embed_dim) * 0.02)
+    model.places = nn.Parameter(nn.init.normal_(torch.empty(max_length, embed_dim), std=0.02))
     model.dropout = nn.Dropout(dropout)
     model.reason = transformer_layers(embed_dim, image_layers, dropout) if image_layers else None
     return model
