@@ -21,6 +21,7 @@ from xmodal_cli.reporter import SILENT, Reporter
 
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # another process has the lock; all other errors: no locks here
 _POLL_SECONDS = 0.05
+_REPORT_SECONDS = 1.0
 _WINDOWS_OFFSET = 1 << 30  # Windows blocks reading the locked bytes, so a byte behind the content is locked
 
 
@@ -34,13 +35,17 @@ def write_lock(
 ) -> Iterator[None]:
     """Have the lock ``file`` while the context is active; wait for another process for up to ``wait_seconds``.
 
-    ``what`` names the locked thing in messages, such as ``the run runs/a``. Raises StorageError with the other process
-    and ``hint`` if it has the lock, and if ``file`` cannot be created.
+    ``what`` names the locked thing in messages, such as ``the run runs/a``. A wait of more than a second is reported.
+    Raises StorageError with the other process and ``hint`` if it has the lock, and if ``file`` cannot be created.
     """
-    end = time.monotonic() + wait_seconds
+    start, is_reported = time.monotonic(), False
     while (descriptor := _open_locked(file, what, reporter)) is None:
-        if time.monotonic() >= end:
-            raise StorageError(f"{what} is being written by another xmodal process{_owner(file)}", hint)
+        waited, message = time.monotonic() - start, f"{what} is being written by another xmodal process{_owner(file)}"
+        if waited >= wait_seconds:
+            raise StorageError(message, hint)
+        if waited >= _REPORT_SECONDS and not is_reported:
+            reporter.info(f"{message}: waiting until it has finished")
+            is_reported = True
         time.sleep(_POLL_SECONDS)
     try:
         yield
@@ -49,12 +54,12 @@ def write_lock(
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path, what: str, reporter: Reporter = SILENT) -> Iterator[None]:
+def folder_lock(folder: Path, what: str, reporter: Reporter = SILENT, wait_seconds: float = 0.0) -> Iterator[None]:
     """``write_lock`` with a file in ``folder``, which is created, and deleted again if it is then empty."""
     created = [path for path in (folder, *folder.parents) if not path.exists()]
     hint = "wait until it has finished, or write to another folder with --out"
     try:
-        with write_lock(folder / ".lock", what, reporter, hint=hint):
+        with write_lock(folder / ".lock", what, reporter, wait_seconds, hint):
             yield
     finally:
         for path in created:

@@ -20,7 +20,7 @@ from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.precision import check_rows, check_shape, to_precision
 from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
-from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store
+from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
     FeatureMeta,
@@ -116,9 +116,20 @@ def _find_or_extract(
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    facts = known_facts(settings.backbone)
-    store = find_complete_store(folder, images, settings.backbone, settings.kind, settings.crops, facts)
-    return (store, 0) if store else _extract(images, folder, settings, encoder, reporter)
+    find = partial(
+        find_complete_store,
+        folder,
+        images,
+        settings.backbone,
+        settings.kind,
+        settings.crops,
+        known_facts(settings.backbone),
+    )
+    if store := find():
+        return store, 0
+    with store_lock(folder, reporter):
+        store = find()  # another process may have completed it meanwhile
+        return (store, 0) if store else _extract(images, folder, settings, encoder, reporter)
 
 
 def _extract(

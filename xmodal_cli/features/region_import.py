@@ -15,7 +15,7 @@ from xmodal_cli.data.region_reading import RegionSource, open_regions
 from xmodal_cli.errors import MissingData
 from xmodal_cli.features.region_vectors import region_meta, region_vectors
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
-from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store
+from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Example, ImageTextDataset, Unreadable
 
@@ -37,7 +37,8 @@ def import_store(
     store = find_complete_store(folder, images, name, "regions", 1)
     if store is not None and store.meta.fingerprint == source.fingerprint:
         return store, 0
-    return _import(dataset.examples, folder, (name, source), images, reporter)
+    with store_lock(folder, reporter):
+        return _import(dataset.examples, folder, (name, source), images, reporter)
 
 
 def _import(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +33,8 @@ from xmodal_cli.features.store import (
     open_store,
     write_summary,
 )
+from xmodal_cli.file_lock import folder_lock
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Defect, FeatureMeta, Unreadable
 
 # a types.ImageVectors that gets all its files at once
@@ -135,6 +139,11 @@ def fill_store(
         )
     _remove_extra_shards(folder, len(shards))
     return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
+
+
+def store_lock(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:
+    """Admit one writer of the store in ``folder``; others wait until it has finished. Raises StorageError."""
+    return folder_lock(folder, f"the feature store {folder}", reporter, math.inf)
 
 
 def _read_existing(file: Path, chunk: tuple[ImageToExtract, ...], meta: FeatureMeta) -> ShardMetadata | None:
