@@ -12,6 +12,8 @@ from xmodal_cli.splits import canonical_split
 if TYPE_CHECKING:
     import numpy as np
 
+PRECOMPUTED = "precomputed"  # ``FeatureMeta.backbone`` of features that come with a dataset
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureRow:
@@ -19,6 +21,28 @@ class FeatureRow:
 
     path: Path
     row: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """The backbone that the user declared for the precomputed features of a dataset, and its number of crops.
+
+    ``cosine`` is that of the features of photos to the nearest rows (``features/feature_source.py``), None if unchecked.
+    """
+
+    backbone: str
+    crops: int = 1
+    cosine: float | None = None
+
+
+def check_feature_source(facts: Any, where: str) -> None:
+    """Raise ValueError unless ``facts``, from a file, are the fields of a FeatureSource; ``where`` names them."""
+    types = {"backbone": (str,), "crops": (int,), "cosine": (int, float, type(None))}
+    if not isinstance(facts, dict) or set(facts) != set(types):
+        raise ValueError(f"{where} is not a table of {', '.join(types)}")
+    for name, allowed in types.items():
+        if not isinstance(facts[name], allowed) or isinstance(facts[name], bool):
+            raise ValueError(f"{where}.{name} is {str(facts[name])[:40]!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +72,7 @@ class SkippedRow:
 class ImageTextDataset:
     """Images, each with any number of captions. ``source`` is the path that the dataset was read from.
 
-    ``features_from`` is how the features of a dataset without images were computed, if the user declared it.
+    ``features_from`` is the backbone of the features of a dataset without images, if the user declared it.
     """
 
     name: str
@@ -57,7 +81,7 @@ class ImageTextDataset:
     examples: tuple[Example, ...]
     skipped_rows: tuple[SkippedRow, ...] = ()
     notes: tuple[str, ...] = ()
-    features_from: FeatureMeta | None = None
+    features_from: FeatureSource | None = None
 
     @property
     def splits(self) -> dict[str, int]:
@@ -66,6 +90,11 @@ class ImageTextDataset:
         for example in self.examples:
             counts[example.split] = counts.get(example.split, 0) + 1
         return counts
+
+    @property
+    def has_features(self) -> bool:
+        """Whether it comes with precomputed features."""
+        return any(example.feature is not None for example in self.examples)
 
     def select(self, *splits: str) -> ImageTextDataset:
         """The examples of ``splits``, in the order of the dataset; ``dev`` is ``val``."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from xmodal_cli.dataset_types import PRECOMPUTED as PRECOMPUTED
 from xmodal_cli.dataset_types import Example as Example
 from xmodal_cli.dataset_types import FeatureMeta as FeatureMeta
 from xmodal_cli.dataset_types import FeatureRow as FeatureRow
+from xmodal_cli.dataset_types import FeatureSource as FeatureSource
 from xmodal_cli.dataset_types import ImageTextDataset as ImageTextDataset
 from xmodal_cli.dataset_types import SkippedRow as SkippedRow
 from xmodal_cli.errors import BadData, BadImage, Category

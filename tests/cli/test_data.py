@@ -116,6 +116,7 @@ def test_info_as_json(xmodal: Xmodal, captioned: Path) -> None:
         "image_sizes": [{"size": "40x30", "images": 2}, {"size": "20x20", "images": 1}],
         "distinct_sizes": 2,
         "precomputed": False,
+        "features_from": None,
     }
     assert {Path(entry["path"]).name: entry["reason"].rsplit(": ")[-1] for entry in bad} == {
         "d.jpg": "it is not an image in a supported format",

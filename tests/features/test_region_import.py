@@ -209,7 +209,7 @@ def test_a_model_reads_the_region_files_of_its_training_while_they_exist(files):
 
     def features_of(training, meta=meta):
         header = SimpleNamespace(training=training)
-        return settings_for(SimpleNamespace(meta=meta, info=SimpleNamespace(header=header)))
+        return settings_for(SimpleNamespace(meta=meta, header=header))
 
     assert features_of({"features": {"backbone": f"bottom-up@{files}"}}) == FeaturesConfig(
         f"bottom-up@{files}", "regions"

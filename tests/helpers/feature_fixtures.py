@@ -72,3 +72,11 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("weights") / "tiny.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), file)
     return f"timm/test_resnet@{file}"
+
+
+@pytest.fixture(scope="session")
+def shapes_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generated dataset with images and captions. Read-only."""
+    from xmodal_cli.data.shapes import make_shapes
+
+    return make_shapes(tmp_path_factory.mktemp("shapes") / "shapes", 0, 48, 12, 12)

@@ -164,9 +164,14 @@ class FakeMatcher:
 
     meta: object
     name: str = "fake"
-    info: object = field(default_factory=lambda: SimpleNamespace(similarity="order", embed_dim=2))
     compute: Compute = Compute("cpu", "fp32")
     calls: list = field(default_factory=list)
+
+    @property
+    def info(self):
+        header = SimpleNamespace(features_from=None)
+        facts = {"name": self.name, "meta": self.meta, "header": header, "from_precomputed": False}
+        return SimpleNamespace(similarity="order", embed_dim=2, **facts)
 
     def embed_features(self, values):
         self.calls.append(len(values))

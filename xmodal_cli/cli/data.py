@@ -12,6 +12,7 @@ from xmodal_cli.cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.data.summary import DatasetSummary, Spread
+    from xmodal_cli.types import FeatureSource
 
 app = typer.Typer(no_args_is_help=True, help="List, inspect, download, register and generate datasets.")
 make = typer.Typer(no_args_is_help=True, help="Generate a synthetic dataset.")
@@ -70,6 +71,8 @@ def info(
     output.print_line(f"captions per image   {_spread(facts.captions_per_image)}")
     output.print_line(f"words per caption    {_spread(facts.words_per_caption)}")
     images = "none; the dataset has precomputed features" if facts.precomputed else sizes or "no readable images"
+    if facts.features_from is not None:
+        output.print_line(f"features             {_describe_source(facts.features_from)}")
     output.print_line(f"image sizes          {images}{f' and {more:,} others' if more > 0 else ''}")
     output.print_line(f"unreadable images    {len(facts.unreadable):,}")
     for line in left_out.to_lines(facts.left_out):
@@ -104,6 +107,12 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name for --data.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Dataset folder or file.")],
     format: options.Format = None,
+    features_from: Annotated[
+        str | None,
+        typer.Option("--features-from", metavar="B", help="Image backbone that computed the .npy features."),
+    ] = None,
+    crops: Annotated[int, typer.Option("--crops", metavar="1|2|10", help="With --features-from: views per image.")] = 1,
+    check_photos: options.CheckPhotos = None,
     as_json: options.Json = False,
 ) -> None:
     """Register a dataset under a name. The files are read to validate them; nothing is copied or changed.
@@ -113,10 +122,16 @@ def add(
       xmodal data add f8k ~/data/flickr8k
 
       xmodal data add mine captions.jsonl
+
+      xmodal data add f8k-vgg f8k_precomp --features-from vgg19 --crops 10 --check-photos ~/data/flickr8k
     """
     from xmodal_cli.recipes.data import add_dataset
+    from xmodal_cli.types import FeatureSource
 
-    _finish(add_dataset(name, path, format), as_json)
+    if features_from is None and (check_photos is not None or crops != 1):
+        raise typer.BadParameter("needs --features-from", param_hint="--crops" if crops != 1 else "--check-photos")
+    source = FeatureSource(features_from, crops) if features_from else None
+    _finish(add_dataset(name, path, format, source, check_photos, output.TerminalReporter()), as_json)
 
 
 @make.command("shapes")
@@ -154,6 +169,12 @@ def _show(summary: DatasetSummary) -> None:
     output.print_line(f"captions             {summary.captions:,}")
     for line in omission_lines(summary.omissions):
         output.print_line(escape_unprintable(line))
+
+
+def _describe_source(source: FeatureSource) -> str:
+    views = f", {source.crops} crops" if source.crops > 1 else ""
+    checked = "not checked" if source.cosine is None else f"cosine {source.cosine:.3f} on photos"
+    return f"declared as {source.backbone}{views}, {checked}"
 
 
 def _spread(spread: Spread) -> str:

@@ -1,4 +1,4 @@
-"""``xmodal models``: list, inspect, convert and average models."""
+"""``xmodal models``: list, inspect, check, convert and average models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xmodal_cli.cli.tables import print_val_metrics
 if TYPE_CHECKING:
     from xmodal_cli.inference.model_reports import ListedModel
 
-app = typer.Typer(no_args_is_help=True, help="List, inspect, convert and average models; set the defaults.")
+app = typer.Typer(no_args_is_help=True, help="List, inspect, check, convert and average models; set the defaults.")
 
 
 @app.command("list")
@@ -74,6 +74,9 @@ def info(
     )
     for key in fields:
         output.print_line(f"{key:12} {getattr(report, key)}")
+    if declared := report.dataset.get("features_from"):
+        checked = "not checked" if declared["cosine"] is None else f"cosine {declared['cosine']:.3f} on photos"
+        output.print_line(f"{'features':12} precomputed, declared as {declared['backbone']}, {checked}")
     for side, tower in report.architecture.get("towers", {}).items():
         output.print_line(f"{side + ' tower':12} {_describe_tower(tower)}")
     if report.metrics:
@@ -111,6 +114,38 @@ def default(
     elif model is None:
         for kind, name in chosen.items():
             output.print_line(f"{kind:12} {name}")
+
+
+@app.command("check")
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Run, model name or .safetensors file.")],
+    photos: Annotated[Path, typer.Option("--photos", metavar="DIR", help="Folder with photos of its dataset.")],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="The dataset it was trained on (default: by its name).")
+    ] = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Check the declared backbone of the features that a model was trained on (train --features-from).
+
+    Features of at most 16 of the photos are compared with those of the dataset. The median cosine to the nearest ones
+    is stored in the model file; below 0.5 it is an error.
+
+    Examples:
+
+      xmodal models check vse-f8k_precomp --photos ~/data/flickr8k
+
+      xmodal models check vse-f8k_precomp --photos ~/data/flickr8k --data ~/data/f8k_precomp
+    """
+    from xmodal_cli.device import Compute
+    from xmodal_cli.recipes.models import check_features
+
+    checked = check_features(model, photos, data, Compute(device), output.TerminalReporter())
+    if as_json:
+        output.print_json(checked)
+    else:
+        source = checked.features_from
+        output.print_line(f"{checked.name}: features of {source.backbone}, cosine {source.cosine:.3f} on photos")
 
 
 @app.command("convert")

@@ -58,6 +58,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as section.key=value. Can be repeated."),
 ]
+CheckPhotos = Annotated[
+    Path | None,
+    typer.Option(
+        "--check-photos", metavar="DIR", help="Check --features-from on photos of the dataset, in any folder."
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Output path.")]
 IndexName = Annotated[
     str | None,

@@ -20,6 +20,11 @@ def command(
     backbone: Annotated[
         str | None, typer.Option("--backbone", metavar="B", help="Image backbone (default: the preset's).")
     ] = None,
+    features_from: Annotated[
+        str | None,
+        typer.Option("--features-from", metavar="B", help="Image backbone that computed the dataset's .npy features."),
+    ] = None,
+    check_photos: options.CheckPhotos = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="RUN", help="Run folder (default: runs/PRESET-DATA in XMODAL_HOME).")
     ] = None,
@@ -39,6 +44,9 @@ def command(
     Missing image features are extracted first. The model is evaluated on val after every epoch, and the best one is
     kept.
 
+    A model trained on .npy features (format vse) can read photos if --features-from names the backbone that computed
+    them. Their shape is compared, and with --check-photos also the features of a few photos of the dataset.
+
     Examples:
 
       xmodal train --model order-emb --data f8k
@@ -49,12 +57,15 @@ def command(
 
       xmodal train --model transformer --data f8k --backbone efficientnet-lite2@best-offline-f8k
 
+      xmodal train --model vse --data f8k_precomp --features-from vgg19 --set features.crops=10 --check-photos photos
+
       xmodal train --model vse --print-config
     """
     from xmodal_cli.config import data_argument, load_config, to_dict, to_toml, with_data
 
     flags = [f"training.device={device}", f"training.precision={precision.value}"]
     flags += [f"features.backbone={backbone}"] if backbone else []
+    flags += [f"data.features_from={features_from}"] if features_from else []
     flags += [f"training.seed={seed}"] if seed is not None else []
     config = load_config(model, [*(settings or []), *_without_auto(flags)])
     if print_config:
@@ -67,7 +78,7 @@ def command(
     from xmodal_cli.recipes.train import train_model
 
     data = data_argument(config, data)
-    result = train_model(config, data, out, resume, init_from, output.TerminalReporter())
+    result = train_model(config, data, out, resume, init_from, output.TerminalReporter(), check_photos)
     if as_json:
         output.print_json(result)
         return

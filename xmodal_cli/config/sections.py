@@ -72,6 +72,10 @@ class DataConfig:
 
     name: str = setting("", "dataset to train on if --data is not given: a name, or a path; empty: shapes")
     path: str = setting("", "folder or file of the dataset, instead of its name; relative to the TOML file")
+    features_from: str = setting(
+        "",
+        "backbone of the dataset's precomputed features, with features.crops views; empty: as registered, or unknown",
+    )
     train_splits: tuple[str, ...] = setting(("train", "restval"), "splits to train on")
     val_split: str = setting("val", "split that decides which epoch is the best")
     min_word_count: int = setting(1, "rarer words are out of vocabulary", min=1)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from xmodal_cli import catalog
 from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import LIST_NAME, make_shapes
 from xmodal_cli.data.sources import SOURCES
+from xmodal_cli.dataset_types import check_feature_source
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
 from xmodal_cli.file_errors import naming, parse_json_object, reason_of
 from xmodal_cli.file_lock import write_lock
 from xmodal_cli.paths import data_dir, write_text
-from xmodal_cli.types import ImageTextDataset
+from xmodal_cli.types import FeatureSource, ImageTextDataset
 
 SHAPES = "shapes"  # generated when first used
 LOCK_SECONDS = 60.0  # another process writes the registry in milliseconds and the shapes in seconds
@@ -33,7 +37,9 @@ def load_dataset(data: str, format: str | None = None) -> ImageTextDataset:
     if format is None and "format" in entry:
         with naming(_file()):
             catalog.load("format", entry["format"])
-    return read_dataset(resolve(data), format or entry.get("format"), name)
+    dataset = read_dataset(resolve(data), format or entry.get("format"), name)
+    declared = entry.get("features_from")
+    return replace(dataset, features_from=FeatureSource(**declared)) if declared and dataset.has_features else dataset
 
 
 def resolve(data: str) -> Path:
@@ -71,12 +77,22 @@ def list_registered() -> dict[str, Path]:
     return {name: Path(entry["path"]) for name, entry in _read_entries().items()}
 
 
-def add(name: str, path: Path, format: str | None = None) -> ImageTextDataset:
-    """Read the dataset at ``path`` and register it as ``name``. Raises ConfigError, and as ``read_dataset``."""
+def add(
+    name: str,
+    path: Path,
+    format: str | None = None,
+    declare: Callable[[ImageTextDataset], ImageTextDataset] | None = None,
+) -> ImageTextDataset:
+    """Read the dataset at ``path`` and register it as ``name``; ``declare`` sets its ``features_from``.
+
+    Raises ConfigError, as ``read_dataset``, and as ``declare``.
+    """
     if not NAME.fullmatch(name) or _is_file_name(name):
         raise ConfigError(f"{name!r} cannot be a dataset's name", "use letters, digits and dashes")
     dataset = read_dataset(_existing_path(str(path)) or path, format, name)
-    entry = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
+    dataset = declare(dataset) if declare else dataset
+    entry: dict[str, Any] = {"path": str(dataset.source)} | ({"format": dataset.format} if format else {})
+    entry |= {"features_from": asdict(dataset.features_from)} if dataset.features_from else {}
     with write_lock(data_dir() / ".registry.lock", f"{_file()}", wait_seconds=LOCK_SECONDS):
         entries = _read_entries()
         entries[name] = entry
@@ -109,12 +125,14 @@ def _existing_path(text: str) -> Path | None:
         return None
 
 
-def _read_entries() -> dict[str, dict[str, str]]:
+def _read_entries() -> dict[str, dict[str, Any]]:
     try:
-        entries: dict[str, dict[str, str]] = parse_json_object(_file().read_bytes())
+        entries: dict[str, dict[str, Any]] = parse_json_object(_file().read_bytes())
         for name, entry in entries.items():
             if not all(isinstance(value, str) and value for value in (entry["path"], entry.get("format", "any"))):
                 raise ValueError(f"the entry {name!r} has no path")
+            if "features_from" in entry:
+                check_feature_source(entry["features_from"], f"features_from of the entry {name!r}")
         return entries
     except FileNotFoundError:
         return {}

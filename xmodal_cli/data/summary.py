@@ -17,7 +17,7 @@ from xmodal_cli.data.omissions import Omissions, find_omissions
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.result_json import INLINE
-from xmodal_cli.types import ImageTextDataset, Unreadable
+from xmodal_cli.types import FeatureSource, ImageTextDataset, Unreadable
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class ImageSize:
 class DatasetInfo:
     """A summary with details.
 
-    ``image_sizes`` are the five most frequent of ``distinct_sizes``; ``precomputed``: features instead of images.
+    ``image_sizes`` are the five most frequent of ``distinct_sizes``; ``precomputed``: features instead of images, and
+    ``features_from`` their backbone if it was declared.
     ``left_out`` are the unreadable images by category, see ``left_out.to_json``.
     """
 
@@ -64,6 +65,7 @@ class DatasetInfo:
     image_sizes: tuple[ImageSize, ...]
     distinct_sizes: int
     precomputed: bool
+    features_from: FeatureSource | None
     unreadable: tuple[Unreadable, ...]
     left_out: dict[str, Any]  # the unreadable images, also counted by category
 
@@ -89,7 +91,8 @@ def describe_dataset(dataset: ImageTextDataset, reporter: Reporter = SILENT, dec
         words_per_caption=_spread(words),
         image_sizes=tuple(ImageSize(f"{w}x{h}", count) for (w, h), count in sizes.most_common(5)),
         distinct_sizes=len(sizes),
-        precomputed=any(example.feature is not None for example in dataset.examples),
+        precomputed=dataset.has_features,
+        features_from=dataset.features_from,
         unreadable=tuple(unreadable),
         left_out=left_out.to_json(unreadable),
     )

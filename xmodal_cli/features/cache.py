@@ -17,12 +17,14 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.features.precision import check_rows, check_shape, to_precision
+from xmodal_cli.features.feature_source import declared_meta, kind_of_rows
+from xmodal_cli.features.precision import check_shape, read_rows, to_precision
 from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
 from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
+    PRECOMPUTED,
     FeatureMeta,
     Features,
     ImageBackbone,
@@ -30,9 +32,6 @@ from xmodal_cli.types import (
     ImageVectors,
     Unreadable,
 )
-
-PRECOMPUTED = "precomputed"
-
 
 if TYPE_CHECKING:
     from xmodal_cli.data.images import ImageReader
@@ -47,10 +46,10 @@ def load_features(
     """Features of the readable images of ``dataset``, in its order, in memory; extracts missing ones first.
 
     ``ids`` lists the readable images. A dataset with precomputed features returns those, with ``meta.backbone``
-    "precomputed"; ``bottom-up@PATH`` reads regions from files. Raises UnknownName, MissingData, BadData, DownloadError,
-    IncompatibleFeatures, StorageError.
+    "precomputed" or the declared backbone; ``bottom-up@PATH`` reads regions from files. Raises UnknownName, MissingData,
+    BadData, DownloadError, IncompatibleFeatures, StorageError.
     """
-    if any(e.feature is not None for e in dataset.examples):
+    if dataset.has_features:
         return _load_precomputed(dataset)
     if settings.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
@@ -202,17 +201,11 @@ def _load_precomputed(dataset: ImageTextDataset) -> Features:
         check_shape(file, mapped.shape[1:], f"those of {first}", shape)
         positions = [n for n, row in enumerate(feature_rows) if row.path == file]
         numbers = [feature_rows[n].row for n in positions]
-        values[positions] = _read_rows(file, mapped, numbers)
-    kind = "grid" if values.ndim == 3 else "global"
-    meta = dataset.features_from or FeatureMeta(PRECOMPUTED, "", kind, int(values.shape[-1]))
-    return Features(dataset.ids, to_precision(values), meta)
+        values[positions] = read_rows(file, mapped, numbers)
+    return Features(dataset.ids, to_precision(values), _precomputed_meta(dataset, shape))
 
 
-def _read_rows(file: Path, mapped: np.ndarray, numbers: list[int]) -> np.ndarray:
-    """Rows of a memory map, in memory. Raises BadData."""
-    wrong = next((number for number in numbers if not 0 <= number < len(mapped)), None)
-    if wrong is not None:
-        raise BadData(f"{file} has {len(mapped)} rows and the dataset refers to row {wrong}", "give matching files")
-    rows: np.ndarray = mapped[numbers]
-    check_rows(str(file), rows, numbers)
-    return rows
+def _precomputed_meta(dataset: ImageTextDataset, shape: tuple[int, ...]) -> FeatureMeta:
+    if dataset.features_from is not None:
+        return declared_meta(dataset, dataset.features_from)
+    return FeatureMeta(PRECOMPUTED, "", kind_of_rows(shape), shape[-1])

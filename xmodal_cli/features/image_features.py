@@ -18,7 +18,7 @@ from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.cache import load_features
 from xmodal_cli.features.pixels import pixel_batches
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import FeatureMeta, Features, ImageBackbone, ImageTextDataset
+from xmodal_cli.types import PRECOMPUTED, FeatureMeta, Features, ImageBackbone, ImageTextDataset
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,19 @@ class ImageFeatures:
         return [e.path for e in self.dataset.examples if e.path is not None]
 
 
-def check_same_features(name: str, meta: FeatureMeta, dataset: ImageTextDataset, found: FeatureMeta) -> None:
-    """Raise IncompatibleFeatures unless a dataset has the features that ``name`` reads, which ``meta`` describes."""
-    if found.key() == meta.key():
+def check_same_features(
+    name: str, meta: FeatureMeta, dataset: ImageTextDataset, found: FeatureMeta, from_precomputed: bool = False
+) -> None:
+    """Raise IncompatibleFeatures unless a dataset has the features that ``name`` reads, which ``meta`` describes.
+
+    ``from_precomputed``: ``name`` was trained on precomputed features. Then other precomputed features need the same
+    kind and dimension only, unless the backbones of both were declared.
+    """
+    undeclared = dataset.has_features and PRECOMPUTED in (found.backbone, meta.backbone)
+    same_origin = found.backbone == meta.backbone or (from_precomputed and undeclared)
+    if found.key() == meta.key() or (from_precomputed and undeclared and _shape(found) == _shape(meta)):
         return
-    if found.backbone == meta.backbone and (found.kind, found.dim) != (meta.kind, meta.dim):
+    if same_origin and _shape(found) != _shape(meta):
         file = next((e.feature.path for e in dataset.examples if e.feature is not None), dataset.name)
         raise IncompatibleFeatures(
             f"{name} reads {meta.kind} features of {meta.dim} values, {file} has {found.kind} features of {found.dim}",
@@ -59,10 +67,14 @@ def check_same_features(name: str, meta: FeatureMeta, dataset: ImageTextDataset,
         )
     if found.backbone == meta.backbone:
         raise other_features_error(name, meta, found)
-    raise IncompatibleFeatures(
-        f"{name} reads features of {meta.backbone}, {dataset.name} has {found.backbone}",
-        "use a dataset with the same features, or train a model on these",
-    )
+    hint = "use a dataset with the same features, or train a model on these"
+    if found.backbone == PRECOMPUTED:
+        hint = f"if {meta.backbone} computed them: xmodal data add NAME PATH --features-from {meta.backbone}"
+    raise IncompatibleFeatures(f"{name} reads features of {meta.backbone}, {dataset.name} has {found.backbone}", hint)
+
+
+def _shape(meta: FeatureMeta) -> tuple[str, int]:
+    return meta.kind, meta.dim
 
 
 def load_readable_features(
@@ -81,7 +93,7 @@ def read_image_features(
     dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
 ) -> ImageFeatures:
     """The image features of ``settings.kind``, in memory. Raises like ``load_features``."""
-    if settings.kind not in KINDS and any(e.feature is not None for e in dataset.examples):
+    if settings.kind not in KINDS and dataset.has_features:
         raise IncompatibleFeatures(
             f"{dataset.name} has precomputed features, and fine-tuning the image tower needs images",
             "set optimizer.image_tower_lr_scale to 0, or use a dataset with images",

@@ -41,6 +41,16 @@ def check_rows(where: str, rows: np.ndarray, numbers: Sequence[int]) -> None:
         raise BadData(f"{where}, row {numbers[position]} (from 0) has a value that {reason}", hint)
 
 
+def read_rows(file: Path, mapped: np.ndarray, numbers: list[int]) -> np.ndarray:
+    """Rows of a memory map, in memory. Raises BadData for rows that do not exist or are not finite."""
+    wrong = next((number for number in numbers if not 0 <= number < len(mapped)), None)
+    if wrong is not None:
+        raise BadData(f"{file} has {len(mapped)} rows and the dataset refers to row {wrong}", "give matching files")
+    rows: np.ndarray = mapped[numbers]
+    check_rows(str(file), rows, numbers)
+    return rows
+
+
 def bad_feature_files(dataset: ImageTextDataset) -> tuple[str, ...]:
     """A sentence for each feature file of a dataset that has values that are not finite, with the first such row."""
     files = dict.fromkeys(example.feature.path for example in dataset.examples if example.feature is not None)

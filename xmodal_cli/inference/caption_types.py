@@ -66,12 +66,14 @@ CaptionResults = Iterator[tuple[Path, "list[Caption] | Unreadable"]]
 class CaptionGenerator:
     """``captions`` yields (path, captions, best first) or (path, Unreadable) for each image, in order.
 
-    ``views`` is the number of views of an image in the attention weights, one after the other.
+    ``views`` is the number of views of an image in the attention weights, one after the other. ``warnings`` are to be
+    reported before the first image.
     """
 
     name: str
     captions: Callable[[Sequence[ImageInput]], CaptionResults]
     views: int = 1
+    warnings: tuple[str, ...] = ()
 
 
 def override_decoding(defaults: Decoding, settings: Sequence[str]) -> Decoding:

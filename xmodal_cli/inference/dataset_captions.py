@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
+from xmodal_cli.features.image_features import ImageFeatures, read_image_features
 from xmodal_cli.inference.captioners import BATCH, LoadedCaptioner, caption_features, check_ensemble
+from xmodal_cli.inference.encoding import check_features, settings_for
 from xmodal_cli.inference.tag_requests import dataset_prompts, find_tag_source
-from xmodal_cli.inference.towers import input_features
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Decoding, ImageTextDataset
 
@@ -27,9 +27,8 @@ def caption_dataset(
     inputs: dict[Any, ImageFeatures] = {}
     for loaded in captioners:
         if loaded.meta.key() not in inputs:
-            images = read_image_features(part, input_features(loaded.info.config), compute, reporter)
-            if any(example.feature is not None for example in part.examples):
-                check_same_features(loaded.name, loaded.meta, part, images.meta)
+            images = read_image_features(part, settings_for(loaded.info), compute, reporter)
+            check_features(loaded.info, part, images.meta, reporter)
             part, inputs[loaded.meta.key()] = images.dataset, images
     prompts = dataset_prompts(source, captioners[0], part, reporter)
     candidates: list[str] = []

@@ -15,12 +15,14 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.extraction import encode_files, opener_for
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
+from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
+from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.data.images import ImageReader
     from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.models import ModelInfo
 
 
 def image_vectors(loaded: LoadedMatcher, reader: ImageReader | None = None) -> InputVectors:
@@ -56,12 +58,12 @@ def embed_images(
     Features are read from the cache, or extracted into it; a matcher that reads pixels encodes the images each
     time. Raises IncompatibleFeatures, BadData.
     """
-    from xmodal_cli.features.image_features import check_same_features, load_readable_features
+    from xmodal_cli.features.image_features import load_readable_features
 
     if loaded.meta.kind == "pixels":
         return _embed_pixels(loaded, dataset, reporter)
-    readable, features = load_readable_features(dataset, settings_for(loaded), loaded.compute, reporter)
-    check_same_features(loaded.name, loaded.meta, dataset, features.meta)
+    readable, features = load_readable_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
+    check_features(loaded.info, dataset, features.meta, reporter)
     return readable, loaded.embed_features(features.values)
 
 
@@ -84,10 +86,10 @@ def _embed_pixels(
 
 def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
     """The backbone of the features in ``meta``. Raises IncompatibleFeatures, and like ``build_backbone``."""
-    if meta.backbone == "precomputed":
+    if meta.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
-            f"{model} was trained on precomputed features; they cannot be extracted from images",
-            "train a model on images, for example: xmodal train --model order-emb --data f8k",
+            f"{model} was trained on precomputed features of an unknown backbone; they cannot be extracted from images",
+            "train it again and name their backbone: xmodal train --features-from BACKBONE",
         )
     if image_backbones.is_from_files(meta.backbone):
         raise IncompatibleFeatures(
@@ -100,12 +102,24 @@ def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
     return backbone
 
 
-def settings_for(loaded: LoadedMatcher) -> FeaturesConfig:
-    """The features that a matcher reads; for imported regions, the files used in training if they still exist."""
-    name = loaded.meta.backbone
+def check_features(info: ModelInfo, dataset: ImageTextDataset, found: FeatureMeta, reporter: Reporter) -> None:
+    """Raise IncompatibleFeatures unless ``found``, the features of a dataset, are those that a model reads.
+
+    Reports that the declared features of the model were not checked, if the dataset has images.
+    """
+    from xmodal_cli.features.image_features import check_same_features
+
+    for text in () if dataset.has_features else unchecked_warnings([info]):
+        reporter.warn(text)
+    check_same_features(info.name, info.meta, dataset, found, info.from_precomputed)
+
+
+def settings_for(info: ModelInfo) -> FeaturesConfig:
+    """The features that a model reads; for imported regions, the files used in training if they still exist."""
+    name = info.meta.backbone
     if image_backbones.is_from_files(name):
-        trained_on = str(loaded.info.header.training.get("features", {}).get("backbone", ""))
+        trained_on = str(info.header.training.get("features", {}).get("backbone", ""))
         path = trained_on.partition("@")[2]
         if image_backbones.is_from_files(trained_on) and path and Path(path).expanduser().exists():
             name = trained_on
-    return FeaturesConfig(name, loaded.meta.kind, loaded.meta.crops)
+    return FeaturesConfig(name, info.meta.kind, info.meta.crops)

@@ -39,6 +39,7 @@ from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
 from xmodal_cli.inference.taggers import LoadedTagger
+from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.regions import region_corners
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
@@ -76,7 +77,8 @@ def captioner_generator(
     generator = _BatchCaptioner(loaded, extractors, settings, source, request.attention is not None)
     if request.attention is not None:
         _check_attention(loaded, generator)
-    return CaptionGenerator(" + ".join(one.name for one in loaded), generator, loaded[0].meta.crops)
+    name, warnings = " + ".join(one.name for one in loaded), unchecked_warnings(one.info for one in (*loaded, *tagger))
+    return CaptionGenerator(name, generator, loaded[0].meta.crops, warnings)
 
 
 def _hugging_face_generator(

@@ -107,6 +107,7 @@ class MatcherModel:
     def _backbone(self) -> ImageBackbone:
         from xmodal_cli.inference.encoding import backbone_of
 
+        _warn_if_unchecked(self._loaded)
         return backbone_of(self._loaded.name, self._loaded.meta)
 
 
@@ -256,6 +257,7 @@ class TaggerModel:
     def _probabilities(self) -> InputVectors:
         from xmodal_cli.inference.taggers import image_probabilities
 
+        _warn_if_unchecked(self._loaded)
         return image_probabilities(self._loaded)
 
 
@@ -263,10 +265,20 @@ def image_captions(
     generator: CaptionGenerator, images: ImageInput | Iterable[ImageInput], on_error: str
 ) -> list[ImageCaptions]:
     """The captions of all readable images. Raises BadData for others, or warns; ConfigError for ``on_error``."""
+    for text in generator.warnings:
+        warnings.warn(text, stacklevel=3)
     return [
         ImageCaptions(str(path), tuple(ScoredCaption(c.text, c.score) for c in captions))
         for path, captions in _readable(generator.captions(_as_list(images)), on_error)
     ]
+
+
+def _warn_if_unchecked(loaded: LoadedMatcher | LoadedTagger) -> None:
+    """Warn before the first image, if the declared features of a model were not checked."""
+    from xmodal_cli.inference.unchecked_features import unchecked_warnings
+
+    for text in unchecked_warnings([loaded.info]):
+        warnings.warn(text, stacklevel=4)
 
 
 def _as_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:

@@ -13,7 +13,7 @@ from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
 from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import PRECOMPUTED, FeatureMeta
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class ModelInfo:
     def meta(self) -> FeatureMeta:
         """The image features that the model reads."""
         return self.header.meta
+
+    @property
+    def from_precomputed(self) -> bool:
+        """Whether it was trained on the precomputed features of a dataset, of a declared or unknown backbone."""
+        return self.meta.backbone == PRECOMPUTED or self.header.features_from is not None
 
     @cached_property
     def config(self) -> Config:

@@ -27,6 +27,7 @@ from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.training_vectors import caption_vectors, load_training_set, training_image_vectors
+from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.ranks import exact_scores
 from xmodal_cli.retrieval.top_k import Vectors, top_texts
@@ -57,9 +58,8 @@ def nearest_generator(
         examples, vectors = training_image_vectors(loaded, train, reporter)
         retriever = _NearestImages(loaded, examples, unit_vectors(vectors), request.nearest_images, num)
         source = f"the captions of the nearest {request.nearest_images} of {len(examples):,} images"
-    return CaptionGenerator(
-        f"{loaded.name}, from {source} of {train.name}", _NearestCaptioner(retriever, image_vectors(loaded, reader))
-    )
+    captioner, warnings = _NearestCaptioner(retriever, image_vectors(loaded, reader)), unchecked_warnings([loaded.info])
+    return CaptionGenerator(f"{loaded.name}, from {source} of {train.name}", captioner, warnings=warnings)
 
 
 class _CaptionRetriever(Protocol):

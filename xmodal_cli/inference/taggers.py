@@ -13,12 +13,11 @@ from torch import Tensor
 
 from xmodal_cli.captioning.tags import known_tags
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.features.image_features import read_image_features
-from xmodal_cli.inference.encoding import backbone_of, file_vectors
+from xmodal_cli.inference.encoding import backbone_of, check_features, file_vectors, settings_for
 from xmodal_cli.inference.image_inputs import InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_as
-from xmodal_cli.inference.towers import input_features, load_towers
+from xmodal_cli.inference.towers import load_towers
 from xmodal_cli.inference.weights import load_weights
 from xmodal_cli.models.assembly import build_tagger
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -118,11 +117,7 @@ def dataset_probabilities(
 
     Raises IncompatibleFeatures for a dataset with other precomputed features, and the errors of extraction.
     """
-    images = read_image_features(dataset, input_features(loaded.info.config), loaded.compute, reporter)
-    if images.meta.key() != loaded.meta.key():
-        raise IncompatibleFeatures(
-            f"{loaded.name} reads features of {loaded.meta.backbone}, {dataset.name} has {images.meta.backbone}",
-            "use a dataset with the same features, or train a tagger on these",
-        )
+    images = read_image_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
+    check_features(loaded.info, dataset, images.meta, reporter)
     assert images.features is not None
     return images.dataset, loaded.probabilities(images.features)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli.dataset_types import check_feature_source
 from xmodal_cli.errors import BadModel, XmodalError
 from xmodal_cli.file_errors import reason_of
 
@@ -59,6 +60,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
             raise ValueError(f"metrics.{name} is not a number")
     if not isinstance(fields.get("dataset", {}).get("name", ""), str):
         raise ValueError("dataset.name is not text")
+    if fields.get("dataset", {}).get("features_from") is not None:
+        check_feature_source(fields["dataset"]["features_from"], "dataset.features_from")
 
 
 def check_parameters(num_built: int, num_stored: int) -> None:

@@ -18,7 +18,7 @@ from xmodal_cli.errors import BadModel, MissingData
 from xmodal_cli.file_errors import access_hint, open_safetensors, parse_json_object, reading, reason_of
 from xmodal_cli.models.header_check import HINT, check_fields, header_errors
 from xmodal_cli.paths import atomic_path
-from xmodal_cli.types import FeatureMeta
+from xmodal_cli.types import FeatureMeta, FeatureSource
 from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ModelHeader:
     backbone: dict[str, Any]  # a FeatureMeta
     similarity: str
     training: dict[str, Any]  # the resolved configuration
-    dataset: dict[str, Any]  # name, fingerprint, splits trained on
+    dataset: dict[str, Any]  # name, fingerprint, splits trained on, features_from if it was declared
     metrics: dict[str, float] = field(default_factory=dict)
     fingerprint: str = ""
     version: str = __version__
@@ -53,6 +53,12 @@ class ModelHeader:
     def meta(self) -> FeatureMeta:
         """The record of the model's input features."""
         return FeatureMeta(**self.backbone)
+
+    @property
+    def features_from(self) -> FeatureSource | None:
+        """The declared backbone of the precomputed features that the model was trained on; None for images."""
+        declared = self.dataset.get("features_from")
+        return FeatureSource(**declared) if declared else None
 
 
 def write_model(file: Path, header: ModelHeader, tensors: Mapping[str, Tensor]) -> ModelHeader:

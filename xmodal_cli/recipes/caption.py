@@ -93,6 +93,8 @@ def _load_generator(request: CaptionRequest, reporter: Reporter, reader: ImageRe
         generator: CaptionGenerator = nearest_generator(request, reporter, reader)
     else:
         generator = image_captioning.load_generator(request, reader)
+    for text in generator.warnings:
+        reporter.warn(text)
     reporter.info(f"captions by {generator.name}")
     return generator
 

@@ -12,11 +12,13 @@ from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.data.summary import DatasetInfo, DatasetSummary, describe_dataset, summarize
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
 from xmodal_cli.features.precision import bad_feature_files
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.paths import data_dir
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import FeatureSource, ImageTextDataset
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,28 @@ def dataset_info(
     return describe_dataset(replace(dataset, notes=dataset.notes + bad_feature_files(dataset)), reporter, decode)
 
 
-def add_dataset(name: str, path: Path, format: str | None = None) -> DatasetSummary:
-    """Register a dataset folder or file under a name. Raises the errors of reading it."""
-    return summarize(registry.add(name, path, format))
+def add_dataset(
+    name: str,
+    path: Path,
+    format: str | None = None,
+    features_from: FeatureSource | None = None,
+    check_photos: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> DatasetSummary:
+    """Register a dataset folder or file under a name.
+
+    ``features_from`` is the backbone of its precomputed features, ``check_photos`` a folder of photos to check it on.
+    Raises the errors of reading it and of ``declare_source``.
+    """
+
+    def declare(dataset: ImageTextDataset) -> ImageTextDataset:
+        if features_from is None:
+            return dataset
+        from xmodal_cli.features.feature_source import declare_source
+
+        return declare_source(dataset, features_from, check_photos, Compute(), reporter)
+
+    return summarize(registry.add(name, path, format, declare))
 
 
 def make_sample(out: Path, seed: int = 0) -> DatasetSummary:

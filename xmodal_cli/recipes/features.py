@@ -54,7 +54,7 @@ def extract_features(
 
     Raises BadData for a dataset with precomputed features or without images, StorageError if ``out`` is a file.
     """
-    if any(e.feature is not None for e in dataset.examples):
+    if dataset.has_features:
         raise BadData(f"{dataset.name} has precomputed features", "train and eval read them directly")
     if out is not None and out.exists() and not out.is_dir():
         raise StorageError(f"{out} is a file, not a folder", "choose another --out")

@@ -63,8 +63,11 @@ def train_model(
     resume: bool = False,
     init_from: str | None = None,
     reporter: Reporter = SILENT,
+    check_photos: Path | None = None,
 ) -> TrainResult:
     """Train on ``data`` (a registered name or a path) and keep the best model on val, by default by rsum or CIDEr.
+
+    ``check_photos`` is a folder of photos on which ``data.features_from`` is checked.
 
     Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
     differ from those of the run that is resumed, a split without captions, a full disk, a run that another process
@@ -74,7 +77,7 @@ def train_model(
     run = run_folder(config, data, out)
     with folder_lock(run, f"the run {run}", reporter):
         check_folder(run, config, resume)
-        job = prepare(with_data(config, ""), data, run, init_from, reporter)  # a model file has no paths
+        job = prepare(with_data(config, ""), data, run, init_from, reporter, check_photos)  # a model file has no paths
         state, interrupted = _fit(job, resolve_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)
 
@@ -108,7 +111,8 @@ def _fit(job: Job, data: str) -> tuple[LoopState, bool]:
 def _origin(header: ModelHeader) -> str:
     """A hash of data, features, architecture and vocabulary, which must not change when a run is resumed."""
     architecture = first_names({"model": header.architecture})["model"]  # a digest that renames do not change
-    shared = (header.dataset, header.backbone, architecture, header.tokenizer)
+    dataset = {key: value for key, value in header.dataset.items() if key != "features_from"}  # it is in the backbone
+    shared = (dataset, header.backbone, architecture, header.tokenizer)
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 

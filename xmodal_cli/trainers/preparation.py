@@ -16,6 +16,7 @@ from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
+from xmodal_cli.features.feature_source import declare_source
 from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
 from xmodal_cli.inference.models import describe_as, describe_model
 from xmodal_cli.inference.taggers import LoadedTagger
@@ -33,7 +34,7 @@ from xmodal_cli.trainers.language_models import adopt_language_model_sizes, lang
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
 from xmodal_cli.trainers.tagger import find_tags, tag_split
-from xmodal_cli.types import FeatureMeta, ImageTextDataset, LanguageModel
+from xmodal_cli.types import FeatureMeta, FeatureSource, ImageTextDataset, LanguageModel
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,19 @@ class _Pretrained:
         return {name: side for name, side in sides.items() if side is not None}
 
 
-def prepare(config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter) -> Job:
-    """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError."""
+def prepare(
+    config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter, check_photos: Path | None = None
+) -> Job:
+    """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError.
+
+    ``check_photos`` is a folder of photos on which the declared backbone of precomputed features is checked.
+    """
     compute = Compute(config.training.device, config.training.precision).resolve()
     find_objective(config).check(config)
     check_vocabulary(config)
     if init_from is not None:
         _check_initial_model(config, init_from)
-    dataset = load_dataset(data)
+    dataset = _declare_source(config, load_dataset(data), check_photos, compute, reporter)
     for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
         reporter.warn(warning)
     splits = _select_splits(config, dataset)
@@ -97,6 +103,22 @@ def _load_pretrained(config: Config, compute: Compute) -> tuple[Config, _Pretrai
     config = adopt_language_model_sizes(config, loaded)
     text = text_side(config)
     return config, _Pretrained(image_side(config), text, loaded, load_tags_of(config, compute))
+
+
+def _declare_source(
+    config: Config, dataset: ImageTextDataset, check_photos: Path | None, compute: Compute, reporter: Reporter
+) -> ImageTextDataset:
+    """The dataset with the declared backbone of its precomputed features, if there is one; checked on photos."""
+    declared = config.data.features_from
+    source = FeatureSource(declared, config.features.crops) if declared else dataset.features_from
+    if source is None:
+        if check_photos is not None:
+            hint = "name the backbone that computed the features: --features-from BACKBONE"
+            raise ConfigError("--check-photos needs a declared backbone", hint)
+        return dataset
+    if source == dataset.features_from and check_photos is None:
+        return dataset  # it was compared when it was registered
+    return declare_source(dataset, source, check_photos, compute, reporter)
 
 
 def _select_splits(config: Config, dataset: ImageTextDataset) -> tuple[ImageTextDataset, ImageTextDataset]:
@@ -172,8 +194,13 @@ def _build_header(
         backbone=asdict(meta),
         similarity=config.model.similarity.name if config.kind == "matcher" else "",
         training=to_dict(config),
-        dataset={"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)},
+        dataset=_describe_dataset(config, dataset),
     )
+
+
+def _describe_dataset(config: Config, dataset: ImageTextDataset) -> dict[str, Any]:
+    facts = {"name": dataset.name, "splits": list(config.data.train_splits), "fingerprint": fingerprint(dataset)}
+    return facts | ({"features_from": asdict(dataset.features_from)} if dataset.features_from else {})
 
 
 def _describe_architecture(

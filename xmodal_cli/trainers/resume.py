@@ -18,6 +18,7 @@ CONFIG_FILE = "config.toml"
 OPTIONS = {
     "preset": "--model",
     "features.backbone": "--backbone",
+    "data.features_from": "--features-from",
     "training.seed": "--seed",
     "training.precision": "--precision",
 }

@@ -1,0 +1,23 @@
+"""The warning for a model whose image features were declared and never compared with those of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xmodal_cli.inference.models import ModelInfo
+
+
+def unchecked_warnings(models: Iterable[ModelInfo]) -> tuple[str, ...]:
+    """What to report before the models read their first photo; empty if their features are of images, or checked."""
+    return tuple(dict.fromkeys(filter(None, (_warning(model) for model in models))))
+
+
+def _warning(info: ModelInfo) -> str:
+    source = info.header.features_from
+    if source is None or source.cosine is not None:
+        return ""
+    return (
+        f"{info.name} was trained on precomputed features that were declared as {source.backbone} and never compared "
+        f"with photos; compare them: xmodal models check {info.name} --photos DIR (photos of its dataset "
+        f"{info.header.dataset.get('name')})"
+    )
