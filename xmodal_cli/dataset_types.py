@@ -27,7 +27,7 @@ class FeatureRow:
 class FeatureSource:
     """The backbone that the user declared for the precomputed features of a dataset, and its number of crops.
 
-    ``cosine`` is that of the features of photos to the nearest rows (``features/feature_source.py``), None if unchecked.
+    ``cosine``: of the features of photos to the nearest rows (``features/feature_source.py``), None if unchecked.
     """
 
     backbone: str

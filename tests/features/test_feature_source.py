@@ -71,9 +71,7 @@ def test_photos_of_another_size_are_a_warning(arrays, backbone, shapes_images, t
 
 
 def test_features_of_another_shape_are_an_error_without_photos(arrays, backbone):
-    with pytest.raises(
-        IncompatibleFeatures, match=r"train\.npy has rows of 64 values, and efficientnet-lite2 .* 1280"
-    ):
+    with pytest.raises(IncompatibleFeatures, match=r"train\.npy has rows of 64 values, and efficientnet-lite2 .* 1280"):
         declare(arrays, "efficientnet-lite2")
     with pytest.raises(ConfigError, match="crops must be"):
         declare(arrays, backbone, crops=3)

@@ -46,8 +46,8 @@ def load_features(
     """Features of the readable images of ``dataset``, in its order, in memory; extracts missing ones first.
 
     ``ids`` lists the readable images. A dataset with precomputed features returns those, with ``meta.backbone``
-    "precomputed" or the declared backbone; ``bottom-up@PATH`` reads regions from files. Raises UnknownName, MissingData,
-    BadData, DownloadError, IncompatibleFeatures, StorageError.
+    "precomputed" or the declared backbone; ``bottom-up@PATH`` reads regions from files. Raises UnknownName,
+    MissingData, BadData, DownloadError, IncompatibleFeatures, StorageError.
     """
     if dataset.has_features:
         return _load_precomputed(dataset)
