@@ -138,7 +138,7 @@ def check(
       xmodal models check vse-f8k_precomp --photos ~/data/flickr8k --data ~/data/f8k_precomp
     """
     from xmodal_cli.device import Compute
-    from xmodal_cli.recipes.models import check_features
+    from xmodal_cli.inference.feature_check import check_features
 
     checked = check_features(model, photos, data, Compute(device), output.TerminalReporter())
     if as_json:

@@ -15,7 +15,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.extraction import encode_files, opener_for
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
-from xmodal_cli.inference.unchecked_features import unchecked_warnings
+from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
@@ -109,8 +109,8 @@ def check_features(info: ModelInfo, dataset: ImageTextDataset, found: FeatureMet
     """
     from xmodal_cli.features.image_features import check_same_features
 
-    for text in () if dataset.has_features else unchecked_warnings([info]):
-        reporter.warn(text)
+    if not dataset.has_features:
+        report_unchecked([info], reporter)
     check_same_features(info.name, info.meta, dataset, found, info.from_precomputed)
 
 

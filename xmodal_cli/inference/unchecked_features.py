@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xmodal_cli.inference.models import ModelInfo
+from xmodal_cli.reporter import Reporter
 
 
 def unchecked_warnings(models: Iterable[ModelInfo]) -> tuple[str, ...]:
     """What to report before the models read their first photo; empty if their features are of images, or checked."""
     return tuple(dict.fromkeys(filter(None, (_warning(model) for model in models))))
+
+
+def report_unchecked(models: Iterable[ModelInfo], reporter: Reporter) -> None:
+    """Report ``unchecked_warnings``."""
+    for text in unchecked_warnings(models):
+        reporter.warn(text)
 
 
 def _warning(info: ModelInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from xmodal_cli.data import registry
@@ -14,11 +15,12 @@ from xmodal_cli.data.sources import SOURCES, Source
 from xmodal_cli.data.summary import DatasetInfo, DatasetSummary, describe_dataset, summarize
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
+from xmodal_cli.features.feature_source import declare_source
 from xmodal_cli.features.precision import bad_feature_files
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.paths import data_dir
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.types import FeatureSource, ImageTextDataset
+from xmodal_cli.types import FeatureSource
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,9 @@ def add_dataset(
     ``features_from`` is the backbone of its precomputed features, ``check_photos`` a folder of photos to check it on.
     Raises the errors of reading it and of ``declare_source``.
     """
-
-    def declare(dataset: ImageTextDataset) -> ImageTextDataset:
-        if features_from is None:
-            return dataset
-        from xmodal_cli.features.feature_source import declare_source
-
-        return declare_source(dataset, features_from, check_photos, Compute(), reporter)
-
+    if features_from is None:
+        return summarize(registry.add(name, path, format))
+    declare = partial(declare_source, source=features_from, photos=check_photos, compute=Compute(), reporter=reporter)
     return summarize(registry.add(name, path, format, declare))
 
 

@@ -11,7 +11,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
 from xmodal_cli.inference import matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
-from xmodal_cli.inference.unchecked_features import unchecked_warnings
+from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, read_metadata
@@ -67,8 +67,7 @@ def index(
         reporter.info(f"embedding photos with {card.name}")
         loaded = matchers.load_matcher(info or card.source, compute)
         check_fingerprint(card, loaded.info.fingerprint, folder)
-        for text in unchecked_warnings([loaded.info]):
-            reporter.warn(text)
+        report_unchecked([loaded.info], reporter)
         return image_vectors(loaded, reader)
 
     request = IndexRequest(photos, card, kind, rebuild, selection.remove_missing, target.exclude)

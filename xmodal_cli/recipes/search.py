@@ -155,11 +155,10 @@ class _TermEmbedder:
     def _embed_photo(self, image: Path) -> np.ndarray:
         from xmodal_cli.data.images import ImageReader
         from xmodal_cli.inference.encoding import image_vectors
-        from xmodal_cli.inference.unchecked_features import unchecked_warnings
+        from xmodal_cli.inference.unchecked_features import report_unchecked
 
         reader = ImageReader()
-        for text in unchecked_warnings([self._matcher.info]):
-            self._reporter.warn(text)
+        report_unchecked([self._matcher.info], self._reporter)
         ((_, vector),) = image_vectors(self._matcher, reader)([image])
         for defect in dict.fromkeys(reader.defects):
             self._reporter.warn(f"{defect.path}: {defect.reason}")

@@ -67,11 +67,9 @@ def train_model(
 ) -> TrainResult:
     """Train on ``data`` (a registered name or a path) and keep the best model on val, by default by rsum or CIDEr.
 
-    ``check_photos`` is a folder of photos on which ``data.features_from`` is checked.
-
-    Raises XmodalError kinds: unknown data or names, a run that already exists (without ``resume``), settings that
-    differ from those of the run that is resumed, a split without captions, a full disk, a run that another process
-    is training.
+    ``data.features_from`` is checked on the photos in the folder ``check_photos``. Raises XmodalError kinds: unknown
+    data or names, a run that already exists (without ``resume``), settings that differ from those of the run that is
+    resumed, a split without captions, a full disk, a run that another process is training.
     """
     started = time.perf_counter()
     run = run_folder(config, data, out)
