@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from torch import nn, optim
 
 from xmodal_cli import file_errors
-from xmodal_cli.backbones.finetuned_blocks import read_tuned_blocks
+from xmodal_cli.backbones.finetuned_tower import read_tuned_tower
 from xmodal_cli.errors import BadData, BadModel
 from xmodal_cli.evaluation.embeddings import read_embeddings
 from xmodal_cli.file_errors import reading
@@ -38,7 +38,7 @@ def test_a_file_without_permission_is_not_called_missing_or_damaged(denied: Path
     readers = (
         lambda: read_header(denied),
         lambda: read_embeddings(denied),
-        lambda: read_tuned_blocks(denied, "efficientnet-lite2"),
+        lambda: read_tuned_tower(denied, "efficientnet-lite2"),
         lambda: load_state(denied.parent, {"model": model}, optim.Adam(model.parameters())),
     )
     for reader in readers:

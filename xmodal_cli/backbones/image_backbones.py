@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli import catalog
+from xmodal_cli.backbones.finetuned_tower import TunedTower, load_tuned_tower, read_tuned_tower
 from xmodal_cli.backbones.names import find_weights, split_name
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
@@ -68,7 +69,9 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
     """The backbone called ``name``, on the CPU in float32; ``NAME@FILE`` loads its weights from a local file.
 
     FILE is a path, or else a file in the models folder of XMODAL_HOME, so that a model trained on such features can be
-    used on another machine. Raises UnknownName with a suggestion, ConfigError, MissingData, BadData, DownloadError.
+    used on another machine. If it is an xmodal model (``NAME@RUN``), the weights are those that it fine-tuned.
+
+    Raises UnknownName with a suggestion, ConfigError, MissingData, BadData, DownloadError.
     """
     check_request(name, kind, crops)
     if kind == PIXELS:
@@ -78,12 +81,25 @@ def build_backbone(name: str, kind: str = "global", crops: int = 1) -> ImageBack
     base, file = split_name(name)
     family, weights = _family(name), find_weights(file) if file else None
     backbone: ImageBackbone
-    if kind.startswith(TRUNK) and not hasattr(family, "MAX_TUNED_BLOCKS"):
+    if hasattr(family, "MAX_TUNED_BLOCKS"):
+        backbone = family.build(base, kind, crops, weights)
+    elif kind.startswith(TRUNK):
         backbone = _build_trunk(name, kind, crops)
+    elif weights is not None and (tower := read_tuned_tower(weights, name)) is not None:
+        backbone = _build_tuned(tower, kind, crops)
     else:
         backbone = family.build(base, kind, crops, weights)
     backbone.meta = replace(backbone.meta, backbone=name)
     return backbone
+
+
+def _build_tuned(tower: TunedTower, kind: str, crops: int) -> ImageBackbone:
+    """The backbone with the weights that a model fine-tuned. Raises BadData if it has no network of this kind."""
+    from xmodal_cli.backbones.network import assemble
+
+    whole = _build_trainable(tower.backbone, kind, crops)
+    load_tuned_tower(whole.tower.network, tower, kind)
+    return assemble(whole.tower.network, whole.preprocessing, tower.backbone, kind, tower.file)
 
 
 def other_features_error(model: str, meta: FeatureMeta, found: FeatureMeta) -> IncompatibleFeatures:

@@ -18,7 +18,8 @@ def command(
         typer.Option("--data", metavar="DATA", help="Dataset name or path (default: the .toml file's, or shapes)."),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", metavar="B", help="Image backbone (default: the preset's).")
+        str | None,
+        typer.Option("--backbone", metavar="B", help="Image backbone, NAME@FILE or NAME@RUN (default: the preset's)."),
     ] = None,
     features_from: Annotated[
         str | None,

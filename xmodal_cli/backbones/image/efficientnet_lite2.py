@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmodal_cli.backbones.names import find_weights, split_name
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.types import FeatureMeta, ImageBackbone
@@ -42,7 +43,7 @@ def supports(name: str) -> bool:
 def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbone:
     """The network with the weights of the package, or of a file with the same tensors in the same order.
 
-    If the file is an xmodal model, the last blocks are those that the model fine-tuned.
+    If the file is an xmodal model, the layers that it fine-tuned are those of the model.
     """
     from torch import nn
 
@@ -93,15 +94,17 @@ def _layers(file: Path) -> list[nn.Module]:
     """Stem, its norm, the blocks, head, its norm."""
     from torch import nn
 
-    from xmodal_cli.backbones.finetuned_blocks import read_tuned_blocks
+    from xmodal_cli.backbones.finetuned_tower import read_tuned_tower
     from xmodal_cli.backbones.weights import weights_errors
 
-    tuned = read_tuned_blocks(file, NAME)
-    layers = _published_layers(file if tuned is None else _packaged_file())
-    if tuned is not None:
-        num_blocks, tensors = tuned
-        with weights_errors(file):
-            nn.Sequential(*layers[_first_upper_layer(num_blocks) :]).load_state_dict(tensors)
+    tower = read_tuned_tower(file, NAME)
+    if tower is None:
+        return _published_layers(file)
+    frozen = split_name(tower.backbone)[1]  # of a model that was itself trained on the blocks of another one
+    layers = _layers(find_weights(frozen) if frozen else _packaged_file())
+    first = _first_upper_layer(tower.blocks) if tower.blocks else 0
+    with weights_errors(file):
+        nn.Sequential(*layers[first:]).load_state_dict(dict(tower.tensors))
     return layers
 
 
