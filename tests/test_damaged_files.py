@@ -238,9 +238,9 @@ def read_export(file: Path) -> None:
 
 
 def read_sentences(file: Path) -> None:
-    from xmodal_cli.recipes.vectors import _read_sentences
+    from xmodal_cli.data import sentences
 
-    _read_sentences(file)
+    sentences.read_sentences(file)
 
 
 def make_sentences(folder: Path) -> Path:

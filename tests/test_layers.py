@@ -29,6 +29,7 @@ LAYERS = {
             "length_mask",
             "memory",
             "numba_kernel",
+            "output_files",
             "regions",
             "result_json",
             "splits",

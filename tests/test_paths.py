@@ -111,7 +111,7 @@ def test_other_errors_stay_what_they_are(tmp_path, raised):
 
 def test_a_file_where_a_folder_belongs(tmp_path):
     write_text(tmp_path / "file", "text")
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="file is not a folder"):
         write_text(tmp_path / "file" / "below", "text")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="cannot be written"):

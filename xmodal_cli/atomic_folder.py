@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmodal_cli import file_lock
-from xmodal_cli.paths import storage_errors
+from xmodal_cli.paths import make_folder, storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 
 _AT_FDCWD = -100
@@ -34,7 +34,9 @@ def backup_path(folder: Path) -> Path:
 def draft_path(folder: Path) -> Iterator[Path]:
     """Create an empty folder next to ``folder``; on exit it is deleted, with what it then contains."""
     draft = folder.with_name(f".{folder.name}.build-{uuid.uuid4().hex[:8]}")
-    draft.mkdir(parents=True)
+    make_folder(folder.parent)
+    with storage_errors(folder, creating=True):
+        draft.mkdir()
     try:
         yield draft
     finally:

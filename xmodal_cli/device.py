@@ -25,12 +25,24 @@ class Compute:
     device: str = "auto"
     precision: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Raise UnknownName for a device or a precision that exists on no machine."""
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise UnknownName.of("device", self.device, ["auto", "cpu", "cuda", "cuda:0", "mps"])
+        if self.precision not in PRECISIONS:
+            raise UnknownName.of("precision", self.precision, PRECISIONS)
+
+    def check(self) -> None:
+        """Raise the errors of ``resolve``; torch is imported only for what may be missing on this machine."""
+        if self.device not in ("auto", "cpu") or self.precision == "fp16":
+            self.resolve()
+
     def resolve(self) -> Compute:
         """A copy with concrete names, such as ``cpu``, ``cuda:1`` and ``fp32``, ``bf16``.
 
         The device ``auto`` is a CUDA GPU if available, else an Apple GPU, else the CPU. The precision ``auto`` is bf16
         if the hardware supports it (CPUs: with AVX512-BF16 or AMX), else fp32.
-        Raises ConfigError for a device that is not available and for fp16 on a CPU, UnknownName for an unknown name.
+        Raises ConfigError for a device that is not available and for fp16 on a CPU.
         """
         device = _resolve_device(self.device)
         return Compute(device, _resolve_precision(self.precision, device))
@@ -57,8 +69,6 @@ def _resolve_device(name: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise UnknownName.of("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"])
     if name == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("this machine has no Apple GPU that torch can use (mps)", "use --device auto or cpu")
     if name.startswith("cuda"):
@@ -67,8 +77,6 @@ def _resolve_device(name: str) -> str:
 
 
 def _resolve_precision(precision: str, device: str) -> str:
-    if precision not in PRECISIONS:
-        raise UnknownName.of("precision", precision, PRECISIONS)
     if precision == "fp16" and device == "cpu":
         raise ConfigError("fp16 is not supported on CPUs", "use --precision auto or bf16")
     if precision == "auto":

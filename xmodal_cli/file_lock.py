@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from xmodal_cli.errors import StorageError
-from xmodal_cli.paths import storage_errors
+from xmodal_cli.paths import make_folder, new_folders, storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # another process has the lock; all other errors: no locks here
@@ -56,21 +56,15 @@ def write_lock(
 @contextlib.contextmanager
 def folder_lock(folder: Path, what: str, reporter: Reporter = SILENT, wait_seconds: float = 0.0) -> Iterator[None]:
     """``write_lock`` with a file in ``folder``, which is created, and deleted again if it is then empty."""
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
     hint = "wait until it has finished, or write to another folder with --out"
-    try:
-        with write_lock(folder / ".lock", what, reporter, wait_seconds, hint):
-            yield
-    finally:
-        for path in created:
-            with contextlib.suppress(OSError):  # not empty
-                path.rmdir()
+    with new_folders(folder), write_lock(folder / ".lock", what, reporter, wait_seconds, hint):
+        yield
 
 
 def _open_locked(file: Path, what: str, reporter: Reporter) -> int | None:
     """A descriptor of ``file``, locked; None if another process has the lock."""
-    with storage_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
+    with storage_errors(file, creating=True):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _lock_now(descriptor)

@@ -78,11 +78,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
     On failure ``target`` is unchanged. Raises StorageError if the disk is full or the folder is not writable.
     """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_path(target)
     try:
+        make_folder(target.parent)
+        create_file(temporary, target)
         with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.touch(exist_ok=False)
             mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
             if stat.S_IMODE(temporary.stat().st_mode) != mode:
@@ -93,6 +93,41 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # must not hide the original error
             temporary.unlink()
+
+
+def temporary_path(target: Path) -> Path:
+    """A new hidden name in the folder of ``target``."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def create_file(file: Path, target: Path) -> None:
+    """Create the empty ``file``, a draft of ``target``, which errors name. Raises StorageError."""
+    with storage_errors(target, creating=True):
+        file.touch(exist_ok=False)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, unless it exists. Raises StorageError."""
+    with storage_errors(folder, creating=True):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            file = next(path for path in (folder, *folder.parents) if os.path.lexists(path) and not path.is_dir())
+            message = f"{folder} is not a folder" if file == folder else f"{folder}: {file} is not a folder"
+            raise StorageError(message, _OTHER_PATH) from error
+
+
+@contextlib.contextmanager
+def new_folders(folder: Path) -> Iterator[None]:
+    """Create ``folder`` and those above it; at the end, delete those of them that are empty. Raises StorageError."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        make_folder(folder)
+        yield
+    finally:
+        for path in created:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
 
 
 def write_text(target: Path, text: str) -> None:
@@ -108,19 +143,19 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(target: Path) -> Iterator[None]:
-    """Convert errors of the operating system on writing ``target`` to StorageError."""
+def storage_errors(target: Path, creating: bool = False) -> Iterator[None]:
+    """Convert errors of the operating system on writing ``target`` to StorageError.
+
+    With ``creating``, a missing path is such an error: a file system as ``/proc``, or a drive that does not exist.
+    """
     try:
         yield
     except Exception as error:
         code = _errno_of(error)
         if code in _DISK_FULL:
             raise StorageError(f"no space left on the disk to write {target}", _free_space_hint(target)) from error
-        if code in _NOT_WRITABLE:
-            raise StorageError(
-                f"{target} cannot be written: {os.strerror(code)}",
-                "choose another path, or set XMODAL_HOME to a writable folder",
-            ) from error
+        if code in _NOT_WRITABLE or (creating and code in _NOT_CREATED):
+            raise StorageError(f"{target} cannot be written: {os.strerror(code)}", _OTHER_PATH) from error
         raise
 
 
@@ -147,6 +182,8 @@ _MACHINE = re.compile(
 )
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_NOT_CREATED = (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.ENXIO)
+_OTHER_PATH = "choose another path, or set XMODAL_HOME to a writable folder"
 
 
 def _errno_of(error: Exception) -> int:

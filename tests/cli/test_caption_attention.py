@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_created(xmodal: Run, toy: Toy, photos: Path) ->
     (photos / "file").write_text("")
     outcome = xmodal("caption", "a", "--attention", "file/maps")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "file/maps cannot be written" in outcome.err
+    assert "file/maps: file is not a folder" in outcome.err
 
 
 def test_no_page_without_captions(xmodal: Run, toy: Toy, photos: Path) -> None:

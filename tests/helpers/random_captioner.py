@@ -33,7 +33,8 @@ def write_captioner(
     model = build_captioner(architecture)
     for parameter in model.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    config = to_dict(load_config(name, ["decoding.max_length=8", "decoding.beam=3", "decoding.length_penalty=1"]))
+    settings = ["decoding.max_length=8", "decoding.beam=3", "decoding.length_penalty=1", "captioning.tag_prob=0.5"]
+    config = to_dict(load_config(name, settings))
     header = ModelHeader("captioner", architecture, tokenizer.to_json(), asdict(meta), "", config, {"name": "shapes"})
     write_model(file, header, model.state_dict())
     return file

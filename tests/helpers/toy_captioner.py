@@ -15,9 +15,10 @@ from PIL import Image
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
 from xmodal_cli.config import Config
+from xmodal_cli.config.sections import CaptioningConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
-from xmodal_cli.inference import image_captioning
+from xmodal_cli.inference import caption_checks, image_captioning
 from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.types import Decoding, FeatureMeta
@@ -66,16 +67,31 @@ class HalvesBackbone:
 
 
 @dataclass
-class ToyCaptioner:
-    """The fields of a LoadedCaptioner that the command uses."""
+class ToyInfo:
+    """The fields of a ModelInfo that the command uses."""
 
     name: str
     meta: FeatureMeta
+    config: Config
+    header: Any = field(default_factory=lambda: SimpleNamespace(architecture={}))
+
+
+@dataclass
+class ToyCaptioner:
+    """The fields of a LoadedCaptioner that the command uses."""
+
+    info: ToyInfo
     compute: Compute = Compute("cpu", "fp32")
     tokenizer: Any = None
     attends: bool = True
-    decoding: Decoding = Decoding()
-    info: Any = field(default_factory=lambda: SimpleNamespace(config=Config(), header=SimpleNamespace(architecture={})))
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def meta(self) -> FeatureMeta:
+        return self.info.meta
 
 
 @dataclass
@@ -97,12 +113,17 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     """Make every model name a toy captioner, except ``matcher``; ``other...`` uses another backbone."""
     toy = Toy()
 
-    def load(what: str, compute: Compute) -> ToyCaptioner:
+    def describe(kind: str, what: str, hint: str) -> ToyInfo:
         if what == "matcher":
-            raise BadModel("matcher is a matcher, not a captioner", "`xmodal models list` shows the captioners")
+            raise BadModel("matcher is a matcher, not a captioner", hint)
         backbone = "other" if what.startswith("other") else "halves"
         toy.backbones.setdefault(backbone, HalvesBackbone(backbone, toy.crops, toy.kind))
-        return ToyCaptioner(what, toy.backbones[backbone].meta, attends=toy.attends, decoding=toy.decoding)
+        return ToyInfo(
+            what, toy.backbones[backbone].meta, Config(decoding=toy.decoding, captioning=CaptioningConfig(tag_prob=0.5))
+        )
+
+    def load(info: ToyInfo, compute: Compute) -> ToyCaptioner:
+        return ToyCaptioner(info, attends=toy.attends)
 
     def generate(
         loaded: Sequence[ToyCaptioner],
@@ -123,9 +144,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
 
     monkeypatch.setattr(image_captioning, "load_captioner", load)
     monkeypatch.setattr(image_captioning, "caption_features", generate)
-    monkeypatch.setattr(image_captioning, "check_ensemble", lambda loaded: None)
+    monkeypatch.setattr(caption_checks, "describe_as", describe)
+    monkeypatch.setattr(caption_checks, "check_ensemble", lambda captioners: None)
+    monkeypatch.setattr(caption_checks, "read_tokenizer", lambda info: None)
     monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
-    monkeypatch.setattr(image_captioning, "default_model", lambda kind: "/runs/toy")
+    monkeypatch.setattr(caption_checks, "default_model", lambda kind: "/runs/toy")
     return toy
 
 

@@ -100,7 +100,7 @@ def command(
     from xmodal_cli.device import Compute
     from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.recipes.caption import caption as run
-    from xmodal_cli.recipes.caption import left_out_of, raise_if_all_failed
+    from xmodal_cli.recipes.caption import check_request, left_out_of, raise_if_all_failed
 
     if nearest:
         _check_nearest({"--beam": beam, "--sample": sample, "--tags": tags, "--attention": attention})
@@ -121,6 +121,8 @@ def command(
         compute,
         nearest_images,
     )
+    if any(image.is_dir() for image in images):
+        check_request(request)  # before a folder is listed, which may take long
     reporter, photos = output.TerminalReporter(), find_photos(images)
     printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)
     results = run(photos, request, reporter, printer)

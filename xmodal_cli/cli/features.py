@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,6 +100,9 @@ def command(
     from xmodal_cli.recipes.vectors import dataset_vectors, sentence_vectors
 
     _check(data, backbone, model, text)
+    of_backbone = {"--kind": kind is not Kind.global_, "--crops": crops != 1, "--batch-size": batch_size is not None}
+    _reject(of_backbone if model else {}, "not allowed with --model: a matcher has its own image features")
+    _reject({"--split": split, "--format": format} if text else {}, "not allowed with --text, which is not a dataset")
     compute, reporter = Compute(device, precision.value), output.TerminalReporter()
     if not model:
         settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
@@ -129,6 +133,13 @@ def _check(data: str | None, backbone: str | None, model: str | None, text: Path
         raise typer.BadParameter("--model and --backbone cannot be combined: a matcher has its own backbone")
     if (data is None) == (text is None):
         raise typer.BadParameter("give either DATA or, with --model, --text FILE")
+
+
+def _reject(given: Mapping[str, object], reason: str) -> None:
+    """Raise a usage error for the first option that is given."""
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter(reason, param_hint=option)
 
 
 def _show(report: FeaturesReport) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
 from xmodal_cli.file_identity import sha256_of
-from xmodal_cli.paths import storage_errors
+from xmodal_cli.paths import make_folder, storage_errors
 from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.version import __version__
 
@@ -35,8 +35,8 @@ def fetch(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
     if target.exists():
         return target
     part = folder / f"{remote.name}.part"
+    make_folder(folder)
     with storage_errors(part):
-        folder.mkdir(parents=True, exist_ok=True)
         _download(remote, part, reporter)
         _check(remote, part)
         part.replace(target)

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from xmodal_cli.data.scenes import COLORS, NUM_SCENES, Scene, SceneObject, describe, sample_scenes
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.paths import storage_errors, write_text
+from xmodal_cli.paths import make_folder, storage_errors, write_text
 
 SIDE = 128  # pixels
 LIST_NAME = "shapes.jsonl"
@@ -41,7 +41,8 @@ def make_shapes(out: Path, seed: int = 0, num_train: int = 1200, num_val: int = 
     target = out.absolute()  # the name of `.` is empty
     draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with storage_errors(out):
+        make_folder(target.parent)
+        with storage_errors(out, creating=True):
             (draft / "images").mkdir(parents=True)
             lines = _write_images(draft, seed, counts)
             write_text(draft / LIST_NAME, "".join(lines))

@@ -14,6 +14,7 @@ import numpy as np
 
 from xmodal_cli.evaluation.extras import EvaluatedModel
 from xmodal_cli.evaluation.scoring import Fold
+from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval.top_k import Vectors, top_images, top_texts
@@ -62,6 +63,22 @@ def image_to_text(fold: Fold, k: int) -> TopResults:
     queries = np.unique(image_of_caption)
     best = top_texts(_vectors(fold), k, lambda image, text: image_of_caption[text] == image)[queries]
     return TopResults(fold.images[queries], fold.ranks.image_to_text, fold.captions[best])
+
+
+def check_rank_file(file: Path) -> None:
+    """Raise StorageError if ``file`` cannot be written, or is another file. Nothing is written."""
+    check_output_file(file, "--ranks", _is_rank_file)
+
+
+def _is_rank_file(file: Path) -> bool:
+    """Whether ``file`` has the columns of the rows that ``write_ranks`` writes."""
+    columns = [column.name for column in fields(RankedQuery)]
+    try:
+        with file.open(encoding="utf-8") as stream:
+            line = stream.readline(100_000)
+        return line.rstrip("\n").split(",") == columns if file.suffix == ".csv" else list(json.loads(line)) == columns
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_ranks(models: Sequence[EvaluatedModel], file: Path) -> None:

@@ -143,6 +143,11 @@ class FeatureStore:
         return {image_id: position for position, image_id in enumerate(self.ids)}
 
 
+def is_store(folder: Path) -> bool:
+    """Whether ``folder`` has a store, or a part of one that is not complete."""
+    return (folder / SUMMARY).is_file() or shard_path(folder, 0).is_file()
+
+
 def open_store(folder: Path) -> FeatureStore:
     """Open a complete store. Raises MissingData if there is none, BadData if it is damaged."""
     file = folder / SUMMARY

@@ -113,10 +113,10 @@ def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int, size: int)
         start = end
 
 
-def check_decoding_of(captioners: Sequence[LoadedCaptioner], settings: Decoding) -> None:
+def check_decoding_of(captioners: Sequence[ModelInfo], settings: Decoding, compute: Compute) -> None:
     """Raise ConfigError if captions cannot be generated with ``settings`` in the available memory."""
-    architectures = [loaded.info.header.architecture for loaded in captioners]
-    check_decoding_memory(settings, architectures, captioners[0].compute.device)
+    architectures = [info.header.architecture for info in captioners]
+    check_decoding_memory(settings, architectures, compute.resolve().device)
 
 
 def check_ensemble(captioners: Sequence[ModelInfo]) -> None:

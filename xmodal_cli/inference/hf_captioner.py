@@ -69,7 +69,7 @@ class HFCaptioner:
 
         Lengths are in tokens of the model. Raises ConfigError for settings that its ``generate`` does not support.
         """
-        arguments = _generate_arguments(settings)
+        arguments = generate_arguments(settings)
         inputs, opener = image_inputs(images, partial(self._open, reader or ImageReader()))
         paths = list(inputs)
         for first in range(0, len(paths), BATCH):
@@ -131,7 +131,7 @@ class HFCaptioner:
         return [token for token in ids if token is not None]
 
 
-def _generate_arguments(settings: Decoding) -> dict[str, Any]:
+def generate_arguments(settings: Decoding) -> dict[str, Any]:
     """The decoding settings as arguments of ``generate``. Raises ConfigError."""
     check_decoding(settings)
     if settings.num_beam_groups > 1:

@@ -20,21 +20,24 @@ from xmodal_cli.data.images import ImageReader
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
 from xmodal_cli.inference import hf_captioner
+from xmodal_cli.inference.caption_checks import (
+    NO_MAPS,
+    HuggingFaceRequest,
+    check_attended,
+    check_captioners,
+    check_request,
+)
 from xmodal_cli.inference.caption_types import (
     Caption,
     CaptionGenerator,
     CaptionRequest,
     CaptionResults,
-    override_decoding,
 )
 from xmodal_cli.inference.captioners import (
     LoadedCaptioner,
     caption_features,
-    check_decoding_of,
-    check_ensemble,
     load_captioner,
 )
-from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
@@ -49,10 +52,11 @@ def load_generator(request: CaptionRequest, reader: ImageReader | None = None) -
 
     Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
     """
-    names = request.models or (default_model("captioner"),)
-    if any(hf_captioner.supports(name) for name in names):
-        return _hugging_face_generator(names, request, reader)
-    loaded = [load_captioner(name, request.compute) for name in names]
+    checked = check_request(request)
+    if isinstance(checked, HuggingFaceRequest):
+        loaded_hf = hf_captioner.load(checked.name, request.compute)
+        return CaptionGenerator(checked.name, lambda images: loaded_hf.caption_images(images, checked.decoding, reader))
+    loaded = [load_captioner(info, request.compute) for info in checked]
     return captioner_generator(loaded, None, request, reader)
 
 
@@ -67,33 +71,17 @@ def captioner_generator(
     Raises ConfigError for invalid settings, out-of-vocabulary tags and different vocabularies, and the errors of
     ``find_tag_source``.
     """
-    check_ensemble([one.info for one in loaded])
-    settings = override_decoding(loaded[0].decoding, request.settings)
-    check_decoding_of(loaded, settings)
+    settings = check_captioners([one.info for one in loaded], request.settings, request.tags, request.compute)
     source = find_tag_source(request.tags, loaded[0], request.compute)
     tagger = () if source.tagger is None else (source.tagger,)
     if extractors is None or tagger:
         extractors = FeatureExtractors([*loaded, *tagger], reader)
     generator = _BatchCaptioner(loaded, extractors, settings, source, request.attention is not None)
     if request.attention is not None:
+        check_attended([one.info for one in loaded])
         _check_attention(loaded, generator)
     name, warnings = " + ".join(one.name for one in loaded), unchecked_warnings(one.info for one in (*loaded, *tagger))
     return CaptionGenerator(name, generator, loaded[0].meta.crops, warnings)
-
-
-def _hugging_face_generator(
-    names: Sequence[str], request: CaptionRequest, reader: ImageReader | None
-) -> CaptionGenerator:
-    if len(names) > 1:
-        raise ConfigError("a Hugging Face model cannot be part of an ensemble", "use one --model")
-    for option, value in (("--tags", request.tags), ("--attention", request.attention)):
-        if value:
-            raise ConfigError(
-                f"{option} is not supported for Hugging Face models", f"omit {option}, or use a trained captioner"
-            )
-    loaded = hf_captioner.load(names[0], request.compute)
-    settings = override_decoding(Decoding(), request.settings)
-    return CaptionGenerator(names[0], lambda images: loaded.caption_images(images, settings, reader))
 
 
 class FeatureExtractors:
@@ -180,22 +168,14 @@ class _BatchCaptioner:
 
 def _check_attention(loaded: Sequence[LoadedCaptioner], generator: _BatchCaptioner) -> None:
     """Raise ConfigError if there will be no attention maps; a gray image is captioned to check."""
-    from xmodal_cli.captioning.attention_maps import MAPPED_VIEWS, is_square
+    from xmodal_cli.captioning.attention_maps import is_square
 
-    hint = "omit --attention, or use a captioner trained on grid or region features: --set features.kind=grid"
-    names = " + ".join(one.name for one in loaded)
-    has_regions = [one.meta.kind == "regions" for one in loaded]
-    if any(has_regions) and len({one.meta.key() for one in loaded}) > 1:
-        other = "caption with one of them, or with captioners trained on the same regions"
-        raise ConfigError(
-            f"{names} attend to different parts of an image, so they have no common attention maps", other
-        )
-    for one in loaded:
-        if one.meta.crops not in MAPPED_VIEWS:
-            raise ConfigError(f"{one.name} does not attend to a grid of image cells, so it has no attention maps", hint)
     (captions,) = generator.generate(generator.extractors.dummy_features())
     attention = captions[0].attention
-    if attention is None or not (all(has_regions) or is_square(attention.shape[1], loaded[0].meta.crops)):
+    has_regions = all(one.meta.kind == "regions" for one in loaded)
+    if attention is None or not (has_regions or is_square(attention.shape[1], loaded[0].meta.crops)):
         raise ConfigError(
-            f"{names} does not return attention over a square grid or regions, so it has no attention maps", hint
+            f"{' + '.join(one.name for one in loaded)} does not return attention over a square grid or regions, so it "
+            "has no attention maps",
+            NO_MAPS,
         )

@@ -26,6 +26,7 @@ from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
+from xmodal_cli.inference.models import ModelInfo, describe_as
 from xmodal_cli.inference.training_vectors import caption_vectors, load_training_set, training_image_vectors
 from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.reporter import Reporter
@@ -45,10 +46,8 @@ def nearest_generator(
     ``request.nearest_images`` restricts them to those of the nearest training images. Raises MissingData, UnknownName,
     BadModel, ConfigError, IncompatibleFeatures.
     """
-    if len(request.models) > 1:
-        raise ConfigError("--nearest accepts exactly one matcher", "use one --model")
-    loaded = load_matcher(request.models[0] if request.models else default_model("matcher"), request.compute)
-    num = override_decoding(Decoding(), request.settings).num
+    info, num = check_nearest(request)
+    loaded = load_matcher(info, request.compute)
     train = load_training_set(loaded, reporter)
     retriever: _CaptionRetriever
     if request.nearest_images is None:
@@ -60,6 +59,19 @@ def nearest_generator(
         source = f"the captions of the nearest {request.nearest_images} of {len(examples):,} images"
     captioner, warnings = _NearestCaptioner(retriever, image_vectors(loaded, reader)), unchecked_warnings([loaded.info])
     return CaptionGenerator(f"{loaded.name}, from {source} of {train.name}", captioner, warnings=warnings)
+
+
+def check_nearest(request: CaptionRequest) -> tuple[ModelInfo, int]:
+    """The matcher of ``request`` and the number of captions per photo. No model is loaded.
+
+    Raises MissingData, UnknownName, BadModel, ConfigError.
+    """
+    request.compute.check()
+    if len(request.models) > 1:
+        raise ConfigError("--nearest accepts exactly one matcher", "use one --model")
+    name = request.models[0] if request.models else default_model("matcher")
+    info = describe_as("matcher", name, "`xmodal models list` shows the matchers")
+    return info, override_decoding(Decoding(), request.settings).num
 
 
 class _CaptionRetriever(Protocol):

@@ -10,16 +10,18 @@ from torch import Tensor
 
 from xmodal_cli.captioning.tags import tag_prompt
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import IncompatibleFeatures, MissingData, UnknownName, XmodalError
+from xmodal_cli.errors import ConfigError, IncompatibleFeatures, MissingData, UnknownName, XmodalError
 from xmodal_cli.inference.captioners import LoadedCaptioner
 from xmodal_cli.inference.defaults import default_tagger
-from xmodal_cli.inference.models import describe_as, describe_model, model_names
+from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, model_names
 from xmodal_cli.inference.taggers import LoadedTagger, dataset_probabilities, load_tagger, tag_words
+from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import ImageTextDataset
 
 AUTO, NONE = "auto", "none"
 TRAIN = "train one with `xmodal train --model tagger --data DATA`"
+UNTRAINED = "leave out --tags, or train a captioner with --set captioning.tag_prob=0.5"
 HINT = "--tags auto:NAME takes a tagger; `xmodal models list` shows them"
 
 
@@ -49,19 +51,33 @@ class TagSource:
 def find_tag_source(requested: Sequence[str], captioner: LoadedCaptioner, compute: Compute) -> TagSource:
     """The source of ``requested``: words, ``("auto",)``, ``("auto:TAGGER",)``, ``("none",)``, or () as in training.
 
-    Raises ConfigError for out-of-vocabulary words, MissingData if there is no tagger, UnknownName if there are several,
-    IncompatibleFeatures if the captioner was trained with the tags of another one, and the errors of ``load_tagger``.
+    Raises ConfigError for out-of-vocabulary words and a captioner that was not trained with tags, MissingData if no
+    tagger exists, UnknownName if there are several, IncompatibleFeatures if the captioner was trained with the tags of
+    another one, and the errors of ``load_tagger``.
+    """
+    words, tagger = check_tags(requested, captioner.info, captioner.tokenizer)
+    if tagger is not None:
+        return TagSource((), load_tagger(tagger, compute), captioner.info.config.captioning.num_tags)
+    return TagSource(words)
+
+
+def check_tags(
+    requested: Sequence[str], captioner: ModelInfo, tokenizer: Tokenizer
+) -> tuple[tuple[str, ...], str | None]:
+    """The words and the name of the tagger of ``find_tag_source``, one of which is empty; raises its errors.
+
+    No model is loaded.
     """
     first, _, name = requested[0].partition(":") if len(requested) == 1 else ("", "", "")
-    num = captioner.info.config.captioning.num_tags
+    if requested and first != NONE and not captioner.config.captioning.tag_prob:
+        raise ConfigError(f"{captioner.name} was not trained with tags", UNTRAINED)
     if first == AUTO:
-        return TagSource((), load_tagger(_named(name) if name else _usual(captioner), compute), num)
-    trained_with = captioner.info.header.architecture.get("tagger")
-    if not requested and trained_with is not None:
-        return TagSource((), load_tagger(_usual(captioner), compute), num)
+        return (), _named(name) if name else _usual(captioner)
+    if not requested and captioner.header.architecture.get("tagger") is not None:
+        return (), _usual(captioner)
     words = () if first == NONE else tuple(requested)
-    tag_prompt(captioner.tokenizer, words)
-    return TagSource(words)
+    tag_prompt(tokenizer, words)
+    return words, None
 
 
 def dataset_prompts(
@@ -82,12 +98,12 @@ def _named(name: str) -> str:
     return name
 
 
-def _usual(captioner: LoadedCaptioner) -> str:
+def _usual(captioner: ModelInfo) -> str:
     """The tagger that the captioner was trained with, or else the default one."""
-    trained_with = captioner.info.header.architecture.get("tagger")
+    trained_with = captioner.header.architecture.get("tagger")
     if trained_with is None:
         return default_tagger() or _only_tagger()
-    name = str(captioner.info.config.captioning.tagger)
+    name = str(captioner.config.captioning.tagger)
     hint = "train it again, name another one with --tags auto:NAME, or use --tags none"
     try:
         info = describe_model(name)

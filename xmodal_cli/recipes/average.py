@@ -13,6 +13,7 @@ from pathlib import Path
 from xmodal_cli.errors import ConfigError, StorageError
 from xmodal_cli.inference.model_average import AveragedModel, check_headers, mean_tensors, open_model
 from xmodal_cli.models.model_file import write_model
+from xmodal_cli.output_files import check_writable
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,4 @@ def _check_target(out: Path, force: bool, members: Sequence[AveragedModel]) -> N
         raise StorageError(f"{out} is one of the models to average", "choose another --out")
     if out.exists() and not force:
         raise StorageError(f"{out} already exists", "choose another --out, or use --force to overwrite it")
+    check_writable(out)

@@ -26,6 +26,22 @@ if TYPE_CHECKING:
 _HINT = "supported formats include .jpg, .png, .webp and .tif"
 
 
+def check_request(request: CaptionRequest) -> None:
+    """Raise the errors of ``caption`` that are known without the photos: models, settings and the folder of maps."""
+    if request.attention is not None:
+        from xmodal_cli.reports.attention_page import check_folder
+
+        check_folder(request.attention, request.force)
+    if request.nearest:
+        from xmodal_cli.inference.nearest import check_nearest
+
+        check_nearest(request)
+    else:
+        from xmodal_cli.inference.caption_checks import check_request as check_captioners
+
+        check_captioners(request)
+
+
 def caption(
     photos: Sequence[Photo],
     request: CaptionRequest,
@@ -40,10 +56,8 @@ def caption(
     results = list[ImageCaptions]()
     paths = [photo.path for photo in photos if photo.problem is None]
     sidecars = Sidecars(paths, request.force) if request.write else None
-    if request.attention is not None:
-        from xmodal_cli.reports.attention_page import check_folder
-
-        check_folder(request.attention, request.force)  # before the models are loaded
+    if paths:
+        check_request(request)  # before a model is loaded
     reader = ImageReader()
     generator = _load_generator(request, reporter, reader) if paths else None
     page = _create_attention_page(request, generator)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.output_files import check_writable
 from xmodal_cli.paths import atomic_path
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
@@ -25,14 +26,15 @@ def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False)
     """Write the tensors of ``file`` to ``out``, or next to ``file``; names and dtypes are kept.
 
     A nested state dict is found, and a ``module.`` prefix of all names is removed. Raises MissingData, BadData for
-    objects that would have to be unpickled, ConfigError if the target exists.
+    objects that would have to be unpickled, ConfigError if the target exists, StorageError if it
+    cannot be written.
     """
+    target = out or file.with_suffix(".safetensors")
+    _check(file, target, force)
     from safetensors.torch import save_file
 
     from xmodal_cli.backbones.weights import read_checkpoint
 
-    target = out or file.with_suffix(".safetensors")
-    _check(file, target, force)
     tensors = read_checkpoint(file)
     # tensors that share memory are copied: safetensors does not store aliases
     copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
@@ -56,3 +58,4 @@ def _check(file: Path, target: Path, force: bool) -> None:
         raise ConfigError(f"{target} does not end with .safetensors", "give --out a name that ends with .safetensors")
     if target.exists() and not force:
         raise ConfigError(f"{target} already exists", "use --force to overwrite it, or choose another --out")
+    check_writable(target)

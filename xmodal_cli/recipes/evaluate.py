@@ -45,7 +45,9 @@ def evaluate(
     combined into an ensemble, BadData for unreadable files.
     """
     extras = extras or Extras()
+    compute.check()
     check_request([name_of(item) for item in what], data, extras)
+    check_files(extras)
     dataset = load_dataset(data) if data is not None else None
     files = _read_files(what, dataset, split, reporter)
     _check_early(what, files, dataset, split, folds, extras)
@@ -138,6 +140,18 @@ def _embed(
     part, images = embed_images(loaded, select_captioned(dataset, split), reporter)
     texts = loaded.embed_texts(part.captions)
     return EmbeddedModel(loaded.name, Embeddings(images, texts, part.image_of_caption, loaded.info.similarity), part)
+
+
+def check_files(extras: Extras) -> None:
+    """Raise StorageError if the rank file or the report cannot be written, or would replace other files."""
+    if extras.ranks is not None:
+        from xmodal_cli.evaluation.rank_file import check_rank_file
+
+        check_rank_file(extras.ranks)
+    if extras.report is not None:
+        from xmodal_cli.reports.retrieval_report import check_report
+
+        check_report(extras.report)
 
 
 def write_files(evaluated: list[EvaluatedModel], extras: Extras) -> None:

@@ -74,7 +74,7 @@ def evaluate_captions(
         raise ConfigError("--beam and --set apply only to captioners", "remove them: captions of a file are decoded")
     groups = [[item] for item in what] + ([captioners] if ensemble else [])
     overrides = [*settings, *(f"decoding.{key}={_setting(value)}" for key, value in (decoding or {}).items())]
-    _check_early(groups, data, split, overrides)
+    _check_early(groups, data, split, overrides, compute)
     results: dict[int, CaptionResult] = {}
     for n in sorted(range(len(groups)), key=lambda n: not _is_results(groups[n][0])):  # files first: they take seconds
         results[n] = _evaluate(groups[n], data, split, overrides, compute, reporter)
@@ -85,18 +85,19 @@ def _setting(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_early(groups: Sequence[Sequence[str | ModelInfo]], data: str, split: str, settings: Sequence[str]) -> None:
-    """Check split, settings and vocabularies from the headers of the models, before one of them is evaluated."""
-    from xmodal_cli.inference.caption_types import override_decoding
-    from xmodal_cli.inference.captioners import check_ensemble
+def _check_early(
+    groups: Sequence[Sequence[str | ModelInfo]], data: str, split: str, settings: Sequence[str], compute: Compute
+) -> None:
+    """Check split, settings, tags and vocabularies from the headers of the models, before one of them is loaded."""
+    from xmodal_cli.inference.caption_checks import check_captioners
 
+    compute.check()
     select_captioned(load_dataset(data), split)
     for group in groups:
         if _is_results(group[0]):
             continue
         infos = [describe_as("captioner", item, "evaluate matchers in another command") for item in group]
-        check_ensemble(infos)
-        override_decoding(infos[0].config.decoding, settings)
+        check_captioners(infos, settings, (), compute)
 
 
 def _is_results(item: str | ModelInfo) -> TypeGuard[str]:
@@ -139,7 +140,7 @@ def evaluate_captioner(
     part = select_captioned(dataset, split)
     captioners = [load_captioner(model, compute) for model in models]
     settings = override_decoding(replace(captioners[0].decoding, **(decoding or {})), overrides)
-    check_decoding_of(captioners, settings)
+    check_decoding_of([loaded.info for loaded in captioners], settings, compute)
     part, candidates, tagger = caption_dataset(captioners, part, settings, reporter)
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
     scores = score_captions(candidates, [e.captions for e in part.examples], training=training)

@@ -43,6 +43,7 @@ def evaluate_taggers(
     """
     from xmodal_cli.inference.taggers import dataset_probabilities, load_tagger
 
+    compute.check()
     if data is None:
         raise ConfigError("tags are scored against the captions of a dataset", "add --data, for example --data f8k")
     part = select_captioned(load_dataset(data), split)

@@ -13,8 +13,9 @@ from typing import Any
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data import left_out
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, StorageError
+from xmodal_cli.errors import BadData
 from xmodal_cli.features.cache import cache_folder, ensure_store
+from xmodal_cli.features.output_folder import check_output_folder
 from xmodal_cli.features.store import Skipped
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
@@ -52,12 +53,14 @@ def extract_features(
 ) -> FeaturesReport:
     """Extract the features of a dataset, per split into the cache, or all into the folder ``out``.
 
-    Raises BadData for a dataset with precomputed features or without images, StorageError if ``out`` is a file.
+    Raises BadData for a dataset with precomputed features or without images, StorageError if ``out`` cannot be written
+    or has other files or features.
     """
     if dataset.has_features:
         raise BadData(f"{dataset.name} has precomputed features", "train and eval read them directly")
-    if out is not None and out.exists() and not out.is_dir():
-        raise StorageError(f"{out} is a file, not a folder", "choose another --out")
+    compute.check()
+    if out is not None:
+        check_output_folder(out, dataset, settings)
     started = time.perf_counter()
     parts = [dataset] if out else [dataset.select(split) for split in dataset.splits]
     completed = [

@@ -12,12 +12,14 @@ from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
 from xmodal_cli.inference import matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.unchecked_features import report_unchecked
+from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, read_metadata
 from xmodal_cli.retrieval.report import IndexReport, make_report
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
+from xmodal_cli.retrieval.vectors import check_kind
 from xmodal_cli.types import Defect, ImageVectors
 
 if TYPE_CHECKING:
@@ -47,8 +49,10 @@ def index(
 
     ``roots`` defaults to the folders of the index, ``name`` to the index that covers ``roots``, or had them at another
     path, or a new one, ``model`` to the model of the index or the default matcher. Raises the errors of
-    ``update_index``, and UnknownName or MissingData for a model or an index that does not exist.
+    ``update_index``, and UnknownName or MissingData for a model or an index that does not exist; errors of
+    options are raised before folders are listed.
     """
+    _check_early(name, model, kind, compute)
     target = find_target(roots, name, selection.exclude)
     folder, photos = target.folder, target.photos
     info = _find_model(folder, model, rebuild)
@@ -76,6 +80,18 @@ def index(
     if info is not None:
         text_encoders.ensure(info, reporter, loaded)
     return make_report(folder, changes, photos, defects)
+
+
+def _check_early(name: str | None, model: str | None, kind: str | None, compute: Compute) -> None:
+    """Raise the errors of the options, before folders are listed."""
+    compute.check()
+    check_kind(kind or "flat")
+    if model is not None:
+        _describe(model)
+    if name is not None:
+        folder = registry.resolve_folder(name)
+        registry.check_target(folder)
+        check_writable(folder)
 
 
 def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:

@@ -6,25 +6,22 @@ name of the similarity; dataset, split, image ids and a fingerprint, so that the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xmodal_cli import paths
+from xmodal_cli.data.sentences import read_sentences
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, ConfigError, MissingData
-from xmodal_cli.evaluation.vectors_origin import VectorsOrigin, origin_of
+from xmodal_cli.evaluation.vectors_file import target_file, write_vectors
+from xmodal_cli.evaluation.vectors_origin import origin_of
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
-
-SUFFIXES = (".safetensors", ".npz")
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,13 @@ def dataset_vectors(
     from xmodal_cli.inference.encoding import embed_images
     from xmodal_cli.inference.matchers import load_matcher
 
-    file = _target(out, f"{_file_stem(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
+    compute.check()
+    file = target_file(out, f"{_file_stem(model)}-{dataset.name}-{'-'.join(dataset.splits)}")
     loaded = load_matcher(model, compute)
     part, images = embed_images(loaded, dataset, reporter)
     texts = _embed_texts(loaded, part.captions)
     arrays = {"images": images, "texts": texts, "image_of_caption": part.image_of_caption}
-    _write(file, arrays, loaded.info.similarity, origin_of(part))
+    write_vectors(file, arrays, loaded.info.similarity, origin_of(part))
     return DatasetVectors(file, loaded.name, dataset.name, len(images), len(texts), dim=int(images.shape[1]))
 
 
@@ -80,11 +78,12 @@ def sentence_vectors(model: str, text: Path, out: Path | None = None, compute: C
     """
     from xmodal_cli.inference.matchers import load_matcher
 
-    file = _target(out, f"{_file_stem(model)}-{text.stem}")
-    sentences = _read_sentences(text)
+    compute.check()
+    file = target_file(out, f"{_file_stem(model)}-{text.stem}")
+    sentences = read_sentences(text)
     loaded = load_matcher(model, compute)
     vectors = loaded.embed_texts(sentences)
-    _write(file, {"texts": vectors}, loaded.info.similarity)
+    write_vectors(file, {"texts": vectors}, loaded.info.similarity)
     return SentenceVectors(file, loaded.name, text, len(sentences), dim=int(vectors.shape[1]))
 
 
@@ -94,32 +93,6 @@ def _embed_texts(loaded: LoadedMatcher, captions: list[str]) -> np.ndarray:
     return loaded.embed_texts(captions)
 
 
-def _read_sentences(text: Path) -> list[str]:
-    try:
-        lines = text.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise MissingData(
-            f"{text} cannot be read: {error.strerror}", "give a text file with one sentence per line"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BadData(f"{text} is not UTF-8 text", "save it as UTF-8, with one sentence per line") from error
-    sentences = [line.strip() for line in lines if line.strip()]
-    if not sentences:
-        raise BadData(f"{text} contains no sentences", "write one sentence per line")
-    return sentences
-
-
-def _target(out: Path | None, name: str) -> Path:
-    """The file to write: ``out``, a file in the folder ``out``, or a file in the cache."""
-    if out is None:
-        return paths.cache_dir() / "vectors" / f"{name}.safetensors"
-    if out.suffix in SUFFIXES:
-        return out
-    if out.is_dir() or not out.suffix:
-        return out / f"{name}.safetensors"
-    raise ConfigError(f"{out} has an unsupported extension", f"supported: {', '.join(SUFFIXES)}")
-
-
 def _file_stem(model: str) -> str:
     """The name of a model as part of a file name."""
     if zero_shot.supports(model):
@@ -127,16 +100,3 @@ def _file_stem(model: str) -> str:
         return "-".join([*name.split("/"), *([Path(file).stem] if file else [])])
     path = Path(model)
     return path.parent.name if path.name == "model.safetensors" else path.stem if path.suffix else path.name
-
-
-def _write(file: Path, arrays: Mapping[str, np.ndarray], similarity: str, origin: VectorsOrigin | None = None) -> None:
-    from safetensors.numpy import save_file
-
-    with paths.atomic_path(file) as draft:
-        if file.suffix == ".npz":
-            with open(draft, "wb") as stream:
-                more = {"similarity": np.array(similarity), **(origin.to_arrays() if origin else {})}
-                np.savez(stream, **{**arrays, **more})  # type: ignore[arg-type]
-        else:
-            metadata = {"similarity": similarity, **(origin.to_strings() if origin else {})}
-            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, draft, metadata)

@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw
 from xmodal_cli.captioning.attention_maps import square_maps
 from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import BadData, StorageError
-from xmodal_cli.paths import atomic_path, storage_errors, write_bytes
+from xmodal_cli.output_files import check_output_folder
+from xmodal_cli.paths import atomic_path, make_folder, write_bytes
 from xmodal_cli.reports.attention_boxes import draw_boxes
 from xmodal_cli.reports.contact_sheet import GAP, INK, LINE, PAPER, fitting, plain_font
 from xmodal_cli.reports.pages import render
@@ -53,12 +54,13 @@ class AttentionSheets:
 
 
 def check_folder(folder: Path, force: bool) -> None:
-    """Raise StorageError if ``folder`` is not a folder, or has a page and ``force`` is not given. Writes nothing."""
+    """Raise StorageError if ``folder`` cannot be written, or has a page and ``force`` is not given. Writes nothing."""
     hint = "choose another folder for --attention, or add --force"
     if not force and os.path.lexists(folder / PAGE):
         raise StorageError(f"{folder / PAGE} already exists", hint)
     if folder.exists() and not folder.is_dir():
         raise StorageError(f"{folder} is not a folder", "choose another folder for --attention")
+    check_output_folder(folder)
 
 
 class AttentionPage:
@@ -71,10 +73,7 @@ class AttentionPage:
         check_folder(folder, force)
         self._folder, self._model, self._views, self._force = folder, model, views, force
         self._sheets: dict[str, AttentionSheet] = {}  # by file name
-        with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise StorageError(f"{folder} is not writable", "choose another folder for --attention")
+        make_folder(folder)
 
     def add(self, photo: Path, caption: Caption) -> str:
         """Write the PNG of a caption; returns the reason if that is not possible, else "". Raises StorageError."""

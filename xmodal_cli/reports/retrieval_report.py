@@ -13,15 +13,18 @@ import numpy as np
 
 from xmodal_cli.evaluation.extras import EvaluatedModel, captions_of
 from xmodal_cli.evaluation.rank_file import TopResults, image_to_text, text_to_image
+from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
-from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
+from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet, is_contact_sheet
 from xmodal_cli.reports.inline_images import InlineImage, inline_image
+from xmodal_cli.reports.pages import is_page
 from xmodal_cli.reports.retrieval_page import Case, RetrievedItem, Section, draw_retrieval_page
 from xmodal_cli.retrieval.ranks import exact_scores
 from xmodal_cli.types import Example
 
 CASES = 8  # queries per section
 TOP_IMAGES, TOP_TEXTS, GRID_COLUMNS = 10, 5, 5
+PAGE, GRID = "index.html", "grid.png"
 THUMBNAIL = 160  # pixels of the longer side
 
 
@@ -42,6 +45,12 @@ class _RankedSplit:
         return self.thumbnails[image]
 
 
+def check_report(folder: Path) -> None:
+    """Raise StorageError if the files cannot be written to ``folder``, or would replace files of another kind."""
+    check_output_file(folder / PAGE, "--report", is_page)
+    check_output_file(folder / GRID, "--report", is_contact_sheet)
+
+
 def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Path]:
     """Write the page and the grid into ``folder``; other files there are not changed. Raises StorageError."""
     captions = captions_of(judged.model)
@@ -51,7 +60,7 @@ def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Pa
     by_text = _joined([text_to_image(fold, TOP_IMAGES) for fold in judged.folds])
     by_image = _joined([image_to_text(fold, TOP_TEXTS) for fold in judged.folds])
     sample = _drawn(by_text, split.owner, random)
-    grid = draw_contact_sheet([_grid_row(by_text, query, split) for query in sample], folder / "grid.png")
+    grid = draw_contact_sheet([_grid_row(by_text, query, split) for query in sample], folder / GRID)
     sections = [
         Section("Text to image: random captions", f"A random sample of captions with the top {TOP_IMAGES} images.",
                 [_text_case(by_text, q, split) for q in sample]),
@@ -66,7 +75,7 @@ def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Pa
         Section("Image to text: rank 1", "A random sample of the images with a correct caption at rank 1.",
                 [_image_case(by_image, q, split, judged) for q in _drawn(by_image, None, random, rank=1)]),
     ]  # fmt: skip
-    index = folder / "index.html"
+    index = folder / PAGE
     write_bytes(index, draw_retrieval_page(judged.result, sections))
     return [index, grid]
 

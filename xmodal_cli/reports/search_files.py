@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from xmodal_cli.errors import ConfigError, StorageError
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet, is_contact_sheet
 from xmodal_cli.reports.pages import is_page
@@ -17,12 +17,12 @@ COLUMNS = 5  # of the sheet
 
 
 def check_page(file: Path) -> None:
-    """Raise ConfigError for another suffix than those of HTML, StorageError for a file that must not be replaced."""
+    """Raise ConfigError for another suffix than those of HTML, StorageError as ``check_output_file``."""
     _check(file, "--html", (".html", ".htm"), is_page)
 
 
 def check_sheet(file: Path) -> None:
-    """Raise ConfigError for another suffix than .png, StorageError for a file that must not be replaced."""
+    """Raise ConfigError for another suffix than .png, StorageError as ``check_output_file``."""
     _check(file, "--sheet", (".png",), is_contact_sheet)
 
 
@@ -30,11 +30,7 @@ def _check(file: Path, option: str, suffixes: Sequence[str], is_own: Callable[[P
     if file.suffix.lower() not in suffixes:
         example = f"for example: {option} results{suffixes[0]}"
         raise ConfigError(f"{option} {file} does not end with {suffixes[0]}", example)
-    hint = f"choose another name for {option}"
-    if file.is_dir():
-        raise StorageError(f"{file} is a folder", hint)
-    if os.path.lexists(file) and not is_own(file):  # it may be a photo
-        raise StorageError(f"{file} already exists and is not a file of {option}", hint)
+    check_output_file(file, option, is_own)
 
 
 def write_page(results: Sequence[SearchResult], file: Path) -> None:

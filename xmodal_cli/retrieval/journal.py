@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE, VERSIONS
-from xmodal_cli.paths import storage_errors
+from xmodal_cli.paths import make_folder, storage_errors
 
 _HEADER = 512  # bytes: JSON, padded with spaces
 
@@ -33,8 +33,8 @@ class Journal:
         self._row_of: dict[bytes, int] = {}
         self._count = self.num_before = 0
         self._facts = {"journal": 1, "fingerprint": fingerprint, "dim": dim}
+        make_folder(path.parent)
         with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed with the journal
             self._file.seek(0)
             decoding = self._read_header()

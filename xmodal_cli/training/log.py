@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from xmodal_cli.file_errors import parse_json_object, reading
-from xmodal_cli.paths import storage_errors, write_text
+from xmodal_cli.paths import make_folder, storage_errors, write_text
 
 FILE = "log.jsonl"
 
@@ -21,8 +21,8 @@ class RunLog:
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
         self._path = folder / FILE
+        make_folder(folder)
         with storage_errors(self._path):
-            folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
             self._tensorboard = _TensorBoard(folder / "tensorboard") if tensorboard else None
 
@@ -54,7 +54,7 @@ class _TensorBoard:
     def __init__(self, folder: Path) -> None:
         from tensorboardX.record_writer import RecordWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._records = RecordWriter(str(folder / f"events.out.tfevents.{time.time_ns()}"))
         self._add(file_version="brain.Event:2")
 
