@@ -29,7 +29,7 @@ def list_datasets(as_json: options.Json = False) -> None:
 
       xmodal data list --json
     """
-    from xmodal_cli.recipes.data import list_datasets as run
+    from xmodal_cli.data.known_datasets import list_datasets as run
 
     entries = run()
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,31 +21,6 @@ from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.paths import data_dir
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import FeatureSource
-
-
-@dataclass(frozen=True)
-class KnownDataset:
-    """A name that ``--data`` accepts. ``state`` is ``present``, ``missing``, ``built in`` or ``to fetch``."""
-
-    name: str
-    state: str
-    path: Path | None
-    about: str
-
-
-def list_datasets() -> list[KnownDataset]:
-    """Every name that ``--data`` accepts: registered datasets, ``shapes``, and datasets that can be downloaded."""
-    registered = registry.list_registered()
-    known = [
-        KnownDataset(name, "present" if path.exists() else "missing", path, "") for name, path in registered.items()
-    ]
-    if registry.SHAPES not in registered:
-        about = "generated images of colored shapes, created at first use"
-        known.append(KnownDataset(registry.SHAPES, "built in", None, about))
-    known += [
-        KnownDataset(name, "to fetch", None, source.title) for name, source in SOURCES.items() if name not in registered
-    ]
-    return sorted(known, key=lambda dataset: dataset.name)
 
 
 def dataset_info(
