@@ -30,7 +30,7 @@ from xmodal_cli.evaluation.embeddings import is_embeddings, read_embeddings
 from xmodal_cli.evaluation.results_file import read_results
 from xmodal_cli.evaluation.scoring import score_embeddings
 from xmodal_cli.features import shards, store
-from xmodal_cli.inference import onnx_text_encoder
+from xmodal_cli.inference import onnx_folder, onnx_text_encoder
 from xmodal_cli.inference.captioners import caption_features, load_captioner
 from xmodal_cli.inference.defaults import default_models
 from xmodal_cli.inference.matchers import load_matcher
@@ -224,10 +224,10 @@ def make_export(folder: Path) -> Path:
     (folder / onnx_text_encoder.GRAPH).write_bytes(b"graph")
     (folder / onnx_text_encoder.TOKENIZER).write_text(Tokenizer.from_captions(WORDS).to_json())
     facts = {"format": 1, "fingerprint": "f", "inputs": ["tokens"], "length": 0, "pad_id": 0, "embed_dim": 12}
-    source = onnx_text_encoder.source_record("toy", folder / "toy")
-    content = {**facts, "source": source, "files": onnx_text_encoder.file_records(folder)}
-    (folder / onnx_text_encoder.METADATA).write_text(json.dumps(content))
-    return folder / onnx_text_encoder.METADATA
+    source = onnx_folder.source_record("toy", folder / "toy")
+    content = {**facts, "source": source, "files": onnx_folder.file_records(folder)}
+    (folder / onnx_folder.METADATA).write_text(json.dumps(content))
+    return folder / onnx_folder.METADATA
 
 
 def read_export(file: Path) -> None:

@@ -101,7 +101,7 @@ class MeanColorBackbone:
     def preprocess(self, image: Image.Image) -> Any:
         return self.preprocessing.pixels(image)
 
-    def to(self, device: str, dtype: object) -> None: ...
+    def to(self, compute: object) -> None: ...
 
     def encode(self, pixels: Any) -> Any:
         return pixels.float().mean(dim=(2, 3)) / 255

@@ -49,7 +49,7 @@ def image_features(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     shapes = make_shapes(tmp_path_factory.mktemp("shapes") / "set", num_train=0, num_val=0, num_test=3)
     meta = read_header(MODELS["matcher"]).meta
     backbone = build_backbone(meta.backbone, meta.kind, meta.crops)
-    backbone.to("cpu", torch.float32)
+    backbone.to(Compute("cpu", "fp32"))
     images = [Image.open(path).convert("RGB") for path in sorted((shapes / "images").glob("*.png"))]
     with torch.inference_mode():
         return backbone.encode(torch.cat([backbone.preprocess(image) for image in images])).float().numpy()

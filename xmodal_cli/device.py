@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,17 +15,19 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+RUNTIMES = ("auto", "onnx", "torch")
 
 
 @dataclass(frozen=True)
 class Compute:
-    """The device and the precision, as given by ``--device`` and ``--precision``.
+    """The device, the precision and the runtime, as given by ``--device``, ``--precision`` and ``--runtime``.
 
-    ``resolve`` replaces ``auto`` by concrete values for this machine; ``dtype`` and ``autocast`` need those.
+    ``resolve`` replaces ``auto`` by concrete values for torch on this machine; ``dtype`` and ``autocast`` need those.
     """
 
     device: str = "auto"
     precision: str = "auto"
+    runtime: str = "auto"
 
     def __post_init__(self) -> None:
         """Raise UnknownName for a device or a precision that exists on no machine."""
@@ -45,7 +49,7 @@ class Compute:
         Raises ConfigError for a device that is not available and for fp16 on a CPU.
         """
         device = _resolve_device(self.device)
-        return Compute(device, _resolve_precision(self.precision, device))
+        return Compute(device, _resolve_precision(self.precision, device), "torch")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,6 +98,30 @@ def _check_cuda(name: str) -> None:
         raise ConfigError(
             f"{name} does not exist: this machine has {count} CUDA GPU(s)", f"use cuda:0 to cuda:{count - 1}"
         )
+
+
+def cpu_count() -> int:
+    """The number of CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def num_threads() -> int:
+    """The number of threads of torch if it is loaded, else ``OMP_NUM_THREADS`` or the number of cores."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdecimal() and int(setting) else cpu_count()
+
+
+def set_num_threads(number: int) -> None:
+    """Set the number of threads of torch if it is loaded; sessions of onnxruntime have a fixed number."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(number)
 
 
 def has_bf16(device: str) -> bool:

@@ -23,8 +23,9 @@ from xmodal_cli.settings import MAX_SEED, setting
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor, nn
+
+    from xmodal_cli.device import Compute
 
 
 # ---------------------------------------------------------------------------- features
@@ -75,18 +76,21 @@ class ImageBackbone(Protocol):
     meta: FeatureMeta
     weights_file: Path | None  # the file that the weights were loaded from, None if there is none
 
-    def preprocess(self, image: Any) -> Tensor:
-        """PIL RGB image -> (crops, 3, height, width) uint8, on the CPU. Thread-safe."""
+    def preprocess(self, image: Any) -> Any:
+        """PIL RGB image -> (crops, 3, height, width) uint8, on the CPU. Thread-safe.
+
+        A tensor, or a NumPy array for an exported network.
+        """
         ...
 
-    def to(self, device: str, dtype: torch.dtype) -> None:
-        """Move the network to ``device`` and cast it to ``dtype``; called once."""
+    def to(self, compute: Compute) -> None:
+        """Move the network to the device, in the precision, of ``compute``, which is resolved; called once."""
         ...
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Any) -> Any:
         """(images, 3, height, width) uint8 -> (images, dim) or (images, cells, dim), any float type.
 
-        Thread-safe on a CPU.
+        Tensors, or NumPy arrays for an exported network. Thread-safe on a CPU.
         """
         ...
 

@@ -16,6 +16,7 @@ from xmodal_cli.backbones.detector import build_region_rows, select_regions
 from xmodal_cli.backbones.image import faster_rcnn
 from xmodal_cli.backbones.image_backbones import build_backbone, build_network, check_request
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, DownloadError, IncompatibleFeatures
 from xmodal_cli.features.image_features import check_same_features
 from xmodal_cli.features.store import open_features
@@ -237,13 +238,13 @@ def test_regions_do_not_depend_on_the_batch(backbone, file, pixels):
 
 def test_bfloat16_keeps_boxes_in_float32(backbone, pixels):
     exact = backbone.encode(pixels)
-    backbone.to("cpu", torch.bfloat16)
+    backbone.to(Compute("cpu", "bf16"))
     bfloat16 = backbone.encode(pixels)
     assert bfloat16.shape == exact.shape and bfloat16.dtype == torch.float32 and bfloat16.isfinite().all()
     assert (columns(bfloat16)["area"] > 0).any(1).all()
     mean = [rows[..., :DIM].mean(1) for rows in (exact, bfloat16)]
     assert torch.cosine_similarity(*mean).min() > 0.9
-    backbone.to("cpu", torch.float32)
+    backbone.to(Compute("cpu", "fp32"))
     assert backbone.encode(pixels).dtype == torch.float32
 
 

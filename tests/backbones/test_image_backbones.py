@@ -16,6 +16,7 @@ from torch import nn
 from xmodal_cli.backbones import image_backbones
 from xmodal_cli.backbones.image import efficientnet_lite2, vgg
 from xmodal_cli.backbones.image_backbones import build_backbone, check_request, known
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, DownloadError, MissingData, UnknownName
 
 
@@ -105,7 +106,7 @@ def test_the_default_backbone_equals_timm():
 def test_bfloat16_is_close_to_float32(pixels):
     backbone = build_backbone("efficientnet-lite2")
     exact = backbone.encode(pixels)
-    backbone.to("cpu", torch.bfloat16)
+    backbone.to(Compute("cpu", "bf16"))
     assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
 
 

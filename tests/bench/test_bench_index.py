@@ -80,7 +80,7 @@ def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, d
             matcher.embed_features(features.view(len(batch), -1, features.shape[-1]).cpu().numpy())
 
     ways = {"whole": whole, "each core its batch": each_core, "all cores one batch": together}
-    backbone.to(device, dtype)
+    backbone.to(matcher.compute)
     each_core()  # to warm up
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):

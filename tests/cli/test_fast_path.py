@@ -19,7 +19,8 @@ from helpers.index_fixtures import DIM, PhotoIndexFixture
 from xmodal_cli.cli.fast_path import Query, read_query
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import matchers, models, onnx_export, text_encoders
-from xmodal_cli.inference.onnx_text_encoder import METADATA, WORDS
+from xmodal_cli.inference.onnx_folder import METADATA
+from xmodal_cli.inference.onnx_text_encoder import WORDS
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -199,7 +200,7 @@ def test_the_model_is_still_checked(indexed: PhotoIndexFixture, home: Path, xmod
     kept = file.read_bytes()
     os.utime(file, ns=(5, 5))  # the same weights with another mtime: hashed once more, and stored
     assert xmodal("search", "two dogs").code == 0
-    assert text_encoders.find(indexed.model.fingerprint).is_export_of(str(file))
+    assert text_encoders.find(indexed.model.fingerprint).folder.is_export_of(str(file))
     write_matcher(file, seed=1)
     assert "another version of toy" in xmodal("search", "two dogs").err
     file.unlink()
@@ -228,7 +229,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
     assert [process.returncode for process in running] == [0, 0], outputs
     one, other = ([hit["path"] for hit in json.loads(out)["hits"]] for out, _ in outputs)
     assert one == other
-    assert text_encoders.find(indexed.model.fingerprint).export_error == ""
+    assert text_encoders.find(indexed.model.fingerprint).folder.export_error == ""
     left = {f.name for f in text_encoders.folder_of(indexed.model.fingerprint).parent.iterdir()}
     assert left == {indexed.model.fingerprint[:16]}
 

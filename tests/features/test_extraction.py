@@ -86,7 +86,7 @@ def test_number_of_decoded_images_in_memory_is_bounded(image_files, mean_color):
 def test_both_strategies_give_the_same_features_and_restore_the_number_of_threads(image_files, mean_color, encode):
     before = torch.get_num_threads()
     backbone = mean_color(crops=2)
-    backbone.to("cpu", torch.float32)
+    backbone.to(Compute("cpu", "fp32"))
     batches = iter([image_files[:5], image_files[5:8], image_files[8:]])
     results = list(encode(batches, backbone, open_image, lambda features: features[:, ::-1]))
     assert [path for path, _ in results] == image_files

@@ -26,8 +26,8 @@ class MeanColorBackbone:
     def preprocess(self, image):
         return self.preprocessing.pixels(image)
 
-    def to(self, device, dtype):
-        self.dtype = dtype
+    def to(self, compute):
+        self.dtype = compute.dtype
 
     def encode(self, pixels):
         self.batches.append(len(pixels))

@@ -50,7 +50,7 @@ class HalvesBackbone:
     def preprocess(self, image: Any) -> torch.Tensor:
         return self.preprocessing.pixels(image)
 
-    def to(self, device: str, dtype: torch.dtype) -> None:
+    def to(self, compute: Compute) -> None:
         pass
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,10 +19,11 @@ from xmodal_cli import catalog
 from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable
-from xmodal_cli.inference import onnx_export, text_encoders
+from xmodal_cli.inference import onnx_export, onnx_writing, text_encoders
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.onnx_export import export_text
-from xmodal_cli.inference.onnx_text_encoder import METADATA, WEIGHTS, WORDS, OnnxTextEncoder, source_record
+from xmodal_cli.inference.onnx_folder import METADATA, source_record
+from xmodal_cli.inference.onnx_text_encoder import WEIGHTS, WORDS, OnnxTextEncoder
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.tokenizer import Tokenizer
 
@@ -167,7 +168,7 @@ def test_text_towers_of_open_clip(kind, changes, length, tiny_clip, tmp_path):
     name, _ = tiny_clip(f"export-{kind}", changes)
     exported = assert_export_equals_torch(load_matcher(name, Compute("cpu", "fp32")), tmp_path / "e")
     metadata = json.loads((tmp_path / "e" / METADATA).read_text())
-    assert (metadata["length"], exported.export_error) == (length, "")
+    assert (metadata["length"], exported.folder.export_error) == (length, "")
 
 
 # ---------------------------------------------------------------------------- failed exports
@@ -193,7 +194,7 @@ def test_an_export_that_differs_from_torch_fails_once(tmp_path):
     with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
         export(loaded, tmp_path / "e")
     failed = OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
-    assert "differ" in failed.export_error
+    assert "differ" in failed.folder.export_error
     assert [f.name for f in (tmp_path / "e").iterdir()] == [METADATA]
     assert {f.name for f in tmp_path.iterdir()} == {"e"}  # no partial export
 
@@ -203,7 +204,7 @@ def test_a_model_that_cannot_be_traced_is_an_error(tmp_path):
     loaded.model.encode_text = None
     with pytest.raises(Unavailable, match="toy cannot be exported"):
         export(loaded, tmp_path / "e")
-    assert OnnxTextEncoder(tmp_path / "e", FINGERPRINT).export_error
+    assert OnnxTextEncoder(tmp_path / "e", FINGERPRINT).folder.export_error
 
 
 def _caused_by_a_full_disk() -> Exception:
@@ -239,7 +240,7 @@ def test_failures_of_the_machine_are_not_recorded(failure, tmp_path, monkeypatch
     assert error.value.hint
     assert not (tmp_path / "e").exists()
     assert list(tmp_path.glob(".e.build-*")) == []
-    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
+    assert export(word_matcher("bow"), tmp_path / "e").folder.export_error == ""
 
 
 def test_errors_on_a_nearly_full_disk_are_not_recorded(tmp_path, monkeypatch):
@@ -250,10 +251,10 @@ def test_errors_on_a_nearly_full_disk_are_not_recorded(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(onnx_export, "_write", fail)
-        patch.setattr(onnx_export.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        patch.setattr(onnx_writing.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         with pytest.raises(Unavailable, match="now"):
             export(word_matcher("bow"), tmp_path / "e")
-    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
+    assert export(word_matcher("bow"), tmp_path / "e").folder.export_error == ""
 
 
 def test_a_failure_that_an_older_version_recorded_is_tried_again(tmp_path):
@@ -266,7 +267,7 @@ def test_a_failure_that_an_older_version_recorded_is_tried_again(tmp_path):
     (tmp_path / "e" / METADATA).write_text(json.dumps(record))
     with pytest.raises(BadData):
         OnnxTextEncoder(tmp_path / "e", FINGERPRINT)
-    assert export(word_matcher("bow"), tmp_path / "e").export_error == ""
+    assert export(word_matcher("bow"), tmp_path / "e").folder.export_error == ""
 
 
 # ---------------------------------------------------------------------------- files
@@ -331,12 +332,12 @@ def test_the_model_file_is_identified_by_size_and_modification_time(folder, tmp_
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"weights")
     exported = OnnxTextEncoder(folder, FINGERPRINT)
-    assert not exported.is_export_of("toy@folder")
-    exported.set_source("toy@folder", file)
-    assert OnnxTextEncoder(folder, FINGERPRINT).is_export_of("toy@folder")
-    assert not OnnxTextEncoder(folder, FINGERPRINT).is_export_of("other")
+    assert not exported.folder.is_export_of("toy@folder")
+    exported.folder.set_source("toy@folder", file)
+    assert OnnxTextEncoder(folder, FINGERPRINT).folder.is_export_of("toy@folder")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).folder.is_export_of("other")
     file.write_bytes(b"trained again")
-    assert not OnnxTextEncoder(folder, FINGERPRINT).is_export_of("toy@folder")
+    assert not OnnxTextEncoder(folder, FINGERPRINT).folder.is_export_of("toy@folder")
 
 
 def test_exports_are_cached_by_fingerprint(home):

@@ -263,7 +263,7 @@ def test_batches_and_bfloat16_on_photos(real_data):
     exact = backbone.encode(pixels)
     alone = torch.cat([backbone.encode(p[None]) for p in pixels[:4]])
     torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # independent of the other images of the batch
-    backbone.to("cpu", torch.bfloat16)
+    backbone.to(Compute("cpu", "bf16"))
     assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
 
 

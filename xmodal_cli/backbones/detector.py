@@ -37,6 +37,8 @@ from xmodal_cli.types import FeatureMeta
 if TYPE_CHECKING:
     from PIL import Image
 
+    from xmodal_cli.device import Compute
+
 
 class DetectorBackbone:
     """An ``ImageBackbone`` around a Faster R-CNN of torchvision."""
@@ -51,11 +53,11 @@ class DetectorBackbone:
     def preprocess(self, image: Image.Image) -> Tensor:
         return self._preprocessing.pixels(image)
 
-    def to(self, device: str, dtype: torch.dtype) -> None:
+    def to(self, compute: Compute) -> None:
         # boxes and NMS need float32; most of the compute is in the feature pyramid
-        self._device, self._dtype = torch.device(device), dtype
+        self._device, self._dtype = torch.device(compute.device), compute.dtype
         self._detector.to(self._device)
-        self._detector.backbone.to(dtype).to(memory_format=torch.channels_last)
+        self._detector.backbone.to(self._dtype).to(memory_format=torch.channels_last)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(images, 3, side, side) uint8 -> (images, 36, dim) float32.

@@ -5,12 +5,14 @@ that were already resized to a square (as in many copies of Flickr8k) get the sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,6 +37,12 @@ class Preprocessing:
         return self.size if self.crops < 10 else round(self.size * 8 / 7)
 
     def pixels(self, image: Image.Image) -> Tensor:
+        """``array`` as a tensor."""
+        import torch
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: Image.Image) -> np.ndarray:
         """RGB image -> (crops, 3, size, size) uint8, laid out channels last."""
         square = image.resize((self.side, self.side), Image.Resampling.BICUBIC)
         if self.crops == 10:
@@ -44,10 +52,12 @@ class Preprocessing:
             if self.crops == 2:  # Pillow flips several times faster than numpy
                 images.append(square.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
             views = np.stack([np.asarray(image) for image in images])
-        return torch.from_numpy(views).permute(0, 3, 1, 2)
+        return views.transpose(0, 3, 1, 2)
 
     def normalize(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """(images, 3, size, size) uint8 -> the same shape, normalized, in ``dtype``."""
+        import torch
+
         mean = torch.tensor(self.mean, device=pixels.device).view(3, 1, 1) * 255
         std = torch.tensor(self.std, device=pixels.device).view(3, 1, 1) * 255
         return ((pixels - mean) / std).to(dtype)

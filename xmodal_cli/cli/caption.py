@@ -66,6 +66,7 @@ def command(
     settings: options.Set = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
+    runtime: options.RuntimeOption = options.Runtime.auto,
     strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
@@ -109,7 +110,7 @@ def command(
     flags += [f"decoding.num={num}"] if num is not None else []
     flags += ["decoding.sample=true"] if sample else []
     tag_words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-    compute = Compute(device, precision.value)
+    compute = Compute(device, precision.value, runtime.value)
     request = CaptionRequest(
         tuple(model or ()),
         (*(settings or ()), *flags),

@@ -66,11 +66,13 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     return False
 
 
-def search_once(terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True) -> SearchResult:
+def search_once(
+    terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True, runtime: str = "auto"
+) -> SearchResult:
     """Search and print; returns the result. Raises what ``recipes.search`` raises."""
     from xmodal_cli.recipes.search import search
 
-    result = search(terms, index, k, output.TerminalReporter(), fold)
+    result = search(terms, index, k, output.TerminalReporter(), fold, runtime)
     if json:
         output.print_json(result)
     else:

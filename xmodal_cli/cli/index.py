@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption, Strict
+from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption, Runtime, RuntimeOption, Strict
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.report import IndexReport
@@ -62,6 +62,7 @@ def command(
     ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
+    runtime: RuntimeOption = Runtime.auto,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -98,7 +99,8 @@ def command(
     from xmodal_cli.recipes.index import Selection
     from xmodal_cli.recipes.index import index as make_index
 
-    compute, selection = Compute(device, precision.value), Selection(tuple(exclude or ()), remove_missing)
+    compute = Compute(device, precision.value, runtime.value)
+    selection = Selection(tuple(exclude or ()), remove_missing)
     reporter = output.TerminalReporter()
     report = make_index(paths or (), index, model, kind, rebuild, compute, reporter, selection)
     if json:

@@ -53,6 +53,24 @@ PrecisionOption = Annotated[
         "--precision", metavar="auto|fp32|bf16|fp16", help="Precision of the forward pass (auto: bf16 if supported)."
     ),
 ]
+
+
+class Runtime(StrEnum):
+    """Libraries that run networks."""
+
+    auto = "auto"
+    onnx = "onnx"
+    torch = "torch"
+
+
+RuntimeOption = Annotated[
+    Runtime,
+    typer.Option(
+        "--runtime",
+        metavar="auto|onnx|torch",
+        help="Library that runs the networks (auto: onnxruntime, or torch where it is faster).",
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
 Set = Annotated[
     list[str] | None,

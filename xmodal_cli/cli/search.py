@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from xmodal_cli.cli import fast_path, hits, output
-from xmodal_cli.cli.options import IndexName, Json
+from xmodal_cli.cli.options import IndexName, Json, Runtime, RuntimeOption
 from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.errors import BadData, XmodalError, bug_message, error_lines, is_debugging
 
@@ -37,7 +37,7 @@ class CommandClass(TyperCommand):
             is_negative = arg.startswith("-") and (all_terms or not is_option)
             term = fast_path.after_dashes(arg) if all_terms else arg
             hidden.append(_MINUS + term[1:] if is_negative else arg)
-            value_follows = not value_follows and arg in ("-k", "--index", "--html", "--sheet")
+            value_follows = not value_follows and arg in ("-k", "--index", "--html", "--sheet", "--runtime")
             all_terms = all_terms or arg == "--"
         return super().parse_args(ctx, hidden)
 
@@ -56,6 +56,7 @@ def command(
         Path | None, typer.Option("--sheet", metavar="FILE", help="Also write a PNG with the photos in a grid.")
     ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show the photos in the terminal.")] = False,
+    runtime: RuntimeOption = Runtime.auto,
     json: Json = False,
 ) -> None:
     """Find photos by sentences and example photos.
@@ -83,13 +84,13 @@ def command(
     if terms:
         words = [t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms]
         if not (html or sheet or preview):
-            fast_path.search_once(words, index, k, json, not all_)
+            fast_path.search_once(words, index, k, json, not all_, runtime.value)
             return
         with _images(html, sheet, preview and not json) as images:
-            images.add(fast_path.search_once(words, index, k, json, not all_))
+            images.add(fast_path.search_once(words, index, k, json, not all_, runtime.value))
     elif sys.stdin is None or not sys.stdin.isatty():
         with _images(html, sheet, preview and not json) as images:
-            failed = _search_lines(index, k, json, not all_, images)
+            failed = _search_lines(index, k, json, not all_, images, runtime.value)
         if failed:
             raise typer.Exit(1)
     elif json or html or sheet or not sys.stdout.isatty():
@@ -97,7 +98,7 @@ def command(
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
-        run_prompt(index, k, not all_, preview)
+        run_prompt(index, k, not all_, preview, runtime.value)
 
 
 @contextlib.contextmanager
@@ -139,7 +140,7 @@ class _ResultImages:
             print_preview(result)
 
 
-def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _ResultImages) -> bool:
+def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _ResultImages, runtime: str) -> bool:
     """Search for each line of stdin; returns whether a line failed. Its error is printed, the others are processed."""
     lines = _read_lines()
     first = next(lines, None)
@@ -150,7 +151,7 @@ def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _Re
     from xmodal_cli.retrieval.query_line import split_line
 
     failed = False
-    with open_searcher(index, output.TerminalReporter()) as searcher:
+    with open_searcher(index, output.TerminalReporter(), runtime) as searcher:
         searcher.fold = fold
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:

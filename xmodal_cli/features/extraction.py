@@ -9,25 +9,21 @@ after every layer, and for the slowest decoder. On a GPU the threads decode the 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from xmodal_cli.device import Compute
+from xmodal_cli.device import Compute, cpu_count, num_threads, set_num_threads
 from xmodal_cli.errors import BadData, Category
 from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from xmodal_cli.data.images import ImageReader
 
 
@@ -53,7 +49,7 @@ def encode_files(
     read as they are needed. At most three batches are in memory on a GPU, on a CPU one per worker and one of results.
     """
     batches = _batches(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
-    backbone.to(compute.device, compute.dtype)
+    backbone.to(compute)
     if compute.device == "cpu":
         yield from _encode_in_workers(batches, backbone, opener, embed)
     else:
@@ -68,7 +64,7 @@ def default_batch_size(device: str, crops: int = 1) -> int:
 def _encode_in_workers(
     batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
 ) -> Iterator[FileFeatures]:
-    threads = torch.get_num_threads()
+    threads = num_threads()
     workers = min(threads, MAX_WORKERS)
 
     def encode_batch(batch: list[Path]) -> list[FileFeatures]:
@@ -79,18 +75,18 @@ def _encode_in_workers(
             for results in _run_ahead(pool, encode_batch, batches, workers + 1):
                 yield from results
     finally:
-        torch.set_num_threads(threads)  # torch would use the setting of the workers in new threads
+        set_num_threads(threads)  # torch would use the setting of the workers in new threads
 
 
 def _encode_with_prefetch(
     batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
 ) -> Iterator[FileFeatures]:
     decode = partial(_read_pixels, backbone=backbone, opener=opener)
-    threads = torch.get_num_threads()
+    threads = num_threads()
     try:
-        with _pool(min(os.cpu_count() or 1, 16), 1) as pool:
+        with _pool(min(cpu_count(), 16), 1) as pool:
 
-            def submit(batch: list[Path]) -> list[tuple[Path, Future[Tensor | Unreadable]]]:
+            def submit(batch: list[Path]) -> list[tuple[Path, Future[Any]]]:
                 return [(path, pool.submit(decode, path)) for path in batch]
 
             queue = deque(map(submit, islice(batches, 2)))
@@ -103,7 +99,7 @@ def _encode_with_prefetch(
                 for _, future in (pair for batch in queue for pair in batch):
                     future.cancel()
     finally:
-        torch.set_num_threads(threads)
+        set_num_threads(threads)
 
 
 def _batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
@@ -114,7 +110,7 @@ def _batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
     """A pool of ``workers`` threads; in each, torch uses ``threads`` threads."""
-    return ThreadPoolExecutor(workers, "decode", torch.set_num_threads, (threads,))
+    return ThreadPoolExecutor(workers, "decode", set_num_threads, (threads,))
 
 
 def _run_ahead(
@@ -132,24 +128,22 @@ def _run_ahead(
             future.cancel()
 
 
-def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Tensor | Unreadable:
-    """Decode and preprocess one file: (crops, 3, height, width) uint8."""
+def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> Any:
+    """Decode and preprocess one file: (crops, 3, height, width) uint8, or Unreadable."""
     try:
         return backbone.preprocess(opener(path))
     except BadData as error:
         return Unreadable.of(path, error)
 
 
-def _encode(
-    decoded: list[tuple[Path, Tensor | Unreadable]], backbone: ImageBackbone, embed: Embed | None
-) -> list[FileFeatures]:
+def _encode(decoded: list[tuple[Path, Any]], backbone: ImageBackbone, embed: Embed | None) -> list[FileFeatures]:
     images = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
     features = _forward(images, backbone) if images else np.empty((0, 0), np.float32)
     finite = [bool(np.isfinite(row).all()) for row in features]
     rows = iter(features if embed is None or not images else embed(features))
     encoded = zip(rows, finite, strict=True)
 
-    def result_of(path: Path, pixels: Tensor | Unreadable) -> np.ndarray | Unreadable:
+    def result_of(path: Path, pixels: Any) -> np.ndarray | Unreadable:
         if isinstance(pixels, Unreadable):
             return pixels
         row, is_finite = next(encoded)
@@ -158,14 +152,24 @@ def _encode(
     return [(path, result_of(path, pixels)) for path, pixels in decoded]
 
 
-def _forward(images: list[Tensor], backbone: ImageBackbone) -> np.ndarray:
+def _forward(images: list[Any], backbone: ImageBackbone) -> np.ndarray:
     """Pixels per image -> (images, dim), the mean over crops, or (images, crops * cells, dim) float32."""
-    output = backbone.encode(torch.cat(images)).float()
+    output = _encode_pixels(images, backbone)
     crops = len(images[0])
     if crops > 1:
-        output = output.view(len(images), crops, *output.shape[1:])
-        output = output.mean(dim=1) if output.ndim == 3 else output.flatten(1, 2)
-    rows: np.ndarray = output.cpu().numpy()
+        output = output.reshape(len(images), crops, *output.shape[1:])
+        output = output.mean(1) if output.ndim == 3 else output.reshape(len(images), -1, output.shape[-1])
+    return output
+
+
+def _encode_pixels(images: list[Any], backbone: ImageBackbone) -> np.ndarray:
+    """(crops, 3, height, width) arrays or tensors -> (images * crops, ...) float32."""
+    if isinstance(images[0], np.ndarray):
+        exported: np.ndarray = backbone.encode(np.concatenate(images))
+        return exported
+    import torch
+
+    rows: np.ndarray = backbone.encode(torch.cat(images)).float().cpu().numpy()
     return rows
 
 

@@ -38,7 +38,8 @@ def pixel_opener(
         image = open_file(paths[index])
         if augmentation is not None:
             image = augment(image, augmentation, random)
-        return backbone.preprocess(image)[0]
+        pixels: Tensor = backbone.preprocess(image)[0]
+        return pixels
 
     return open_pixels
 

@@ -118,7 +118,7 @@ class FeatureExtractors:
         from PIL import Image
 
         def features(backbone: ImageBackbone) -> np.ndarray:
-            backbone.to(self._compute.device, self._compute.dtype)
+            backbone.to(self._compute)
             pixels = backbone.preprocess(Image.new("RGB", (64, 64), "gray"))
             encoded: np.ndarray = backbone.encode(pixels).float().cpu().numpy()
             return encoded.reshape(1, -1, encoded.shape[-1]) if encoded.ndim == 3 else encoded[:1]

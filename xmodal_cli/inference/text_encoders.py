@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable, XmodalError
-from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder, source_record
+from xmodal_cli.inference.onnx_folder import source_record
+from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder
 from xmodal_cli.reporter import Reporter
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
-from xmodal_cli.inference import matchers, models, text_encoders
+from xmodal_cli.inference import image_encoders, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
+from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
@@ -63,21 +64,23 @@ def index(
     def embed() -> ImageVectors:
         nonlocal loaded, defects
         from xmodal_cli.data.images import ImageReader
-        from xmodal_cli.inference.encoding import image_vectors
 
         reader = ImageReader()
         defects = reader.defects
-
-        reporter.info(f"embedding photos with {card.name}")
-        loaded = matchers.load_matcher(info or card.source, compute)
-        check_fingerprint(card, loaded.info.fingerprint, folder)
-        report_unchecked([loaded.info], reporter)
-        return image_vectors(loaded, reader)
+        made_by = info or _describe(card.source)
+        check_fingerprint(card, made_by.fingerprint, folder)
+        num_new = len(photos.files) - (0 if rebuild or not is_index(folder) else read_metadata(folder).num_items)
+        encoder = open_image_encoder(made_by, compute, num_new, reporter)
+        loaded = encoder.loaded
+        reporter.info(f"embedding photos with {card.name} ({encoder.runtime})")
+        report_unchecked([made_by], reporter)
+        return encoder.vectors(reader)
 
     request = IndexRequest(photos, card, kind, rebuild, selection.remove_missing, target.exclude)
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
+        image_encoders.ensure(info, reporter, loaded)
         text_encoders.ensure(info, reporter, loaded)
     return make_report(folder, changes, photos, defects)
 

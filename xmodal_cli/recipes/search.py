@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.reporter import SILENT, Reporter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.models import ModelInfo
+    from xmodal_cli.inference.photo_vectors import ImageEncoder
     from xmodal_cli.inference.text_encoders import SentenceEncoder
 
 
@@ -33,23 +35,24 @@ def search(
     num_hits: int = 10,
     reporter: Reporter = SILENT,
     fold: bool = True,
+    runtime: str = "auto",
 ) -> SearchResult:
     """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
     With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). Photos that are in the
-    index need no model; sentences and other photos do. Raises ConfigError, UnknownName, MissingData, BadData,
-    IncompatibleFeatures.
+    index need no model; sentences and other photos do. ``runtime`` is the library that encodes them, ``auto``, ``onnx``
+    or ``torch``. Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
     """
     terms = _terms(words, num_hits)
-    with open_searcher(name, reporter) as searcher:
+    with open_searcher(name, reporter, runtime) as searcher:
         searcher.fold = fold
         return searcher.search_terms(terms, words, num_hits)
 
 
-def open_searcher(name: str | None = None, reporter: Reporter = SILENT) -> Searcher:
+def open_searcher(name: str | None = None, reporter: Reporter = SILENT, runtime: str = "auto") -> Searcher:
     """Open an index, by default the most recently built one. Raises UnknownName, MissingData, BadData."""
     folder = registry.find_index(name)
-    return Searcher(open_index(folder), folder, reporter)
+    return Searcher(open_index(folder), folder, reporter, runtime)
 
 
 class Searcher:
@@ -59,9 +62,9 @@ class Searcher:
     by the first query that needs it.
     """
 
-    def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
+    def __init__(self, index: Index, folder: Path, reporter: Reporter, runtime: str = "auto") -> None:
         self._index = index
-        self._embedder = _TermEmbedder(index, folder, reporter)
+        self._embedder = _TermEmbedder(index, folder, reporter, runtime)
         self.folder, self.index_name = folder, folder.name
         self.fold = True  # copies of a photo are one hit
         self.model = index.metadata.model.name
@@ -114,13 +117,11 @@ def _terms(words: Sequence[str], num_hits: int) -> tuple[Term, ...]:
 
 
 class _TermEmbedder:
-    """Embeds terms: sentences with the exported text encoder, without torch; photos with the model on the CPU.
+    """Embeds terms on the CPU with the exported encoders of the model, or with torch; loads them when needed."""
 
-    The model is loaded when it is first needed.
-    """
-
-    def __init__(self, index: Index, folder: Path, reporter: Reporter) -> None:
+    def __init__(self, index: Index, folder: Path, reporter: Reporter, runtime: str) -> None:
         self._index, self._folder, self._reporter = index, folder, reporter
+        self._compute = Compute("cpu", "fp32", runtime)
 
     def embed(self, term: Term, unknown_words: list[str]) -> np.ndarray:
         """(dim,) float32; out-of-vocabulary words of a sentence are added to ``unknown_words``."""
@@ -154,12 +155,11 @@ class _TermEmbedder:
 
     def _embed_photo(self, image: Path) -> np.ndarray:
         from xmodal_cli.data.images import ImageReader
-        from xmodal_cli.inference.encoding import image_vectors
         from xmodal_cli.inference.unchecked_features import report_unchecked
 
         reader = ImageReader()
-        report_unchecked([self._matcher.info], self._reporter)
-        ((_, vector),) = image_vectors(self._matcher, reader)([image])
+        report_unchecked([self._model], self._reporter)
+        ((_, vector),) = self._photos.vectors(reader)([image])
         for defect in dict.fromkeys(reader.defects):
             self._reporter.warn(f"{defect.path}: {defect.reason}")
         if isinstance(vector, Unreadable):
@@ -172,15 +172,15 @@ class _TermEmbedder:
     def _sentences(self) -> SentenceEncoder:
         model = self._index.metadata.model
         exported = text_encoders.find(model.fingerprint)
-        if exported is None or not exported.is_export_of(model.source):
+        if exported is None or not exported.folder.is_export_of(model.source):
             path = self._model.path
             if exported is not None:
-                exported.set_source(model.source, path)
+                exported.folder.set_source(model.source, path)
         if exported is None:
             return self._export()
-        if exported.export_error:
+        if reason := exported.folder.export_error:
             self._reporter.info(
-                f"searching with torch: the text encoder of {model.name} could not be exported: {exported.export_error}"
+                f"searching with torch: the text encoder of {model.name} could not be exported: {reason}"
             )
             return text_encoders.TorchEncoder(self._matcher)
         return exported
@@ -191,11 +191,16 @@ class _TermEmbedder:
         return text_encoders.export(self._model, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
     @cached_property
+    def _photos(self) -> ImageEncoder:
+        from xmodal_cli.inference.photo_vectors import open_image_encoder
+
+        return open_image_encoder(self._model, self._compute, 1, self._reporter)
+
+    @cached_property
     def _matcher(self) -> LoadedMatcher:
-        from xmodal_cli.device import Compute
         from xmodal_cli.inference import matchers
 
-        return matchers.load_matcher(self._model, Compute("cpu", "fp32"))
+        return matchers.load_matcher(self._model, self._compute)
 
     @cached_property
     def _model(self) -> ModelInfo:

@@ -1,0 +1,126 @@
+"""Exported image encoders by model: found in the cache, or exported when a model is first used.
+
+Exports are cached by fingerprint. torch and the export code are imported only when needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from xmodal_cli import paths
+from xmodal_cli.device import Compute
+from xmodal_cli.errors import BadData, MissingData, Unavailable, XmodalError
+from xmodal_cli.inference.onnx_folder import source_record
+from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import FeatureMeta
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.models import ModelInfo
+
+Export = TypeVar("Export")
+ON_CPU = Compute("cpu", "fp32", "onnx")  # of all exports
+
+
+@dataclass(frozen=True)
+class OnnxMatcher:
+    """The image side of a matcher on onnxruntime."""
+
+    info: ModelInfo
+    backbone: OnnxBackbone
+    head: OnnxImageHead
+
+
+def backbone_fingerprint(meta: FeatureMeta) -> str:
+    """The identity of the features in ``meta``: weights, kind, crops and preprocessing."""
+    return hashlib.sha256(repr(meta.key()).encode()).hexdigest()
+
+
+def backbone_folder(meta: FeatureMeta) -> Path:
+    """The cache folder of the export of a backbone."""
+    return paths.cache_dir() / "image-backbones" / backbone_fingerprint(meta)[:16]
+
+
+def head_folder(fingerprint: str) -> Path:
+    """The cache folder of the export of a matcher's image encoder, by the fingerprint of the model."""
+    return paths.cache_dir() / "image-encoders" / fingerprint[:16]
+
+
+def find(export: Callable[[Path, str], Export], folder: Path, fingerprint: str) -> Export | None:
+    """The export in ``folder``, read by the class ``export``; None if there is none that can be used."""
+    try:
+        return export(folder, fingerprint)
+    except (MissingData, BadData):
+        return None
+
+
+def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBackbone:
+    """The exported backbone of the features in ``meta``, which ``model`` reads; exported now if it does not exist.
+
+    Raises Unavailable if it cannot be exported, StorageError, and the errors of ``backbone_of``.
+    """
+    folder, fingerprint = backbone_folder(meta), backbone_fingerprint(meta)
+    backbone = find(OnnxBackbone, folder, fingerprint)
+    if backbone is None:
+        _export_backbone(model, meta, reporter)
+        backbone = OnnxBackbone(folder, fingerprint)
+    _raise_if_refused(meta.backbone, backbone.folder.export_error)
+    return backbone
+
+
+def load_matcher_images(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> OnnxMatcher:
+    """The exported image side of a matcher; exported now if it does not exist. ``loaded`` is the model if it is loaded.
+
+    Raises Unavailable if it cannot be exported, StorageError, and the errors of ``load_matcher`` and ``backbone_of``.
+    """
+    backbone, folder = load_backbone(info.name, info.meta, reporter), head_folder(info.fingerprint)
+    head = find(OnnxImageHead, folder, info.fingerprint)
+    if head is None:
+        _export_head(info, backbone, reporter, loaded)
+        head = OnnxImageHead(folder, info.fingerprint)
+    _raise_if_refused(info.name, head.folder.export_error)
+    return OnnxMatcher(info, backbone, head)
+
+
+def ensure(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None) -> None:
+    """Export the image side of a matcher if it was loaded and can be exported; the next photos then need no torch."""
+    if loaded is None:
+        return
+    with contextlib.suppress(XmodalError):
+        load_matcher_images(info, reporter, loaded)
+
+
+def _export_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> None:
+    from xmodal_cli.inference.encoding import backbone_of
+    from xmodal_cli.inference.onnx_image_export import export_backbone
+    from xmodal_cli.inference.onnx_writing import ExportRecord
+
+    reporter.info(f"exporting {meta.backbone} to ONNX, once")
+    backbone = backbone_of(model, meta)
+    source = source_record(f"{meta.backbone} {meta.kind} {meta.crops}", backbone.weights_file or Path())
+    record = ExportRecord("image backbone", meta.backbone, backbone_fingerprint(meta), source)
+    export_backbone(backbone, record, backbone_folder(meta))
+
+
+def _export_head(info: ModelInfo, backbone: OnnxBackbone, reporter: Reporter, loaded: LoadedMatcher | None) -> None:
+    from xmodal_cli.inference.matchers import load_matcher
+    from xmodal_cli.inference.onnx_export import move_to_cpu
+    from xmodal_cli.inference.onnx_image_export import export_image_head, sample_images
+    from xmodal_cli.inference.onnx_writing import ExportRecord
+
+    reporter.info(f"exporting the image encoder of {info.name} to ONNX, once")
+    record = ExportRecord("image encoder", info.name, info.fingerprint, source_record(info.source, info.path))
+    features = backbone.encode(sample_images(int(backbone.meta.preprocessing["size"])))
+    on_cpu = move_to_cpu(loaded or load_matcher(info, ON_CPU))
+    export_image_head(on_cpu, record, features, head_folder(info.fingerprint))
+
+
+def _raise_if_refused(name: str, reason: str) -> None:
+    if reason:
+        raise Unavailable(f"{name} could not be exported to ONNX: {reason}", "use --runtime torch")
