@@ -160,3 +160,20 @@ def test_other_errors_are_raised(image_files, mean_color):
 def test_default_batch_size_depends_on_device_and_crops():
     assert default_batch_size("cpu") == 8 and default_batch_size("cuda") == 256
     assert default_batch_size("cpu", 10) == 1
+
+
+def test_batches_that_do_not_fit_in_memory_are_refused_with_a_size_that_fits(monkeypatch):
+    import re
+
+    from xmodal_cli.errors import ConfigError
+    from xmodal_cli.features import extraction
+    from xmodal_cli.types import FeatureMeta
+
+    meta = FeatureMeta("net", "0", "global", 8, {"side": 224})
+    monkeypatch.setattr(extraction, "available_bytes", lambda: 10**9)
+    extraction.check_batch_size(1_000_000, meta, num_images=4, device="cpu")
+    extraction.check_batch_size(1_000_000, meta, num_images=10**6, device="cuda")
+    with pytest.raises(ConfigError, match="batches of 1,000,000 images need about") as caught:
+        extraction.check_batch_size(1_000_000, meta, num_images=10**7, device="cpu")
+    (advised,) = re.findall(r"--batch-size (\d+)$", caught.value.hint)
+    extraction.check_batch_size(int(advised), meta, num_images=10**7, device="cpu")

@@ -92,7 +92,7 @@ def ensure_store(
         store, extracted = import_store(dataset, folder, settings.backbone, images, reporter)
     else:
         store, extracted = _find_or_extract(
-            images, folder, settings, partial(_build_encoder, compute, batch_size), reporter
+            images, folder, settings, partial(_build_encoder, compute, batch_size, len(images)), reporter
         )
     if store.summary.skipped:
         first = store.summary.skipped[0]
@@ -160,11 +160,13 @@ def _extract(
 
 
 def _build_encoder(
-    compute: Compute, batch_size: int | None, reader: ImageReader, backbone: ImageBackbone
+    compute: Compute, batch_size: int | None, num_images: int, reader: ImageReader, backbone: ImageBackbone
 ) -> ImageVectors:
-    from xmodal_cli.features.extraction import encode_files, opener_for
+    from xmodal_cli.features.extraction import check_batch_size, encode_files, opener_for
 
     resolved, opener = compute.resolve(), opener_for(backbone, reader)
+    if batch_size is not None:
+        check_batch_size(batch_size, backbone.meta, num_images, resolved.device)
     return lambda files: encode_files(files, backbone, opener, resolved, batch_size)
 
 

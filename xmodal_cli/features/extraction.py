@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmodal_cli.device import Compute, cpu_count, num_threads, set_num_threads
-from xmodal_cli.errors import BadData, Category
-from xmodal_cli.types import ImageBackbone, ImageOpener, Unreadable
+from xmodal_cli.errors import BadData, Category, ConfigError
+from xmodal_cli.memory import available_bytes, format_bytes
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.data.images import ImageReader
 
 
 NOT_FINITE = "its features are not finite numbers in this precision; try --precision fp32"
+ACTIVATIONS = 40  # of a convolutional network at once, in sizes of its float32 input
 MAX_WORKERS = 8  # CPU batches in progress, 0.1 to 0.3 GB each; further cores are shared among them
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (images, ...) features -> (images, embed_dim) float32
@@ -59,6 +61,22 @@ def encode_files(
 def default_batch_size(device: str, crops: int = 1) -> int:
     """Images per forward pass: few on a CPU, to fit its caches, many on a GPU."""
     return max(1, (8 if device == "cpu" else 256) // crops)
+
+
+def check_batch_size(batch_size: int, meta: FeatureMeta, num_images: int, device: str) -> None:
+    """Raise ConfigError if the batches of ``num_images`` images that are in progress at once cannot fit in memory."""
+    available = None if device.startswith("cuda") else available_bytes()
+    if available is None:
+        return
+    size = min(batch_size, num_images)
+    at_once = min(num_threads(), MAX_WORKERS, -(-num_images // size))
+    per_image = 4 * 3 * int(meta.preprocessing["side"]) ** 2 * meta.crops * ACTIVATIONS
+    needed, fits = size * at_once * per_image, available // (2 * at_once * per_image)
+    if needed > available:
+        raise ConfigError(
+            f"batches of {size:,} images need about {format_bytes(needed)}, {format_bytes(available)} are available",
+            f"decrease --batch-size, for example --batch-size {max(1, min(256, fits))}",
+        )
 
 
 def _encode_in_workers(

@@ -14,6 +14,9 @@ from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.word_embeddings import WordEmbedding
 from xmodal_cli.reporter import Reporter
 
+MAX_LINE = 100_000  # characters
+_HINT = "give a GloVe or word2vec text file"
+
 
 def initialize_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: Path, reporter: Reporter) -> int:
     """Copy the vectors of all words that are in ``file`` and return their number; other words stay random.
@@ -34,6 +37,27 @@ def initialize_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: P
     return num_initialized
 
 
+def check_word_vectors(file: Path) -> None:
+    """Raise MissingData or BadData unless ``file`` begins like a file of word vectors."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            _, *values = lines.readline(MAX_LINE).rstrip().split(" ")
+    except FileNotFoundError as error:
+        raise MissingData(f"{file} does not exist", _HINT) from error
+    except OSError as error:
+        raise BadData(f"{file} cannot be read: {error.strerror}", _HINT) from error
+    if not values or not _is_number(values[-1]):
+        raise BadData(f"{file}, line 1: not a word and its vector", _HINT)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _read_vectors(file: Path, width: int, words: Container[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(word, (width,) float32) for all ``words`` in the file. The header line of word2vec is skipped.
 
@@ -50,9 +74,9 @@ def _read_vectors(file: Path, width: int, words: Container[str]) -> Iterator[tup
                 if word in words:
                     yield word, _parse_vector(values, file, line_number)
     except FileNotFoundError as error:
-        raise MissingData(f"{file} does not exist", "give a GloVe or word2vec text file") from error
+        raise MissingData(f"{file} does not exist", _HINT) from error
     except OSError as error:
-        raise BadData(f"{file} cannot be read: {error.strerror}", "give a GloVe or word2vec text file") from error
+        raise BadData(f"{file} cannot be read: {error.strerror}", _HINT) from error
 
 
 def _is_header(line: str, width: int, file: Path) -> bool:

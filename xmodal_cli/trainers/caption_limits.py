@@ -9,6 +9,7 @@ import torch
 from xmodal_cli.config import Config
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.types import ImageTextDataset
 
 
 def check_vocabulary(config: Config) -> None:
@@ -22,24 +23,30 @@ def check_vocabulary(config: Config) -> None:
 
 
 def limit_caption_words(images: ImageFeatures, max_words: int) -> ImageFeatures:
-    """The images without captions of more than ``max_words`` words, and without images that then have none.
+    """The images of ``limit_words``, with their features."""
+    if not max_words:
+        return images
+    dataset, features = limit_words(images.dataset, max_words), images.features
+    if features is not None and len(dataset.examples) < len(images.dataset.examples):
+        kept = set(dataset.ids)
+        features = features[torch.tensor([row for row, name in enumerate(images.dataset.ids) if name in kept])]
+    return replace(images, dataset=dataset, features=features)
+
+
+def limit_words(dataset: ImageTextDataset, max_words: int) -> ImageTextDataset:
+    """The dataset without captions of more than ``max_words`` words, and without images that then have none.
 
     Words are separated by spaces; 0: no limit. Raises BadData if no caption is left.
     """
     if not max_words:
-        return images
-    examples = [
+        return dataset
+    shortened = (
         replace(example, captions=tuple(c for c in example.captions if len(c.split()) <= max_words))
-        for example in images.dataset.examples
-    ]
-    rows = [row for row, example in enumerate(examples) if example.captions]
-    if not rows:
+        for example in dataset.examples
+    )
+    examples = tuple(example for example in shortened if example.captions)
+    if not examples:
         raise BadData(
-            f"all training captions of {images.dataset.name} have more than {max_words} words",
-            "raise data.max_caption_words",
+            f"all training captions of {dataset.name} have more than {max_words} words", "raise data.max_caption_words"
         )
-    dataset = replace(images.dataset, examples=tuple(examples[row] for row in rows))
-    features = images.features
-    if features is not None and len(rows) < len(examples):
-        features = features[torch.tensor(rows)]
-    return replace(images, dataset=dataset, features=features)
+    return replace(dataset, examples=examples)

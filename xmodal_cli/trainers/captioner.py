@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
+from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError, Unavailable
 from xmodal_cli.evaluation.caption_scores import score_captions
@@ -60,6 +61,7 @@ class CaptionerObjective:
         model = build_captioner(describe_captioner(replace(config.model, embed_dim=width), trial_sizes(config, 16)))
         _check_loss(config, model, _build_loss(config))
         check_training(config)
+        check_decoding(config.decoding)
         check_tags(config)
         caption_metric(config.training.metric)
         if config.warmup.epochs:

@@ -13,7 +13,7 @@ from torch import Tensor, nn, optim
 from xmodal_cli import catalog
 from xmodal_cli.config import Config
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.inference.encoding import file_vectors
@@ -22,6 +22,7 @@ from xmodal_cli.losses.metric_learning import ProxyLoss
 from xmodal_cli.models.assembly import build_matcher, describe
 from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.towers import trainable_state_dict
+from xmodal_cli.models.word_vectors import check_word_vectors
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
 from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
@@ -186,5 +187,4 @@ def _check_word_vectors(config: Config) -> None:
         raise ConfigError(
             "a pretrained sentence encoder has its own words", "leave out text.word_vectors or text.backbone"
         )
-    if not Path(config.text.word_vectors).is_file():
-        raise MissingData(f"{config.text.word_vectors} does not exist", "give a GloVe or word2vec text file")
+    check_word_vectors(Path(config.text.word_vectors))

@@ -29,6 +29,12 @@ from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers import small_data
 from xmodal_cli.trainers.batch_check import check_batches
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
+from xmodal_cli.trainers.early_checks import (
+    check_sections,
+    check_training_data,
+    report_frozen_parts,
+    vocabulary_of,
+)
 from xmodal_cli.trainers.job import Job, Split, plan_batches
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
@@ -63,13 +69,16 @@ def prepare(
     compute = Compute(config.training.device, config.training.precision).resolve()
     find_objective(config).check(config)
     check_vocabulary(config)
+    check_sections(config)
+    report_frozen_parts(config, reporter)
     if init_from is not None:
-        _check_initial_model(config, init_from)
+        describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
     dataset = _declare_source(config, load_dataset(data), check_photos, compute, reporter)
     for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
         reporter.warn(warning)
     splits = _select_splits(config, dataset)
     check_batches(config, splits[0], compute.device, reporter)
+    check_training_data(config, splits[0], init_from, compute.device)
     config, pretrained = _load_pretrained(config, compute)
     train_images, val_images = _read_images(config, splits, compute, reporter)
     tags = find_tags(config, train_images.dataset, init_from) if config.kind == "tagger" else []
@@ -133,11 +142,6 @@ def _count_steps(config: Config, train: Split) -> int:
     return len(plan_batches(config, train.lengths, torch.from_numpy(train.images.dataset.image_of_caption)))
 
 
-def _check_initial_model(config: Config, init_from: str) -> None:
-    """Raise BadModel for a model of another kind, before features are extracted; and as ``describe_model``."""
-    describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
-
-
 def _read_images(
     config: Config, splits: Sequence[ImageTextDataset], compute: Compute, reporter: Reporter
 ) -> tuple[ImageFeatures, ImageFeatures]:
@@ -158,13 +162,7 @@ def _build_tokenizer(
         return Tokenizer.from_json(pretrained.text.backbone.tokenizer)
     if pretrained.language_model is not None:
         return Tokenizer.from_json(pretrained.language_model.tokenizer)
-    tokenizer = Tokenizer.from_captions(images.dataset.captions, config.data.min_word_count, config.data.max_vocab)
-    if not tokenizer.word_ids():
-        raise ConfigError(
-            f"no word occurs {config.data.min_word_count} times in the training captions, so the vocabulary is empty",
-            "decrease data.min_word_count, for example --set data.min_word_count=1",
-        )
-    return tokenizer
+    return vocabulary_of(config, images.dataset)
 
 
 def _read_tokenizer(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:

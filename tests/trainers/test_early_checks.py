@@ -1,0 +1,126 @@
+"""Settings, captions and initial models that cannot be trained are refused before image features are extracted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from xmodal_cli.config import load_config
+from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
+from xmodal_cli.features import cache
+from xmodal_cli.recipes.train import train_model
+from xmodal_cli.reporter import SilentReporter
+from xmodal_cli.trainers import early_checks
+from xmodal_cli.trainers.early_checks import UNUSED, check_sections, report_frozen_parts
+
+
+class Recorder(SilentReporter):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch) -> Path:
+    """Four captioned images, whose features must not be extracted."""
+    lines = []
+    for number in range(4):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+        split = "train" if number < 3 else "val"
+        lines.append({"image": f"{number}.png", "captions": ["a dog runs", f"dog {number}"], "split": split})
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+
+    def fail(*args, **kwargs):
+        raise AssertionError("features were extracted before the checks")
+
+    monkeypatch.setattr(cache, "ensure_store", fail)
+    return tmp_path / "captions.jsonl"
+
+
+def train(preset: str, dataset: Path, *settings: str, init_from: str | None = None) -> None:
+    config = load_config(preset, [*settings, "training.device=cpu"])
+    train_model(config, str(dataset), dataset.parent / "run", init_from=init_from)
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "error", "message"),
+    [
+        ("vse", ("captioning.tag_prob=0.5",), ConfigError, "captioning.tag_prob applies only to captioners"),
+        ("vse", ("tagging.num_tags=5",), ConfigError, "tagging.num_tags applies only to taggers"),
+        ("transformer", ("text.backbone=minilm",), ConfigError, "text.backbone applies only to matchers"),
+        ("tagger", ("decoding.beam=3",), ConfigError, "decoding.beam applies only to captioners"),
+        ("transformer", ("decoding.num_beam_groups=3",), ConfigError, "a divisor of the beam size"),
+        ("transformer", ("decoding.num=9",), ConfigError, "at most the beam size"),
+        ("vse", ("data.max_caption_words=1",), BadData, "have more than 1 words"),
+        ("vse", ("data.min_word_count=99",), BadData, "no words in the training captions"),
+        ("tagger", ("tagging.min_images=99",), BadData, "no content word occurs"),
+        ("vse", ("features.backbone=vgg19@absent",), MissingData, "weights file absent does not exist"),
+        ("tern", ("features.backbone=bottom-up@absent",), MissingData, "no region features at absent"),
+        ("two-heads", ("features.kind=regions",), ConfigError, "has global and grid features, not regions"),
+    ],
+)
+def test_settings_and_captions(home, dataset, preset, settings, error, message):
+    with pytest.raises(error, match=message):
+        train(preset, dataset, *settings)
+    assert not (dataset.parent / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "model", "settings", "error", "message"),
+    [
+        ("vse", "starter", (), IncompatibleFeatures, "starter reads trunk-3 features"),
+        ("show-attend-tell", "starter-captioner", (), ConfigError, "is a transformer, this preset trains a show-"),
+        ("transformer", "starter-captioner", ("features.backbone=efficientnet-lite2",), IncompatibleFeatures, "reads"),
+        ("transformer", "starter-captioner", ("features.kind=global",), IncompatibleFeatures, "reads grid features"),
+    ],
+)
+def test_initial_models(home, dataset, preset, model, settings, error, message):
+    with pytest.raises(error, match=message):
+        train(preset, dataset, *settings, init_from=model)
+
+
+def test_an_initial_model_that_fits_is_accepted(home, dataset):
+    with pytest.raises(AssertionError, match="features were extracted"):
+        train("transformer", dataset, init_from="starter-captioner")
+
+
+@pytest.mark.parametrize("content", ["a text about dogs\n", "word\n", ""])
+def test_word_vectors_that_are_not(home, dataset, content):
+    (dataset.parent / "vectors.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(BadData, match="line 1: not a word and its vector"):
+        train("vse", dataset, f"text.word_vectors={dataset.parent / 'vectors.txt'}")
+
+
+def test_the_words_of_a_batch_that_do_not_fit_in_memory(home, dataset, monkeypatch):
+    monkeypatch.setattr(early_checks, "available_bytes", lambda: 100)
+    with pytest.raises(ConfigError, match="a batch of 6 captions needs about") as caught:
+        train("transformer", dataset, "data.min_word_count=1")
+    assert "--set training.batch_size=" in caught.value.hint
+
+
+def test_every_preset_sets_only_what_its_kind_reads():
+    from xmodal_cli import catalog
+
+    presets = catalog.names("preset")
+    assert len(presets) > 5
+    for preset in presets:
+        config = load_config(preset)
+        assert config.kind in UNUSED
+        check_sections(config)
+
+
+def test_settings_of_frozen_networks_are_reported():
+    recorder = Recorder()
+    report_frozen_parts(load_config("best-offline"), recorder)
+    assert recorder.warnings == []
+    report_frozen_parts(load_config("best-offline", ["optimizer.image_tower_lr_scale=0"]), recorder)
+    report_frozen_parts(load_config("vse", ["text.tuned_layers=2"]), recorder)
+    assert [warning.partition(" has no effect")[0] for warning in recorder.warnings] == [
+        "features.tuned_blocks=3",
+        "text.tuned_layers=2",
+    ]
