@@ -172,3 +172,15 @@ def test_the_examples_on_the_page_run(tmp_path: Path, photos: list[Path]) -> Non
     assert done.returncode == 0, done.stderr
     assert "did you mean 'starter'?" in done.stdout
     assert "(2, 2) 1024" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("starter", {"beam": 3}, "--beam applies only to captioners"),
+        ("starter-captioner", {"folds": 2}, "--folds applies only to matchers"),
+    ],
+)
+def test_options_of_other_models_are_refused(home, model, options, message):
+    with pytest.raises(xmodal.ConfigError, match=message):
+        xmodal.evaluate(model, "f8k", **options)

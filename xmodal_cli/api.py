@@ -132,10 +132,12 @@ def evaluate(
 ) -> _EvalResult | list[_EvalResult]:
     """Metrics of models, embeddings files or results files, as ``xmodal eval`` computes them.
 
-    Matchers and embeddings files have a RetrievalResult, captioners and results files a CaptionResult. One result for
-    one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
+    Matchers and embeddings files have a RetrievalResult, captioners and results files a CaptionResult, taggers a
+    TagResult. One result for one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError,
+    IncompatibleFeatures.
     """
     from xmodal_cli.evaluation.extras import Extras
+    from xmodal_cli.evaluation.option_checks import check_options
     from xmodal_cli.recipes import evaluate as matchers
     from xmodal_cli.recipes import evaluate_captions as captioners
     from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
@@ -145,12 +147,16 @@ def evaluate(
     source, compute = None if data is None else str(data), Compute(device, precision)
     results: Sequence[_EvalResult]
     found = captioners.find_models(names)
+    given = {"--folds": folds > 1, "--ensemble": ensemble, "--beam": beam}
     if is_tag_evaluation(found):
+        check_options("taggers", given)
         results = evaluate_taggers(found, source, split, compute, reporter)
     elif captioners.is_caption_evaluation(found):
+        check_options("captioners", given)
         decoding = None if beam is None else {"beam": beam}
         results = captioners.evaluate_captions(found, source, split, decoding, ensemble, compute, reporter)
     else:
+        check_options("matchers", given)
         results = matchers.evaluate(found, source, split, folds, compute, reporter, Extras(ensemble))
     return results[0] if single else list(results)
 

@@ -86,41 +86,35 @@ def command(
     """
     from xmodal_cli.device import Compute
     from xmodal_cli.evaluation.extras import Extras
+    from xmodal_cli.evaluation.option_checks import check_options
     from xmodal_cli.recipes.evaluate import evaluate as run
     from xmodal_cli.recipes.evaluate_captions import evaluate_captions, find_models, is_caption_evaluation
     from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
 
     compute = Compute(device, precision.value)
     models = find_models(what)
+    given: dict[str, object] = {
+        "--folds": folds > 1,
+        "--bootstrap": bootstrap,
+        "--top-k": top_k,
+        "--ndcg": ndcg,
+        "--ranks": ranks,
+    }
+    given |= {"--report": report, "--ensemble": ensemble, "--beam": beam, "--set": settings}
+    reporter = output.TerminalReporter()
     if is_tag_evaluation(models):
-        for_matchers = {"--folds": folds > 1, "--bootstrap": bootstrap, "--ndcg": ndcg, "--ranks": ranks}
-        _reject_options(
-            for_matchers
-            | {"--report": report, "--ensemble": ensemble, "--beam": beam, "--top-k": top_k, "--set": settings},
-            "not to taggers",
-        )
-        _show_tags(evaluate_taggers(models, data, split, compute, output.TerminalReporter()), as_json)
+        check_options("taggers", given)
+        _show_tags(evaluate_taggers(models, data, split, compute, reporter), as_json)
         return
     if is_caption_evaluation(models):
-        _reject_options(
-            {
-                "--folds": folds > 1,
-                "--bootstrap": bootstrap,
-                "--top-k": top_k,
-                "--ndcg": ndcg,
-                "--ranks": ranks,
-                "--report": report,
-            }
-        )
-        reporter, decoding = output.TerminalReporter(), None if beam is None else {"beam": beam}
+        check_options("captioners", given)
+        decoding = None if beam is None else {"beam": beam}
         scored = evaluate_captions(models, data, split, decoding, ensemble, compute, reporter, settings or ())
         _show_captions(scored, as_json)
         return
-    for option, value in {"--beam": beam, "--set": settings}.items():
-        if value:
-            raise ConfigError(f"{option} applies only to captioners", f"remove {option}")
+    check_options("matchers", given)
     extras = Extras(ensemble, bootstrap, ndcg, ranks, report, top_k=_cut_offs(top_k))
-    results = run(models, data, split, folds, compute, output.TerminalReporter(), extras)
+    results = run(models, data, split, folds, compute, reporter, extras)
     _show_retrieval(results, as_json)
 
 
@@ -132,12 +126,6 @@ def _cut_offs(text: str | None) -> tuple[int, ...]:
     if not all(word.isascii() and word.isdigit() and int(word) for word in words):
         raise ConfigError(f"--top-k must be whole numbers of at least 1, not {text!r}", "for example --top-k 1,5,10,50")
     return tuple(sorted({int(word) for word in words}))
-
-
-def _reject_options(given: dict[str, Any], to: str = "only to matchers") -> None:
-    for option, value in given.items():
-        if value:
-            raise ConfigError(f"{option} applies {to}", f"remove {option}")
 
 
 def _show_retrieval(results: Sequence[RetrievalResult], as_json: bool) -> None:
