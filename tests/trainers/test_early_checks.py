@@ -60,7 +60,7 @@ def train(preset: str, dataset: Path, *settings: str, init_from: str | None = No
         ("vse", ("data.min_word_count=99",), BadData, "no words in the training captions"),
         ("tagger", ("tagging.min_images=99",), BadData, "no content word occurs"),
         ("vse", ("features.backbone=vgg19@absent",), MissingData, "weights file absent does not exist"),
-        ("tern", ("features.backbone=bottom-up@absent",), MissingData, "no region features at absent"),
+        ("tern", ("features.backbone=bottom-up@absent",), MissingData, "there are no regions at absent"),
         ("two-heads", ("features.kind=regions",), ConfigError, "has global and grid features, not regions"),
     ],
 )

@@ -81,7 +81,7 @@ def _check_source(settings: FeaturesConfig) -> None:
     check_request(settings.backbone, settings.kind, settings.crops)
     file = split_name(settings.backbone)[1]
     if file and is_from_files(settings.backbone) and not Path(file).expanduser().exists():
-        raise MissingData(f"there are no region features at {file}", "check the path after @ in --backbone")
+        raise MissingData(f"there are no regions at {file}", "give the file or folder after bottom-up@")
     if file and not is_from_files(settings.backbone):
         find_weights(file)
 
