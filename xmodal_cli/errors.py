@@ -120,6 +120,22 @@ def error_lines(message: str, hint: str = "") -> list[str]:
     return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
 
 
+# packages that index, search and caption do without, for the bundled models and all exported ones
+OPTIONAL_PACKAGES = (
+    *("torch", "torchvision", "timm", "transformers", "open_clip", "pytorch_metric_learning"),
+    *("pycocoevalcap", "matplotlib", "numba", "tensorboardX"),
+)
+
+
+def missing_package_lines(error: Exception) -> list[str]:
+    """The lines that the command line prints if a package in ``OPTIONAL_PACKAGES`` is missing; [] for other errors."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package not in OPTIONAL_PACKAGES:
+        return []
+    message = f"this needs the package {package}, which is not installed"
+    return error_lines(message, "install all packages of xmodal, as in docs/install.md: uv tool install .")
+
+
 def bug_lines(error: Exception) -> list[str]:
     """The lines that the command line prints for an exception that is not an ``XmodalError``."""
     return error_lines(*bug_message(error))

@@ -176,11 +176,14 @@ TagLoss = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 class CaptionState(Protocol):
-    """The decoding state of a batch of images, with one row per hypothesis. States are immutable."""
+    """The decoding state of a batch of images, with one row per hypothesis. States are immutable.
 
-    attention: Tensor | None  # (images, rows, cells) attention weights of the last step, None if the model has none
+    Arrays are tensors, or NumPy arrays for an exported captioner.
+    """
 
-    def select(self, parents: Tensor) -> Self:
+    attention: Any  # (images, rows, cells) attention weights of the last step, None if the model has none
+
+    def select(self, parents: Any) -> Self:
         """Reorder the rows, as beam search does after each step.
 
         ``parents`` is (images, rows) int64: row ``r`` of image ``i`` of the new state is row ``parents[i, r]`` of image
@@ -213,15 +216,18 @@ class CaptionerOutput:
 
 
 class Captioner(Protocol):
-    """An autoregressive caption model. Decoding uses ``start`` and ``step``, teacher forcing uses ``__call__``."""
+    """An autoregressive caption model. Decoding uses ``start`` and ``step``, teacher forcing uses ``__call__``.
+
+    Arrays are tensors, or NumPy arrays for an exported captioner, which has no ``__call__``.
+    """
 
     vocab_size: int
 
-    def start(self, image_features: Tensor) -> CaptionState:
+    def start(self, image_features: Any) -> CaptionState:
         """Encode images: (images, dim) or (images, cells, dim) -> the initial state, one row per image, no tokens."""
         ...
 
-    def step(self, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+    def step(self, state: Any, tokens: Any) -> tuple[Any, Any]:
         """Append one token to each row: ``tokens`` is (images, rows) int64, BOS at the first step.
 
         Returns the log-probabilities of the next token, (images, rows, vocab) float32, and the new state.
@@ -289,7 +295,7 @@ class Hypothesis:
     score: float
     log_prob: float
     ended: bool
-    attention: Tensor | None = None
+    attention: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import nn
 from xmodal_cli import catalog
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.ensemble import Ensemble
-from xmodal_cli.captioning.sampling import sample_tokens
+from xmodal_cli.captioning.token_sampling import sample_tokens
 from xmodal_cli.types import Decoding
 
 SEARCHES = [

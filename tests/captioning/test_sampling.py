@@ -11,7 +11,8 @@ from helpers import reference_decoding
 from helpers.table_captioner import EOS, SPECIAL, EndlessCaptioner, TableCaptioner, image_features
 
 from xmodal_cli.captioning.decoding import decode
-from xmodal_cli.captioning.sampling import sample_categorical, sample_next, sample_tokens
+from xmodal_cli.captioning.sampling import sample_categorical, sample_next
+from xmodal_cli.captioning.token_sampling import sample_tokens
 from xmodal_cli.types import Decoding
 
 GRID = (torch.arange(20_000) + 0.5) / 20_000  # evenly spaced in (0, 1)

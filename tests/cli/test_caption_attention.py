@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-import torch
 from helpers.html_pages import read_page
 from helpers.toy_captioner import Toy, install, paint
 from PIL import Image
@@ -85,10 +84,10 @@ def test_the_maps_are_bright_at_high_attention(xmodal: Run, toy: Toy, photos: Pa
 
 
 def test_square_maps_of_an_image_and_its_mirror_image() -> None:
-    weights = torch.tensor([[1.0, 0, 0, 0, 0, 3, 0, 0]])  # upper left; in the mirror image, upper right
+    weights = np.array([[1.0, 0, 0, 0, 0, 3, 0, 0]])  # upper left; in the mirror image, upper right
     assert square_maps(weights, 2).tolist() == [[[1, 0], [0, 0]]]
     assert square_maps(weights[:, :4], 1).tolist() == [[[1, 0], [0, 0]]]
-    assert square_maps(torch.zeros(1, 4), 1).tolist() == [[[0, 0], [0, 0]]]
+    assert square_maps(np.zeros((1, 4)), 1).tolist() == [[[0, 0], [0, 0]]]
     assert [is_square(*size) for size in ((81, 1), (162, 2), (80, 1), (81, 2))] == [True, True, False, False]
 
 

@@ -18,7 +18,7 @@ from xmodal_cli.config import Config
 from xmodal_cli.config.sections import CaptioningConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
-from xmodal_cli.inference import caption_checks, image_captioning
+from xmodal_cli.inference import caption_checks, caption_runtime, image_captioning
 from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.types import Decoding, FeatureMeta
@@ -73,7 +73,7 @@ class ToyInfo:
     name: str
     meta: FeatureMeta
     config: Config
-    header: Any = field(default_factory=lambda: SimpleNamespace(architecture={}))
+    header: Any = field(default_factory=lambda: SimpleNamespace(architecture={}, features_from=None))
 
 
 @dataclass
@@ -127,7 +127,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
 
     def generate(
         loaded: Sequence[ToyCaptioner],
-        features: Sequence[torch.Tensor],
+        features: Sequence[np.ndarray],
         settings: Decoding,
         prompts: Sequence[Sequence[int]] = (),
         attention: bool = False,
@@ -142,7 +142,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         toy.first_indices.append(first)
         return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]
 
-    monkeypatch.setattr(image_captioning, "load_captioner", load)
+    monkeypatch.setattr(caption_runtime, "load_captioner", load)
+    monkeypatch.setattr(caption_runtime, "choose_runtime", lambda compute, num_images: "torch")
     monkeypatch.setattr(image_captioning, "caption_features", generate)
     monkeypatch.setattr(caption_checks, "describe_as", describe)
     monkeypatch.setattr(caption_checks, "check_ensemble", lambda captioners: None)
@@ -152,15 +153,15 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     return toy
 
 
-def _captions(cells: torch.Tensor, num: int, attention: bool) -> list[Caption]:
+def _captions(cells: np.ndarray, num: int, attention: bool) -> list[Caption]:
     """(views * 4, 3) -> ``left and right``, and ``num - 1`` worse captions."""
     left, right = (_nearest_color(cells[index, :3]) for index in (0, 1))
     words = [left, "and", right]
-    maps = torch.zeros(3, len(cells))
+    maps = np.zeros((3, len(cells)), np.float32)
     maps[0, 0], maps[1], maps[2, 1] = 1, 1 / len(cells), 1
     best = [Caption(" ".join(words), -0.25, words, maps if attention else None)]
     return best + [Caption(f"worse {n}", -0.25 - n, ["worse", str(n)], None) for n in range(1, num)]
 
 
-def _nearest_color(color: torch.Tensor) -> str:
-    return min(COLORS, key=lambda name: float(np.abs(np.array(COLORS[name]) / 255 - color.numpy()).sum()))
+def _nearest_color(color: np.ndarray) -> str:
+    return min(COLORS, key=lambda name: float(np.abs(np.array(COLORS[name]) / 255 - color).sum()))

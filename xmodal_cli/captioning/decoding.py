@@ -8,24 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from xmodal_cli.captioning.array_library import library_of
 from xmodal_cli.captioning.beam import beam_search
-from xmodal_cli.captioning.prefill import prefill
+from xmodal_cli.captioning.prefill import first_member, prefill
 from xmodal_cli.captioning.sampling import sample
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.settings import check_settings
 from xmodal_cli.types import Captioner, Decoding, Hypothesis, SpecialTokens
 
 
-@torch.no_grad()
 def decode(
     captioner: Captioner,
     image_features: Any,
     special_tokens: SpecialTokens,
     settings: Decoding,
-    prompt: Sequence[int] | Tensor = (),
+    prompt: Sequence[int] | Any = (),
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Hypothesis]]:
@@ -38,12 +35,13 @@ def decode(
     Raises ConfigError for invalid settings, BadModel if the model outputs NaN.
     """
     check_decoding(settings)
-    prefilled = prefill(captioner, image_features, special_tokens, prompt)
-    if not len(prefilled[0]):
-        return []
-    if settings.sample:
-        return sample(captioner, prefilled, special_tokens, settings, attention, first)
-    return beam_search(captioner, prefilled, special_tokens, settings, attention)
+    with library_of(first_member(image_features)).no_grad():
+        prefilled = prefill(captioner, image_features, special_tokens, prompt)
+        if not len(prefilled[0]):
+            return []
+        if settings.sample:
+            return sample(captioner, prefilled, special_tokens, settings, attention, first)
+        return beam_search(captioner, prefilled, special_tokens, settings, attention)
 
 
 def check_decoding(settings: Decoding) -> None:

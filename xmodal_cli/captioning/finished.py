@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
+from xmodal_cli.captioning.array_library import library_of
 from xmodal_cli.types import Decoding
 
 
 class FinishedBatch(NamedTuple):
     """Captions, (images, n) per field: the beam row and the number of tokens of each; padding has a score of -inf."""
 
-    scores: Tensor
-    log_probs: Tensor
-    rows: Tensor
-    lengths: Tensor
-    ended: Tensor  # 1 or 0
+    scores: Any
+    log_probs: Any
+    rows: Any
+    lengths: Any
+    ended: Any  # 1 or 0
 
 
 class Finished:
@@ -28,13 +26,14 @@ class Finished:
         self._max_tokens = settings.max_length + 1  # with EOS
         self._best: FinishedBatch | None = None
 
-    def add(self, log_probs: Tensor, rows: Tensor, length: int, ended: bool) -> None:
+    def add(self, log_probs: Any, rows: Any, length: int, ended: bool) -> None:
         """(images, n) captions of ``length`` tokens without EOS; padding has a log-probability of -inf."""
-        scores = log_probs / (length + ended) ** self.length_penalty
-        new = FinishedBatch(scores, log_probs, rows, torch.full_like(rows, length), torch.full_like(rows, int(ended)))
-        merged = new if self._best is None else [torch.cat(pair, 1) for pair in zip(self._best, new, strict=True)]
-        order = merged[0].argsort(dim=1, descending=True, stable=True)[:, : self.num]  # ties: the earlier caption
-        self._best = FinishedBatch(*(part.gather(1, order) for part in merged))
+        library = library_of(log_probs)
+        scores = log_probs / float((length + ended) ** self.length_penalty)
+        new = FinishedBatch(scores, log_probs, rows, rows * 0 + length, rows * 0 + int(ended))
+        merged = new if self._best is None else [library.concat(pair, 1) for pair in zip(self._best, new, strict=True)]
+        order = library.stable_argsort(merged[0], descending=True)[:, : self.num]  # ties: the earlier caption
+        self._best = FinishedBatch(*(library.take(part, order, 1) for part in merged))
 
     @property
     def best(self) -> FinishedBatch:
@@ -42,11 +41,11 @@ class Finished:
         assert self._best is not None
         return self._best
 
-    def is_done(self, totals: Tensor) -> Tensor:
+    def is_done(self, totals: Any) -> Any:
         """(images, rows) log-probabilities of unfinished hypotheses -> (images,) bool: none can enter the n best.
 
         A hypothesis only loses probability, and its length is at most ``max_length`` and EOS: this bounds its score.
         """
-        bound: Tensor = totals.amax(1) / float(self._max_tokens**self.length_penalty)
+        bound = library_of(totals).amax(totals, 1) / float(self._max_tokens**self.length_penalty)
         is_full = self.best.scores.shape[1] == self.num
-        return self.best.scores[:, -1] >= bound if is_full else bound == -torch.inf
+        return self.best.scores[:, -1] >= bound if is_full else bound == -float("inf")

@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from xmodal_cli.captioning.array_library import library_of
 from xmodal_cli.errors import BadModel
 from xmodal_cli.types import Captioner, SpecialTokens
 
 
 def prefill(
-    captioner: Captioner, image_features: Any, special_tokens: SpecialTokens, prompt: Sequence[int] | Tensor = ()
-) -> tuple[Tensor, Any]:
+    captioner: Captioner, image_features: Any, special_tokens: SpecialTokens, prompt: Sequence[int] | Any = ()
+) -> tuple[Any, Any]:
     """Return (images, 1, vocab) log-probabilities of the first token, and the state with one row per image.
 
     ``prompt`` are tokens of all images, or (images, length) int64.
 
     Raises BadModel if the model outputs NaN.
     """
+    features = first_member(image_features)
+    library, num_images = library_of(features), len(features)
     state = captioner.start(image_features)
-    first_features = image_features if isinstance(image_features, Tensor) else image_features[0]
-    bos = torch.full((len(first_features), 1), special_tokens.bos, device=first_features.device)
-    log_probs, state = captioner.step(state, bos)
-    rows = prompt if isinstance(prompt, Tensor) else torch.tensor(prompt, dtype=torch.int64).expand(len(bos), -1)
+    log_probs, state = captioner.step(state, library.integers([[special_tokens.bos]] * num_images, features))
+    rows = library.integers(prompt, features)
+    rows = library.broadcast_to(rows, (num_images, rows.shape[-1]))
     for position in range(rows.shape[-1]):
-        log_probs, state = captioner.step(state, rows[:, position : position + 1].to(bos.device))
-    if bool(log_probs.isnan().any()):
+        log_probs, state = captioner.step(state, rows[:, position : position + 1])
+    if bool(library.is_nan(log_probs).any()):
         raise BadModel("the captioner outputs NaN", "its training diverged: train again with a lower optimizer.lr")
     return log_probs, state
+
+
+def first_member(image_features: Any) -> Any:
+    """The features of the first member of an ensemble, or those of the only captioner."""
+    return image_features[0] if isinstance(image_features, tuple | list) else image_features

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xmodal_cli.backbones.hugging_face_names import is_hugging_face_name
 from xmodal_cli.captioning.attention_maps import MAPPED_VIEWS
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.inference import hf_captioner
 from xmodal_cli.inference.caption_types import CaptionRequest, override_decoding
 from xmodal_cli.inference.captioners import check_decoding_of, check_ensemble
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.inference.runtime import require_torch
 from xmodal_cli.inference.tag_requests import check_tags
 from xmodal_cli.inference.weights import read_tokenizer
 from xmodal_cli.types import Decoding
@@ -35,7 +36,7 @@ def check_request(request: CaptionRequest) -> list[ModelInfo] | HuggingFaceReque
     """
     request.compute.check()
     names = request.models or (default_model("captioner"),)
-    if any(hf_captioner.supports(name) for name in names):
+    if any(is_hugging_face_name(name) for name in names):
         return _check_hugging_face(names, request)
     hint = "`xmodal models list` shows the captioners; --nearest takes a matcher"
     infos = [describe_as("captioner", name, hint) for name in names]
@@ -84,5 +85,8 @@ def _check_hugging_face(names: Sequence[str], request: CaptionRequest) -> Huggin
                 f"{option} is not supported for Hugging Face models", f"omit {option}, or use a trained captioner"
             )
     decoding = override_decoding(Decoding(), request.settings)
+    require_torch(names[0])
+    from xmodal_cli.inference import hf_captioner
+
     hf_captioner.generate_arguments(decoding)
     return HuggingFaceRequest(names[0], decoding)

@@ -16,7 +16,6 @@ from xmodal_cli.types import Decoding, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from xmodal_cli.inference.image_inputs import ImageInput
 
@@ -54,7 +53,7 @@ class Caption:
     text: str
     score: float
     words: list[str]
-    attention: Tensor | None = None
+    attention: np.ndarray | None = None
     tags: tuple[str, ...] = ()
     boxes: np.ndarray | None = None
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from xmodal_cli import starter
 from xmodal_cli.captioning.decoding import decode
@@ -17,18 +17,24 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.inference.models import ModelInfo, describe_as
-from xmodal_cli.inference.towers import load_towers
+from xmodal_cli.inference.runtime import has_torch
 from xmodal_cli.inference.weights import build_network, load_weights, read_tokenizer
-from xmodal_cli.models.assembly import build_captioner
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.types import Captioner, Decoding, FeatureMeta, Hypothesis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 BATCH = 64  # images decoded at once
 
 
 @dataclass(frozen=True)
 class LoadedCaptioner:
-    """A captioner in evaluation mode, on the device of ``compute``, which is resolved. ``model`` is an nn.Module."""
+    """A captioner in evaluation mode, on the device of ``compute``, which is resolved.
+
+    ``model`` is an nn.Module, or an ``OnnxCaptioner`` if ``compute.runtime`` is ``onnx``.
+    """
 
     info: ModelInfo
     model: Captioner
@@ -57,6 +63,9 @@ def load_captioner(what: str | ModelInfo, compute: Compute = Compute()) -> Loade
     Raises MissingData, BadModel, UnknownName, DownloadError, ConfigError.
     """
     info = describe_as("captioner", what, "`xmodal models list` shows the captioners; --nearest takes a matcher")
+    from xmodal_cli.inference.towers import load_towers
+    from xmodal_cli.models.assembly import build_captioner
+
     starter.check(info.path)
     architecture = info.header.architecture
     towers = load_towers(info.name, architecture)
@@ -64,18 +73,18 @@ def load_captioner(what: str | ModelInfo, compute: Compute = Compute()) -> Loade
     model = build_network(info, lambda: build_captioner(architecture, towers), has_towers)
     load_weights(model, info)
     compute, tokenizer = compute.resolve(), read_tokenizer(info)
-    return LoadedCaptioner(info, cast(Captioner, model.eval().to(compute.device)), tokenizer, compute)
+    return LoadedCaptioner(info, cast("Captioner", model.eval().to(compute.device)), tokenizer, compute)
 
 
 def caption_features(
     captioners: Sequence[LoadedCaptioner],
-    features: Sequence[Tensor],
+    features: Sequence[np.ndarray | Tensor],
     settings: Decoding,
     prompts: Sequence[Sequence[int]] = (),
     attention: bool = False,
     first: int = 0,
 ) -> list[list[Caption]]:
-    """``settings.num`` captions per image, best first. ``features`` are (images, ...), one tensor per captioner.
+    """``settings.num`` captions per image, best first. ``features`` are (images, ...), one array per captioner.
 
     ``prompts`` are the tokens after BOS of each image, () for none.
     ``first`` is the index of the first image in the job, which determines its random numbers. Several captioners are an
@@ -89,9 +98,9 @@ def caption_features(
     architectures, device = [loaded.info.header.architecture for loaded in captioners], first_captioner.compute.device
     size = images_at_once(settings, architectures, BATCH, device)
     for start, end, prompt in _equal_prompts(prompts, len(features[0]), size):
-        batch = tuple(part[start:end].to(device) for part in features)
+        batch = tuple(_model_input(part[start:end], first_captioner.compute) for part in features)
         image_features = batch if len(batch) > 1 else batch[0]
-        with torch.inference_mode(), first_captioner.compute.autocast():
+        with _inference_mode(first_captioner.compute):
             special_tokens = first_captioner.tokenizer.special_tokens
             hypotheses = decode(model, image_features, special_tokens, settings, prompt, attention, first + start)
         results += [
@@ -100,7 +109,29 @@ def caption_features(
     return results
 
 
-def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int, size: int) -> Iterator[tuple[int, int, Tensor]]:
+def _model_input(features: np.ndarray | Tensor, compute: Compute) -> Any:
+    """Features as an array of the library that runs the captioner, on its device."""
+    if compute.runtime == "onnx":
+        return np.asarray(features)
+    import torch
+
+    return torch.as_tensor(features).to(compute.device)
+
+
+def _inference_mode(compute: Compute) -> contextlib.AbstractContextManager[object]:
+    """torch's inference mode, with autocast unless the precision is fp32."""
+    stack = contextlib.ExitStack()
+    if compute.runtime != "onnx":
+        import torch
+
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(compute.autocast())
+    return stack
+
+
+def _equal_prompts(
+    prompts: Sequence[Sequence[int]], num_images: int, size: int
+) -> Iterator[tuple[int, int, np.ndarray]]:
     """Runs of at most ``size`` images whose prompts have the same length: start, end, (images, length) int64."""
     lengths = [len(prompt) for prompt in prompts] or [0] * num_images
     start = 0
@@ -109,14 +140,19 @@ def _equal_prompts(prompts: Sequence[Sequence[int]], num_images: int, size: int)
         while end < min(num_images, start + size) and lengths[end] == lengths[start]:
             end += 1
         rows = prompts[start:end] or [()] * (end - start)
-        yield start, end, torch.tensor(rows, dtype=torch.int64).view(end - start, lengths[start])
+        yield start, end, np.array(rows, np.int64).reshape(end - start, lengths[start])
         start = end
 
 
 def check_decoding_of(captioners: Sequence[ModelInfo], settings: Decoding, compute: Compute) -> None:
     """Raise ConfigError if captions cannot be generated with ``settings`` in the available memory."""
     architectures = [info.header.architecture for info in captioners]
-    check_decoding_memory(settings, architectures, compute.resolve().device)
+    try:
+        check_decoding_memory(settings, architectures, compute.device)
+    except ConfigError:
+        if compute.device != "auto" or not has_torch():
+            raise
+        check_decoding_memory(settings, architectures, compute.resolve().device)  # that of a GPU is not checked
 
 
 def check_ensemble(captioners: Sequence[ModelInfo]) -> None:
@@ -142,7 +178,7 @@ def write_captions(
     """
     special_tokens = tokenizer.special_tokens
     captions: list[str] = []
-    with torch.inference_mode(), compute.autocast():
+    with _inference_mode(compute):
         for batch in batches:
             given = prompts[len(captions) : len(captions) + len(batch)]
             for start, end, prompt in _equal_prompts(given, len(batch), BATCH):

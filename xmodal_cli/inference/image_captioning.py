@@ -10,16 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from xmodal_cli.captioning.tags import tag_prompt
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
-from xmodal_cli.inference import hf_captioner
 from xmodal_cli.inference.caption_checks import (
     NO_MAPS,
     HuggingFaceRequest,
@@ -27,36 +25,42 @@ from xmodal_cli.inference.caption_checks import (
     check_captioners,
     check_request,
 )
+from xmodal_cli.inference.caption_runtime import load_captioners
 from xmodal_cli.inference.caption_types import (
     Caption,
     CaptionGenerator,
     CaptionRequest,
     CaptionResults,
 )
-from xmodal_cli.inference.captioners import (
-    LoadedCaptioner,
-    caption_features,
-    load_captioner,
-)
+from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features
 from xmodal_cli.inference.encoding import backbone_of
+from xmodal_cli.inference.image_encoders import load_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
-from xmodal_cli.inference.taggers import LoadedTagger
 from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.regions import region_corners
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
 
+if TYPE_CHECKING:
+    from xmodal_cli.inference.taggers import LoadedTagger
 
-def load_generator(request: CaptionRequest, reader: ImageReader | None = None) -> CaptionGenerator:
-    """Load the requested models, or the default captioner. ``reader`` collects the defects of readable images.
 
-    Raises MissingData, UnknownName, BadModel, ConfigError, IncompatibleFeatures.
+def load_generator(
+    request: CaptionRequest, reader: ImageReader | None = None, num_images: int = 1, reporter: Reporter = SILENT
+) -> CaptionGenerator:
+    """Load the requested models, or the default captioner, for about ``num_images`` images.
+
+    ``reader`` collects the defects of readable images. Raises MissingData, UnknownName, BadModel, ConfigError,
+    IncompatibleFeatures, Unavailable.
     """
     checked = check_request(request)
     if isinstance(checked, HuggingFaceRequest):
+        from xmodal_cli.inference import hf_captioner
+
         loaded_hf = hf_captioner.load(checked.name, request.compute)
         return CaptionGenerator(checked.name, lambda images: loaded_hf.caption_images(images, checked.decoding, reader))
-    loaded = [load_captioner(info, request.compute) for info in checked]
+    loaded = load_captioners(checked, request, num_images, reporter)
     return captioner_generator(loaded, None, request, reader)
 
 
@@ -93,7 +97,9 @@ class FeatureExtractors:
         self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
         for one in models:
             if one.meta.key() not in self._backbones:
-                self._backbones[one.meta.key()] = backbone_of(one.name, one.meta)
+                is_exported = one.compute.runtime == "onnx"
+                backbone = load_backbone(one.name, one.meta, SILENT) if is_exported else backbone_of(one.name, one.meta)
+                self._backbones[one.meta.key()] = backbone
         self._compute = models[0].compute
 
     def extract(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:
@@ -118,11 +124,11 @@ class FeatureExtractors:
         from PIL import Image
 
         def features(backbone: ImageBackbone) -> np.ndarray:
-            backbone.to(self._compute)
-            pixels = backbone.preprocess(Image.new("RGB", (64, 64), "gray"))
-            encoded: np.ndarray = backbone.encode(pixels).float().cpu().numpy()
-            return encoded.reshape(1, -1, encoded.shape[-1]) if encoded.ndim == 3 else encoded[:1]
+            ((_, encoded),) = encode_files([Path()], backbone, lambda _: gray, self._compute)
+            assert not isinstance(encoded, Unreadable)
+            return encoded[None]
 
+        gray = Image.new("RGB", (64, 64), "gray")
         by_key = {key: features(backbone) for key, backbone in self._backbones.items()}
         return [by_key[key] for key in self._keys]
 
@@ -153,10 +159,9 @@ class _BatchCaptioner:
 
         ``first`` is the index of the first image.
         """
-        tensors = [torch.from_numpy(rows) for rows in features]
-        tags = self.source.tags(self.loaded[0], tensors[-1], len(tensors[0]))
+        tags = self.source.tags(self.loaded[0], features[-1], len(features[0]))
         prompts = [tag_prompt(self.loaded[0].tokenizer, words) for words in tags]
-        inputs = tensors[: len(self.loaded)]
+        inputs = features[: len(self.loaded)]
         captions = caption_features(self.loaded, inputs, self.settings, prompts, self.attention, first)
         has_boxes = self.attention and self.loaded[0].meta.kind == "regions"
         boxes: Sequence[np.ndarray | None] = list(region_corners(features[0])) if has_boxes else [None] * len(captions)

@@ -17,6 +17,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable, XmodalError
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
+from xmodal_cli.inference.runtime import require_torch
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import FeatureMeta
 
@@ -65,12 +66,14 @@ def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBack
 
     Raises Unavailable if it cannot be exported, StorageError, and the errors of ``backbone_of``.
     """
+    if meta.kind not in ("global", "grid") and not meta.kind.startswith("trunk-"):
+        raise Unavailable(f"{meta.kind} of {meta.backbone} cannot be computed by onnxruntime", "use --runtime torch")
     folder, fingerprint = backbone_folder(meta), backbone_fingerprint(meta)
     backbone = find(OnnxBackbone, folder, fingerprint)
     if backbone is None:
         _export_backbone(model, meta, reporter)
         backbone = OnnxBackbone(folder, fingerprint)
-    _raise_if_refused(meta.backbone, backbone.folder.export_error)
+    raise_if_refused(meta.backbone, backbone.folder.export_error)
     return backbone
 
 
@@ -84,7 +87,7 @@ def load_matcher_images(info: ModelInfo, reporter: Reporter, loaded: LoadedMatch
     if head is None:
         _export_head(info, backbone, reporter, loaded)
         head = OnnxImageHead(folder, info.fingerprint)
-    _raise_if_refused(info.name, head.folder.export_error)
+    raise_if_refused(info.name, head.folder.export_error)
     return OnnxMatcher(info, backbone, head)
 
 
@@ -97,30 +100,40 @@ def ensure(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None) ->
 
 
 def _export_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> None:
-    from xmodal_cli.inference.encoding import backbone_of
-    from xmodal_cli.inference.onnx_image_export import export_backbone
+    from xmodal_cli.inference.bundled_graphs import BACKBONES, export_bundled_image
     from xmodal_cli.inference.onnx_writing import ExportRecord
 
     reporter.info(f"exporting {meta.backbone} to ONNX, once")
-    backbone = backbone_of(model, meta)
-    source = source_record(f"{meta.backbone} {meta.kind} {meta.crops}", backbone.weights_file or Path())
+    source = source_record(f"{meta.backbone} {meta.kind} {meta.crops}", Path())
     record = ExportRecord("image backbone", meta.backbone, backbone_fingerprint(meta), source)
-    export_backbone(backbone, record, backbone_folder(meta))
+    if export_bundled_image(BACKBONES, record, backbone_folder(meta)):
+        return
+    require_torch(f"exporting {meta.backbone}")
+    from xmodal_cli.inference.encoding import backbone_of
+    from xmodal_cli.inference.onnx_image_export import export_backbone
+
+    export_backbone(backbone_of(model, meta), record, backbone_folder(meta))
 
 
 def _export_head(info: ModelInfo, backbone: OnnxBackbone, reporter: Reporter, loaded: LoadedMatcher | None) -> None:
-    from xmodal_cli.inference.matchers import load_matcher
-    from xmodal_cli.inference.onnx_export import move_to_cpu
-    from xmodal_cli.inference.onnx_image_export import export_image_head, sample_images
+    from xmodal_cli.inference.bundled_graphs import HEAD, export_bundled_image
     from xmodal_cli.inference.onnx_writing import ExportRecord
 
     reporter.info(f"exporting the image encoder of {info.name} to ONNX, once")
     record = ExportRecord("image encoder", info.name, info.fingerprint, source_record(info.source, info.path))
+    if export_bundled_image((HEAD,), record, head_folder(info.fingerprint)):
+        return
+    require_torch(f"exporting {info.name}")
+    from xmodal_cli.inference.matchers import load_matcher
+    from xmodal_cli.inference.onnx_export import move_to_cpu
+    from xmodal_cli.inference.onnx_image_export import export_image_head, sample_images
+
     features = backbone.encode(sample_images(int(backbone.meta.preprocessing["size"])))
     on_cpu = move_to_cpu(loaded or load_matcher(info, ON_CPU))
     export_image_head(on_cpu, record, features, head_folder(info.fingerprint))
 
 
-def _raise_if_refused(name: str, reason: str) -> None:
+def raise_if_refused(name: str, reason: str) -> None:
+    """Raise Unavailable if there is a ``reason`` why a model could not be exported."""
     if reason:
         raise Unavailable(f"{name} could not be exported to ONNX: {reason}", "use --runtime torch")

@@ -76,7 +76,6 @@ def _write(loaded: LoadedMatcher, record: ExportRecord, draft: Path) -> None:
     expected = loaded.embed_texts(SENTENCES)
     (draft / TOKENIZER).write_text(loaded.tokenizer.to_json(), encoding="utf-8")
     towers = [m for m in _network(loaded).modules() if isinstance(m, TextTower)]
-    _replace_batched_modules(_network(loaded))
     if towers:
         with contextlib.suppress(Exception):  # many give the same vectors without padding
             return _write_checked(loaded, record, (0, 0), (expected, MIN_COSINE_WITHOUT_PADDING), draft)
@@ -94,7 +93,7 @@ def _write_checked(
 ) -> None:
     """``padding``: length, 0 for none, and id; ``expected``: vectors, and the minimum cosine to them."""
     length, pad_id = padding
-    inputs = _write_graph(loaded, draft, length or 5)
+    inputs = write_text_graph(trace_text(loaded, length or 5), draft)
     facts = {"length": length, "pad_id": pad_id, "inputs": inputs, "embed_dim": loaded.info.embed_dim}
     record.save(draft, facts)
     agreement = _min_cosine(OnnxTextEncoder(draft, loaded.info.fingerprint), expected[0])
@@ -210,9 +209,9 @@ def _replace_batched_modules(model: nn.Module) -> None:
 # ---------------------------------------------------------------------------- the graph
 
 
-def _write_graph(loaded: LoadedMatcher, draft: Path, length: int) -> list[str]:
-    """Write graph, weights and word embeddings; return the input names of the graph."""
+def trace_text(loaded: LoadedMatcher, length: int = 5, is_folded: bool = True) -> Any:
+    """The graph of the text encoder for one sentence, as an onnx.ModelProto; the matcher cannot be used afterwards."""
+    _replace_batched_modules(_network(loaded))
     tokens = torch.arange(length)[None] % loaded.tokenizer.vocab_size
-    names = ([TOKENS_IN], [VECTOR_OUT])
-    graph = trace(_EncodeOneSentence(_network(loaded)), [tokens], names, {TOKENS_IN: {1: "length"}})
-    return write_text_graph(graph, draft)
+    names, axes = ([TOKENS_IN], [VECTOR_OUT]), {TOKENS_IN: {1: "length"}}
+    return trace(_EncodeOneSentence(_network(loaded)), [tokens], names, axes, is_folded)

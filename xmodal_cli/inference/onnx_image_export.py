@@ -61,7 +61,7 @@ def _write_backbone(backbone: ImageBackbone, record: ExportRecord, draft: Path) 
     record.save(draft, facts | {"agreement": agreement})
 
 
-class _EncodeImage(nn.Module):
+class EncodeImage(nn.Module):
     """(1, ...) features -> (1, embed_dim)."""
 
     def __init__(self, model: Any) -> None:
@@ -74,7 +74,7 @@ class _EncodeImage(nn.Module):
 
 
 def _write_head(loaded: LoadedMatcher, record: ExportRecord, features: np.ndarray, draft: Path) -> None:
-    encode = _EncodeImage(loaded.model)
+    encode = EncodeImage(loaded.model)
     save_graph(trace(encode, [torch.from_numpy(features[:1])], NAMES), draft, STEM)
     facts = {"embed_dim": loaded.info.embed_dim}
     record.save(draft, facts)

@@ -119,6 +119,11 @@ def save_graph(graph: Any, folder: Path, stem: str) -> None:
     weights.chmod((folder / f"{stem}.onnx").stat().st_mode)  # it is created for the owner only, whatever the umask
 
 
+def step_inputs(graph: Path) -> list[str]:
+    """The names of the inputs of a saved graph; those that it does not use are removed when it is optimized."""
+    return [i.name for i in onnx.load(graph, load_external_data=False).graph.input]
+
+
 def _optimize(graph: Any, target: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -13,7 +13,7 @@ from xmodal_cli.device import RUNTIMES, Compute
 from xmodal_cli.errors import ConfigError, Unavailable, UnknownName
 
 MIN_TORCH_IMAGES = 500
-INSTALL_TORCH = "install the full version: pip install 'xmodal[torch]'"
+INSTALL_TORCH = "install all packages of xmodal, as in docs/install.md: uv tool install ."
 
 
 def has_torch() -> bool:

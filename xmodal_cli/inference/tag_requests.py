@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from xmodal_cli.captioning.tags import tag_prompt
 from xmodal_cli.device import Compute
@@ -14,10 +14,12 @@ from xmodal_cli.errors import ConfigError, IncompatibleFeatures, MissingData, Un
 from xmodal_cli.inference.captioners import LoadedCaptioner
 from xmodal_cli.inference.defaults import default_tagger
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, model_names
-from xmodal_cli.inference.taggers import LoadedTagger, dataset_probabilities, load_tagger, tag_words
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import ImageTextDataset
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.taggers import LoadedTagger
 
 AUTO, NONE = "auto", "none"
 TRAIN = "train one with `xmodal train --model tagger --data DATA`"
@@ -33,7 +35,7 @@ class TagSource:
     tagger: LoadedTagger | None = None
     num: int = 0
 
-    def tags(self, captioner: LoadedCaptioner, features: Tensor, num_images: int) -> list[list[str]]:
+    def tags(self, captioner: LoadedCaptioner, features: Any, num_images: int) -> list[list[str]]:
         """The tags of each image; ``features`` are those that the tagger reads, (images, ...), if there is one.
 
         Predicted tags that are out of the captioner's vocabulary are skipped.
@@ -44,6 +46,8 @@ class TagSource:
 
     def best(self, captioner: LoadedCaptioner, probabilities: np.ndarray) -> list[list[str]]:
         """The best tags of each image from (images, tags) probabilities of the tagger."""
+        from xmodal_cli.inference.taggers import tag_words
+
         assert self.tagger is not None
         return tag_words(self.tagger, probabilities, captioner.tokenizer, self.num)
 
@@ -57,6 +61,8 @@ def find_tag_source(requested: Sequence[str], captioner: LoadedCaptioner, comput
     """
     words, tagger = check_tags(requested, captioner.info, captioner.tokenizer)
     if tagger is not None:
+        from xmodal_cli.inference.taggers import load_tagger
+
         return TagSource((), load_tagger(tagger, compute), captioner.info.config.captioning.num_tags)
     return TagSource(words)
 
@@ -86,11 +92,19 @@ def dataset_prompts(
     """The prompt tokens of each image of ``dataset``, of readable images; predicted tags come from cached features."""
     tags = [list(source.words)] * len(dataset.examples)
     if source.tagger is not None:
+        from xmodal_cli.inference.taggers import dataset_probabilities
+
         readable, probabilities = dataset_probabilities(source.tagger, dataset, reporter)
         best = source.best(captioner, probabilities)
         by_id = dict(zip(readable.ids, best, strict=True))
         tags = [by_id.get(image_id, []) for image_id in dataset.ids]
     return [tag_prompt(captioner.tokenizer, words) for words in tags]
+
+
+def needs_tagger(requested: Sequence[str], info: ModelInfo) -> bool:
+    """Whether the tags of ``requested``, or those of the training of the captioner, are those of a tagger."""
+    first = requested[0].partition(":")[0] if len(requested) == 1 else ""
+    return first == AUTO or (not requested and info.header.architecture.get("tagger") is not None)
 
 
 def _named(name: str) -> str:

@@ -49,9 +49,9 @@ class LoadedTagger:
         """The image features it reads."""
         return self.info.meta
 
-    def probabilities(self, features: Tensor) -> np.ndarray:
+    def probabilities(self, features: Tensor | np.ndarray) -> np.ndarray:
         """(images, ...) features -> (images, tags) float32."""
-        return tag_probabilities(self.model, features, self.compute)
+        return tag_probabilities(self.model, torch.as_tensor(features), self.compute)
 
 
 def load_tagger(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedTagger:

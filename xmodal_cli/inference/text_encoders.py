@@ -14,6 +14,7 @@ from xmodal_cli import paths
 from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable, XmodalError
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder
+from xmodal_cli.inference.runtime import require_torch
 from xmodal_cli.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -61,12 +62,17 @@ def export(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = N
     """
     from xmodal_cli.device import Compute
     from xmodal_cli.inference import matchers
-    from xmodal_cli.inference.onnx_export import export_text
+    from xmodal_cli.inference.bundled_graphs import export_bundled_text
+    from xmodal_cli.inference.onnx_writing import ExportRecord
 
-    loaded = loaded or matchers.load_matcher(info, Compute("cpu", "fp32"))
-    folder = folder_of(info.fingerprint)
+    folder, source = folder_of(info.fingerprint), source_record(info.source, info.path)
+    record = ExportRecord("text encoder", info.name, info.fingerprint, source)
     try:
-        export_text(loaded, source_record(info.source, info.path), folder)
+        if not export_bundled_text(info, record, folder):
+            require_torch(f"exporting the text encoder of {info.name}")
+            from xmodal_cli.inference.onnx_export import export_text
+
+            export_text(loaded or matchers.load_matcher(info, Compute("cpu", "fp32")), source, folder)
         return OnnxTextEncoder(folder, info.fingerprint)
     except (Unavailable, MissingData, BadData, StorageError) as error:
         reporter.warn(f"{error.message}; searching {info.name} loads torch, which takes seconds")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from xmodal_cli.errors import BadModel
 from xmodal_cli.models.header_check import check_parameters, header_errors
 from xmodal_cli.models.model_file import num_elements, read_tensors
-from xmodal_cli.models.towers import load_trainable_state_dict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,6 +58,8 @@ def read_tokenizer(info: ModelInfo) -> Tokenizer:
 
 def load_weights(model: nn.Module, info: ModelInfo) -> None:
     """Load the weights of ``info`` into ``model``. Raises MissingData, BadModel."""
+    from xmodal_cli.models.towers import load_trainable_state_dict
+
     try:
         load_trainable_state_dict(model, read_tensors(info.path, info.fingerprint))
     except (RuntimeError, TypeError, ValueError, KeyError) as error:

@@ -43,7 +43,7 @@ def split_cells(image_features: Tensor, kind: str) -> tuple[Tensor, Tensor, Tens
         geometry = cells[..., depth : depth + GEOMETRY_DIM].float()
         return cells[..., :depth], geometry, geometry[..., -1] > 0
     geometry = grid_geometry(cells.shape[1]).to(cells.device)
-    return cells, geometry.expand(len(cells), -1, -1), cells.new_ones(cells.shape[:2], dtype=torch.bool)
+    return cells, geometry.expand(cells.shape[0], -1, -1), cells.new_ones(cells.shape[:2], dtype=torch.bool)
 
 
 def scaled_cells(image_features: Tensor, kind: str, drop: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -59,7 +59,7 @@ def caption(
     if paths:
         check_request(request)  # before a model is loaded
     reader = ImageReader()
-    generator = _load_generator(request, reporter, reader) if paths else None
+    generator = _load_generator(request, len(paths), reporter, reader) if paths else None
     page = _create_attention_page(request, generator)
     captions = generator.captions(paths) if generator else iter(())
     try:
@@ -95,7 +95,9 @@ def left_out_of(results: Sequence[ImageCaptions]) -> list[Unreadable]:
     return [Unreadable(Path(r.path), r.error, Category(r.category or "damaged")) for r in results if r.error]
 
 
-def _load_generator(request: CaptionRequest, reporter: Reporter, reader: ImageReader) -> CaptionGenerator:
+def _load_generator(
+    request: CaptionRequest, num_photos: int, reporter: Reporter, reader: ImageReader
+) -> CaptionGenerator:
     from xmodal_cli.inference import image_captioning
     from xmodal_cli.inference.defaults import default_model
 
@@ -106,7 +108,7 @@ def _load_generator(request: CaptionRequest, reporter: Reporter, reader: ImageRe
 
         generator: CaptionGenerator = nearest_generator(request, reporter, reader)
     else:
-        generator = image_captioning.load_generator(request, reader)
+        generator = image_captioning.load_generator(request, reader, num_photos, reporter)
     for text in generator.warnings:
         reporter.warn(text)
     reporter.info(f"captions by {generator.name}")

@@ -86,7 +86,7 @@ class AttentionPage:
         if caption.boxes is None:
             sheet = draw_maps(image, caption.words, square_maps(caption.attention, self._views))
         else:
-            sheet = draw_regions(image, caption.words, caption.attention.detach().float().cpu().numpy(), caption.boxes)
+            sheet = draw_regions(image, caption.words, caption.attention, caption.boxes)
         name = self._free_name(photo)
         with atomic_path(self._folder / name) as draft:
             sheet.save(draft, format="PNG")

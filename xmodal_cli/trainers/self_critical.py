@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xmodal_cli.captioning.decoding import decode
-from xmodal_cli.captioning.sampling import sample_tokens
+from xmodal_cli.captioning.token_sampling import sample_tokens
 from xmodal_cli.losses.captions.self_critical import SelfCritical, gather_log_probs
 from xmodal_cli.trainers.job import Job
 from xmodal_cli.training.batches import Batch

@@ -50,7 +50,7 @@ def build(name: str, kind: str, crops: int, weights: Path | None) -> ImageBackbo
     from xmodal_cli.backbones.network import Cells, assemble, build_head
     from xmodal_cli.backbones.preprocessing import Preprocessing
 
-    file = weights or _packaged_file()
+    file = weights or packaged_file()
     mean, std = 127 / 255, 128 / 255
     preprocessing = Preprocessing(260, (mean, mean, mean), (std, std, std), crops)
     layers = _layers(file)
@@ -68,7 +68,7 @@ def build_upper(kind: str, num_blocks: int, weights: Path | None) -> tuple[nn.Mo
     from xmodal_cli.backbones.network import UpperBlocks
     from xmodal_cli.backbones.weights import cached_fingerprint
 
-    file = weights or _packaged_file()
+    file = weights or packaged_file()
     layers = _layers(file)
     upper = UpperBlocks(nn.Sequential(*layers[_first_upper_layer(num_blocks) :]), kind, 81 if num_blocks <= 5 else 289)
     return upper, FeatureMeta(NAME, cached_fingerprint(file), kind, DIM)
@@ -79,7 +79,7 @@ def _first_upper_layer(num_blocks: int) -> int:
     return 2 + NUM_BLOCKS - num_blocks
 
 
-def _packaged_file() -> Path:
+def packaged_file() -> Path:
     """The weights file of the installed package, found without importing it. Raises MissingData, BadData."""
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / FILE
@@ -101,7 +101,7 @@ def _layers(file: Path) -> list[nn.Module]:
     if tower is None:
         return _published_layers(file)
     frozen = split_name(tower.backbone)[1]  # of a model that was itself trained on the blocks of another one
-    layers = _layers(find_weights(frozen) if frozen else _packaged_file())
+    layers = _layers(find_weights(frozen) if frozen else packaged_file())
     first = _first_upper_layer(tower.blocks) if tower.blocks else 0
     with weights_errors(file):
         nn.Sequential(*layers[first:]).load_state_dict(dict(tower.tensors))
@@ -112,6 +112,16 @@ def _published_layers(file: Path) -> list[nn.Module]:
     from torch import nn
 
     from xmodal_cli.backbones.batch_norm_folding import fold_batch_norms
+
+    network = nn.Sequential(*unfolded_layers(file))
+    fold_batch_norms(network)
+    return list(network)
+
+
+def unfolded_layers(file: Path) -> list[nn.Module]:
+    """The layers with the published weights, without fine-tuned blocks; batch norms are separate layers."""
+    from torch import nn
+
     from xmodal_cli.backbones.efficientnet_layers import build_layers
     from xmodal_cli.backbones.weights import read_weights, weights_errors
 
@@ -123,5 +133,4 @@ def _published_layers(file: Path) -> list[nn.Module]:
         if len(tensors) != len(network.state_dict()) + NUM_CLASSIFIER_TENSORS:
             raise ValueError(f"it has {len(tensors)} tensors")
         network.load_state_dict(dict(zip(network.state_dict(), tensors, strict=False)))
-    fold_batch_norms(network)
-    return list(network)
+    return layers

@@ -34,10 +34,11 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     """The encoder with the weights of the package. Raises MissingData, BadData."""
     from xmodal_cli.backbones.text._transformers import load_folder
 
-    return load_folder(name, _folder(), tuned_layers)
+    return load_folder(name, weights_file().parent, tuned_layers)
 
 
-def _folder() -> Path:
+def weights_file() -> Path:
+    """The weights of the installed package. Raises MissingData, BadData."""
     spec = importlib.util.find_spec(PACKAGE)
     folder = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / "model"
     weights = folder / "model.safetensors"
@@ -45,4 +46,4 @@ def _folder() -> Path:
         raise MissingData("the package with the MiniLM sentence encoder is not installed", INSTALL)
     if sha256_of(weights) != SHA256:
         raise BadData(f"{weights} is not the published file", INSTALL)
-    return folder
+    return weights

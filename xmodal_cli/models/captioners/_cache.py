@@ -6,6 +6,7 @@ keys and values. Slots shared by all rows, such as an image prefix, come first a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -33,7 +34,8 @@ class BeamMask:
     def add_slots(self) -> BeamMask:
         """Append one slot per row, in the order of the rows; only that row attends to it."""
         num_images, rows, _ = self.mask.shape
-        new_slots = torch.eye(rows, dtype=torch.bool, device=self.mask.device).expand(num_images, -1, -1)
+        numbers = torch.arange(rows, device=self.mask.device)
+        new_slots = (numbers[:, None] == numbers).expand(num_images, -1, -1)
         return BeamMask(torch.cat((self.mask, new_slots), dim=-1))
 
 
@@ -88,6 +90,17 @@ class SlotCache:
         keys, values = self.keys.new_empty(shape), self.values.new_empty(shape)
         keys[:, :, : self.num_slots], values[:, :, : self.num_slots] = self.keys, self.values
         return _Buffer(keys, values, self.num_slots)
+
+    @classmethod
+    def join(cls, tensors: Mapping[str, Tensor], layers: int) -> tuple[SlotCache, ...]:
+        """The inverse of ``split``, for ``layers`` layers."""
+        return tuple(cls(tensors[f"keys_{n}"], tensors[f"values_{n}"]) for n in range(layers))
+
+    @staticmethod
+    def split(caches: Sequence[SlotCache]) -> dict[str, Tensor]:
+        """The keys and values of all layers by name."""
+        keys = {f"keys_{n}": cache.keys for n, cache in enumerate(caches)}
+        return keys | {f"values_{n}": cache.values for n, cache in enumerate(caches)}
 
     @classmethod
     def _view(cls, buffer: _Buffer, num_slots: int) -> SlotCache:

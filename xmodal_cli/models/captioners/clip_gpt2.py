@@ -70,8 +70,10 @@ class TransformerMapping(nn.Module):
         cells, geometry, mask = scaled_cells(image_features, self.image_kind)
         joined = self.join(torch.cat((cells, geometry), dim=-1))
         joined = joined.unflatten(-1, (self.split, -1)).flatten(1, 2)
-        states = torch.cat((self.prefix.to(joined.dtype).expand(len(joined), -1, -1), joined), dim=1)
-        mask = torch.cat((mask.new_ones(len(mask), self.num_prefix), mask.repeat_interleave(self.split, dim=1)), dim=1)
+        states = torch.cat((self.prefix.to(joined.dtype).expand(joined.shape[0], -1, -1), joined), dim=1)
+        mask = torch.cat(
+            (mask.new_ones(mask.shape[0], self.num_prefix), mask.repeat_interleave(self.split, dim=1)), dim=1
+        )
         return cast(Tensor, self.layers(states, src_key_padding_mask=~mask)[:, : self.num_prefix])
 
 
@@ -94,7 +96,7 @@ class PrefixCaptioner(nn.Module):
     def start(self, image_features: Tensor) -> PrefixState:
         """See ``types.Captioner``."""
         caches = self._prefix(image_features)
-        beam_mask = BeamMask.initial(len(image_features), self.num_prefix, image_features.device)
+        beam_mask = BeamMask.initial(image_features.shape[0], self.num_prefix, image_features.device)
         return PrefixState(caches, beam_mask, self.num_prefix)
 
     def step(self, state: PrefixState, tokens: Tensor) -> tuple[Tensor, PrefixState]:

@@ -11,6 +11,7 @@ cells. ``gumbel`` samples too, with the gradient of straight-through Gumbel-soft
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,6 +52,16 @@ class RecurrentState:
         return replace(
             self, hidden=self.hidden.gather(1, indices), memory=self.memory.gather(1, indices), attention=None
         )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, for the export to ONNX."""
+        image = {"cells": self.image.cells, "keys": self.image.keys, "mask": self.image.mask}
+        return image | {"hidden": self.hidden, "memory": self.memory}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], position: object) -> RecurrentState:
+        """The state with other ``tensors``; it does not depend on the ``position``."""
+        image = ImageContext(tensors["cells"], tensors["keys"], tensors["mask"])
+        return RecurrentState(image, tensors["hidden"], tensors["memory"])
 
 
 class ShowAttendTell(nn.Module):

@@ -7,6 +7,7 @@ computed once per image and shared by the rows of a beam; reordering a beam copi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from xmodal_cli.models.captioners._standardize import Standardize
 from xmodal_cli.models.sequences import GEOMETRY_DIM, HEAD_DIM, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
+
+CELL_PARTS = ("keys", "values")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class DecoderState:
     def select(self, parents: Tensor) -> DecoderState:
         """See ``types.CaptionState``."""
         return replace(self, beam_mask=self.beam_mask.select(parents), attention=None)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, for the export to ONNX."""
+        cells = {f"cell_{part}_{n}": kv[i] for n, kv in enumerate(self.cells) for i, part in enumerate(CELL_PARTS)}
+        return SlotCache.split(self.words) | cells | {"mask": self.mask, "beam_mask": self.beam_mask.mask}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], position: Any) -> DecoderState:
+        """The state with other ``tensors`` at another ``position``, a number or a tensor without axes."""
+        layers = range(len(self.words))
+        cells = tuple((tensors[f"cell_keys_{n}"], tensors[f"cell_values_{n}"]) for n in layers)
+        words, beam_mask = SlotCache.join(tensors, len(self.words)), BeamMask(tensors["beam_mask"])
+        return DecoderState(words, cells, tensors["mask"], beam_mask, position)
 
 
 class Layer(nn.Module):
@@ -115,11 +130,11 @@ class TransformerCaptioner(nn.Module):
         cell_keys_values = tuple(layer.project_cells(cells) for layer in self.layers)
         keys, values = cell_keys_values[0]
         empty_caches = tuple(SlotCache(keys[:, :, :0], values[:, :, :0]) for _ in self.layers)
-        return DecoderState(empty_caches, cell_keys_values, mask, BeamMask.initial(len(cells), 0, cells.device))
+        return DecoderState(empty_caches, cell_keys_values, mask, BeamMask.initial(cells.shape[0], 0, cells.device))
 
     def step(self, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState]:
         """See ``types.Captioner``."""
-        states = self._embed(tokens, torch.tensor(state.position, device=tokens.device))
+        states = self._embed(tokens, torch.as_tensor(state.position, device=tokens.device))
         beam_mask = state.beam_mask.add_slots()
         caches, attention = [], None
         for layer, cache, cells in zip(self.layers, state.words, state.cells, strict=True):

@@ -1,0 +1,79 @@
+"""The commands for photos without torch and the packages that need it: a new process cannot import them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xmodal_cli.errors import OPTIONAL_PACKAGES
+
+RUN = f"""
+import importlib.util, sys
+
+MISSING = {(*OPTIONAL_PACKAGES, "llvmlite", "sympy")}
+find = importlib.util.find_spec
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in MISSING:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+importlib.util.find_spec = lambda name, *more: None if name.partition(".")[0] in MISSING else find(name, *more)
+from xmodal_cli.__main__ import main
+sys.exit(main())
+"""
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, check=False)
+
+
+def run_json(*words: str) -> object:
+    result = run(*words, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        pixels = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((300, 200)).save(tmp_path / f"{name}.jpg")
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_photos_are_indexed_searched_and_captioned(photos, tmp_path_factory, xmodal):
+    query = tmp_path_factory.mktemp("queries") / "query.png"
+    Image.open(photos / "b.jpg").save(query)
+    run_json("index", str(photos), "--index", "light")
+    sentence = run_json("search", "two dogs", "--index", "light")
+    similar = run_json("search", str(query), "--index", "light")
+    assert Path(similar["hits"][0]["path"]).name == "b.jpg" and len(sentence["hits"]) == 3
+    (caption,) = run_json("caption", str(query), "--beam", "3")
+    assert run("models", "list").returncode == 0
+
+    with_torch = xmodal("search", str(query), "--index", "light", "--runtime", "torch", "--json").json
+    assert [hit["path"] for hit in with_torch["hits"]] == [hit["path"] for hit in similar["hits"]]
+    np.testing.assert_allclose(*[[h["score"] for h in r["hits"]] for r in (with_torch, similar)], atol=1e-3)
+    settings = ("--beam", "3", "--runtime", "torch", "--device", "cpu", "--precision", "fp32", "--json")
+    assert xmodal("caption", str(query), *settings).json[0]["captions"][0]["text"] == caption["captions"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "words", [("train", "--model", "vse", "--data", "shapes"), ("caption", "x.jpg", "--model", "hf/x")]
+)
+def test_other_commands_name_the_missing_package(words, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "x.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    result = run(*words)
+    assert result.returncode == 1 and "docs/install.md" in result.stderr, result.stderr
+    assert "not installed" in result.stderr and "bug" not in result.stderr

@@ -1,0 +1,87 @@
+"""Captioners on the runtime that is requested, or faster: exported, or with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from xmodal_cli import paths
+from xmodal_cli.errors import Unavailable
+from xmodal_cli.inference.caption_types import CaptionRequest
+from xmodal_cli.inference.captioners import LoadedCaptioner, load_captioner
+from xmodal_cli.inference.image_encoders import ON_CPU, find, load_backbone, raise_if_refused
+from xmodal_cli.inference.models import ModelInfo
+from xmodal_cli.inference.onnx_captioner import OnnxCaptioner
+from xmodal_cli.inference.onnx_folder import source_record
+from xmodal_cli.inference.runtime import choose_runtime, has_torch, require_torch
+from xmodal_cli.inference.tag_requests import needs_tagger
+from xmodal_cli.inference.weights import read_tokenizer
+from xmodal_cli.reporter import Reporter
+from xmodal_cli.types import Captioner
+
+
+def load_captioners(
+    infos: Sequence[ModelInfo], request: CaptionRequest, num_images: int, reporter: Reporter
+) -> list[LoadedCaptioner]:
+    """The captioners ``infos``, all on one runtime, for about ``num_images`` images.
+
+    Captioners that cannot be exported, and those that get the tags of a tagger, run with torch, unless onnxruntime is
+    requested. Raises the errors of ``choose_runtime`` and ``load_captioner``, and Unavailable.
+    """
+    if choose_runtime(request.compute, num_images) == "onnx":
+        try:
+            return _load_exported(infos, request, reporter)
+        except Unavailable as error:
+            if request.compute.runtime == "onnx" or not has_torch():
+                raise
+            reporter.info(f"{error.message}; torch is used instead")
+    return [load_captioner(info, request.compute) for info in infos]
+
+
+def captioner_folder(fingerprint: str) -> Path:
+    """The cache folder of the export of a captioner, by the fingerprint of the model."""
+    return paths.cache_dir() / "captioners" / fingerprint[:16]
+
+
+def load_exported_captioner(info: ModelInfo, reporter: Reporter) -> LoadedCaptioner:
+    """The exported captioner; exported now if it does not exist.
+
+    Raises Unavailable if it cannot be exported, StorageError, and the errors of ``load_captioner``.
+    """
+    folder = captioner_folder(info.fingerprint)
+    model = find(OnnxCaptioner, folder, info.fingerprint)
+    if model is None:
+        _export(info, folder, reporter)
+        model = OnnxCaptioner(folder, info.fingerprint)
+    raise_if_refused(info.name, model.folder.export_error)
+    return LoadedCaptioner(info, cast(Captioner, model), read_tokenizer(info), ON_CPU)
+
+
+def _load_exported(infos: Sequence[ModelInfo], request: CaptionRequest, reporter: Reporter) -> list[LoadedCaptioner]:
+    if needs_tagger(request.tags, infos[0]):
+        raise Unavailable("taggers run with torch only", "use --tags with words, or --runtime torch")
+    for info in infos:
+        load_backbone(info.name, info.meta, reporter)  # exported first: a captioner is compared on its features
+    return [load_exported_captioner(info, reporter) for info in infos]
+
+
+def _export(info: ModelInfo, folder: Path, reporter: Reporter) -> None:
+    from xmodal_cli.inference.bundled_graphs import export_bundled_captioner
+    from xmodal_cli.inference.onnx_writing import ExportRecord
+
+    reporter.info(f"exporting {info.name} to ONNX, once")
+    record = ExportRecord("captioner", info.name, info.fingerprint, source_record(info.source, info.path))
+    if export_bundled_captioner(record, folder):
+        return
+    require_torch(f"exporting {info.name}")
+    from torch import nn
+
+    from xmodal_cli.inference.onnx_captioner_export import export_captioner
+    from xmodal_cli.inference.onnx_image_export import sample_images
+
+    backbone = load_backbone(info.name, info.meta, reporter)
+    features = backbone.encode(sample_images(int(backbone.meta.preprocessing["size"])))
+    model = load_captioner(info, ON_CPU).model
+    assert isinstance(model, nn.Module)
+    export_captioner(model, features, record, folder)
