@@ -16,6 +16,7 @@ from PIL import Image
 import xmodal_cli as xmodal
 from xmodal_cli import api, errors
 from xmodal_cli.data.shapes import make_shapes
+from xmodal_cli.evaluation.scoring import RetrievalResult
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
 
@@ -149,6 +150,23 @@ def test_settings_are_read_as_they_were_given(value: object) -> None:
     from xmodal_cli.config.loading import _parse_value
 
     assert _parse_value(api._toml(value)) == value
+
+
+def test_options_of_evaluate(trained: Path, planted: Path, tmp_path: Path) -> None:
+    result = xmodal.evaluate(trained, planted, top_k=[20, 1], device="cpu", precision="fp32")
+    assert isinstance(result, RetrievalResult)
+    recalls = [name for name in result.text_to_image if name.startswith("R@")]
+    assert recalls == ["R@20", "R@1"]
+    assert result.text_to_image["R@20"] > result.text_to_image["R@1"]
+    for cut_offs in ([0], [], [1.5], ["5"]):
+        with pytest.raises(errors.ConfigError, match="cut-offs"):
+            xmodal.evaluate(trained, planted, top_k=cut_offs)  # type: ignore[arg-type]
+    with pytest.raises(errors.ConfigError, match="decoding applies only to captioners"):
+        xmodal.evaluate(trained, planted, decoding={"beam": 2})
+    file = tmp_path / "captions.json"
+    file.write_text("[]")
+    with pytest.raises(errors.ConfigError, match="--top-k applies only to matchers"):
+        xmodal.evaluate(file, planted, top_k=[1])
 
 
 @pytest.mark.slow

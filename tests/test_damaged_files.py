@@ -34,12 +34,12 @@ from xmodal_cli.inference import onnx_folder, onnx_text_encoder
 from xmodal_cli.inference.captioners import caption_features, load_captioner
 from xmodal_cli.inference.defaults import default_models
 from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.inference.model_reports import report_model
 from xmodal_cli.models.assembly import build_captioner, build_matcher
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.word_vectors import initialize_from_word_vectors
 from xmodal_cli.paths import config_file
-from xmodal_cli.recipes.models import model_info
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.trainers.resume import check_folder
 from xmodal_cli.training.checkpoint import LoopState, load_state, save_state
@@ -98,7 +98,7 @@ def make_matcher(folder: Path) -> Path:
 
 
 def read_matcher(file: Path) -> None:
-    model_info(str(file))
+    report_model(str(file))
     loaded = load_matcher(str(file), CPU)
     loaded.info.config  # noqa: B018 - read from the header
     loaded.embed_texts(WORDS)

@@ -124,7 +124,9 @@ def evaluate(
     *,
     split: str = "test",
     folds: int = 1,
+    top_k: Sequence[int] | None = None,
     beam: int | None = None,
+    decoding: Mapping[str, Any] | None = None,
     ensemble: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -133,8 +135,9 @@ def evaluate(
     """Metrics of models, embeddings files or results files, as ``xmodal eval`` computes them.
 
     Matchers and embeddings files have a RetrievalResult, captioners and results files a CaptionResult, taggers a
-    TagResult. One result for one model, a list for a list. Raises UnknownName, MissingData, BadData, ConfigError,
-    IncompatibleFeatures.
+    TagResult. One result for one model, a list for a list. ``top_k`` are the cut-offs of R@K of matchers, by default 1,
+    5 and 10. ``decoding`` has settings of captioners, as ``{"length_penalty": 0.7}``; ``beam`` is short for its
+    ``beam``. Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.evaluation.option_checks import check_options
@@ -147,17 +150,18 @@ def evaluate(
     source, compute = None if data is None else str(data), Compute(device, precision)
     results: Sequence[_EvalResult]
     found = captioners.find_models(names)
-    given = {"--folds": folds > 1, "--ensemble": ensemble, "--beam": beam}
+    given = {"--folds": folds > 1, "--ensemble": ensemble, "--beam": beam, "--top-k": top_k, "decoding": decoding}
     if is_tag_evaluation(found):
         check_options("taggers", given)
         results = evaluate_taggers(found, source, split, compute, reporter)
     elif captioners.is_caption_evaluation(found):
         check_options("captioners", given)
-        decoding = None if beam is None else {"beam": beam}
-        results = captioners.evaluate_captions(found, source, split, decoding, ensemble, compute, reporter)
+        chosen = {**({} if beam is None else {"beam": beam}), **(decoding or {})}
+        results = captioners.evaluate_captions(found, source, split, chosen, ensemble, compute, reporter)
     else:
         check_options("matchers", given)
-        results = matchers.evaluate(found, source, split, folds, compute, reporter, Extras(ensemble))
+        extras = Extras(ensemble) if top_k is None else Extras(ensemble, top_k=tuple(top_k))
+        results = matchers.evaluate(found, source, split, folds, compute, reporter, extras)
     return results[0] if single else list(results)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -85,6 +86,40 @@ def test_several_files_make_a_table(xmodal, data, results):
     both = xmodal("eval", results(entries()), worse, "--data", data, "--json").json
     assert [r["model"] for r in both] == ["results.json", "worse.json"]
     assert both[0]["cider"] > both[1]["cider"]
+
+
+def test_files_with_equal_names_are_told_apart(xmodal, data, tmp_path):
+    for folder, content in (("a", entries()), ("b", entries(c2="dogs"))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    files = [tmp_path / folder / "results.json" for folder in "ab"]
+    both = xmodal("eval", *files, "--data", data, "--json").json
+    assert [r["model"] for r in both] == ["a/results.json", "b/results.json"]
+    assert both[0]["cider"] > both[1]["cider"]
+    table = xmodal("eval", *files, "--data", data).out
+    assert "a/results.json" in table and "b/results.json" in table
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json.gz", ".jsonl.gz"])
+def test_json_lines_and_gzipped_files(xmodal, data, results, tmp_path, suffix):
+    lines = ("\n\n".join(map(json.dumps, entries())) + "\n") if "jsonl" in suffix else json.dumps(entries())
+    content = lines.encode()
+    file = tmp_path / f"results{suffix}"
+    file.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    expected = xmodal("eval", results(entries()), "--data", data, "--json").json
+    done = xmodal("eval", file, "--data", data, "--json")
+    assert done.code == 0, done.err
+    assert done.json == expected | {"model": file.name}
+
+
+def test_a_bad_line_is_named(xmodal, data, results):
+    good = json.dumps(entries()[0])
+    for line, reason in (("{", "line 3 is not valid JSON"), ('{"image_id": 3}', "line 3 has no 'caption'")):
+        file = results(f"{good}\n\n{line}\n", "results.jsonl")
+        check_error(xmodal("eval", file, "--data", data), file, reason)
+    check_error(xmodal("eval", results("\n", "empty.jsonl"), "--data", data), "is not a list of captions")
+    file = results("not gzip", "results.json.gz")
+    check_error(xmodal("eval", file, "--data", data), file)
 
 
 def check_error(done, *named):

@@ -59,9 +59,10 @@ def command(
     """Evaluate matchers (R@1/5/10, ranks, rsum), captions (BLEU, METEOR, ROUGE-L, CIDEr, SPICE) or taggers (mAP).
 
     MODEL is a run name, a run folder or a .safetensors file. FILE is an embeddings file with the arrays images, texts
-    and image_of_caption, or a caption results file in COCO format (a JSON list of image_id and caption). The results of
-    several models and files are shown in one table. An --ensemble of matchers averages their similarities. Taggers
-    are scored by mean average precision, and by precision and recall of the best 1, 5 and 10 tags.
+    and image_of_caption, or a caption results file in COCO format: a JSON list of image_id and caption, or one of them
+    per line (.json, .jsonl, also .gz). The results of several models and files are shown in one table. An --ensemble of
+    matchers averages their similarities. Taggers are scored by mean average precision, and by precision and recall of
+    the best 1, 5 and 10 tags.
 
     Captions are generated with the decoding settings of the model's training run; --set decoding.KEY=VALUE changes
     them, and --beam is short for decoding.beam.

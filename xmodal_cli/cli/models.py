@@ -54,9 +54,9 @@ def info(
 
       xmodal models info open_clip/ViT-B-32/laion2b_s34b_b79k
     """
-    from xmodal_cli.recipes.models import model_info
+    from xmodal_cli.inference.model_reports import report_model
 
-    report = model_info(model)
+    report = report_model(model)
     if as_json:
         output.print_json(report)
         return

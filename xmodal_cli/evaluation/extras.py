@@ -53,8 +53,8 @@ class EvaluatedModel:
 
 def check_request(what: list[str], data: str | None, extras: Extras) -> None:
     """Check the options before anything is computed. Raises ConfigError, StorageError."""
-    if not extras.top_k or min(extras.top_k) < 1:
-        raise ConfigError("--top-k must be whole numbers of at least 1", "for example --top-k 1,5,10,50")
+    if not extras.top_k or not all(type(cut_off) is int and cut_off > 0 for cut_off in extras.top_k):
+        raise ConfigError("the cut-offs of R@K must be whole numbers of at least 1", "for example 1, 5, 10 and 50")
     if extras.bootstrap > MAX_RESAMPLES:
         message = f"--bootstrap must be at most {MAX_RESAMPLES:,}, not {extras.bootstrap:,}"
         raise ConfigError(message, "1,000 resamples are usual: --bootstrap 1000")

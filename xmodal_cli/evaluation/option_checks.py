@@ -17,6 +17,7 @@ APPLIES_TO = {
     "--ensemble": (*MATCHERS, *CAPTIONERS),
     "--beam": CAPTIONERS,
     "--set": CAPTIONERS,
+    "decoding": CAPTIONERS,  # what --set is in Python
 }
 
 

@@ -1,23 +1,25 @@
-"""Evaluates results files: captions in the format of the COCO caption challenge."""
+"""Evaluates results files: captions in the format of the COCO caption challenge, or the same in JSON Lines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.data.text_files import field, read_json
+from xmodal_cli.data.text_files import field, parse_json, read_json, read_lines
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.types import Example, ImageTextDataset
 
-FORMAT_HINT = 'it must be a list of {"image_id": ..., "caption": ...}'
+FORMAT_HINT = 'it must be a list of {"image_id": ..., "caption": ...}, or have one of them per line (.jsonl)'
 TRAINING_SPLITS = ("train", "restval")
 
 
 def is_results(what: str) -> bool:
-    """Whether ``what`` has the extension of a results file, ``.json``."""
-    return Path(what).suffix == ".json"
+    """Whether ``what`` has the extension of a results file: ``.json`` or ``.jsonl``, also with ``.gz``."""
+    return what.removesuffix(".gz").endswith((".json", ".jsonl"))
 
 
 def score_results(file: Path, data: str, split: str = "test") -> CaptionResult:
@@ -61,13 +63,27 @@ def read_results(file: Path) -> list[tuple[str, str]]:
     """The (image id, caption) of each entry. Raises MissingData, BadData."""
     if not file.exists():
         raise MissingData(f"{file} does not exist", "give a JSON file with captions")
-    content = read_json(file)
-    if not isinstance(content, list) or not content:
+    entries = dict(_read_lines(file) if ".jsonl" in file.suffixes[-2:] else _read_list(file))
+    if not entries:
         raise BadData(f"{file} is not a list of captions", FORMAT_HINT)
     results = []
-    for index, entry in enumerate(content, 1):
+    for where, entry in entries.items():
         try:
             results.append((str(field(entry, "image_id", int, str)), field(entry, "caption")))
         except ValueError as error:
-            raise BadData(f"{file}, entry {index} {error}", FORMAT_HINT) from error
+            raise BadData(f"{where} {error}", FORMAT_HINT) from error
     return results
+
+
+def _read_list(file: Path) -> Iterator[tuple[str, Any]]:
+    """(file and number, entry) of a JSON list."""
+    content = read_json(file)
+    for number, entry in enumerate(content if isinstance(content, list) else [], 1):
+        yield f"{file}, entry {number}", entry
+
+
+def _read_lines(file: Path) -> Iterator[tuple[str, Any]]:
+    """(file and line, entry) of JSON Lines; empty lines are skipped."""
+    for number, line in enumerate(read_lines(file), 1):
+        if line.strip():
+            yield f"{file}, line {number}", parse_json(line, f"{file}, line {number}")

@@ -24,6 +24,7 @@ from xmodal_cli.evaluation.scoring import (
     rank_folds,
 )
 from xmodal_cli.evaluation.vectors_origin import find_rows
+from xmodal_cli.inference.distinct_names import distinct_names
 from xmodal_cli.inference.models import ModelInfo, describe_as, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
@@ -70,12 +71,12 @@ def _read_files(
     what: Sequence[str | ModelInfo], dataset: ImageTextDataset | None, split: str, reporter: Reporter
 ) -> dict[int, EmbeddedModel]:
     """The embeddings files among ``what``, by position."""
-    files = {}
+    files, names = {}, distinct_names(what)
     for n, item in enumerate(what):
         if isinstance(item, str) and is_embeddings(item):
             vectors = read_embeddings(Path(item))
             part = _find_part(item, vectors, dataset, split, reporter)
-            files[n] = EmbeddedModel(Path(item).name, vectors, part)
+            files[n] = EmbeddedModel(names[n], vectors, part)
     return files
 
 

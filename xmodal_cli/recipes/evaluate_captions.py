@@ -15,19 +15,21 @@ from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
 from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
+from xmodal_cli.inference.distinct_names import distinct_names, with_distinct_names
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
 
 
 def find_models(what: Sequence[str]) -> list[str | ModelInfo]:
-    """Embeddings files, results files and ``open_clip/...`` names unchanged, other models as ModelInfo.
+    """Embeddings files, results files and ``open_clip/...`` names unchanged, other models with distinct names.
 
     Raises the errors of ``describe_model``.
     """
-    return [
+    found = [
         item if is_results(item) or zero_shot.supports(item) or is_embeddings(item) else describe_model(item)
         for item in what
     ]
+    return with_distinct_names(found)
 
 
 def is_caption_evaluation(what: Sequence[str | ModelInfo]) -> bool:
@@ -78,7 +80,8 @@ def evaluate_captions(
     results: dict[int, CaptionResult] = {}
     for n in sorted(range(len(groups)), key=lambda n: not _is_results(groups[n][0])):  # files first: they take seconds
         results[n] = _evaluate(groups[n], data, split, overrides, compute, reporter)
-    return [results[n] for n in range(len(groups))]
+    names = dict(enumerate(distinct_names(what)))  # the ensemble has none
+    return [replace(results[n], model=names.get(n, results[n].model)) for n in range(len(groups))]
 
 
 def _setting(value: object) -> str:

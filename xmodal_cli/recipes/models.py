@@ -1,4 +1,4 @@
-"""``xmodal models``: list and describe models, and set the defaults."""
+"""``xmodal models``: list models, and set the defaults."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from xmodal_cli import paths, starter
 from xmodal_cli.errors import UnknownName
 from xmodal_cli.file_lock import write_lock
 from xmodal_cli.inference.defaults import SECTION, TAGGER, default_models, read_settings
-from xmodal_cli.inference.model_reports import ListedModel, ModelReport, list_model, report_model
+from xmodal_cli.inference.model_reports import ListedModel, list_model
 from xmodal_cli.inference.models import describe_model, model_names
 
 LOCK_SECONDS = 60.0  # another process writes the settings in milliseconds
@@ -35,8 +35,3 @@ def list_models() -> list[ListedModel]:
     """A summary of every model; an unreadable model has an ``error``. Raises BadData."""
     defaults = default_models().values()
     return [list_model(name, name in defaults) for name in model_names()]
-
-
-def model_info(what: str) -> ModelReport:
-    """The header of a model. Raises as ``describe_model``."""
-    return report_model(what)
