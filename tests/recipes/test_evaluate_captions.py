@@ -88,7 +88,7 @@ def test_several_files_make_a_table(xmodal, data, results):
     assert both[0]["cider"] > both[1]["cider"]
 
 
-def test_files_with_equal_names_are_told_apart(xmodal, data, tmp_path):
+def test_files_with_equal_names_have_different_names_in_the_results(xmodal, data, tmp_path):
     for folder, content in (("a", entries()), ("b", entries(c2="dogs"))):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "results.json").write_text(json.dumps(content), encoding="utf-8")
