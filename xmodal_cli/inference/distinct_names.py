@@ -12,7 +12,7 @@ from xmodal_cli.paths import MODEL_FILE
 
 
 def distinct_names(items: Sequence[str | ModelInfo]) -> list[str]:
-    """File names, and names of models; of different ones with equal names as many parent folders as make them different.
+    """File names and names of models; with parent folders, as few as needed, where different ones have equal names.
 
     ``a/results.json`` and ``b/results.json`` are called so, and one of them alone ``results.json``.
     """
