@@ -232,8 +232,8 @@ def make_export(folder: Path) -> Path:
 
 def read_export(file: Path) -> None:
     encoder = onnx_text_encoder.OnnxTextEncoder(file.parent, "f")
-    encoder.is_export_of("toy")
-    if not encoder.export_error:
+    encoder.folder.is_export_of("toy")
+    if not encoder.folder.export_error:
         encoder.unknown_words("a zebra")
 
 
