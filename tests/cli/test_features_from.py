@@ -41,7 +41,7 @@ def test_a_model_of_declared_features_is_used_with_photos(xmodal, arrays, backbo
 
     indexed = xmodal("index", photos, "--index", "p", "--model", tmp_path / "m", *CPU)
     assert indexed.code == 0, indexed.err
-    assert "declared" not in indexed.err
+    assert "never compared" not in indexed.err
     found = xmodal("search", "a red circle", "--index", "p", "-k", 3, "--json")
     assert found.code == 0 and len(found.json["hits"]) == 3
     like = xmodal("search", found.json["hits"][0]["path"], "--index", "p", "--json")
