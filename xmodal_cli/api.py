@@ -182,13 +182,13 @@ def index(
 
     Raises UnknownName, MissingData, BadData, IncompatibleFeatures, StorageError.
     """
-    from xmodal_cli.recipes.index import Selection
+    from xmodal_cli.recipes.index import Selection, Storage
     from xmodal_cli.recipes.index import index as run
 
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     paths = [Path(root).expanduser() for root in roots]
     compute, selection = Compute(device, precision), Selection(tuple(exclude))
-    return run(paths, name, model, None, rebuild, compute, reporter, selection)
+    return run(paths, name, model, Storage(), rebuild, compute, reporter, selection)
 
 
 def search(terms: str | Sequence[str], index: str | None = None, *, k: int = 10) -> SearchResult:

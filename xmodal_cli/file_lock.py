@@ -25,6 +25,10 @@ _REPORT_SECONDS = 1.0
 _WINDOWS_OFFSET = 1 << 30  # Windows blocks reading the locked bytes, so a byte behind the content is locked
 
 
+class AlreadyLocked(StorageError):
+    """Another process has the lock."""
+
+
 @contextlib.contextmanager
 def write_lock(
     file: Path,
@@ -36,13 +40,14 @@ def write_lock(
     """Have the lock ``file`` while the context is active; wait for another process for up to ``wait_seconds``.
 
     ``what`` names the locked thing in messages, such as ``the run runs/a``. A wait of more than a second is reported.
-    Raises StorageError with the other process and ``hint`` if it has the lock, and if ``file`` cannot be created.
+    Raises AlreadyLocked with the other process and ``hint`` if it has the lock, StorageError if ``file`` cannot be
+    created.
     """
     start, is_reported = time.monotonic(), False
     while (descriptor := _open_locked(file, what, reporter)) is None:
         waited, message = time.monotonic() - start, f"{what} is being written by another xmodal process{_owner(file)}"
         if waited >= wait_seconds:
-            raise StorageError(message, hint)
+            raise AlreadyLocked(message, hint)
         if waited >= _REPORT_SECONDS and not is_reported:
             reporter.info(f"{message}: waiting until it has finished")
             is_reported = True

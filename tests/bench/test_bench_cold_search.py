@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.large_index import write_large_index
 
 from xmodal_cli.config import load_config
+from xmodal_cli.data.scan import FoundFile
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.inference.towers import text_side
@@ -24,9 +26,7 @@ from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.recipes.search import open_searcher
 from xmodal_cli.reporter import SILENT
-from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, IndexMetadata, IndexModel
-from xmodal_cli.retrieval.items import Item, write_items
-from xmodal_cli.retrieval.vectors import add_quantized, write_vectors
+from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.types import FeatureMeta
 
 COUNT, DIM, ROUNDS, NAIVE_ROUNDS = 100_000, 1024, 15, 5
@@ -71,8 +71,8 @@ text = text_encoders.find(opened.metadata.model.fingerprint); mark("export check
 text._tokenizer; mark("tokenizer loaded")
 vector = text.embed_texts([sys.argv[2]])[0]; mark("graph loaded, sentence encoded")
 found = ranking.top_hits(opened.vectors, [ranking.TermVector(vector)], "cosine", 10); mark("vectors searched")
-items = opened.items.rows([row for row, _ in found]); mark("sqlite")
-for item in items: print(item.path)
+entries = opened.items_of_rows([row for row, _ in found]); mark("sqlite")
+for entry in entries: print(entry.item.path)
 mark("printed")
 print("|".join(f"{name} {1000 * (b - a):.1f}" for (_, a), (name, b) in zip(times, times[1:])), file=sys.stderr)
 """
@@ -107,14 +107,8 @@ def cold_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo.touch()
     found = describe_model(str(model_file(folder)))
     made_by = IndexModel(found.name, found.source, found.fingerprint, "cosine", DIM, META)
-    index = folder / "indexes" / "big"
-    index.mkdir(parents=True)
-    rows = unit_rows(DIM)
-    write_vectors(index / VECTORS, "flat", rows.shape, rows.__getitem__)
-    add_quantized(index / VECTORS, rows.shape)
-    write_items(index / ITEMS, (Item(str(p), 0, 0, n.to_bytes(16, "big")) for n, p in enumerate(photos)), [])
-    card = IndexMetadata("b" * 32, made_by, "flat", (str(folder / "photos"),), COUNT, 0, "2026-01-01", "2026-01-01")
-    (index / METADATA).write_text(card.to_json())
+    files = [FoundFile(str(photo), 0, 0) for photo in photos]
+    write_large_index(folder / "indexes" / "big", folder / "photos", files, unit_rows(DIM), made_by)
     (folder / "paths.txt").write_text("\n".join(map(str, photos)))
     return folder
 
@@ -190,7 +184,8 @@ def test_a_search_against_the_script_that_users_write(cold_home, report):
 def test_a_search_in_one_process(cold_home, report, seconds):
     import faiss
 
-    flat = faiss.read_index(str(cold_home / "indexes" / "big" / VECTORS), faiss.IO_FLAG_MMAP_IFC)
+    flat = faiss.IndexFlatIP(DIM)
+    flat.add(unit_rows(DIM))
     faiss.omp_set_num_threads(1)
     with open_searcher(str(cold_home / "indexes" / "big")) as searcher:
         encoder = searcher._embedder._sentences

@@ -4,6 +4,7 @@ layers over cells and words are a small part of making them."""
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.retrieval.vectors import StoredVectors, write_vectors
+from xmodal_cli.retrieval.segments import IndexVectors, Segment, write_segment
+from xmodal_cli.retrieval.vectors import Layout
 
 SETTINGS = ["model.embed_dim=256", "features.kind=grid"]
 NUM_PHOTOS, NUM_VECTORS, ROUNDS = 64, 50_000, 5
@@ -78,9 +80,11 @@ def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_p
     searched: dict[str, list[float]] = {name: [] for name in matchers}
     for _ in range(ROUNDS):
         for name, loaded in matchers.items():
-            file = tmp_path / f"{name}.index"
-            written[name].append(seconds(lambda f=file: write_vectors(f, "flat", rows.shape, rows.__getitem__)))
-            stored = StoredVectors(file, "flat", rows.shape)
+            found: list[Segment] = []
+            layout = Layout("flat", "fp16", *rows.shape)
+            write = partial(write_segment, tmp_path, layout, rows.__getitem__, quantize=False)
+            written[name].append(seconds(lambda f=found, w=write: f.append(w())))
+            stored = IndexVectors(tmp_path, found, rows.shape[1])
             queries = [[TermVector(vector, 1.0, True)] for vector in loaded.embed_texts(sentences)]
             searched[name].append(
                 seconds(lambda s=stored, q=queries: [top_hits(s, terms, "cosine", 10) for terms in q])

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers.index_fixtures import DIM, PhotoIndexFixture
@@ -27,7 +26,7 @@ from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.recipes.search import open_searcher, search
 from xmodal_cli.reporter import SILENT, SilentReporter
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.index import IndexModel
+from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.types import FeatureMeta
 
 NEVER = (
@@ -280,11 +279,3 @@ def test_the_fast_path_and_typer_give_the_same_result(
     monkeypatch.setattr("xmodal_cli.cli.fast_path.read_query", lambda _: None)
     slow = xmodal("search", *args)
     assert (fast.code, fast.out) == (slow.code, slow.out)
-
-
-def test_vectors_without_the_library_are_those_of_the_library(indexed: PhotoIndexFixture) -> None:
-    import faiss
-
-    theirs = faiss.read_index(str(indexed.index_folder / "index.faiss"))
-    with indexed.open() as index:
-        np.testing.assert_array_equal(index.vectors.take(np.arange(30)), theirs.reconstruct_n(0, 30))

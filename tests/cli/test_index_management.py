@@ -14,7 +14,7 @@ import pytest
 
 from xmodal_cli.inference import encoding, matchers, models
 from xmodal_cli.recipes import index as index_recipe
-from xmodal_cli.retrieval.index import METADATA
+from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.types import FeatureMeta, Unreadable
 
 Run = Callable[..., Any]
@@ -134,13 +134,15 @@ def test_the_warning_of_a_search_works(xmodal: Run, family: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("where", ["home", "path"])
-@pytest.mark.parametrize("name", ["index.json", "items.sqlite", "index.faiss"])
+@pytest.mark.parametrize("name", ["items.sqlite", "segments/*.faiss"])
 def test_the_hint_of_a_damaged_index_works(xmodal: Run, family: Path, home: Path, where: str, name: str) -> None:
     index = "family" if where == "home" else str(family / "an index")
     xmodal("index", "my photos", "--index", index)
     folder = home / "indexes" / index if where == "home" else Path(index)
-    (folder / name).write_bytes(b"damaged")
-    (command,) = commands(fails(xmodal("search", "red", "--index", index), re.escape(str(folder / name))))
+    (file,) = folder.glob(name)
+    file.unlink()
+    file.write_bytes(b"damaged")
+    (command,) = commands(fails(xmodal("search", "red", "--index", index), re.escape(str(file))))
     command = [str(family / "my photos") if word == "PATH" else word for word in command]
     assert xmodal(*command).code == 0
     assert xmodal("search", "red", "--index", index).code == 0
@@ -187,7 +189,7 @@ def test_the_list(xmodal: Run, family: Path, home: Path) -> None:
     assert "second (default): 3 photos, model toy, flat, updated" in text
     assert f"  {family / 'my photos'} (2 photos, missing)" in text
     assert "  excluded: *.gif" in text
-    (home / "indexes" / "second" / METADATA).write_text("{")
+    (home / "indexes" / "second" / ITEMS).write_text("{")
     assert "second (default):" in (out := xmodal("index", "--list").out) and "is damaged" in out
     assert [entry["index"] for entry in xmodal("index", "--list", "--index", "family", "--json").json] == ["family"]
 
@@ -228,7 +230,7 @@ def test_deleting(xmodal: Run, family: Path, home: Path) -> None:
     assert len(list((family / "drive").iterdir())) == 3
     assert "there is no index called 'family'" in xmodal("index", "--delete", "family").err
     xmodal("index", "drive")
-    (home / "indexes" / "drive" / METADATA).write_text("{")
+    (home / "indexes" / "drive" / ITEMS).write_text("{")
     assert xmodal("index", "--delete", "drive").code == 0  # a damaged one too
 
 

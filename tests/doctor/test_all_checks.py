@@ -20,7 +20,7 @@ from xmodal_cli.doctor import finding, machine, software, weights
 from xmodal_cli.doctor import home as home_checks
 from xmodal_cli.doctor.probe import DEVICE, Probe
 from xmodal_cli.inference import models
-from xmodal_cli.retrieval.index import IndexModel
+from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import FeatureMeta
 

@@ -11,11 +11,14 @@ import pytest
 
 from xmodal_cli.data.scan import scan_roots
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.retrieval.index import Index, IndexModel, open_index
+from xmodal_cli.retrieval.index import Index, open_index
+from xmodal_cli.retrieval.metadata import IndexModel
+from xmodal_cli.retrieval.segments import SEGMENTS
 from xmodal_cli.retrieval.update import IndexChanges, IndexRequest, update_index
 from xmodal_cli.types import FeatureMeta, ImageVectors, Unreadable
 
 DIM = 12
+HALF = 2.0**-11  # the error of a number below 1 in half precision
 
 
 class FakeEmbedder:
@@ -72,10 +75,11 @@ class PhotoIndexFixture:
         kind: str | None = None,
         rebuild: bool = False,
         remove_missing: bool = False,
+        store: str | None = None,
         reporter: Reporter = SILENT,
     ) -> IndexChanges:
         photos = scan_roots(roots or (self.photos,))
-        request = IndexRequest(photos, self.model, kind, rebuild, remove_missing)
+        request = IndexRequest(photos, self.model, kind, rebuild, remove_missing, store=store)
         return update_index(self.index_folder, request, self._embed, reporter)
 
     def _embed(self) -> ImageVectors:
@@ -88,10 +92,13 @@ class PhotoIndexFixture:
     def contents(self) -> dict[str, np.ndarray]:
         """Path relative to the photo folder -> vector."""
         with self.open() as index:
-            vectors = index.vectors.take(np.arange(len(index)))
-            return {
-                os.path.relpath(i.path, self.photos): v for i, v in zip(index.items.all_items(), vectors, strict=True)
-            }
+            entries = list(index.items.all_items())
+            vectors = index.vectors.take(index.vectors.rows_of(entries))
+            return {os.path.relpath(e.item.path, self.photos): v for e, v in zip(entries, vectors, strict=True)}
+
+    def segments(self) -> list[Path]:
+        """The files of vectors, sorted."""
+        return sorted((self.index_folder / SEGMENTS).glob("*.faiss"))
 
     def check(self) -> None:
         """Assert that the index has all readable files, in the order of paths, with the vectors of their bytes."""
@@ -99,7 +106,7 @@ class PhotoIndexFixture:
         contents = self.contents()
         assert list(contents) == sorted((os.path.relpath(p, self.photos) for p in files), key=os.fsencode)
         for name, vector in contents.items():
-            assert np.allclose(vector, self.embedder.vector((self.photos / name).read_bytes()), atol=1e-6)
+            assert np.allclose(vector, self.embedder.vector((self.photos / name).read_bytes()), atol=HALF)
 
 
 @pytest.fixture

@@ -304,7 +304,7 @@ def test_a_root_that_cannot_be_listed(
 def test_a_changed_photo_that_cannot_be_read_keeps_its_vector(
     photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xmodal_cli.retrieval import file_embedding
+    from xmodal_cli.retrieval import file_hashing
 
     photo_index.fill(2)
     photo_index.update()
@@ -315,7 +315,7 @@ def test_a_changed_photo_that_cannot_be_read_keeps_its_vector(
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_embedding, "open_regular", fail)
+        patch.setattr(file_hashing, "open_regular", fail)
         changes = photo_index.update()
         assert (changes.removed, changes.unchanged, len(changes.unreadable)) == (0, 2, 1)
         assert (photo_index.contents()["001.jpg"] == before).all()

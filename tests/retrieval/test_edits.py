@@ -13,7 +13,7 @@ from xmodal_cli import atomic_folder
 from xmodal_cli.errors import ConfigError, MissingData, StorageError
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.edits import delete_index, remove_root, rename_index, rename_root
-from xmodal_cli.retrieval.index import read_metadata
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture

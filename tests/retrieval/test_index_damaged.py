@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData, MissingData, XmodalError
-from xmodal_cli.retrieval import index as index_module
-from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, is_index
+from xmodal_cli.retrieval import database, registry, segments
+from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.search import TermVector
+from xmodal_cli.retrieval.segments import SEGMENTS
+from xmodal_cli.retrieval.stored_metadata import METADATA, read_metadata
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
 if TYPE_CHECKING:
@@ -26,9 +29,14 @@ if TYPE_CHECKING:
 def _use(photo_index: PhotoIndexFixture) -> None:
     """Read everything that an index has."""
     with photo_index.open() as index:
-        list(index.items.all_items())
+        index.vectors.rows_of(index.items.all_items())
         index.items.unreadable()
         TopPhotos(index, [TermVector(photo_index.embedder.vector(b"x"), is_text=False)], 3)
+
+
+def _file(photo_index: PhotoIndexFixture, name: str) -> Path:
+    """The database, or the file of the only segment."""
+    return photo_index.segments()[0] if name == SEGMENTS else photo_index.index_folder / name
 
 
 def _raises(photo_index: PhotoIndexFixture, name: str) -> BadData:
@@ -38,16 +46,21 @@ def _raises(photo_index: PhotoIndexFixture, name: str) -> BadData:
     return error.value
 
 
+def _execute(photo_index: PhotoIndexFixture, statement: str, *values: object) -> None:
+    with contextlib.closing(sqlite3.connect(photo_index.index_folder / ITEMS)) as database, database:
+        database.execute(statement, values)
+
+
 def _change(photo_index: PhotoIndexFixture, key: str, value: Any) -> None:
-    file = photo_index.index_folder / METADATA
-    content = json.loads(file.read_text())
-    inner = content["model"] if key.startswith("model.") else content
-    key = key.removeprefix("model.")
+    outer, _, inner = key.partition(".")
+    if inner:
+        content = vars(read_metadata(photo_index.index_folder).model) | {"meta": vars(photo_index.model.meta)}
+        content = {name: content[name] for name in content if (name, value) != (inner, KeyError)}
+        value = content | ({} if value is KeyError else {inner: value})
     if value is KeyError:
-        del inner[key]
+        _execute(photo_index, "DELETE FROM meta WHERE key = ?", outer)
     else:
-        inner[key] = value
-    file.write_text(json.dumps(content))
+        _execute(photo_index, "UPDATE meta SET value = ? WHERE key = ?", json.dumps(value), outer)
 
 
 @pytest.mark.parametrize(
@@ -62,86 +75,130 @@ def _change(photo_index: PhotoIndexFixture, key: str, value: Any) -> None:
         *(("kind", value) for value in (None, 1, ["flat"], KeyError)),
         *(("build", value) for value in (None, KeyError)),
         *(("exclude", value) for value in (3, [3], [None])),
-        ("format", "one"),
-        ("format", None),
-        ("format", KeyError),
     ],
 )
 def test_values_of_the_wrong_type(photo_index: PhotoIndexFixture, key: str, value: Any) -> None:
     photo_index.fill(3)
     photo_index.update()
     _change(photo_index, key, value)
-    error = _raises(photo_index, METADATA)
+    error = _raises(photo_index, ITEMS)
     assert "is damaged" in error.message
     assert error.hint == f"rebuild the index: xmodal index PATH --rebuild --index {photo_index.index_folder}"
     photo_index.update(rebuild=True)  # as in the hint
     photo_index.check()
 
 
-@pytest.mark.parametrize(("key", "value"), [("kind", "hsnw"), ("model.similarity", "nope")])
-def test_unknown_names(photo_index: PhotoIndexFixture, key: str, value: str) -> None:
+def test_an_unknown_similarity(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(3)
     photo_index.update()
-    _change(photo_index, key, value)
-    with pytest.raises(XmodalError, match=value):
+    _change(photo_index, "model.similarity", "nope")
+    with pytest.raises(XmodalError, match="nope"):
         _use(photo_index)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"[]", b"null", b"3", b'"x"', b"{", b"\xff\xfe", b"[" * 100_000, b"\0" * 50, b'{"format": 1}']
-)
-def test_an_index_json_that_is_none(photo_index: PhotoIndexFixture, content: bytes) -> None:
+def test_a_newer_format(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(3)
     photo_index.update()
-    (photo_index.index_folder / METADATA).write_bytes(content)
-    _raises(photo_index, METADATA)
+    _execute(photo_index, "PRAGMA user_version=3")
+    with pytest.raises(BadData, match=r"was written by a newer xmodal \(format 3\)") as error:
+        _use(photo_index)
+    assert error.value.hint == "upgrade xmodal"
 
 
-@pytest.mark.parametrize("name", [ITEMS, VECTORS])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b"\0" * 50, b'{"format": 1}', None])
+def test_a_summary_is_never_needed(photo_index: PhotoIndexFixture, content: bytes | None) -> None:
+    """An index that was killed between a commit and its summary; the next update writes it."""
+    photo_index.fill(3)
+    photo_index.update()
+    file = photo_index.index_folder / METADATA
+    expected = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert is_index(photo_index.index_folder)
+    _use(photo_index)
+    photo_index.update()
+    assert file.read_bytes() == expected
+
+
+def test_a_summary_without_its_database(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.update()
+    (photo_index.index_folder / ITEMS).unlink()
+    assert is_index(photo_index.index_folder)
+    with pytest.raises(BadData, match=r"is incomplete: items\.sqlite is missing") as error:
+        photo_index.update()
+    assert error.value.hint == f"rebuild the index: xmodal index PATH --rebuild --index {photo_index.index_folder}"
+    photo_index.update(rebuild=True)
+    photo_index.check()
+
+
+@pytest.mark.parametrize("name", [ITEMS, SEGMENTS])
 def test_named_pipes_and_folders_instead_of_files(photo_index: PhotoIndexFixture, name: str) -> None:
     photo_index.fill(3)
     photo_index.update()
-    (photo_index.index_folder / name).unlink()
-    os.mkfifo(photo_index.index_folder / name)
+    file = _file(photo_index, name)
+    file.unlink()
+    os.mkfifo(file)
     assert "is not a file" in _raises(photo_index, name).message
-    (photo_index.index_folder / name).unlink()
-    (photo_index.index_folder / name).mkdir()
+    file.unlink()
+    file.mkdir()
     assert "is not a file" in _raises(photo_index, name).message
-    (photo_index.index_folder / name).rmdir()
-    with pytest.raises(BadData, match=f"is incomplete: {name} is missing") as error:
+    file.rmdir()
+    with pytest.raises(BadData, match=r"is incomplete: .* is missing") as error:
         _use(photo_index)
-    assert error.value.hint == f"rebuild the index: xmodal index --rebuild --index {photo_index.index_folder}"
+    assert str(file.relative_to(photo_index.index_folder)) in error.value.message
+    words = "PATH --rebuild" if name == ITEMS else "--rebuild"
+    assert error.value.hint == f"rebuild the index: xmodal index {words} --index {photo_index.index_folder}"
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM items WHERE row = 1",
-        "DELETE FROM items WHERE row = 2",
-        "UPDATE items SET row = 9 WHERE row = 2",
-        "UPDATE items SET path = 7 WHERE row = 0",
+        "DELETE FROM items WHERE id = 1",
+        "UPDATE items SET position = 9 WHERE id = 2",
+        "UPDATE items SET position = -1 WHERE id = 2",
+        "UPDATE items SET segment = 9 WHERE id = 2",
+        "UPDATE items SET path = 7 WHERE id = 1",
         "UPDATE items SET digest = 'text'",
+        "UPDATE items SET decoding = x'00'",
         "UPDATE items SET size = 'big'",
+        "UPDATE items SET width = 'wide'",
+        "UPDATE items SET taken = x'07'",
         "DROP TABLE unreadable",
+        "DROP TABLE segments",
+        "UPDATE segments SET kind = 'hsnw'",
+        "UPDATE segments SET dtype = 'fp8'",
+        "UPDATE segments SET num_rows = 'many'",
+        "UPDATE segments SET num_rows = 0",
+        "UPDATE segments SET num_deleted = 1",
+        "UPDATE segments SET deleted = x'01'",
+        "UPDATE segments SET deleted = 'text', num_deleted = 1",
         "ALTER TABLE items RENAME COLUMN path TO name",
         "INSERT INTO unreadable VALUES (x'00', 1, 1, 'x', 'no such category')",
+        "INSERT INTO unreadable VALUES (x'00', 'big', 1, 'x', 'damaged')",
     ],
 )
 def test_databases_with_other_contents(photo_index: PhotoIndexFixture, statement: str) -> None:
     photo_index.fill(3)
     photo_index.update()
-    with sqlite3.connect(photo_index.index_folder / ITEMS) as database:
-        database.execute(statement)
-    database.close()
-    assert "is damaged" in _raises(photo_index, ITEMS).message
+    _execute(photo_index, statement)
+    with pytest.raises(BadData, match=f"{photo_index.index_folder}.* is damaged") as error:
+        _use(photo_index)
+    assert "--rebuild" in error.value.hint
+    photo_index.update(rebuild=True)
+    photo_index.check()
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-@pytest.mark.parametrize("name", [METADATA, ITEMS, VECTORS])
-def test_random_damage_is_an_error_or_harmless(photo_index: PhotoIndexFixture, name: str, kind: str) -> None:
+@pytest.mark.parametrize("name", [ITEMS, SEGMENTS])
+def test_random_damage_is_an_error_or_harmless(
+    photo_index: PhotoIndexFixture, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "MIN_STRUCTURED", 10)
     photo_index.fill(45)
     photo_index.update(kind=kind)
-    file = photo_index.index_folder / name
+    file = _file(photo_index, name)
     original, rng = file.read_bytes(), random.Random(3)
     for _ in range(25):
         content = bytearray(original)
@@ -149,31 +206,35 @@ def test_random_damage_is_an_error_or_harmless(photo_index: PhotoIndexFixture, n
             del content[rng.randrange(len(content)) :]
         for _ in range(rng.choice((0, 1, 8, 64))):
             if content:
-                content[rng.randrange(min(len(content), 400))] = rng.randrange(256)
+                content[rng.randrange(len(content) if name == ITEMS else min(len(content), 400))] = rng.randrange(256)
         file.unlink()  # another file: the old one may be mapped
         file.write_bytes(content)
         try:
             _use(photo_index)
         except XmodalError as error:
-            assert str(photo_index.index_folder.name) in error.message or name == METADATA
+            assert str(photo_index.index_folder.name) in error.message
 
 
-@pytest.mark.parametrize("name", [METADATA, ITEMS, VECTORS])
+@pytest.mark.parametrize("name", [ITEMS, SEGMENTS])
 @pytest.mark.parametrize("code", [13, 5, 116])
 def test_files_that_cannot_be_read(
     photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch, name: str, code: int
 ) -> None:
     photo_index.fill(2)
     photo_index.update()
-    opened, read = open, Path.read_bytes
+    opened, file = open, _file(photo_index, name)
 
     def fail(path: Any, *args: Any) -> Any:
-        if Path(path).name == name:
+        if Path(path) == file:
             raise OSError(code, os.strerror(code), str(path))
         return opened(path, *args)
 
-    monkeypatch.setattr(index_module, "open", fail, raising=False)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: fail(path) if path.name == name else read(path))
+    def cannot_open(file: Path, options: str) -> Any:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(database, "open", fail, raising=False)
+    if name == ITEMS:
+        monkeypatch.setattr(database, "_begin_reading", cannot_open)
     error = _raises(photo_index, name)
     assert f"cannot be read: {os.strerror(code).lower()}" in error.message
     assert "permissions" in error.hint
@@ -210,9 +271,9 @@ def test_vectors_that_are_not_finite(photo_index: PhotoIndexFixture) -> None:
     """Damage within the numbers is not detected, and raises no other error."""
     photo_index.fill(5)
     photo_index.update()
-    file = photo_index.index_folder / VECTORS
+    (file,) = photo_index.segments()
     content = bytearray(file.read_bytes())
-    content[-4:] = np.float32(np.nan).tobytes()
+    content[-2:] = np.float16(np.nan).tobytes()
     file.unlink()
     file.write_bytes(content)
     _use(photo_index)

@@ -11,7 +11,7 @@ import pytest
 
 from xmodal_cli.data import scan
 from xmodal_cli.retrieval import moved
-from xmodal_cli.retrieval.index import read_metadata
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture

@@ -13,7 +13,8 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval import quantized
 from xmodal_cli.retrieval.quantized import QuantizedVectors, write_quantized
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.retrieval.vectors import QUANTIZED, StoredVectors, add_quantized, write_vectors
+from xmodal_cli.retrieval.segments import SEGMENTS, IndexVectors, Segment, write_segment
+from xmodal_cli.retrieval.vectors import QUANTIZED, Layout, StoredVectors
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +35,11 @@ def spread(count: int, dim: int, seed: int) -> np.ndarray:
     return unit(rng.standard_normal((count, dim)) * scale + 3 * rng.standard_normal(dim) * (np.arange(dim) % 7 == 0))
 
 
-def stored(folder: Path, vectors: np.ndarray, is_quantized: bool = True) -> StoredVectors:
-    write_vectors(folder / "index.faiss", "flat", vectors.shape, vectors.__getitem__)
-    if is_quantized:
-        add_quantized(folder / "index.faiss", vectors.shape)
-    opened = StoredVectors(folder / "index.faiss", "flat", vectors.shape)
-    assert (opened.quantized is not None) == is_quantized
+def stored(folder: Path, vectors: np.ndarray, is_quantized: bool = True) -> IndexVectors:
+    layout = Layout("flat", "fp32", *vectors.shape)
+    segment = write_segment(folder, layout, vectors.__getitem__, quantize=is_quantized)
+    opened = IndexVectors(folder, [segment], vectors.shape[1])
+    assert (opened.parts[0].quantized is not None) == is_quantized
     return opened
 
 
@@ -110,7 +110,7 @@ def test_near_ties_below_the_quantization_step(tmp_path):
     index = stored(tmp_path, vectors)
     for k, hits in expected.items():
         assert top_hits(index, [TermVector(query)], "cosine", k) == hits
-        assert [row for row, _ in hits] == slow_hits(vectors, query, k)
+        assert [row for row, _ in hits][:k] == slow_hits(vectors, query, k)
 
 
 def test_weighted_terms_and_negated_queries(tmp_path):
@@ -129,9 +129,10 @@ def test_a_search_rescores_only_a_few_rows(tmp_path, monkeypatch):
     vectors = spread(3000, 16, 10)
     index = stored(tmp_path, vectors)
     taken: list[int] = []
-    take = index.take
-    monkeypatch.setattr(index, "take", lambda rows: taken.append(len(rows)) or take(rows))
-    monkeypatch.setattr(index, "blocks", lambda *_: pytest.fail("all vectors were read"))
+    (part,) = index.parts
+    take = part.take
+    monkeypatch.setattr(part, "take", lambda rows: taken.append(len(rows)) or take(rows))
+    monkeypatch.setattr(part, "blocks", lambda *_: pytest.fail("all vectors were read"))
     hits = top_hits(index, [TermVector(vectors[5])], "cosine", 10)
     assert hits[0][0] == 5 and sum(taken) < 600
 
@@ -147,12 +148,13 @@ def test_order_similarity_does_not_use_quantized_vectors(tmp_path):
 def test_a_damaged_file_is_ignored(tmp_path, damage):
     vectors = spread(200, 9, 12)
     expected = top_hits(stored(tmp_path, vectors), [TermVector(vectors[0])], "cosine", 5)
-    file = tmp_path / QUANTIZED
+    (file,) = (tmp_path / SEGMENTS).glob(f"*{QUANTIZED}")
     file.write_bytes(file.read_bytes()[:damage])
     with pytest.raises(BadData, match=QUANTIZED):
         QuantizedVectors(file, vectors.shape)
-    index = StoredVectors(tmp_path / "index.faiss", "flat", vectors.shape)
-    assert index.quantized is None
+    part = StoredVectors(file.with_suffix(".faiss"), Layout("flat", "fp32", *vectors.shape))
+    assert part.quantized is None
+    index = IndexVectors(tmp_path, [Segment(int(file.stem, 16), part.layout, "")], 9)
     assert top_hits(index, [TermVector(vectors[0])], "cosine", 5) == expected
 
 
@@ -185,6 +187,6 @@ def test_the_onnx_model_is_one_matmul_integer_node():
 
 def test_small_collections_are_not_quantized(tmp_path, monkeypatch):
     monkeypatch.setattr(quantized, "MIN_ELEMENTS", 200 * 9 + 1)
-    stored(tmp_path, spread(200, 9, 14), is_quantized=False)
-    add_quantized(tmp_path / "index.faiss", (200, 9))
-    assert not (tmp_path / QUANTIZED).exists()
+    vectors = spread(200, 9, 14)
+    write_segment(tmp_path, Layout("flat", "fp32", *vectors.shape), vectors.__getitem__, quantize=True)
+    assert [path.suffix for path in (tmp_path / SEGMENTS).iterdir()] == [".faiss"]

@@ -11,7 +11,6 @@ import pytest
 from xmodal_cli import atomic_folder, paths
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.journal import journal_path
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture
@@ -83,7 +82,7 @@ def test_folders_whose_names_no_index_can_have(tmp_path: Path, name: str) -> Non
     assert chosen.parent == paths.absolute_path(paths.indexes_dir())
     assert chosen.name.isprintable() and not chosen.name.startswith((".", "-"))
     with atomic_folder.write_lock(chosen):
-        journal_path(chosen).touch()
+        chosen.with_name(f".{chosen.name}.build-01234567").touch()
     if name != "new\nline" and len(name) != 120:
         with pytest.raises(ConfigError, match="cannot be the name"):
             registry.resolve_folder(name)

@@ -10,12 +10,17 @@ import pytest
 
 from xmodal_cli.retrieval import search
 from xmodal_cli.retrieval.search import SearchParams, TermVector, top_hits
-from xmodal_cli.retrieval.vectors import KINDS, StoredVectors, write_vectors
+from xmodal_cli.retrieval.segments import IndexVectors, write_segment
+from xmodal_cli.retrieval.vectors import KINDS, Layout
 
 
-def _stored(folder: Path, vectors: np.ndarray, kind: str = "flat") -> StoredVectors:
-    write_vectors(folder / f"{kind}.faiss", kind, vectors.shape, lambda rows: vectors[rows])
-    return StoredVectors(folder / f"{kind}.faiss", kind, vectors.shape)
+def _stored(folder: Path, vectors: np.ndarray, kind: str = "flat", num_segments: int = 1) -> IndexVectors:
+    """The vectors in segments of exact float32 numbers, in order."""
+    segments = []
+    for part in np.array_split(np.arange(len(vectors)), num_segments):
+        layout = Layout(kind, "fp32", len(part), vectors.shape[1])
+        segments.append(write_segment(folder, layout, lambda rows, part=part: vectors[part[rows]], quantize=False))
+    return IndexVectors(folder, segments, vectors.shape[1])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -98,7 +103,12 @@ def test_equal_scores_are_sorted_by_row(tmp_path: Path, similarity: str, kind: s
     best = top_hits(stored, terms, similarity, 1500)
     assert len({score for _, score in best}) == 5  # equal vectors have equal scores in every row
     for k in (1, 10, 299, 700):
-        assert top_hits(stored, terms, similarity, k) == best[:k]
+        hits = top_hits(stored, terms, similarity, k)
+        assert hits == best[: len(hits)]
+        assert {score for _, score in hits[k:]} <= {
+            hits[k - 1][1]
+        }  # all that are equal to the last one, for the caller
+        assert best[len(hits)][1] < hits[-1][1]
     scores = np.array([s for _, s in best])
     rows = np.array([r for r, _ in best])
     assert all(np.all(np.diff(rows[scores == score]) > 0) for score in set(scores))
@@ -107,8 +117,9 @@ def test_equal_scores_are_sorted_by_row(tmp_path: Path, similarity: str, kind: s
 def test_a_sentence_without_order_violations_scores_zero(tmp_path: Path) -> None:
     images = np.array([[0.6, 0.8], [1.0, 0.0]], np.float32)
     text = TermVector(np.array([0.6, 0.0], np.float32))
-    assert top_hits(_stored(tmp_path, images), [text], "order", 2) == [(0, 0.0), (1, 0.0)]
-    assert math.copysign(1, top_hits(_stored(tmp_path, images), [text], "order", 1)[0][1]) == 1  # not -0.0
+    stored = _stored(tmp_path, images)
+    assert top_hits(stored, [text], "order", 2) == [(0, 0.0), (1, 0.0)]
+    assert math.copysign(1, top_hits(stored, [text], "order", 1)[0][1]) == 1  # not -0.0
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
@@ -117,7 +128,7 @@ def test_recall_of_hnsw_and_ivf(tmp_path: Path, similarity: str, kind: str, min_
     """Recall@10 for queries with an offset; the index is small, so few candidates are scored."""
     images, texts = _clustered(6000, 48, similarity == "order", seed=6)
     stored = _stored(tmp_path, images, kind)
-    params = SearchParams(exact_below=0, at_least=300, per_hit=20)
+    params = SearchParams(at_least=300, per_hit=20)
     assert _recall(stored, images, texts, similarity, params) >= min_recall
 
 
@@ -129,7 +140,7 @@ def test_recall_of_approximate_search_under_order_similarity(tmp_path: Path) -> 
 
 
 def _recall(
-    stored: StoredVectors, images: np.ndarray, texts: np.ndarray, similarity: str, params: SearchParams, k: int = 10
+    stored: IndexVectors, images: np.ndarray, texts: np.ndarray, similarity: str, params: SearchParams, k: int = 10
 ) -> float:
     num_found = 0
     for text in texts:
@@ -158,7 +169,7 @@ def test_approximate_search_returns_exact_scores_and_num_hits(tmp_path: Path) ->
 def test_a_query_of_negative_terms_is_exact(tmp_path: Path, kind: str) -> None:
     images, texts = _clustered(2000, 16, False, seed=9)
     terms = [TermVector(texts[0], -1.0)]
-    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, SearchParams(exact_below=0, at_least=50))
+    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, SearchParams(at_least=50))
     assert [row for row, _ in hits] == [int(r) for r in np.argsort(images @ texts[0], kind="stable")[:10]]
 
 
@@ -168,9 +179,10 @@ def test_every_kind_returns_the_exact_vectors(tmp_path: Path, kind: str) -> None
     stored = _stored(tmp_path, images, kind)
     rows = np.array([1299, 0, 700, 700])
     assert np.array_equal(stored.take(rows), images[rows])
-    assert np.array_equal(np.concatenate([b for _, b in stored.blocks()]), images)
-    assert [s for s, _ in stored.blocks()] == [0, 1024]
-    assert set(stored.candidates(images[3], 5)) >= {3}
+    (part,) = stored.parts
+    assert np.array_equal(np.concatenate([b for _, b in part.blocks()]), images)
+    assert [s for s, _ in part.blocks()] == [0, 1024]
+    assert set(part.candidates(images[3], 5)) >= {3}
 
 
 @pytest.mark.parametrize("kind", KINDS)

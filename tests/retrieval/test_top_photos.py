@@ -108,7 +108,7 @@ def test_photos_that_permissions_hide_are_shown(
         if code := codes.get(Path(path).name):
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(top_photos, "os", SimpleNamespace(stat=stat))
+    monkeypatch.setattr(top_photos, "os", SimpleNamespace(stat=stat, fsencode=os.fsencode))
     found = [Path(name).name for name, _ in _search(photo_index, "000.jpg", 3)[0]]
     assert sorted(found) == ["000.jpg", "001.jpg"]
 

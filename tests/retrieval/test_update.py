@@ -14,8 +14,10 @@ import pytest
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.scan import scan
 from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData, StorageError, UnknownName
-from xmodal_cli.retrieval import file_embedding, journal
-from xmodal_cli.retrieval.index import ITEMS, METADATA, VECTORS, read_metadata
+from xmodal_cli.retrieval import file_embedding, file_hashing
+from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.segments import SEGMENTS
+from xmodal_cli.retrieval.stored_metadata import METADATA, read_metadata
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def test_a_new_index_has_all_photos(photo_index: PhotoIndexFixture) -> None:
     assert _counts(changes) == {"added": 6}
     assert changes.num_computed == 6
     photo_index.check()
-    assert sorted(p.name for p in photo_index.index_folder.iterdir()) == sorted([METADATA, ITEMS, VECTORS])
+    assert sorted(p.name for p in photo_index.index_folder.iterdir()) == sorted([METADATA, ITEMS, SEGMENTS])
     assert _files_next_to(photo_index) == ["family"]
 
 
@@ -67,14 +69,14 @@ def test_only_new_bytes_are_embedded(photo_index: PhotoIndexFixture) -> None:
 def test_a_touched_file_is_read_but_not_embedded(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(3)
     photo_index.update()
-    inode = (photo_index.index_folder / VECTORS).stat().st_ino
+    segments = photo_index.segments()
     os.utime(photo_index.photos / "001.jpg", ns=(1, 1))
     changes = photo_index.update()
     assert _counts(changes) == {"unchanged": 3}
     assert changes.num_computed == 0
-    assert (photo_index.index_folder / VECTORS).stat().st_ino == inode  # unchanged vectors are not written again
+    assert photo_index.segments() == segments  # unchanged vectors are not written again
     with photo_index.open() as index:
-        assert [i.mtime_ns for i in index.items.all_items()][1] == 1
+        assert [e.item.mtime_ns for e in index.items.all_items()][1] == 1
 
 
 def test_renamed_and_copied_files_keep_their_vectors(photo_index: PhotoIndexFixture) -> None:
@@ -189,34 +191,71 @@ def test_a_vector_of_the_wrong_dimension(photo_index: PhotoIndexFixture, monkeyp
         photo_index.update()
 
 
-def test_an_interrupted_run_is_resumed(photo_index: PhotoIndexFixture) -> None:
+def test_an_interrupted_run_has_committed_what_it_computed(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(10)
     photo_index.update()
     for i in range(10, 20):
         photo_index.add(f"{i:03}.jpg")
+    (photo_index.photos / "000.jpg").unlink()
     photo_index.embedder.paths.clear()
     photo_index.embedder.stop_after = 7
     with pytest.raises(KeyboardInterrupt):
         photo_index.update()
-    assert len(photo_index.contents()) == 10  # the old index is unchanged
-    path = journal.journal_path(photo_index.index_folder)
-    path.write_bytes(path.read_bytes()[:-5])  # an incomplete last record
+    assert len(photo_index.contents()) == 17  # nothing is removed before the end
     photo_index.embedder.paths.clear()
     photo_index.embedder.stop_after = None
     changes = photo_index.update()
-    assert changes.num_computed == len(photo_index.embedder.paths) == 4
+    assert changes.num_computed == len(photo_index.embedder.paths) == 3
+    assert _counts(changes) == {"added": 3, "removed": 1, "unchanged": 16}
     photo_index.check()
-    assert not path.exists()
 
 
-def test_a_journal_of_another_model_is_not_used(photo_index: PhotoIndexFixture) -> None:
+def test_a_new_index_that_was_interrupted_can_be_searched(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(4)
     photo_index.embedder.stop_after = 3
     with pytest.raises(KeyboardInterrupt):
         photo_index.update()
+    assert list(photo_index.contents()) == ["000.jpg", "001.jpg", "002.jpg"]
+    photo_index.model = photo_index.model.__class__(**{**vars(photo_index.model), "fingerprint": "c" * 64})
+    with pytest.raises(IncompatibleFeatures):
+        photo_index.update()
+
+
+def test_an_interrupted_rebuild_keeps_the_old_index_and_is_resumed(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(6)
+    photo_index.update()
+    old = photo_index.contents()
+    (photo_index.photos / "000.jpg").unlink()
+    photo_index.model = photo_index.model.__class__(**{**vars(photo_index.model), "fingerprint": "c" * 64})
+    photo_index.embedder.order = True  # stands for the vectors of another model
+    for stop_after in (2, 1):
+        photo_index.embedder.paths.clear()
+        photo_index.embedder.stop_after = stop_after
+        with pytest.raises(KeyboardInterrupt):
+            photo_index.update(rebuild=True)
+        contents = photo_index.contents()
+        assert all(np.array_equal(contents[name], vector) for name, vector in old.items())
+    photo_index.embedder.paths.clear()
+    photo_index.embedder.stop_after = None
+    changes = photo_index.update(rebuild=True)
+    assert (changes.num_computed, _counts(changes)) == (2, {"added": 2, "unchanged": 3})
+    assert list(photo_index.contents()) == [f"{i:03}.jpg" for i in range(1, 6)]
+    assert all((vector >= 0).all() for vector in photo_index.contents().values())
+    assert sorted(p.name for p in photo_index.index_folder.iterdir()) == sorted([METADATA, ITEMS, SEGMENTS])
+
+
+def test_an_unfinished_rebuild_of_another_model_is_discarded(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(4)
+    photo_index.update()
+    photo_index.embedder.paths.clear()
+    photo_index.embedder.stop_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        photo_index.update(rebuild=True)
     photo_index.embedder.stop_after = None
     photo_index.model = photo_index.model.__class__(**{**vars(photo_index.model), "fingerprint": "c" * 64})
-    assert photo_index.update().num_computed == 4
+    assert photo_index.update(rebuild=True).num_computed == 4
+    photo_index.check()
+    assert len(photo_index.segments()) == 1
 
 
 def test_another_model_requires_rebuild(photo_index: PhotoIndexFixture) -> None:
@@ -292,7 +331,7 @@ def test_files_deleted_before_hashing_are_skipped(
         return vector(content)
 
     monkeypatch.setattr(photo_index.embedder, "vector", delete_next)
-    monkeypatch.setattr(file_embedding, "AHEAD", 1)
+    monkeypatch.setattr(file_hashing, "AHEAD", 1)
     changes = photo_index.update()
     assert (changes.metadata.num_items, changes.unreadable) == (2, ())
 
@@ -338,10 +377,8 @@ def test_one_new_photo_reads_and_embeds_one_file(
     photo_index.update()
     photo_index.add("020a.jpg")
     hashed = list[str]()
-    hash_file = file_embedding._hash_file
-    monkeypatch.setattr(
-        file_embedding, "_hash_file", lambda file: hashed.append(Path(file.path).name) or hash_file(file)
-    )
+    hash_file = file_hashing._hash_file
+    monkeypatch.setattr(file_hashing, "_hash_file", lambda file: hashed.append(Path(file.path).name) or hash_file(file))
     photo_index.embedder.paths.clear()
     assert _counts(photo_index.update()) == {"added": 1, "unchanged": 40}
     assert hashed == [p.name for p in photo_index.embedder.paths] == ["020a.jpg"]
@@ -349,8 +386,8 @@ def test_one_new_photo_reads_and_embeds_one_file(
 
 
 def test_the_files_are_embedded_in_one_stream(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_embedding, "AHEAD", 3)
-    monkeypatch.setattr(file_embedding, "FLUSH", 2)
+    monkeypatch.setattr(file_hashing, "AHEAD", 3)
+    monkeypatch.setattr(file_embedding, "COMMIT_VECTORS", 2)
     photo_index.fill(20)
     assert photo_index.update().num_computed == 20
     assert photo_index.embedder.num_calls == 1

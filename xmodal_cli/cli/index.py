@@ -41,6 +41,14 @@ def command(
             help="Index type: flat is exact; hnsw and ivf are for millions of photos.",
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="fp16|fp32",
+            help="Precision of stored vectors: fp16 changes scores by less than 0.001; is stored.",
+        ),
+    ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild from scratch.")] = False,
     exclude: Annotated[
         list[str] | None,
@@ -96,13 +104,13 @@ def command(
         index_management.run(edits, index, bool(paths), json)
         return
     from xmodal_cli.device import Compute
-    from xmodal_cli.recipes.index import Selection
+    from xmodal_cli.recipes.index import Selection, Storage
     from xmodal_cli.recipes.index import index as make_index
 
     compute = Compute(device, precision.value, runtime.value)
     selection = Selection(tuple(exclude or ()), remove_missing)
     reporter = output.TerminalReporter()
-    report = make_index(paths or (), index, model, kind, rebuild, compute, reporter, selection)
+    report = make_index(paths or (), index, model, Storage(kind, store), rebuild, compute, reporter, selection)
     if json:
         output.print_json(report)
     else:

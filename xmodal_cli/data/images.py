@@ -80,13 +80,17 @@ class ImageReader:
 
     def size(self, path: Path) -> tuple[int, int]:
         """(width, height) as displayed, from the header alone. Raises BadImage with file and reason."""
+        return self.size_and_exif(path)[0]
+
+    def size_and_exif(self, path: Path) -> tuple[tuple[int, int], Image.Exif]:
+        """(width, height) as displayed, and the EXIF data, from the header. Raises BadImage with file and reason."""
         with _errors_of(path), _open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
             width, height = image.size
             set_scale(image, None, self._settings.max_pixels)
             check_size(path, image, (width, height), self._settings.max_pixels)
             # Pillow swaps the sides of a TIFF itself
             is_swapped = _orientation(image) in _SWAPS_SIDES and image.format != "TIFF"
-            return (height, width) if is_swapped else (width, height)
+            return (height, width) if is_swapped else (width, height), image.getexif()
 
     def has_profile(self, path: Path) -> bool:
         """Whether the image has a color profile that changes its colors, from the header alone. Raises BadImage."""

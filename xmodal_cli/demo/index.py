@@ -12,8 +12,9 @@ from xmodal_cli.paths import indexes_dir
 from xmodal_cli.recipes.index import index
 from xmodal_cli.recipes.search import search
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.retrieval.index import is_index, read_metadata
+from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.report import IndexReport
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 NUM_HITS = 5
 

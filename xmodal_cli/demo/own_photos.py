@@ -18,8 +18,9 @@ from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.retrieval.index import is_index, read_metadata
+from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.report import IndexReport
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.types import Unreadable
 
 MAX_PHOTOS = 300  # of a folder; `xmodal index` takes all

@@ -16,8 +16,10 @@ from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.index import IndexModel, check_fingerprint, is_index, read_metadata
+from xmodal_cli.retrieval.index import check_fingerprint, is_index
+from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.retrieval.report import IndexReport, make_report
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.retrieval.vectors import check_kind
@@ -36,11 +38,19 @@ class Selection:
     remove_missing: bool = False
 
 
+@dataclass(frozen=True)
+class Storage:
+    """The kind of an index and the precision of its vectors (``fp16``, ``fp32``); None keeps what the index has."""
+
+    kind: str | None = None
+    store: str | None = None
+
+
 def index(
     roots: Sequence[Path] = (),
     name: str | None = None,
     model: str | None = None,
-    kind: str | None = None,
+    storage: Storage = Storage(),
     rebuild: bool = False,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
@@ -76,7 +86,7 @@ def index(
         report_unchecked([made_by], reporter)
         return encoder.vectors(reader)
 
-    request = IndexRequest(photos, card, kind, rebuild, selection.remove_missing, target.exclude)
+    request = IndexRequest(photos, card, storage.kind, rebuild, selection.remove_missing, target.exclude, storage.store)
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:

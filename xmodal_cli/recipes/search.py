@@ -13,10 +13,11 @@ from xmodal_cli.inference import text_encoders
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.hints import index_command, index_name
-from xmodal_cli.retrieval.index import Index, open_index, read_metadata
+from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.query import Term, parse_terms
 from xmodal_cli.retrieval.search import TermVector
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.top_photos import TopPhotos
 from xmodal_cli.types import Unreadable
 
@@ -86,7 +87,7 @@ class Searcher:
             model=self.model,
             similarity=self._index.metadata.model.similarity,
             query=tuple(words),
-            hits=tuple(Hit(i, p.item.path, p.score, p.duplicates) for i, p in enumerate(top.photos, 1)),
+            hits=tuple(Hit(i, p.item.path, min(p.score, 1.0), p.duplicates) for i, p in enumerate(top.photos, 1)),
             items=len(self),
             vanished=top.num_vanished,
             unknown_words=tuple(dict.fromkeys(unknown)),
@@ -127,8 +128,8 @@ class _TermEmbedder:
         """(dim,) float32; out-of-vocabulary words of a sentence are added to ``unknown_words``."""
         if term.image is None:
             return self._embed_sentence(term.text, unknown_words)
-        row = self._find_row(term.image)
-        return self._embed_photo(term.image) if row is None else self._index.vectors.take(row)[0]
+        rows = self._find_rows(term.image)
+        return self._index.vectors.take(rows)[0] if len(rows) else self._embed_photo(term.image)
 
     def _embed_sentence(self, sentence: str, unknown_words: list[str]) -> np.ndarray:
         try:
@@ -140,18 +141,17 @@ class _TermEmbedder:
         vector: np.ndarray = vectors[0]
         return vector
 
-    def _find_row(self, image: Path) -> np.ndarray | None:
-        """(1,): the row of an indexed photo with the same bytes; None if there is none."""
-        import numpy as np
-
+    def _find_rows(self, image: Path) -> np.ndarray:
+        """(1,): the row of the vector of an indexed photo with the same bytes; (0,) without one."""
         from xmodal_cli.paths import absolute_path
-        from xmodal_cli.retrieval.file_embedding import file_digest
+        from xmodal_cli.retrieval.file_hashing import file_digest
 
         try:
-            row = self._index.items.row_of_digest(file_digest(str(absolute_path(image.expanduser()))))
+            digest = file_digest(str(absolute_path(image.expanduser())))
         except OSError as error:
             raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
-        return None if row is None else np.array([row])
+        known = self._index.items.find_digest(digest)
+        return self._index.vectors.rows_of([] if known is None else [known])
 
     def _embed_photo(self, image: Path) -> np.ndarray:
         from xmodal_cli.data.images import ImageReader

@@ -8,10 +8,10 @@ were deleted; it does not concern files and folders that exist but cannot be acc
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from xmodal_cli.data.scan import Scan, is_under, raise_if_absent, unreachable
+from xmodal_cli.data.scan import Scan, raise_if_absent, unreachable
 from xmodal_cli.errors import MissingData
 from xmodal_cli.retrieval.hints import index_command
 
@@ -22,7 +22,7 @@ def check_roots(scan: Scan, known: KnownRoots, remove_missing: bool) -> None:
     """Raises MissingData for a root that is absent, unless it is confirmed that its photos were deleted."""
     has_known = False
     for root, reason in {**scan.unreachable_roots, **scan.empty_roots}.items():
-        count = sum(is_under(path, root) for path in known.paths)
+        count = known.counts[root]
         is_confirmed = remove_missing and is_gone(root)
         if count and not is_confirmed:
             raise _refusal(scan, known, root, reason, count)
@@ -35,11 +35,11 @@ def check_roots(scan: Scan, known: KnownRoots, remove_missing: bool) -> None:
 
 @dataclass(frozen=True)
 class KnownRoots:
-    """The index before an update: its name in commands, its roots, and the paths of its photos."""
+    """The index before an update: its name in commands, its roots, and the number of its photos in absent ones."""
 
     index: str
     roots: Sequence[str]
-    paths: Sequence[str]
+    counts: Mapping[str, int]
 
 
 def is_gone(root: str) -> bool:

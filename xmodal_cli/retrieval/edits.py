@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from xmodal_cli import atomic_folder
-from xmodal_cli.data.scan import is_under, path_key
+from xmodal_cli.data.scan import is_under
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.hints import index_command, index_name
-from xmodal_cli.retrieval.index import Index, IndexMetadata, open_index, read_metadata
-from xmodal_cli.retrieval.items import Item
-from xmodal_cli.retrieval.journal import journal_path
-from xmodal_cli.retrieval.write import Content, write_version
-
-MovePath = Callable[[str], str | None]  # the new path of a photo, or None to remove it
+from xmodal_cli.retrieval.index import open_index
+from xmodal_cli.retrieval.leftovers import remove_leftovers
+from xmodal_cli.retrieval.merging import merge_segments
+from xmodal_cli.retrieval.segments import SEGMENTS
+from xmodal_cli.retrieval.stored_metadata import read_metadata
+from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
+from xmodal_cli.retrieval.writer import IndexWriter
 
 
 def remove_root(folder: Path, root: str) -> int:
@@ -34,9 +32,17 @@ def remove_root(folder: Path, root: str) -> int:
             f"{root} is the only folder of the index {index_name(folder)!r}",
             f"delete the index: {index_command('--delete', index_name(folder))}",
         )
-    remaining = tuple(r for r in roots if r != root)
-    before = read_metadata(folder).num_items
-    return before - _rewrite(folder, remaining, lambda path: None if is_under(path, root) else path).num_items
+    with _editing(folder) as writer:
+        metadata = replace(
+            writer.metadata,
+            roots=tuple(r for r in roots if r != root),
+            mounts=tuple(mount for mount in writer.metadata.mounts if not is_under(mount, root)),
+        )
+        with writer.transaction(metadata) as change:
+            keys = [entry.id for entry in change.items.under(root)]
+            change.delete(keys)
+            change.set_unreadable([file for file in change.items.unreadable() if not is_under(file.path, root)])
+        return len(keys)
 
 
 def rename_root(folder: Path, old: str, new: str) -> int:
@@ -52,22 +58,34 @@ def rename_root(folder: Path, old: str, new: str) -> int:
             f"{new} overlaps with another folder of the index {index_name(folder)!r}",
             f"update the index instead: {index_command(new, index=index_name(folder))}",
         )
-    with open_index(folder) as index:
-        moved = index.items.count_under(old)
-    move: MovePath = lambda path: new + path[len(old) :] if is_under(path, old) else path  # noqa: E731
-    _rewrite(folder, tuple(new if root == old else root for root in roots), move)
-    return moved
+    move: Callable[[str], str] = lambda path: new + path[len(old) :] if is_under(path, old) else path  # noqa: E731
+    with _editing(folder) as writer:
+        metadata = replace(
+            writer.metadata,
+            roots=tuple(new if root == old else root for root in roots),
+            mounts=tuple(map(move, writer.metadata.mounts)),
+        )
+        with writer.transaction(metadata) as change:
+            moved = [(entry.id, entry.item.path) for entry in change.items.under(old)]
+            change.delete([entry.id for entry in change.items.under(new) if not is_under(entry.item.path, old)])
+            change.set_paths([(key, move(path)) for key, path in moved])
+            change.set_unreadable([replace(f, path=move(f.path)) for f in change.items.unreadable()])
+        return len(moved)
 
 
 def delete_index(folder: Path) -> None:
     """Delete an index, and no other files. Raises StorageError."""
     with atomic_folder.write_lock(folder), storage_errors(folder):
         atomic_folder.recover(folder)
+        (folder / ITEMS).unlink(missing_ok=True)  # first: what is left is not an index
+        remove_format_1(folder)
         for name in sorted(registry.FILES):
-            (folder / name).unlink(missing_ok=True)
-        journal_path(folder).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # the user put other files into it
-            folder.rmdir()
+            with contextlib.suppress(IsADirectoryError, PermissionError):
+                (folder / name).unlink(missing_ok=True)
+        remove_leftovers(folder)
+        for path in (folder / SEGMENTS, folder):
+            with contextlib.suppress(OSError):  # the user put other files into it
+                path.rmdir()
     registry.forget(folder)
 
 
@@ -80,8 +98,6 @@ def rename_index(folder: Path, name: str) -> Path:
     with atomic_folder.write_lock(folder), atomic_folder.write_lock(target), storage_errors(target):
         atomic_folder.recover(folder)
         folder.rename(target)
-        with contextlib.suppress(FileNotFoundError):
-            journal_path(folder).rename(journal_path(target))
     if is_default:
         registry.set_default(target)
     return target
@@ -103,32 +119,15 @@ def _check_root(folder: Path, root: str) -> tuple[str, ...]:
     )
 
 
-def _rewrite(folder: Path, roots: tuple[str, ...], move: MovePath) -> IndexMetadata:
-    """Write the index with other paths, without the photos for which ``move`` returns None."""
+@contextlib.contextmanager
+def _editing(folder: Path) -> Iterator[IndexWriter]:
+    """A writer to an index that has been checked, with its lock; small segments are merged at the end."""
     with atomic_folder.write_lock(folder):
         atomic_folder.recover(folder)
-        with open_index(folder) as old:
-            metadata, content = _moved_content(old, move)
-            metadata = replace(metadata, roots=roots)
-            write_version(folder, old, metadata, content)
-            return metadata
-
-
-def _moved_content(old: Index, move: MovePath) -> tuple[IndexMetadata, Content]:
-    indexed: list[tuple[Item, int]] = []
-    for row, item in enumerate(old.items.all_items()):
-        if (path := move(item.path)) is not None:
-            indexed.append((replace(item, path=path), row))
-    unreadable = [replace(f, path=path) for f in old.items.unreadable() if (path := move(f.path)) is not None]
-    indexed.sort(key=lambda pair: path_key(pair[0].path))
-    mounts = tuple(path for mount in old.metadata.mounts if (path := move(mount)) is not None)
-    now = datetime.now(UTC).isoformat(timespec="microseconds")
-    metadata = replace(
-        old.metadata,
-        build=uuid.uuid4().hex,
-        num_items=len(indexed),
-        num_unreadable=len(unreadable),
-        updated=now,
-        mounts=mounts,
-    )
-    return metadata, Content(indexed, unreadable, lambda rows: old.vectors.take(np.asarray(rows)))
+        upgrade_locked(folder)
+        remove_leftovers(folder)
+        with open_index(folder) as index:
+            metadata = index.metadata
+        with IndexWriter(folder, folder / ITEMS, metadata) as writer:
+            yield writer
+            merge_segments(writer, 0)

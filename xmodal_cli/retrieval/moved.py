@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from xmodal_cli.data.mounts import mount_points
 from xmodal_cli.data.scan import FoundFile, Scan, is_under
-from xmodal_cli.retrieval.file_embedding import file_digest
-from xmodal_cli.retrieval.items import Item
+from xmodal_cli.retrieval.file_hashing import file_digest
+from xmodal_cli.retrieval.items import Item, ItemStore
 
 MIN_FRACTION = 0.5  # of the photos of a folder that must be found elsewhere
 NUM_CHECKED = 8  # photos whose bytes are compared
 
 
-def moved_roots(roots: Sequence[str], mounts: Sequence[str], items: Iterable[Item], scan: Scan) -> list[str]:
-    """Those of ``roots`` that are gone and whose ``items`` are found among the scanned files.
+def moved_roots(roots: Sequence[str], mounts: Sequence[str], items: ItemStore, scan: Scan) -> list[str]:
+    """Those of ``roots`` that are gone and whose photos in ``items`` are found among the scanned files.
 
     A root is gone if it does not exist, or is an empty folder, unless its disk is not mounted; ``mounts`` are those of
     the last update. It was moved if at least half of its photos have a scanned file of the same name and size, and a
@@ -24,15 +24,10 @@ def moved_roots(roots: Sequence[str], mounts: Sequence[str], items: Iterable[Ite
     gone = gone_roots(roots, mounts, scan)
     if not gone:
         return []
-    of_root: dict[str, list[Item]] = {root: [] for root in gone}
-    for item in items:
-        for root in gone:
-            if is_under(item.path, root):
-                of_root[root].append(item)
     candidates: dict[tuple[str, int], list[FoundFile]] = {}
     for file in scan.files:
         candidates.setdefault((os.path.basename(file.path), file.size), []).append(file)  # noqa: PTH119 - for speed
-    return [root for root in gone if _was_moved(of_root[root], candidates)]
+    return [root for root in gone if _was_moved([entry.item for entry in items.under(root)], candidates)]
 
 
 def gone_roots(roots: Sequence[str], mounts: Sequence[str], scan: Scan) -> list[str]:

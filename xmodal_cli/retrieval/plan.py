@@ -3,59 +3,55 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from xmodal_cli.data.scan import FoundFile, Scan, containing, is_under
-from xmodal_cli.retrieval.items import Item, UnreadableFile
-
-IndexedItem = tuple[Item, int]  # a photo and the row of its vector
+from xmodal_cli.retrieval.items import IndexedItem, ItemStore, UnreadableFile
 
 
 @dataclass
 class UpdatePlan:
-    """The work of an update.
+    """The work of an update; of photos that have not changed there is only their number.
 
-    ``unchanged`` items keep their vectors, whose rows are those of the old index. ``to_embed`` are new or changed
-    files. ``stale`` are the items, by path and with their rows, whose file was changed or deleted. ``unreadable`` files
-    are unchanged since they could not be read. ``kept`` counts the unchanged items per absent path.
+    ``to_embed`` are new or changed files. ``stale`` are the photos, by path, whose file was changed or deleted.
+    ``unreadable`` files are unchanged since they could not be read. ``kept`` counts the unchanged photos per absent
+    path.
     """
 
-    unchanged: list[IndexedItem] = field(default_factory=list)
+    num_unchanged: int = 0
     to_embed: list[FoundFile] = field(default_factory=list)
     stale: dict[str, IndexedItem] = field(default_factory=dict)
     unreadable: list[UnreadableFile] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)
 
 
-def make_plan(
-    items: Iterable[Item],
-    unreadable: Iterable[UnreadableFile],
-    scan: Scan,
-    roots: Sequence[str],
-    absent: Mapping[str, str],
-) -> UpdatePlan:
-    """Compare an index with a scan. Items outside ``roots``, or in one of the ``absent`` paths, count as unchanged."""
+def make_plan(items: ItemStore | None, scan: Scan, roots: Sequence[str], absent: Mapping[str, str]) -> UpdatePlan:
+    """Compare an index with a scan. Photos outside ``roots``, or in one of the ``absent`` paths, count as unchanged."""
+    if items is None:
+        return UpdatePlan(to_embed=list(scan.files))
     plan, new_files = UpdatePlan(), {f.path: f for f in scan.files}
 
-    def is_unchanged(known: Item | UnreadableFile, kept: Counter[str]) -> bool:
-        file = new_files.get(known.path)
+    def is_unchanged(path: str, size: int, mtime_ns: int, kept: Counter[str]) -> bool:
+        file = new_files.get(path)
         if file is None:
-            if not any(is_under(known.path, root) for root in roots):
+            if not any(is_under(path, root) for root in roots):
                 return True
-            if (parent := containing(known.path, absent)) is not None:
+            if (parent := containing(path, absent)) is not None:
                 kept[parent] += 1
             return parent is not None
-        if (file.size, file.mtime_ns) != (known.size, known.mtime_ns):
+        if file.mtime_ns != mtime_ns or file.size != size:
             return False
-        del new_files[known.path]
+        del new_files[path]
         return True
 
-    for row, item in enumerate(items):
-        if is_unchanged(item, plan.kept):
-            plan.unchanged.append((item, row))
+    stale = list[int]()
+    for key, path, size, mtime_ns in items.states():
+        if not is_unchanged(path, size, mtime_ns, plan.kept):
+            stale.append(key)
         else:
-            plan.stale[item.path] = item, row
-    plan.unreadable = [file for file in unreadable if is_unchanged(file, Counter())]
+            plan.num_unchanged += 1
+    plan.stale = {entry.item.path: entry for entry in items.of_ids(stale)}
+    plan.unreadable = [f for f in items.unreadable() if is_unchanged(f.path, f.size, f.mtime_ns, Counter())]
     plan.to_embed = list(new_files.values())
     return plan

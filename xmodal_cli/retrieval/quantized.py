@@ -1,4 +1,4 @@
-"""``index.coarse``: int8 scalar quantization of the vectors, for a fast first pass over all of them.
+"""``ID.int8``: int8 scalar quantization of the vectors, for a fast first pass over all of them.
 
 A coordinate is ``offset + step * code``, with an offset and a step per coordinate and codes from -127 to 127. The error
 of an inner product with the codes is bounded by Cauchy-Schwarz, from the largest quantization error of a vector, which
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 ROWS = 4096  # vectors per block
-MIN_ELEMENTS = 2**22  # smaller matrices are scanned unquantized in two milliseconds
+MIN_ELEMENTS = 2**20  # smaller matrices are scanned unquantized in less than a millisecond
 MIN_PARALLEL = 8  # blocks; a second thread does not help for fewer
 CODE, DIGIT = 127, 127  # the largest code and digit
 ROUNDING = 1e-9  # above the float64 rounding error of an inner product of unit vectors
@@ -119,7 +119,7 @@ def _header(layout: dict[str, tuple[str, list[int]]], metadata: dict[str, str]) 
 
 
 class QuantizedVectors:
-    """A memory-mapped ``index.coarse``. Raises BadData if it is damaged or not of ``shape``, FileNotFoundError."""
+    """A memory-mapped file of int8 vectors. Raises BadData if it is damaged or not of ``shape``, FileNotFoundError."""
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         count, dim = self.shape = shape
@@ -133,9 +133,9 @@ class QuantizedVectors:
         except FileNotFoundError:
             raise
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadData(f"{path} is damaged: {error}", rebuild_hint(path.parent)) from error
+            raise BadData(f"{path} is damaged: {error}", rebuild_hint(path.parents[1])) from error
         if not is_valid:
-            raise BadData(f"{path} does not match the vectors", rebuild_hint(path.parent))
+            raise BadData(f"{path} does not match the vectors", rebuild_hint(path.parents[1]))
         self._codes, self._sums = arrays["codes"], arrays["sums"]
         self._offset, self._step = (arrays[name].astype(np.float64) for name in ("offset", "step"))
 

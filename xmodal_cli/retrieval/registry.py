@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
+from xmodal_cli.retrieval.database import ITEMS, SIDE_FILES, unreadable
 from xmodal_cli.retrieval.hints import index_command
-from xmodal_cli.retrieval.index import (
-    ITEMS,
-    METADATA,
-    VECTORS,
-    IndexMetadata,
-    is_index,
-    open_index,
-    read_metadata,
-    unreadable,
-)
-from xmodal_cli.retrieval.vectors import QUANTIZED
+from xmodal_cli.retrieval.index import is_index, open_index
+from xmodal_cli.retrieval.metadata import IndexMetadata
+from xmodal_cli.retrieval.segments import SEGMENTS
+from xmodal_cli.retrieval.stored_metadata import METADATA, read_metadata
 
 if TYPE_CHECKING:
     from xmodal_cli.data.scan import Scan
 
-FILES = {METADATA, ITEMS, VECTORS, QUANTIZED}
+FILES = {METADATA, ITEMS, *(f"{ITEMS}{suffix}" for suffix in SIDE_FILES), SEGMENTS}
 FALLBACK = "photos"  # the name of an index if that of the folder is not usable
 MAX_NAME = 200  # bytes; the files next to an index have longer names
 _LAST = ".last.json"  # no index has a name with a dot first
@@ -104,7 +98,7 @@ def find_moved(scan: Scan) -> Path | None:
     for folder, metadata in indexes():
         if gone_roots(metadata.roots, metadata.mounts, scan):
             with contextlib.suppress(XmodalError), open_index(folder) as index:
-                if moved_roots(metadata.roots, metadata.mounts, index.items.all_items(), scan):
+                if moved_roots(metadata.roots, metadata.mounts, index.items, scan):
                     found.append((metadata.updated, folder))
     return max(found)[1] if found else None
 

@@ -10,7 +10,8 @@ from xmodal_cli.data.scan import Scan, scan_roots
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.paths import absolute_path
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.index import IndexMetadata, read_metadata
+from xmodal_cli.retrieval.metadata import IndexMetadata
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 
 @dataclass(frozen=True)

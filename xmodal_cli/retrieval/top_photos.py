@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmodal_cli.retrieval.index import Index
-from xmodal_cli.retrieval.items import Item
+from xmodal_cli.retrieval.items import IndexedItem, Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
 
 COPY_COSINE = 0.99
@@ -41,42 +41,54 @@ class TopPhotos:
         self._exists: dict[int, bool] = {}
         self.photos: list[TopPhoto] = []
         self.num_vanished = 0
-        depth = min(num_hits + MARGIN, len(index))
+        num_vectors = index.vectors.num_live
+        depth = min(num_hits + MARGIN, num_vectors)
         while depth:
             top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth)
-            self._select([row for row, _ in top], [score for _, score in top])
-            if len(self.photos) == num_hits or len(top) < depth or depth == len(index):
+            self._select(top)
+            if len(self.photos) == num_hits or len(top) < depth or depth == num_vectors:
                 break
-            depth = min(4 * depth, len(index))
+            depth = min(4 * depth, num_vectors)
 
-    def _select(self, rows: Sequence[int], scores: Sequence[float]) -> None:
-        items = self._index.items.rows(rows)
-        copies = _Copies(self._index.vectors.take(np.array(rows, np.int64))) if self._fold else None
-        chosen: list[int] = []  # positions in ``rows``
+    def _select(self, top: Sequence[tuple[int, float]]) -> None:
+        candidates = self._candidates(top)
+        items = [entry.item for entry, _ in candidates]
+        rows = self._index.vectors.rows_of(entry for entry, _ in candidates)
+        copies = _Copies(self._index.vectors.take(rows)) if self._fold else None
+        chosen: list[int] = []  # positions in ``candidates``
         self.photos, num_vanished = [], 0
-        for position, (row, item, score) in enumerate(zip(rows, items, scores, strict=True)):
-            if not self._is_there(row, item):
+        for position, (entry, score) in enumerate(candidates):
+            if not self._is_there(entry):
                 num_vanished += 1
             elif copies is not None and (first := copies.find(position, chosen, items)) is not None:
                 self.photos[first].duplicates += 1
             elif len(chosen) < self._num_hits:
                 chosen.append(position)
-                self.photos.append(TopPhoto(item, score))
+                self.photos.append(TopPhoto(entry.item, score))
                 self.num_vanished = num_vanished
         if self._fold:
-            self._count_identical(set(rows))
+            self._count_identical({entry.id for entry, _ in candidates})
+
+    def _candidates(self, top: Sequence[tuple[int, float]]) -> list[tuple[IndexedItem, float]]:
+        """The photos with these vectors, best first, those with equal scores by path."""
+        entries = self._index.items_of_rows([row for row, _ in top])
+        score_of = dict(top)
+        found = [
+            (entry, score_of[int(row)])
+            for row, entry in zip(self._index.vectors.rows_of(entries), entries, strict=True)
+        ]
+        return sorted(found, key=lambda pair: (-pair[1], os.fsencode(pair[0].item.path)))
 
     def _count_identical(self, examined: set[int]) -> None:
         """Count the files with the bytes of a hit that are not among the candidates."""
         for photo in self.photos:
-            rows = [row for row in self._index.items.rows_of_digest(photo.item.digest) if row not in examined]
-            items = self._index.items.rows(rows)
-            photo.duplicates += sum(self._is_there(row, item) for row, item in zip(rows, items, strict=True))
+            copies = self._index.items.of_digest(photo.item.digest)
+            photo.duplicates += sum(self._is_there(entry) for entry in copies if entry.id not in examined)
 
-    def _is_there(self, row: int, item: Item) -> bool:
-        if row not in self._exists:
-            self._exists[row] = _exists(item.path)
-        return self._exists[row]
+    def _is_there(self, entry: IndexedItem) -> bool:
+        if entry.id not in self._exists:
+            self._exists[entry.id] = _exists(entry.item.path)
+        return self._exists[entry.id]
 
 
 class _Copies:

@@ -1,16 +1,16 @@
-"""Update an index to match its folders: compute the missing vectors, then replace the index folder atomically.
+"""Update an index to match its folders: embed new and changed photos, and remove the others.
 
-The model is loaded, by the function ``embed``, only if a vector has to be computed. An interrupted update leaves the
-old index and a journal of the computed vectors, which the next update reuses.
+Photos are committed in batches while they are embedded; the last commit removes photos and changes everything else. An
+interrupted update is resumed by the next one. The model is loaded, by the function ``embed``, only if a vector has to
+be computed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,20 +18,26 @@ from xmodal_cli import atomic_folder
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.image_content import HINTS
 from xmodal_cli.data.scan import Scan, is_under, path_key
-from xmodal_cli.errors import BadData, Category, IncompatibleFeatures, XmodalError
+from xmodal_cli.errors import BadData, Category, ConfigError, IncompatibleFeatures, XmodalError
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval import rebuild, registry
 from xmodal_cli.retrieval.absence import KnownRoots, absent_paths, check_roots
-from xmodal_cli.retrieval.file_embedding import FileEmbedder, KnownVectors
-from xmodal_cli.retrieval.hints import index_name
-from xmodal_cli.retrieval.index import Index, IndexMetadata, IndexModel, is_index, open_index, read_metadata
+from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.file_embedding import FileEmbedder
+from xmodal_cli.retrieval.hints import index_command, index_name
+from xmodal_cli.retrieval.index import Index, is_index, open_index
 from xmodal_cli.retrieval.items import RETRY, Item, UnreadableFile
-from xmodal_cli.retrieval.journal import Journal, journal_path
+from xmodal_cli.retrieval.leftovers import remove_leftovers
+from xmodal_cli.retrieval.merging import convert, merge_segments
+from xmodal_cli.retrieval.metadata import STORES, IndexMetadata, IndexModel, check_store
 from xmodal_cli.retrieval.moved import moved_roots
 from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
+from xmodal_cli.retrieval.rebuild import REBUILD
+from xmodal_cli.retrieval.stored_metadata import read_metadata
+from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
 from xmodal_cli.retrieval.vector_versions import VectorVersions
-from xmodal_cli.retrieval.vectors import check_kind
-from xmodal_cli.retrieval.write import Content, write_version
+from xmodal_cli.retrieval.vectors import KINDS, check_kind
+from xmodal_cli.retrieval.writer import IndexWriter, write_summary
 from xmodal_cli.types import ImageVectors
 
 
@@ -39,16 +45,17 @@ from xmodal_cli.types import ImageVectors
 class IndexRequest:
     """The requested content of an index: the photos of ``scan`` as vectors of ``model``.
 
-    Without ``kind`` the kind of the old index is kept; the default is ``flat``. ``remove_missing`` confirms that absent
-    photos were deleted, see ``absence``. ``exclude`` are the patterns that are stored for later updates.
+    Without ``kind`` or ``store`` those of the index are kept; see ``IndexMetadata``. ``remove_missing`` confirms that
+    absent photos were deleted, see ``absence``. ``exclude`` are the patterns that are stored for later updates.
     """
 
     scan: Scan
     model: IndexModel
     kind: str | None = None
-    rebuild: bool = False  # ignore the old index; vectors in the journal are reused
+    rebuild: bool = False  # ignore the old index
     remove_missing: bool = False
     exclude: tuple[str, ...] = ()
+    store: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,118 +86,153 @@ def update_index(
 ) -> IndexChanges:
     """Update or create the index in ``folder``.
 
-    Raises BadData if no photo can be read, IncompatibleFeatures if the index was made by another model, StorageError
-    if it cannot be written or is being written by another process.
+    Raises BadData if no photo can be read, ConfigError for full precision of an index that has only half precision,
+    IncompatibleFeatures if the index was made by another model, StorageError if it cannot be written or is being
+    written by another process.
     """
-    check_kind(request.kind or "flat")
+    check_kind(request.kind or KINDS[0])
+    check_store(request.store or STORES[0])
     registry.check_target(folder)
     with atomic_folder.write_lock(folder, reporter=reporter):
-        atomic_folder.recover(folder)
-        with contextlib.ExitStack() as stack:
-            old = _old_index(folder, request)
-            if old is not None:
-                stack.enter_context(old)
-            model = request.model
-            journal = stack.enter_context(Journal(journal_path(folder), model.fingerprint, model.embed_dim))
-            changes = _Update(folder, request, old, journal).run(embed, reporter)
-            journal.remove()
-            return changes
+        atomic_folder.recover(folder)  # of format 1
+        if request.rebuild and is_index(folder):
+            changes = _Update(folder, request, REBUILD).run(embed, reporter)
+            rebuild.adopt(folder)
+            remove_format_1(folder)
+            remove_leftovers(folder)
+        else:
+            if is_index(folder):
+                _check_model(folder, request.model)
+                upgrade_locked(folder)
+                rebuild.discard(folder)
+            remove_leftovers(folder)
+            changes = _Update(folder, request, ITEMS).run(embed, reporter)
+        write_summary(folder, changes.metadata)
+        return changes
 
 
 class _Update:
-    """One run of ``update_index``, after its arguments have been checked."""
+    """One run of ``update_index``, after its arguments have been checked. ``name`` is that of the database."""
 
-    def __init__(self, folder: Path, request: IndexRequest, old: Index | None, journal: Journal) -> None:
-        self.folder, self.request, self.old, self.scan = folder, request, old, request.scan
-        self.journal = journal
-        self.previous = _try_read_metadata(folder) if old is None else old.metadata
-        self.kind = request.kind or (self.previous.kind if self.previous else "flat")
+    def __init__(self, folder: Path, request: IndexRequest, name: str) -> None:
+        self.folder, self.request, self.scan, self.name = folder, request, request.scan, name
+        self.visible = _try_read_metadata(folder)  # of the index that is being rebuilt, or updated
+        self.old: IndexMetadata | None = None  # of the database before this update
 
     def run(self, embed: Callable[[], ImageVectors], reporter: Reporter) -> IndexChanges:
-        items = _old_items(self.folder, self.old)
-        self._check_roots(items)
-        old_items, old_unreadable = (items, self.old.items.unreadable()) if self.old else ([], [])
-        roots, mounts = (self.old.metadata.roots, self.old.metadata.mounts) if self.old else ((), ())
-        moved = moved_roots(roots, mounts, old_items, self.scan)
-        absent = absent_paths(self.scan, self.previous.mounts if self.previous else (), self.request.remove_missing)
-        plan = make_plan(old_items, old_unreadable, self.scan, (*self.scan.roots, *moved), absent)
-        versions = VectorVersions(old_items, self.journal.digests_before())
-        known = KnownVectors(self.old, self.journal, versions)
-        is_older = self.old is not None and self.old.metadata.decoding != DECODING
-        versions.revise(plan, self.scan, is_older, reporter)
-        embedder = FileEmbedder(known, self.request.model, embed)
-        new = embedder.embed(plan.to_embed, reporter)
-        num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
-        _keep_unreadable_items(plan, embedder.unreadable)
-        versions.replace_rows(plan, known.find)
-        unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
-        indexed = sorted([*plan.unchanged, *new], key=lambda pair: path_key(pair[0].path))
-        if not indexed and not (self.request.remove_missing and plan.stale):
-            raise _only_heic(self.scan.roots, num_heic) if num_heic else _nothing_readable(self.scan.roots, unreadable)
-        metadata = self._new_metadata(moved, absent, len(indexed), len(unreadable))
-        if versions.num_compared or self._has_changes(metadata, plan, unreadable, old_unreadable):
-            write_version(self.folder, self.old, metadata, Content(indexed, unreadable, known.take))
-        elif self.old is not None:
-            metadata = self.old.metadata
-        return IndexChanges(
-            metadata=metadata,
-            **_count_changes(plan, [item for item, _ in new]),
-            num_computed=embedder.num_computed,
-            unreadable=tuple(unreadable),
-            kept=_kept(plan, {**{file.path: file.reason for file in unreadable}, **absent}),
-            moved_roots=tuple(moved),
-            num_heic=num_heic,
-            num_recomputed=sum(versions.is_outdated(i) and i.decoding == DECODING for i, _ in indexed),
-            num_uncompared=sum(i.decoding != DECODING for i, _ in indexed),
+        check_roots(self.scan, self._known_roots(), self.request.remove_missing)
+        with self._open_old() as index:
+            self.old = None if index is None else index.metadata
+            plan, moved, absent, versions = self._compare(index, reporter)
+        interim = self._interim_metadata()
+        with IndexWriter(self.folder, self.folder / self.name, self.old or interim) as writer:
+            embedder = FileEmbedder(writer, interim, versions, embed)
+            embedder.embed(plan.to_embed, reporter)
+            num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
+            _keep_unreadable_items(plan, embedder.unreadable)
+            unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
+            if not (plan.num_unchanged or embedder.num_found or (self.request.remove_missing and plan.stale)):
+                raise _only_heic(self.scan.roots, num_heic) if num_heic else _nothing_readable(self.scan, unreadable)
+            with writer.transaction(self._new_metadata(moved, absent)) as change:
+                embedder.put_rest(change)
+                new_paths = {item.path for item in embedder.items}
+                change.delete(entry.id for path, entry in plan.stale.items() if path not in new_paths)
+                versions.record(change)
+                change.set_unreadable(unreadable)
+            if self.request.kind or self.request.store:
+                convert(writer)
+            merge_segments(writer, embedder.num_computed)
+            return IndexChanges(
+                metadata=writer.metadata,
+                **_count_changes(plan, embedder.items),
+                num_computed=embedder.num_computed,
+                unreadable=tuple(unreadable),
+                kept=_kept(plan, {**{file.path: file.reason for file in unreadable}, **absent}),
+                moved_roots=tuple(moved),
+                num_heic=num_heic,
+                num_recomputed=versions.num_recomputed(writer.items),
+                num_uncompared=versions.num_uncompared(writer.items),
+            )
+
+    def _known_roots(self) -> KnownRoots:
+        """The folders of the index, and how many photos it has in them; none if it cannot be read."""
+        name, scanned = index_name(self.folder), {**self.scan.unreachable_roots, **self.scan.empty_roots}
+        counts = dict.fromkeys(scanned, 0)
+        if scanned:
+            with contextlib.suppress(XmodalError), open_index(self.folder) as index:
+                counts = {root: index.items.count_under(root) for root in scanned}
+        return KnownRoots(name, self.visible.roots if self.visible else (), counts)
+
+    @contextlib.contextmanager
+    def _open_old(self) -> Iterator[Index | None]:
+        if self.name == REBUILD:
+            index = rebuild.open_unfinished(self.folder, self._first_metadata())
+        else:
+            index = open_index(self.folder) if is_index(self.folder) else None
+        if index is None:
+            yield None
+            return
+        with index:
+            _check_store(index, self.folder, self.request.store)
+            yield index
+
+    def _compare(
+        self, index: Index | None, reporter: Reporter
+    ) -> tuple[UpdatePlan, list[str], dict[str, str], VectorVersions]:
+        """The work to do, the moved and the absent folders, and the vectors of earlier versions of decoding."""
+        visible_mounts = self.visible.mounts if self.visible else ()
+        absent = absent_paths(self.scan, visible_mounts, self.request.remove_missing)
+        if index is None:
+            return make_plan(None, self.scan, (), absent), [], absent, VectorVersions([])
+        moved = moved_roots(index.metadata.roots, index.metadata.mounts, index.items, self.scan)
+        plan = make_plan(index.items, self.scan, (*self.scan.roots, *moved), absent)
+        versions = VectorVersions(index.items.of_other_decoding())
+        versions.revise(plan, self.scan, index.metadata.decoding != DECODING, reporter)
+        return plan, moved, absent, versions
+
+    def _first_metadata(self) -> IndexMetadata:
+        """The metadata of a new database."""
+        now = datetime.now(UTC).isoformat(timespec="microseconds")
+        kind, store = (self.visible.kind, self.visible.store) if self.visible else (KINDS[0], STORES[0])
+        return IndexMetadata(
+            build="",
+            model=self.request.model,
+            kind=self.request.kind or kind,
+            roots=self._roots([]),
+            num_items=0,
+            num_unreadable=0,
+            created=now,
+            updated=now,
+            exclude=self.request.exclude,
+            store=self.request.store or store,
         )
 
-    def _check_roots(self, items: Sequence[Item]) -> None:
-        roots = self.previous.roots if self.previous else ()
-        known = KnownRoots(index_name(self.folder), roots, [item.path for item in items])
-        check_roots(self.scan, known, self.request.remove_missing)
+    def _interim_metadata(self) -> IndexMetadata:
+        """That of the commits before the last one: with the folders of photos that are still to be removed."""
+        if self.old is None:
+            return self._first_metadata()
+        return replace(self.old, roots=self._roots([]), exclude=self.request.exclude)
 
-    def _new_metadata(
-        self, moved: Sequence[str], absent: Mapping[str, str], num_items: int, num_unreadable: int
-    ) -> IndexMetadata:
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        old = self.old.metadata if self.old else None
-        roots = [root for root in (*(old.roots if old else ()), *self.scan.roots) if root not in moved]
-        mounts = {mount for mount in (old.mounts if old else ()) if mount in absent or not self._is_scanned(mount)}
-        return IndexMetadata(
-            build=uuid.uuid4().hex,
+    def _new_metadata(self, moved: Sequence[str], absent: Mapping[str, str]) -> IndexMetadata:
+        base = self.old or self._first_metadata()
+        mounts = {mount for mount in base.mounts if mount in absent or not self._is_scanned(mount)}
+        return replace(
+            base,
             model=self.request.model,
-            kind=self.kind,
-            roots=_outermost([root for root in roots if root not in self.scan.unreachable_roots]) or _outermost(roots),
-            num_items=num_items,
-            num_unreadable=num_unreadable,
-            created=old.created if old else now,
-            updated=now,
+            kind=self.request.kind or base.kind,
+            store=self.request.store or base.store,
+            roots=self._roots(moved),
             mounts=tuple(sorted(mounts | {mount for mount, has_entries in self.scan.mounts.items() if has_entries})),
             exclude=self.request.exclude,
+            decoding=DECODING,
         )
+
+    def _roots(self, moved: Sequence[str]) -> tuple[str, ...]:
+        roots = [root for root in (*(self.old.roots if self.old else ()), *self.scan.roots) if root not in moved]
+        return _outermost([root for root in roots if root not in self.scan.unreachable_roots]) or _outermost(roots)
 
     def _is_scanned(self, path: str) -> bool:
         return any(is_under(path, root) for root in self.scan.roots)
-
-    def _has_changes(
-        self, new: IndexMetadata, plan: UpdatePlan, unreadable: list[UnreadableFile], before: list[UnreadableFile]
-    ) -> bool:
-        if self.old is None or plan.stale or unreadable != before:
-            return True
-        old = self.old.metadata
-        facts = ("num_items", "kind", "roots", "mounts", "exclude", "decoding")
-        return any(getattr(new, fact) != getattr(old, fact) for fact in facts)
-
-
-def _old_items(folder: Path, old: Index | None) -> list[Item]:
-    """The photos of the index, also if it will be rebuilt; none if they cannot be read."""
-    if old is not None:
-        return list(old.items.all_items())
-    try:
-        with open_index(folder) as index:
-            return list(index.items.all_items())
-    except XmodalError:
-        return []
 
 
 def _kept(plan: UpdatePlan, reasons: Mapping[str, str]) -> dict[str, tuple[str, int]]:
@@ -200,27 +242,33 @@ def _kept(plan: UpdatePlan, reasons: Mapping[str, str]) -> dict[str, tuple[str, 
 def _keep_unreadable_items(plan: UpdatePlan, unreadable: Sequence[UnreadableFile]) -> None:
     """A changed photo that cannot be read for a reason that may change keeps its vector until it can be read."""
     for file in unreadable:
-        if file.mtime_ns == RETRY and (before := plan.stale.pop(file.path, None)) is not None:
-            plan.unchanged.append(before)
+        if file.mtime_ns == RETRY and plan.stale.pop(file.path, None) is not None:
+            plan.num_unchanged += 1
             plan.kept[file.path] += 1
 
 
-def _old_index(folder: Path, request: IndexRequest) -> Index | None:
-    """The index to update, if any. Raises IncompatibleFeatures if it has the vectors of another model."""
-    if request.rebuild or not is_index(folder):
-        return None
-    old, model = read_metadata(folder).model, request.model
+def _check_model(folder: Path, model: IndexModel) -> None:
+    """Raises IncompatibleFeatures if an index has the vectors of another model."""
+    old = read_metadata(folder).model
     if old.fingerprint != model.fingerprint:
         raise IncompatibleFeatures(
             f"the index {folder.name!r} was made by the model {old.name} ({old.fingerprint[:8]}), "
             f"not by {model.name} ({model.fingerprint[:8]})",
             "rebuild it with this model: --rebuild; or create another index: --index NAME",
         )
-    return open_index(folder)
+
+
+def _check_store(index: Index, folder: Path, store: str | None) -> None:
+    if store == "fp32" and any(part.layout.dtype != store for part in index.vectors.parts):
+        name = index_name(folder)
+        raise ConfigError(
+            f"the index {name!r} has vectors in half precision, which cannot be made exact",
+            f"compute them again: {index_command('--store', 'fp32', '--rebuild', index=name)}",
+        )
 
 
 def _try_read_metadata(folder: Path) -> IndexMetadata | None:
-    """The metadata of an index that will be rebuilt, or None if it cannot be read."""
+    """The metadata of an index, or None if it cannot be read."""
     try:
         return read_metadata(folder)
     except XmodalError:
@@ -230,11 +278,11 @@ def _try_read_metadata(folder: Path) -> IndexMetadata | None:
 def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     """A photo deleted at one path and added at another was moved; one with identical bytes is unchanged."""
     new_paths = {item.path for item in new}
-    removed = Counter(item.digest for path, (item, _) in plan.stale.items() if path not in new_paths)
-    counts = {"added": 0, "updated": 0, "moved": 0, "removed": removed.total(), "unchanged": len(plan.unchanged)}
+    removed = Counter(entry.item.digest for path, entry in plan.stale.items() if path not in new_paths)
+    counts = {"added": 0, "updated": 0, "moved": 0, "removed": removed.total(), "unchanged": plan.num_unchanged}
     for item in new:
         if (before := plan.stale.get(item.path)) is not None:
-            counts["unchanged" if before[0].digest == item.digest else "updated"] += 1
+            counts["unchanged" if before.item.digest == item.digest else "updated"] += 1
         elif removed[item.digest] > 0:
             removed[item.digest] -= 1
             counts["moved"] += 1
@@ -256,9 +304,9 @@ def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
     )
 
 
-def _nothing_readable(roots: Sequence[str], unreadable: Sequence[UnreadableFile]) -> BadData:
+def _nothing_readable(scan: Scan, unreadable: Sequence[UnreadableFile]) -> BadData:
     first = f"; the first, {unreadable[0].path}: {unreadable[0].reason}" if unreadable else ""
     return BadData(
-        f"none of the {len(unreadable)} photos in {', '.join(roots)} can be read{first}",
+        f"none of the {len(unreadable)} photos in {', '.join(scan.roots)} can be read{first}",
         "check whether an image viewer can open them; if not, the files are damaged",
     )

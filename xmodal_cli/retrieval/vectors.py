@@ -1,8 +1,8 @@
-"""``index.faiss``: the image vectors (count, dim), one row per photo.
+"""A file of image vectors (count, dim) in the format of FAISS, one row per vector. It is written once and only read.
 
-``flat`` stores the matrix, ``hnsw`` adds a graph and ``ivf`` an inverted file. All three return the exact vectors;
-graph and inverted file only select candidates. A flat file is memory-mapped and read without faiss, whose import takes
-longer than a search; it may have an int8-quantized version next to it.
+``flat`` stores the matrix, ``hnsw`` adds a graph and ``ivf`` an inverted file. All three return the stored vectors;
+graph and inverted file only select candidates. A flat file is written with numpy, and memory-mapped and read without
+faiss, whose import takes longer than a search; it may have an int8-quantized version next to it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import errno
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,40 @@ import numpy as np
 
 from xmodal_cli.errors import BadData, UnknownName
 from xmodal_cli.retrieval.hints import rebuild_hint
-from xmodal_cli.retrieval.quantized import QuantizedVectors, is_worthwhile, write_quantized
+from xmodal_cli.retrieval.quantized import QuantizedVectors, write_quantized
 
 KINDS = ("flat", "hnsw", "ivf")
-QUANTIZED = "index.coarse"
+DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+QUANTIZED = ".int8"  # the suffix of the quantized version
 BLOCK = 1024  # rows per scored block, so that its float32 vectors stay in the CPU cache
 
 TakeRows = Callable[[np.ndarray], np.ndarray]  # (rows,) int64 -> (rows, dim) float32
 
 
-def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRows) -> None:
-    """Write ``shape`` = (count, dim) vectors, read block by block through ``take``. Raises OSError."""
-    import faiss
+@dataclass(frozen=True)
+class Layout:
+    """What a file of vectors has: ``count`` vectors of size ``dim``, stored as ``dtype`` (``DTYPES``)."""
 
-    count, dim = shape
-    index = _empty(kind, count, dim)
-    if kind == "ivf" and count:
-        sample = np.random.default_rng(0).permutation(count)[: 64 * index.nlist]
-        index.train(take(np.sort(sample)))
-    for start in range(0, count, BLOCK):
-        index.add(take(np.arange(start, min(start + BLOCK, count))))
-    if kind == "ivf":
-        index.make_direct_map()  # for reconstruct_batch
+    kind: str
+    dtype: str
+    count: int
+    dim: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.count, self.dim
+
+
+def write_vectors(target: Path, layout: Layout, take: TakeRows) -> None:
+    """Write the vectors, read block by block through ``take``. Raises OSError."""
+    if layout.kind == "flat":
+        with open(target, "wb") as file:
+            file.write(_header(layout))
+            for rows in _blocks(layout.count):
+                file.write(np.ascontiguousarray(take(rows), DTYPES[layout.dtype]).data)
+        return
+    faiss = _faiss()
+    index = _build(layout, take)
     try:
         faiss.write_index(index, str(target))
     except RuntimeError as error:  # the message of faiss ends with that of the operating system
@@ -47,54 +60,76 @@ def write_vectors(target: Path, kind: str, shape: tuple[int, int], take: TakeRow
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error).rsplit(":", 1)[-1].strip()) from error
 
 
-def add_quantized(vectors: Path, shape: tuple[int, int]) -> None:
-    """Quantize a flat file to int8, in a file next to it, if it is large enough. Raises OSError."""
-    matrix = _mapped(vectors, shape)
-    if matrix is not None and is_worthwhile(shape):
-        write_quantized(vectors.with_name(QUANTIZED), shape, lambda rows: np.asarray(matrix[rows]))
+def add_quantized(vectors: Path, layout: Layout, target: Path) -> None:
+    """Quantize a flat file to int8, in the file ``target``. Raises OSError."""
+    stored = StoredVectors(vectors, layout)
+    write_quantized(target, layout.shape, stored.take)
 
 
-def _empty(kind: str, count: int, dim: int) -> Any:
-    import faiss
+def _faiss() -> Any:
+    import faiss  # takes longer than a search of flat segments, which does without
 
-    if kind == "flat":
-        return faiss.IndexFlatIP(dim)
-    if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
+    return faiss
+
+
+def _build(layout: Layout, take: TakeRows) -> Any:
+    index = _empty(layout)
+    if not index.is_trained:
+        sample = np.random.default_rng(0).permutation(layout.count)[: 64 * getattr(index, "nlist", 1)]
+        index.train(take(np.sort(sample)))
+    for rows in _blocks(layout.count):
+        index.add(take(rows))
+    if layout.kind == "ivf":
+        index.make_direct_map()  # for reconstruct_batch
+    return index
+
+
+def _blocks(count: int) -> Iterator[np.ndarray]:
+    for start in range(0, count, BLOCK):
+        yield np.arange(start, min(start + BLOCK, count))
+
+
+def _empty(layout: Layout) -> Any:
+    faiss = _faiss()
+    dim, metric, half = layout.dim, faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_fp16
+    is_half = layout.dtype == "fp16"
+    if layout.kind == "hnsw":
+        index = faiss.IndexHNSWSQ(dim, half, 32, metric) if is_half else faiss.IndexHNSWFlat(dim, 32, metric)
         index.hnsw.efConstruction = 128
         return index
-    if kind == "ivf":
-        cells = max(1, min(int(4 * math.sqrt(count)), count // 39))  # faiss trains on at least 39 vectors per cell
-        return faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
-    raise UnknownName.of("kind of index", kind, KINDS)
+    if layout.kind == "ivf":
+        # faiss trains on at least 39 vectors per cell
+        cells, coarse = max(1, min(int(4 * math.sqrt(layout.count)), layout.count // 39)), faiss.IndexFlatIP(dim)
+        if is_half:
+            return faiss.IndexIVFScalarQuantizer(coarse, dim, cells, half, metric, False)
+        return faiss.IndexIVFFlat(coarse, dim, cells, metric)
+    raise UnknownName.of("kind of index", layout.kind, KINDS)
 
 
 class StoredVectors:
-    """An ``index.faiss`` opened for reading. Raises BadData if it is damaged or not of ``shape``.
+    """A file of vectors opened for reading. Raises BadData if it is damaged or not of ``layout``, FileNotFoundError.
 
-    ``quantized`` is the int8-quantized version next to it, or None if it is missing or damaged.
+    ``live`` (count,) bool are the rows that a search returns, None for all of them. ``quantized`` is the int8-quantized
+    version next to it, or None if it is missing or damaged.
     """
 
-    def __init__(self, path: Path, kind: str, shape: tuple[int, int]) -> None:
-        if kind not in KINDS:
-            raise BadData(f"{path.parent} has vectors of the unknown kind {kind!r}", rebuild_hint(path.parent))
-        self.kind, (self.count, self.dim), self._path = kind, shape, path
-        self._matrix = _mapped(path, shape) if kind == "flat" else None
+    def __init__(self, path: Path, layout: Layout, live: np.ndarray | None = None) -> None:
+        self.layout, self.live, self._path = layout, live, path
+        self.num_live = layout.count if live is None else int(live.sum())
+        self._matrix = _mapped(path, layout) if layout.kind == "flat" else None
         self._index: Any = None
         self.quantized: QuantizedVectors | None = None
         if self._matrix is None:
-            self._index = _read_index(path, kind, shape)
-            flat = {"flat": self._index, "hnsw": getattr(self._index, "storage", None)}.get(kind)
-            self._matrix = None if flat is None else _matrix(flat, self.count, self.dim)
+            self._index = _read_index(path, layout)
+            self._matrix = _matrix_of(self._index, layout)
         else:
             with contextlib.suppress(BadData, FileNotFoundError):
-                self.quantized = QuantizedVectors(path.with_name(QUANTIZED), shape)
+                self.quantized = QuantizedVectors(path.with_suffix(QUANTIZED), layout.shape)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) -> (rows, dim) float32."""
         if self._matrix is not None:
-            chosen: np.ndarray = self._matrix[rows]
-            return chosen
+            return to_float32(self._matrix[rows], self.layout)
         with self._damage():
             vectors: np.ndarray = self._index.reconstruct_batch(np.asarray(rows, np.int64))
         return vectors
@@ -104,78 +139,136 @@ class StoredVectors:
         try:
             yield
         except RuntimeError as error:  # of faiss
-            raise BadData(
-                f"{self._path} is damaged: it has no valid vectors", rebuild_hint(self._path.parent)
-            ) from error
+            raise _damaged(self._path, "it has no valid vectors") from error
 
     def blocks(self, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, (rows, dim) float32) blocks of at most ``BLOCK`` rows from ``first`` up to ``last``."""
-        last = self.count if last is None else last
+        last = self.layout.count if last is None else last
         for start in range(first, last, BLOCK):
             stop = min(start + BLOCK, last)
             if self._matrix is not None:
-                yield start, self._matrix[start:stop]
+                yield start, to_float32(self._matrix[start:stop], self.layout)
             else:
                 yield start, self.take(np.arange(start, stop))
 
     def candidates(self, query: np.ndarray, num: int) -> np.ndarray:
-        """(dim,) -> up to ``num`` rows with the largest inner products, in ascending order; exact for ``flat``."""
+        """(dim,) -> up to ``num`` live rows with the largest inner products, in ascending order."""
         if self._index is None:
-            self._index = _read_index(self._path, self.kind, (self.count, self.dim))
-        if self.kind == "hnsw":
-            self._index.hnsw.efSearch = max(256, 2 * num)
-        elif self.kind == "ivf":
-            self._index.nprobe = max(8, self._index.nlist // 4)
+            self._index = _read_index(self._path, self.layout)
         with self._damage():
-            _, rows = self._index.search(np.ascontiguousarray(query[None], np.float32), min(num, self.count))
-        return np.sort(rows[0][rows[0] >= 0])
+            found = self._index.search(
+                np.ascontiguousarray(query[None], np.float32), min(num, self.num_live), params=self._search_params(num)
+            )
+        rows = found[1][0]
+        return np.sort(rows[rows >= 0])
+
+    def _search_params(self, num: int) -> Any:
+        faiss = _faiss()
+        live = None
+        if self.live is not None:
+            live = faiss.IDSelectorBitmap(np.packbits(self.live, bitorder="little"))
+        if self.layout.kind == "hnsw":
+            return faiss.SearchParametersHNSW(sel=live, efSearch=max(256, 2 * num))
+        if self.layout.kind == "ivf":
+            return faiss.SearchParametersIVF(sel=live, nprobe=max(8, self._index.nlist // 4))
+        return faiss.SearchParameters(sel=live)
 
 
-_FLAT_HEADER = np.dtype(  # of an IndexFlatIP, as written by faiss; the vectors follow
-    "S4, <i4, <i8, 2<i8, ?, <i4, <u8"  # magic, dim, count, unused, is_trained, metric, number of elements
-)
+def to_float32(stored: np.ndarray, layout: Layout) -> np.ndarray:
+    """(rows, bytes per vector) uint8 -> (rows, dim) float32, a copy.
+
+    The conversion of half precision by numpy takes five times as long: here the bits are moved to those of a float32,
+    whose exponent is then too small by 112.
+    """
+    vectors = np.ascontiguousarray(stored)
+    if layout.dtype == "fp32":
+        return vectors.view(np.dtype("<f4")).astype(np.float32)
+    bits = vectors.view(np.dtype("<i2")).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70000001)  # 0x8fffffff: sign, exponent and fraction, without the copies of the sign
+    converted = bits.view(np.float32)
+    converted *= np.float32(2.0**112)
+    return converted
 
 
-def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """(count, dim): the memory-mapped vectors of a flat file, or None if it is not a flat file of ``shape``."""
+_FLAT_FIELDS = "S4, <i4, <i8, 2<i8, ?, <i4"  # magic, dim, count, unused, is_trained, metric
+_HEADERS = {  # of an IndexFlatIP and an IndexScalarQuantizer, as written by faiss; the vectors follow
+    "fp32": np.dtype(f"{_FLAT_FIELDS}, <u8"),  # number of elements
+    # type, range statistic and its argument, dim, bytes per vector, number of trained values, number of bytes
+    "fp16": np.dtype(f"{_FLAT_FIELDS}, <i4, <i4, <f4, <u8, <u8, <u8, <u8"),
+}
+_UNUSED, _QT_FP16 = 1 << 20, 4
+
+
+def _header(layout: Layout) -> bytes:
+    common = (layout.dim, layout.count, (_UNUSED, _UNUSED), True, 0)
+    size = math.prod(layout.shape)
+    if layout.dtype == "fp32":
+        return np.array((b"IxFI", *common, size), _HEADERS["fp32"]).tobytes()
+    quantizer = (_QT_FP16, 0, 0.0, layout.dim, 2 * layout.dim, 0, 2 * size)
+    return np.array((b"IxSQ", *common, *quantizer), _HEADERS["fp16"]).tobytes()
+
+
+def _mapped(path: Path, layout: Layout) -> np.ndarray | None:
+    """(count, bytes per vector) uint8: the memory-mapped vectors of a flat file; None if it is not of ``layout``."""
+    header = _header(layout)
+    width = DTYPES[layout.dtype].itemsize * layout.dim
     try:
         with open(path, "rb") as file:
-            header = file.read(_FLAT_HEADER.itemsize)
-        if len(header) < _FLAT_HEADER.itemsize or path.stat().st_size != _FLAT_HEADER.itemsize + 4 * math.prod(shape):
+            found = file.read(len(header))
+        if path.stat().st_size != len(header) + width * layout.count or not _equal_headers(found, header, layout.dtype):
             return None
-        (fields,) = np.frombuffer(header, _FLAT_HEADER)
-        magic, dim, count, _, _, metric, num_elements = fields.tolist()
-        if (magic, dim, count, metric, num_elements) != (b"IxFI", shape[1], shape[0], 0, math.prod(shape)):
-            return None
-        return np.memmap(path, "<f4", "r", _FLAT_HEADER.itemsize, shape)
+        if not layout.count:
+            return np.zeros((0, width), np.uint8)
+        return np.memmap(path, np.uint8, "r", len(header), (layout.count, width))
     except (OSError, ValueError):
         return None
 
 
-def _read_index(path: Path, kind: str, shape: tuple[int, int]) -> Any:
-    import faiss
+def _equal_headers(found: bytes, expected: bytes, dtype: str) -> bool:
+    """Whether two headers are equal apart from the unused fields."""
+    fields = [np.frombuffer(header, _HEADERS[dtype]) for header in (found, expected)]
+    names = [name for name in _HEADERS[dtype].names or () if name != "f3"]
+    return all(fields[0][name].tobytes() == fields[1][name].tobytes() for name in names)
 
+
+def _read_index(path: Path, layout: Layout) -> Any:
+    faiss = _faiss()
     try:
         index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from error
-        raise BadData(f"{path} is damaged: it cannot be read as a FAISS index", rebuild_hint(path.parent)) from error
-    types = {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat}
-    if (index.ntotal, index.d) != shape or type(index) is not types[kind]:
-        raise BadData(
-            f"{path} does not hold the {shape[0]} {kind} vectors of its index.json", rebuild_hint(path.parent)
-        )
+        raise _damaged(path, "it cannot be read as a FAISS index") from error
+    types = {
+        "fp32": {"flat": faiss.IndexFlatIP, "hnsw": faiss.IndexHNSWFlat, "ivf": faiss.IndexIVFFlat},
+        "fp16": {
+            "flat": faiss.IndexScalarQuantizer,
+            "hnsw": faiss.IndexHNSWSQ,
+            "ivf": faiss.IndexIVFScalarQuantizer,
+        },
+    }
+    if (index.ntotal, index.d) != layout.shape or type(index) is not types[layout.dtype][layout.kind]:
+        expected = f"{layout.count} {layout.kind} vectors of {layout.dim} {layout.dtype} elements"
+        raise _damaged(path, f"it does not have the {expected} of its index")
     return index
 
 
-def _matrix(stored: Any, count: int, dim: int) -> np.ndarray:
-    """(count, dim): a view of the vectors of a faiss index, without a copy."""
-    import faiss
-
-    flat: Any = faiss.downcast_index(stored)
-    view: np.ndarray = faiss.rev_swig_ptr(flat.get_xb(), count * dim).reshape(count, dim)
+def _matrix_of(index: Any, layout: Layout) -> np.ndarray | None:
+    """(count, bytes per vector) uint8: a view of the vectors of a flat or hnsw index; None for ivf."""
+    faiss = _faiss()
+    if layout.kind == "ivf":
+        return None
+    flat: Any = faiss.downcast_index(index.storage) if layout.kind == "hnsw" else index
+    width = DTYPES[layout.dtype].itemsize * layout.dim
+    if flat.codes.size() != layout.count * width:
+        return None
+    view: np.ndarray = faiss.rev_swig_ptr(flat.codes.data(), layout.count * width).reshape(layout.count, width)
     return view
+
+
+def _damaged(path: Path, reason: str) -> BadData:
+    return BadData(f"{path} is damaged: {reason}", rebuild_hint(path.parents[1]))
 
 
 def check_kind(kind: str) -> str:

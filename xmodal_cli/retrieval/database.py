@@ -1,0 +1,223 @@
+"""``items.sqlite``: its tables, its connections, and its errors. It is the only source of truth of an index.
+
+One transaction commits a step of an update; a reader has the snapshot of one read transaction. Where the file system
+allows it, the database has a write-ahead log, so that readers and the writer do not wait for each other. On network
+drives, whose machines share no memory, it has a rollback journal: a commit then waits until nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from xmodal_cli.data.mounts import is_on_network
+from xmodal_cli.errors import BadData, StorageError
+from xmodal_cli.paths import storage_errors
+from xmodal_cli.retrieval.hints import rebuild_hint
+from xmodal_cli.retrieval.metadata import FORMAT
+
+ITEMS = "items.sqlite"
+SIDE_FILES = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite creates next to a database
+TIMEOUT = 30.0  # seconds that a commit waits for readers of a database with a rollback journal
+
+SCHEMA = f"""
+PRAGMA user_version={FORMAT};
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE segments (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, dtype TEXT NOT NULL, num_rows INTEGER NOT NULL,
+                       sha256 TEXT NOT NULL, num_deleted INTEGER NOT NULL, deleted BLOB);
+CREATE TABLE items (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+                    digest BLOB NOT NULL, decoding TEXT NOT NULL, segment INTEGER NOT NULL, position INTEGER NOT NULL,
+                    width INTEGER, height INTEGER, taken TEXT, caption TEXT, tags TEXT);
+CREATE INDEX items_by_digest ON items (digest);
+CREATE INDEX items_by_vector ON items (segment, position);
+CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
+                         category TEXT NOT NULL);
+"""
+
+_FULL, _NO_LOCKS = (sqlite3.SQLITE_FULL,), (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, *_NO_LOCKS)
+
+
+def connect_new(file: Path) -> sqlite3.Connection:
+    """A connection to an empty file, in which the tables are created; the caller renames it when it is complete."""
+    database = _connect(file, "mode=rw&nolock=1")  # nobody else has the file, and some file systems have no locks
+    database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + SCHEMA)
+    return database
+
+
+def connect_reader(file: Path) -> sqlite3.Connection:
+    """A connection in a read transaction. Raises FileNotFoundError, BadData.
+
+    A database in a folder that cannot be written has no shared memory; it is read as one that nobody changes.
+    """
+    check_regular_file(file, rebuild_hint(file.parent, "PATH"))
+    with reading(file, "PATH"), _access_errors(file):
+        for options in ("mode=rw", "mode=ro"):
+            try:
+                return _begin_reading(file, options)
+            except sqlite3.OperationalError as error:
+                if not _is(error, _NO_ACCESS):
+                    raise
+        if (log := Path(f"{file}-wal")).exists() and log.stat().st_size:
+            raise BadData(
+                f"{file} cannot be read: its last update was interrupted, and its folder cannot be written",
+                "make the folder writable, and search once",
+            )
+        return _begin_reading(file, "mode=ro&immutable=1")
+
+
+def connect_writer(file: Path) -> sqlite3.Connection:
+    """A connection for transactions, whose commits are flushed to disk. The caller has the lock of the index.
+
+    Raises BadData, StorageError.
+    """
+    with writing(file):
+        try:
+            return _prepare_writing(file, "mode=rw", "DELETE" if is_on_network(file) else "WAL")
+        except sqlite3.OperationalError as error:
+            if not _is(error, _NO_LOCKS):
+                raise
+        try:
+            return _prepare_writing(file, "mode=rw", "DELETE")
+        except sqlite3.OperationalError as error:  # the lock of the index has warned that there are no locks
+            if not _is(error, _NO_LOCKS):
+                raise
+            return _prepare_writing(file, "mode=rw&nolock=1", "DELETE")
+
+
+def _begin_reading(file: Path, options: str) -> sqlite3.Connection:
+    database = _connect(file, options)
+    try:
+        database.execute("PRAGMA query_only=1")
+        database.execute("BEGIN")
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the transaction begins with a read
+        return database
+    except BaseException:
+        database.close()
+        raise
+
+
+def _prepare_writing(file: Path, options: str, journal: str) -> sqlite3.Connection:
+    database = _connect(file, options)
+    try:
+        database.execute(f"PRAGMA journal_mode={journal}").fetchone()
+        database.execute("PRAGMA synchronous=FULL")
+        return database
+    except BaseException:
+        database.close()
+        raise
+
+
+def _connect(file: Path, options: str) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(file))}?{options}"
+    return sqlite3.connect(uri, TIMEOUT, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def format_of(database: sqlite3.Connection) -> int:
+    """The format of an index: 0 for one of format 1, whose database has no number."""
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def transaction(database: sqlite3.Connection, file: Path) -> Iterator[None]:
+    """A write transaction, rolled back by an exception. Raises BadData, StorageError."""
+    with writing(file):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled it back already
+                database.execute("ROLLBACK")
+            raise
+
+
+@contextlib.contextmanager
+def reading(file: Path, *words: str) -> Iterator[None]:
+    """Convert errors of SQLite, and of values of other types, to BadData; ``words`` as in ``rebuild_hint``."""
+    try:
+        yield
+    except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
+        raise damaged(file, str(error), *words) from error
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Convert errors of SQLite to StorageError, those of a damaged database to BadData."""
+    try:
+        with storage_errors(file):
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                if _is(error, _FULL):
+                    raise OSError(errno.ENOSPC, str(error)) from error
+                if _is(error, _BUSY):
+                    raise StorageError(
+                        f"{file} is being read by another process", "close open searches of this index, then try again"
+                    ) from error
+                if _is(error, (*_NO_ACCESS, sqlite3.SQLITE_IOERR)):
+                    raise StorageError(
+                        f"{file} cannot be written: {error}", "check its permissions, or choose another folder"
+                    ) from error
+                raise
+    except sqlite3.Error as error:
+        raise damaged(file, str(error)) from error
+
+
+def _is(error: sqlite3.Error, codes: tuple[int, ...]) -> bool:
+    """Whether the primary code of an error is one of ``codes``."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in codes
+
+
+def damaged(file: Path, reason: str, *words: str) -> BadData:
+    """The error for a database that cannot be used; ``words`` as in ``rebuild_hint``."""
+    return BadData(f"{file} is damaged: {reason}", rebuild_hint(file.parent, *words))
+
+
+def check_regular_file(path: Path, hint: str) -> None:
+    """Raises FileNotFoundError, and BadData for what is not a file, such as a named pipe.
+
+    Opens nothing: closing a file releases the locks that other connections of this process have on it.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadData(f"{path} is not a file", hint)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def check_readable(path: Path) -> None:
+    """Raises FileNotFoundError, and BadData with the reason for a file that cannot be opened."""
+    try:
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def _access_errors(file: Path) -> Iterator[None]:
+    """Raise the reason of the operating system for a database that cannot be opened; SQLite does not have it."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        check_readable(file)
+        raise
+
+
+def unreadable(path: Path, error: OSError) -> BadData:
+    """The error for a file or folder of an index that cannot be read."""
+    return BadData(
+        f"{path} cannot be read: {(error.strerror or str(error)).lower()}", "check its permissions and its disk"
+    )

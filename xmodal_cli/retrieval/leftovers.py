@@ -1,0 +1,37 @@
+"""Deletes what interrupted updates of an index have left in its folder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.rebuild import REBUILD
+from xmodal_cli.retrieval.segments import delete_orphans, read_segments
+from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata
+
+_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (ITEMS, REBUILD, METADATA)))})\.[0-9a-f]{{8}}\.tmp")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files, and files of vectors that no database names; the caller has the lock of the index."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.iterdir()):
+            if _TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+    with contextlib.suppress(BadData):  # of a damaged database nothing is deleted
+        delete_orphans(folder, [key for name in (ITEMS, REBUILD) for key in _segment_ids(folder, name)])
+
+
+def _segment_ids(folder: Path, name: str) -> list[int]:
+    if not (folder / name).exists():
+        return []
+    try:
+        with contextlib.closing(connect(folder, name)) as database:
+            metadata = load_metadata(database, folder / name)
+            return [s.id for s in read_segments(database, folder / name, metadata.model.embed_dim)]
+    except MissingData:
+        return []
