@@ -17,12 +17,12 @@ from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import check_fingerprint, is_index
-from xmodal_cli.retrieval.metadata import IndexModel
+from xmodal_cli.retrieval.metadata import STORES, IndexModel, check_store
 from xmodal_cli.retrieval.report import IndexReport, make_report
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
-from xmodal_cli.retrieval.vectors import check_kind
+from xmodal_cli.retrieval.vectors import KINDS, check_kind
 from xmodal_cli.types import Defect, ImageVectors
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def index(
     ``update_index``, and UnknownName or MissingData for a model or an index that does not exist; errors of
     options are raised before folders are listed.
     """
-    _check_early(name, model, kind, compute)
+    _check_early(name, model, storage, compute)
     target = find_target(roots, name, selection.exclude)
     folder, photos = target.folder, target.photos
     info = _find_model(folder, model, rebuild)
@@ -95,10 +95,11 @@ def index(
     return make_report(folder, changes, photos, defects)
 
 
-def _check_early(name: str | None, model: str | None, kind: str | None, compute: Compute) -> None:
+def _check_early(name: str | None, model: str | None, storage: Storage, compute: Compute) -> None:
     """Raise the errors of the options, before folders are listed."""
     compute.check()
-    check_kind(kind or "flat")
+    check_kind(storage.kind or KINDS[0])
+    check_store(storage.store or STORES[0])
     if model is not None:
         _describe(model)
     if name is not None:
