@@ -11,6 +11,7 @@ import pytest
 
 from xmodal_cli.data.scan import scan_roots
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.retrieval import cell_training, merging, writer
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.retrieval.segments import SEGMENTS
@@ -72,14 +73,14 @@ class PhotoIndexFixture:
     def update(
         self,
         *roots: Path,
-        kind: str | None = None,
+        recall: float | None = None,
         rebuild: bool = False,
         remove_missing: bool = False,
         store: str | None = None,
         reporter: Reporter = SILENT,
     ) -> IndexChanges:
         photos = scan_roots(roots or (self.photos,))
-        request = IndexRequest(photos, self.model, kind, rebuild, remove_missing, store=store)
+        request = IndexRequest(photos, self.model, recall, rebuild, remove_missing, store=store)
         return update_index(self.index_folder, request, self._embed, reporter)
 
     def _embed(self) -> ImageVectors:
@@ -99,6 +100,12 @@ class PhotoIndexFixture:
     def segments(self) -> list[Path]:
         """The files of vectors, sorted."""
         return sorted((self.index_folder / SEGMENTS).glob("*.faiss"))
+
+    def sort_small_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let small indexes have cells, like large ones."""
+        monkeypatch.setattr(cell_training, "MIN_VECTORS", 8)
+        monkeypatch.setattr(writer, "MIN_SORTED", 4)
+        monkeypatch.setattr(merging, "MIN_SORTED", 4)
 
     def check(self) -> None:
         """Assert that the index has all readable files, in the order of paths, with the vectors of their bytes."""

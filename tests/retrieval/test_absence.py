@@ -87,10 +87,14 @@ def test_the_photos_are_removed_if_that_is_confirmed(two_roots: tuple[PhotoIndex
     assert photo_index.update().unchanged == 2
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_all_photos_can_be_removed(photo_index: PhotoIndexFixture, kind: str) -> None:
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_all_photos_can_be_removed(
+    photo_index: PhotoIndexFixture, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sorted:
+        photo_index.sort_small_segments(monkeypatch)
     photo_index.fill(45)
-    photo_index.update(kind=kind)
+    photo_index.update()
     for path in photo_index.photos.iterdir():
         path.unlink()
     changes = photo_index.update(remove_missing=True)

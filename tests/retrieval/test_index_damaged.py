@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData, MissingData, XmodalError
-from xmodal_cli.retrieval import database, registry, segments
+from xmodal_cli.retrieval import database, registry
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.search import TermVector
@@ -72,7 +72,8 @@ def _change(photo_index: PhotoIndexFixture, key: str, value: Any) -> None:
         *(("model.embed_dim", value) for value in (0, -12, "12", None, KeyError)),
         *(("model.meta", value) for value in (None, {}, {"x": 1}, [])),
         *(("model.name", value) for value in (None, 7, {})),
-        *(("kind", value) for value in (None, 1, ["flat"], KeyError)),
+        *(("recall", value) for value in (None, "1", 1.5, -0.1, float("nan"))),
+        *(("calibration", value) for value in (1, "sentences", {}, [], {"fraction": 0.1})),
         *(("build", value) for value in (None, KeyError)),
         *(("exclude", value) for value in (3, [3], [None])),
     ],
@@ -167,7 +168,9 @@ def test_named_pipes_and_folders_instead_of_files(photo_index: PhotoIndexFixture
         "UPDATE items SET taken = x'07'",
         "DROP TABLE unreadable",
         "DROP TABLE segments",
-        "UPDATE segments SET kind = 'hsnw'",
+        "UPDATE segments SET cells = 5",
+        "UPDATE segments SET cells = 'none'",
+        "UPDATE segments SET cells = 5, cell_sizes = x'0100'",
         "UPDATE segments SET dtype = 'fp8'",
         "UPDATE segments SET num_rows = 'many'",
         "UPDATE segments SET num_rows = 0",
@@ -190,14 +193,15 @@ def test_databases_with_other_contents(photo_index: PhotoIndexFixture, statement
     photo_index.check()
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("is_sorted", [False, True])
 @pytest.mark.parametrize("name", [ITEMS, SEGMENTS])
 def test_random_damage_is_an_error_or_harmless(
-    photo_index: PhotoIndexFixture, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+    photo_index: PhotoIndexFixture, name: str, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "MIN_STRUCTURED", 10)
+    if is_sorted:
+        photo_index.sort_small_segments(monkeypatch)
     photo_index.fill(45)
-    photo_index.update(kind=kind)
+    photo_index.update()
     file = _file(photo_index, name)
     original, rng = file.read_bytes(), random.Random(3)
     for _ in range(25):

@@ -9,18 +9,31 @@ import numpy as np
 import pytest
 
 from xmodal_cli.retrieval import search
-from xmodal_cli.retrieval.search import SearchParams, TermVector, top_hits
-from xmodal_cli.retrieval.segments import IndexVectors, write_segment
-from xmodal_cli.retrieval.vectors import KINDS, Layout
+from xmodal_cli.retrieval.cells import train_cells
+from xmodal_cli.retrieval.index_vectors import IndexVectors
+from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.segments import write_segment
+from xmodal_cli.retrieval.vectors import Layout
 
 
-def _stored(folder: Path, vectors: np.ndarray, kind: str = "flat", num_segments: int = 1) -> IndexVectors:
+def _stored(folder: Path, vectors: np.ndarray, num_segments: int = 1) -> IndexVectors:
     """The vectors in segments of exact float32 numbers, in order."""
     segments = []
     for part in np.array_split(np.arange(len(vectors)), num_segments):
-        layout = Layout(kind, "fp32", len(part), vectors.shape[1])
-        segments.append(write_segment(folder, layout, lambda rows, part=part: vectors[part[rows]], quantize=False))
+        layout = Layout("fp32", len(part), vectors.shape[1])
+        segments.append(write_segment(folder, layout, lambda rows, part=part: vectors[part[rows]]).segment)
     return IndexVectors(folder, segments, vectors.shape[1])
+
+
+def _sorted(folder: Path, vectors: np.ndarray, num_segments: int = 1) -> tuple[IndexVectors, np.ndarray]:
+    """The vectors in segments sorted by cell, and in the order of rows."""
+    cells, segments = train_cells(vectors, len(vectors)), []
+    for part in np.array_split(np.arange(len(vectors)), num_segments):
+        layout, cell_of = Layout("fp32", len(part), vectors.shape[1]), cells.assign(vectors[part])
+        take = vectors[part].__getitem__
+        segments.append(write_segment(folder, layout, take, 7, cell_of, len(cells)).segment)
+    stored = IndexVectors(folder, segments, vectors.shape[1], {7: cells})
+    return stored, stored.take(np.arange(len(vectors)))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -65,12 +78,11 @@ def _check(hits: list[tuple[int, float]], expected: list[tuple[int, float]]) -> 
     assert np.allclose([s for _, s in hits], [s for _, s in expected], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-def test_one_sentence_equals_brute_force_for_every_k(tmp_path: Path, similarity: str, kind: str) -> None:
+def test_one_sentence_equals_brute_force_for_every_k(tmp_path: Path, similarity: str) -> None:
     images = _random(150, 9, similarity == "order")
     terms = [TermVector(_random(1, 9, similarity == "order", seed=1)[0])]
-    stored, expected = _stored(tmp_path, images, kind), _slow_hits(images, terms, similarity)
+    stored, expected = _stored(tmp_path, images), _slow_hits(images, terms, similarity)
     for k in (1, 2, 3, 10, 149, 150, 151, 1000):
         _check(top_hits(stored, terms, similarity, k), expected[:k])
 
@@ -94,12 +106,11 @@ def test_more_than_one_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_scores_are_sorted_by_row(tmp_path: Path, similarity: str, kind: str) -> None:
+def test_equal_scores_are_sorted_by_row(tmp_path: Path, similarity: str) -> None:
     distinct = _random(5, 33, similarity == "order")
     images = distinct[np.random.default_rng(4).integers(5, size=1500)]
     terms = [TermVector(_random(1, 33, similarity == "order", seed=5)[0])]
-    stored = _stored(tmp_path, images, kind)
+    stored = _stored(tmp_path, images)
     best = top_hits(stored, terms, similarity, 1500)
     assert len({score for _, score in best}) == 5  # equal vectors have equal scores in every row
     for k in (1, 10, 299, 700):
@@ -123,72 +134,96 @@ def test_a_sentence_without_order_violations_scores_zero(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-@pytest.mark.parametrize(("kind", "min_recall"), [("hnsw", 0.97), ("ivf", 0.94)])
-def test_recall_of_hnsw_and_ivf(tmp_path: Path, similarity: str, kind: str, min_recall: float) -> None:
-    """Recall@10 for queries with an offset; the index is small, so few candidates are scored."""
+@pytest.mark.parametrize("num_segments", [1, 3])
+def test_recall_of_approximate_search(
+    tmp_path: Path, similarity: str, num_segments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recall@10 for queries with an offset; it grows with the number of cells up to exact search."""
+    monkeypatch.setattr(search, "ROWS_PER_HIT", 1)
     images, texts = _clustered(6000, 48, similarity == "order", seed=6)
-    stored = _stored(tmp_path, images, kind)
-    params = SearchParams(at_least=300, per_hit=20)
-    assert _recall(stored, images, texts, similarity, params) >= min_recall
-
-
-def test_recall_of_approximate_search_under_order_similarity(tmp_path: Path) -> None:
-    images, texts = _clustered(6000, 48, True, seed=7)
-    stored = _stored(tmp_path, images)
-    assert _recall(stored, images, texts, "order", SearchParams(order_exact_below=0, at_least=500)) >= 0.99
-    assert _recall(stored, images, texts, "order", SearchParams(order_exact_below=0, at_least=10, per_hit=1)) < 0.99
+    stored, rows = _sorted(tmp_path, images, num_segments)
+    recalls = [_recall(stored, rows, texts, similarity, fraction) for fraction in (1e-9, 0.25, 1.0)]
+    assert 0.05 < recalls[0] < 0.9
+    assert recalls[1] >= 0.95
+    assert recalls[2] == 1.0
 
 
 def _recall(
-    stored: IndexVectors, images: np.ndarray, texts: np.ndarray, similarity: str, params: SearchParams, k: int = 10
+    stored: IndexVectors, images: np.ndarray, texts: np.ndarray, similarity: str, fraction: float, k: int = 10
 ) -> float:
     num_found = 0
     for text in texts:
         by_order = -(np.maximum(text[None] - images, 0) ** 2).sum(1)
         scores = by_order if similarity == "order" else images @ text
         best = set(np.argsort(-scores)[:k])
-        num_found += len(best & {row for row, _ in top_hits(stored, [TermVector(text)], similarity, k, params)})
+        num_found += len(best & {row for row, _ in top_hits(stored, [TermVector(text)], similarity, k, fraction)})
     return num_found / (k * len(texts))
 
 
 def test_approximate_search_returns_exact_scores_and_num_hits(tmp_path: Path) -> None:
     images, texts = _clustered(3000, 16, True, seed=8)
-    stored = _stored(tmp_path, images)
-    approximate = SearchParams(order_exact_below=0, at_least=100)
+    stored, _ = _sorted(tmp_path, images)
     terms = [TermVector(texts[0]), TermVector(texts[1], -0.5)]
     scores = dict(top_hits(stored, terms, "order", 3000))
-    hits = top_hits(stored, terms, "order", 5, approximate)
+    hits = top_hits(stored, terms, "order", 5, 0.01)
     assert len(hits) == 5
     assert all(scores[row] == score for row, score in hits)
-    assert (
-        len(top_hits(stored, terms, "order", 2999, approximate)) == 2999
-    )  # the number of candidates does not limit the hits
+    assert len(top_hits(stored, terms, "order", 2999, 0.01)) == 2999  # the number of cells does not limit the hits
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_a_query_of_negative_terms_is_exact(tmp_path: Path, kind: str) -> None:
+def test_a_query_of_negative_terms_is_exact(tmp_path: Path) -> None:
     images, texts = _clustered(2000, 16, False, seed=9)
-    terms = [TermVector(texts[0], -1.0)]
-    hits = top_hits(_stored(tmp_path, images, kind), terms, "cosine", 10, SearchParams(at_least=50))
-    assert [row for row, _ in hits] == [int(r) for r in np.argsort(images @ texts[0], kind="stable")[:10]]
+    stored, rows = _sorted(tmp_path, images)
+    hits = top_hits(stored, [TermVector(texts[0], -1.0)], "cosine", 10, 0.01)
+    assert [row for row, _ in hits] == [int(r) for r in np.argsort(rows @ texts[0], kind="stable")[:10]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_returns_the_exact_vectors(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.01, 0.0])
+@pytest.mark.parametrize("num_segments", [1, 3])
+def test_only_allowed_rows_are_hits(tmp_path: Path, share: float, num_segments: int) -> None:
+    """Fewer allowed rows are in more cells: an approximate search scores these."""
+    images, texts = _clustered(4000, 32, False, seed=10)
+    stored, rows = _sorted(tmp_path, images, num_segments)
+    allowed, num_found = np.random.default_rng(0).random(4000) < share, 0
+    for text in texts:
+        expected = [row for row in np.argsort(-(rows @ text), kind="stable") if allowed[row]][:10]
+        exact = [row for row, _ in top_hits(stored, [TermVector(text)], "cosine", 10, allowed=allowed)]
+        assert exact == expected
+        found = [row for row, _ in top_hits(stored, [TermVector(text)], "cosine", 10, 0.1, allowed)]
+        assert allowed[found].all()
+        assert len(found) == len(expected)
+        num_found += len({*found} & {*expected})
+    assert num_found >= 0.9 * len(texts) * len(expected)
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2])
+def test_deleted_vectors_are_no_hits(tmp_path: Path, fraction: float) -> None:
+    images, texts = _clustered(3000, 16, False, seed=11)
+    stored, rows = _sorted(tmp_path, images)
+    live = np.random.default_rng(1).random(3000) < 0.6
+    stored.parts[0].live = live
+    for text in texts[:10]:
+        best = top_hits(stored, [TermVector(text)], "cosine", 10, fraction)
+        assert live[[row for row, _ in best]].all()
+        if fraction == 1.0:
+            expected = [row for row in np.argsort(-(rows @ text), kind="stable") if live[row]][:10]
+            assert [row for row, _ in best] == expected
+
+
+def test_vectors_are_exact_in_every_order(tmp_path: Path) -> None:
     images = _random(1300, 6, order=False)
-    stored = _stored(tmp_path, images, kind)
+    stored = _stored(tmp_path, images)
     rows = np.array([1299, 0, 700, 700])
     assert np.array_equal(stored.take(rows), images[rows])
     (part,) = stored.parts
-    assert np.array_equal(np.concatenate([b for _, b in part.blocks()]), images)
-    assert [s for s, _ in part.blocks()] == [0, 1024]
-    assert set(part.candidates(images[3], 5)) >= {3}
+    assert np.array_equal(np.concatenate([b for _, b in part.blocks(range(1300))]), images)
+    assert [(s.start, s.stop) for s, _ in part.blocks(range(1300))] == [(0, 1024), (1024, 1300)]
+    assert np.array_equal(np.concatenate([b for _, b in part.blocks(rows)]), images[rows])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_index_of_one_vector(tmp_path: Path, kind: str) -> None:
+def test_an_index_of_one_vector(tmp_path: Path) -> None:
     images = _random(1, 6, order=False)
-    ((row, score),) = top_hits(_stored(tmp_path, images, kind), [TermVector(images[0])], "cosine", 10)
+    ((row, score),) = top_hits(_stored(tmp_path, images), [TermVector(images[0])], "cosine", 10)
     assert row == 0
     assert score == pytest.approx(1.0)
 

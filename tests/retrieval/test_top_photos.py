@@ -30,11 +30,15 @@ def _search(photo_index: PhotoIndexFixture, like: str, k: int, fold: bool = True
         return names, top.num_vanished
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+@pytest.mark.parametrize("is_sorted", [False, True])
 @pytest.mark.parametrize("num_left", [0, 1, 7, 300])
-def test_k_hits_however_many_photos_have_vanished(photo_index: PhotoIndexFixture, num_left: int, kind: str) -> None:
+def test_k_hits_however_many_photos_have_vanished(
+    photo_index: PhotoIndexFixture, num_left: int, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sorted:
+        photo_index.sort_small_segments(monkeypatch)
     photo_index.fill(300)
-    photo_index.update(kind=kind)
+    photo_index.update()
     order = [name for name, _ in _search(photo_index, "000.jpg", 300)[0]]
     assert len(order) == 300
     for name in order[: 300 - num_left]:

@@ -13,7 +13,7 @@ import pytest
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.scan import scan
-from xmodal_cli.errors import BadData, IncompatibleFeatures, MissingData, StorageError, UnknownName
+from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData, StorageError
 from xmodal_cli.retrieval import file_embedding, file_hashing
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.segments import SEGMENTS
@@ -100,11 +100,15 @@ def test_identical_files_are_embedded_once(photo_index: PhotoIndexFixture) -> No
     photo_index.check()
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_an_updated_index_equals_a_new_one(photo_index: PhotoIndexFixture, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_an_updated_index_equals_a_new_one(
+    photo_index: PhotoIndexFixture, is_sorted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sorted:
+        photo_index.sort_small_segments(monkeypatch)
     rng = np.random.default_rng(5)
     photo_index.fill(30)
-    photo_index.update(kind=kind)
+    photo_index.update()
     for step in range(4):
         names = sorted(p.name for p in photo_index.photos.iterdir())
         for name in rng.choice(names, 5, replace=False):
@@ -113,10 +117,9 @@ def test_an_updated_index_equals_a_new_one(photo_index: PhotoIndexFixture, kind:
             photo_index.add(f"{rng.integers(1000):03}.jpg", f"{step} {i}".encode())
         photo_index.update()
         photo_index.check()
-    assert read_metadata(photo_index.index_folder).kind == kind
     updated = photo_index.contents()
     photo_index.index_folder = tmp_path / "new"
-    photo_index.update(kind=kind)
+    photo_index.update()
     new = photo_index.contents()
     assert list(updated) == list(new)
     assert np.array_equal(np.stack(list(updated.values())), np.stack(list(new.values())))
@@ -260,7 +263,7 @@ def test_an_unfinished_rebuild_of_another_model_is_discarded(photo_index: PhotoI
 
 def test_another_model_requires_rebuild(photo_index: PhotoIndexFixture) -> None:
     photo_index.fill(3)
-    photo_index.update(kind="hnsw")
+    photo_index.update(recall=0.5)
     old = photo_index.contents()
     photo_index.model = photo_index.model.__class__(
         **{**vars(photo_index.model), "name": "other", "fingerprint": "b" * 64}
@@ -270,19 +273,18 @@ def test_another_model_requires_rebuild(photo_index: PhotoIndexFixture) -> None:
     assert "--rebuild" in error.value.hint
     assert photo_index.contents().keys() == old.keys()
     changes = photo_index.update(rebuild=True)
-    assert (changes.metadata.model.name, changes.num_computed, changes.metadata.kind) == ("other", 3, "hnsw")
+    assert (changes.metadata.model.name, changes.num_computed, changes.metadata.recall) == ("other", 3, 0.5)
 
 
-def test_changing_the_kind_embeds_nothing(photo_index: PhotoIndexFixture) -> None:
-    photo_index.fill(45)
-    photo_index.update()
-    for kind in ("hnsw", "ivf", "flat"):
-        changes = photo_index.update(kind=kind)
-        assert (changes.metadata.kind, changes.num_computed) == (kind, 0)
-        photo_index.check()
-    with pytest.raises(UnknownName) as error:
-        photo_index.update(kind="hsnw")
-    assert "hnsw" in error.value.hint
+def test_the_recall_is_kept_until_it_is_changed(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(5)
+    assert photo_index.update().metadata.recall == 0.99
+    changes = photo_index.update(recall=1.0)
+    assert (changes.metadata.recall, changes.num_computed) == (1.0, 0)
+    assert photo_index.update().metadata.recall == 1.0
+    for recall in (0.0, -1.0, 1.01, float("nan")):
+        with pytest.raises(ConfigError, match="--recall must be above 0 and at most 1"):
+            photo_index.update(recall=recall)
 
 
 def test_a_second_writer_is_rejected(photo_index: PhotoIndexFixture) -> None:

@@ -183,13 +183,14 @@ def test_a_full_disk_after_the_commit(photo_index: PhotoIndexFixture, monkeypatc
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full does not exist")
-@pytest.mark.parametrize("kind", ["flat", "hnsw"])
-def test_a_full_disk_is_reported_for_vectors(kind: str) -> None:
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_a_full_disk_is_reported_for_vectors(is_sorted: bool) -> None:
     from xmodal_cli.retrieval.vectors import Layout, write_vectors
 
+    positions = np.arange(4000)[::-1] if is_sorted else None
     with pytest.raises(OSError) as full:
         write_vectors(
-            Path("/dev/full"), Layout(kind, "fp16", 4000, 8), lambda rows: np.zeros((len(rows), 8), np.float32)
+            Path("/dev/full"), Layout("fp16", 4000, 8), lambda rows: np.zeros((len(rows), 8), np.float32), positions
         )
     assert full.value.errno == errno.ENOSPC
 

@@ -33,12 +33,12 @@ def command(
         str | None,
         typer.Option("--index", metavar="INDEX", help="Index name or folder (default: that of PATH)."),
     ] = None,
-    kind: Annotated[
-        str | None,
+    recall: Annotated[
+        float | None,
         typer.Option(
-            "--kind",
-            metavar="flat|hnsw|ivf",
-            help="Index type: flat is exact; hnsw and ivf are for millions of photos.",
+            "--recall",
+            metavar="R",
+            help="Recall of searches in large indexes (default: 0.99): less is faster, 1 is exact; is stored.",
         ),
     ] = None,
     store: Annotated[
@@ -110,7 +110,7 @@ def command(
     compute = Compute(device, precision.value, runtime.value)
     selection = Selection(tuple(exclude or ()), remove_missing)
     reporter = output.TerminalReporter()
-    report = make_index(paths or (), index, model, Storage(kind, store), rebuild, compute, reporter, selection)
+    report = make_index(paths or (), index, model, Storage(recall, store), rebuild, compute, reporter, selection)
     if json:
         output.print_json(report)
     else:

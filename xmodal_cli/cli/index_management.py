@@ -63,8 +63,12 @@ def _show_index(entry: ListedIndex) -> None:
         output.print_line(f"{name}: {entry.error}")
         return
     updated = entry.updated[:16].replace("T", " ")
-    text = f"{name}: {entry.photos:,} photos, model {entry.model}, {entry.kind}, updated {updated} UTC"
-    output.print_line(text)
+    output.print_line(f"{name}: {entry.photos:,} photos, model {entry.model}, updated {updated} UTC")
+    if (found := entry.calibration) is not None:
+        output.print_line(
+            f"  approximate search: recall@10 {found.recall_at_10:.3f} on {found.num_queries} {found.queries}, "
+            f"{found.fraction:.1%} of the vectors are scored"
+        )
     for root in entry.roots[:LISTED]:
         state = "" if root.state == "ok" else f", {root.state}"
         output.print_line(f"  {root.path} ({root.photos:,} photos{state})")

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
-from xmodal_cli.inference import image_encoders, models, text_encoders
+from xmodal_cli.inference import image_encoders, matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.calibration import EncodeSentences, calibrate_index
 from xmodal_cli.retrieval.index import check_fingerprint, is_index
-from xmodal_cli.retrieval.metadata import STORES, IndexModel, check_store
+from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexModel, check_recall, check_store
 from xmodal_cli.retrieval.report import IndexReport, make_report
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
-from xmodal_cli.retrieval.vectors import KINDS, check_kind
 from xmodal_cli.types import Defect, ImageVectors
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Storage:
-    """The kind of an index and the precision of its vectors (``fp16``, ``fp32``); None keeps what the index has."""
+    """The recall of searches in a large index, and the precision of its vectors (``fp16``, ``fp32``).
 
-    kind: str | None = None
+    None keeps what the index has.
+    """
+
+    recall: float | None = None
     store: str | None = None
 
 
@@ -86,19 +89,20 @@ def index(
         report_unchecked([made_by], reporter)
         return encoder.vectors(reader)
 
-    request = IndexRequest(photos, card, storage.kind, rebuild, selection.remove_missing, target.exclude, storage.store)
+    request = IndexRequest(photos, card, storage.recall, rebuild, selection.remove_missing, target.exclude, storage.store)
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
         image_encoders.ensure(info, reporter, loaded)
         text_encoders.ensure(info, reporter, loaded)
+    calibrate_index(folder, _sentence_encoder(card, info), reporter)
     return make_report(folder, changes, photos, defects)
 
 
 def _check_early(name: str | None, model: str | None, storage: Storage, compute: Compute) -> None:
     """Raise the errors of the options, before folders are listed."""
     compute.check()
-    check_kind(storage.kind or KINDS[0])
+    check_recall(RECALL if storage.recall is None else storage.recall)
     check_store(storage.store or STORES[0])
     if model is not None:
         _describe(model)
@@ -106,6 +110,16 @@ def _check_early(name: str | None, model: str | None, storage: Storage, compute:
         folder = registry.resolve_folder(name)
         registry.check_target(folder)
         check_writable(folder)
+
+
+def _sentence_encoder(card: IndexModel, info: ModelInfo | None) -> EncodeSentences | None:
+    """The text encoder of an index, None if its model does not exist."""
+    exported = text_encoders.find(card.fingerprint)
+    if exported is not None and not exported.export_error:
+        return exported.embed_texts
+    if info is None:
+        return None
+    return lambda sentences: matchers.load_matcher(info, Compute("cpu", "fp32")).embed_texts(sentences)
 
 
 def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:

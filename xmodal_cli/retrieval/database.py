@@ -29,8 +29,10 @@ TIMEOUT = 30.0  # seconds that a commit waits for readers of a database with a r
 SCHEMA = f"""
 PRAGMA user_version={FORMAT};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE segments (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, dtype TEXT NOT NULL, num_rows INTEGER NOT NULL,
-                       sha256 TEXT NOT NULL, num_deleted INTEGER NOT NULL, deleted BLOB);
+CREATE TABLE segments (id INTEGER PRIMARY KEY, dtype TEXT NOT NULL, num_rows INTEGER NOT NULL, sha256 TEXT NOT NULL,
+                       cells INTEGER NOT NULL, cell_sizes BLOB NOT NULL, num_deleted INTEGER NOT NULL, deleted BLOB);
+CREATE TABLE cells (id INTEGER PRIMARY KEY, num_trained INTEGER NOT NULL, group_sizes BLOB NOT NULL,
+                    groups BLOB NOT NULL, centroids BLOB NOT NULL);
 CREATE TABLE items (id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
                     digest BLOB NOT NULL, decoding TEXT NOT NULL, segment INTEGER NOT NULL, position INTEGER NOT NULL,
                     width INTEGER, height INTEGER, taken TEXT, caption TEXT, tags TEXT);

@@ -98,11 +98,11 @@ class FileEmbedder:
         location_of: dict[bytes, tuple[Item, Location]] = {}
         if vectors:
             matrix = np.stack(vectors)
-            segment = self._writer.write_vectors(len(matrix), matrix.__getitem__)
-            change.add_segment(segment)
-            for position, entry in enumerate(self._computed):
+            new = self._writer.write_vectors(len(matrix), matrix.__getitem__)
+            change.add_segment(new.segment)
+            for position, entry in zip(new.positions.tolist(), self._computed, strict=True):
                 item = _item(entry.hashed, entry.facts)
-                location_of[item.digest] = item, (segment.id, position)
+                location_of[item.digest] = item, (new.segment.id, position)
         for hashed, known in self._known:
             location_of[hashed.digest] = known.item, (known.segment, known.position)
         for hashed in self._pending():

@@ -18,9 +18,11 @@ from typing import Self
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.retrieval.database import ITEMS, format_of
 from xmodal_cli.retrieval.hints import rebuild_hint
+from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.items import IndexedItem, ItemStore
 from xmodal_cli.retrieval.metadata import FORMAT, IndexMetadata, IndexModel
-from xmodal_cli.retrieval.segments import IndexVectors, read_segments
+from xmodal_cli.retrieval.segments import read_segments
+from xmodal_cli.retrieval.stored_cells import read_cells
 from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata, read_metadata
 from xmodal_cli.retrieval.upgrade import upgrade_index
 
@@ -91,7 +93,8 @@ def _open(folder: Path, name: str, metadata: IndexMetadata, database: sqlite3.Co
     file = folder / name
     segments = read_segments(database, file, metadata.model.embed_dim)
     try:
-        vectors = IndexVectors(folder, segments, metadata.model.embed_dim)
+        cells = read_cells(database, file, metadata.model.embed_dim)
+        vectors = IndexVectors(folder, segments, metadata.model.embed_dim, cells)
     except FileNotFoundError as error:
         if read_metadata(folder, name).build != metadata.build:
             return None

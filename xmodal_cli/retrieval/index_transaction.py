@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.data.decoding import DECODING
+from xmodal_cli.retrieval.cells import Cells
 from xmodal_cli.retrieval.items import IndexedItem, Item, ItemStore, UnreadableFile
-from xmodal_cli.retrieval.segments import Segment
+from xmodal_cli.retrieval.segments import COLUMNS, Segment
+from xmodal_cli.retrieval.stored_cells import to_row
 
 Location = tuple[int, int]  # the key of a segment, and the position of a vector in it
 
@@ -42,10 +44,15 @@ class IndexTransaction:
 
     def add_segment(self, segment: Segment) -> None:
         """Add a segment; every vector of it gets a photo in the same transaction."""
-        layout = segment.layout
+        values = segment.to_row()
+        self._database.execute(f"INSERT INTO segments ({COLUMNS}) VALUES ({','.join('?' * len(values))})", values)
+
+    def add_cells(self, key: int, cells: Cells) -> None:
+        """Add cells for the segments that are written from now on, and remove those that no segment is sorted by."""
+        self._database.execute("DELETE FROM cells WHERE id NOT IN (SELECT cells FROM segments)")
         self._database.execute(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, 0, NULL)",
-            (segment.id, layout.kind, layout.dtype, layout.count, segment.sha256),
+            "INSERT INTO cells (id, num_trained, group_sizes, groups, centroids) VALUES (?, ?, ?, ?, ?)",
+            to_row(key, cells),
         )
 
     def drop_segment(self, key: int) -> None:
@@ -95,11 +102,11 @@ class IndexTransaction:
             "UPDATE items SET segment = ?, position = ?, decoding = ? WHERE id = ?", (*location, DECODING, entry.id)
         )
 
-    def renumber(self, old: int, positions: Sequence[int], new: int, start: int) -> None:
-        """Move the photos of the vectors ``positions`` of a segment to those of ``new`` from ``start`` on."""
+    def renumber(self, old: int, positions: np.ndarray, new: int, new_positions: np.ndarray) -> None:
+        """Move the photos of the vectors ``positions`` of a segment to the vectors ``new_positions`` of ``new``."""
         self._database.executemany(
             "UPDATE items SET segment = ?, position = ? WHERE segment = ? AND position = ?",
-            ((new, start + i, old, position) for i, position in enumerate(positions)),
+            ((new, to, old, at) for at, to in zip(positions.tolist(), new_positions.tolist(), strict=True)),
         )
 
     def set_unreadable(self, files: Sequence[UnreadableFile]) -> None:

@@ -10,6 +10,7 @@ from xmodal_cli import paths
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.index import open_index
+from xmodal_cli.retrieval.metadata import RECALL, Calibration
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,22 @@ class ListedRoot:
 
 @dataclass(frozen=True)
 class ListedIndex:
-    """An index. ``error`` is why it cannot be read, else empty; ``is_default``: a search without --index uses it."""
+    """An index. ``error`` is why it cannot be read, else empty; ``is_default``: a search without --index uses it.
+
+    ``recall`` is the requested recall of approximate search, ``calibration`` the measured one, None if
+    searches are exact.
+    """
 
     index: str
     folder: str
     is_default: bool
     photos: int = 0
     model: str = ""
-    kind: str = ""
     updated: str = ""
     roots: tuple[ListedRoot, ...] = ()
     exclude: tuple[str, ...] = ()
+    recall: float = RECALL
+    calibration: Calibration | None = None
     error: str = ""
 
 
@@ -62,10 +68,11 @@ def _list(folder: Path, default: Path | None) -> ListedIndex:
         folder == default,
         metadata.num_items,
         metadata.model.name,
-        metadata.kind,
         metadata.updated,
         tuple(roots),
         metadata.exclude,
+        metadata.recall,
+        metadata.calibration,
     )
 
 

@@ -17,7 +17,7 @@ from xmodal_cli.retrieval.segments import sync_folder
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 REBUILD = "rebuild.sqlite"
-_TABLES = ("meta", "segments", "items", "unreadable")
+_TABLES = ("meta", "cells", "segments", "items", "unreadable")
 
 
 def open_unfinished(folder: Path, wanted: IndexMetadata) -> Index | None:

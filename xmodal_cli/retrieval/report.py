@@ -59,7 +59,6 @@ class IndexReport:
     folder: str
     model: str
     similarity: str
-    kind: str
     roots: list[str]
     items: int
     added: int
@@ -88,7 +87,6 @@ def make_report(folder: Path, changes: IndexChanges, photos: Scan, defects: Sequ
         folder=str(folder),
         model=card.model.name,
         similarity=card.model.similarity,
-        kind=card.kind,
         roots=list(card.roots),
         items=card.num_items,
         added=changes.added,

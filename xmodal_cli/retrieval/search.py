@@ -7,22 +7,27 @@ similarity an image term is compared by cosine, from 0 to 1: both ranges have th
 
 Scores are computed in float32, then recomputed in float64 for all images that may be among the k best. All images with
 the score of the last hit are returned, so that the caller can sort equal scores by path: the hits do not depend on
-rounding, blocks, segments or the order in which images were added.
+rounding, blocks, segments or the order in which images were added. An approximate search does so for the images of the
+cells (``cells.py``) that are nearest to the query; the scores of its hits are those of an exact search.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xmodal_cli.models.array_similarity import QueryScorer, array_similarity
-from xmodal_cli.retrieval.segments import IndexVectors
+from xmodal_cli.retrieval.cells import rows_in_cells
+from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.vectors import BLOCK, StoredVectors
 
 MIN_PARALLEL = 8 * BLOCK  # images; a second thread does not help for fewer
+ROWS_PER_HIT = 50  # an approximate search scores at least so many images per requested hit
+
+Rows = np.ndarray | range
 
 
 @dataclass(frozen=True)
@@ -34,38 +39,27 @@ class TermVector:
     is_text: bool = True
 
 
-@dataclass(frozen=True)
-class SearchParams:
-    """When a search scores approximate candidates instead of all images, and how many of them.
-
-    Measured: one core scores 100,000 1024-d vectors in 0.04 s under cosine similarity, and in 0.15 s per sentence under
-    order similarity. Below these sizes approximate search saves no noticeable time.
-    """
-
-    order_exact_below: int = 200_000  # images x sentences under order similarity
-    per_hit: int = 50  # candidates per requested hit
-    at_least: int = 2_000  # candidates
-
-    def num_candidates(self, num_hits: int) -> int:
-        return max(self.per_hit * num_hits, self.at_least)
-
-
 def top_hits(
     vectors: IndexVectors,
     terms: Sequence[TermVector],
     similarity: str,
     num_hits: int,
-    params: SearchParams | None = None,
+    fraction: float = 1.0,
+    allowed: np.ndarray | None = None,
 ) -> list[tuple[int, float]]:
-    """The ``num_hits`` best (row, score) pairs, best first, ties by row; all rows with the last score are included."""
+    """The ``num_hits`` best (row, score) pairs, best first, ties by row; all rows with the last score are included.
+
+    ``fraction``: an approximate search scores the images of this part of the cells; with 1 the search is exact.
+    ``allowed`` (rows,) bool are the images that can be hits; without it, all that are not deleted.
+    """
     scorer = array_similarity(similarity).query(
         [t.vector for t in terms], [t.weight for t in terms], [t.is_text for t in terms]
     )
-    select = _RowSelector(scorer, num_hits, params or SearchParams(), any(t.weight > 0 for t in terms))
-    num_comparisons = vectors.num_live * scorer.num_comparisons
+    has_positive_term = any(t.weight > 0 for t in terms)  # otherwise the hits are far from the query, in any cell
+    select = _RowSelector(vectors, scorer, num_hits, fraction if has_positive_term else 1.0)
     rows, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
     for start, part in zip(vectors.starts, vectors.parts, strict=False):
-        chosen = select.rows(part, num_comparisons)
+        chosen = select.rows(part, None if allowed is None else allowed[start : start + part.layout.count])
         rows.append(start + chosen)
         scores += [scorer.fine(part.take(block)) for block in _blocks(chosen) if len(block)]
     return _best(np.concatenate(rows), np.concatenate(scores), num_hits)
@@ -78,68 +72,58 @@ def _best(rows: np.ndarray, scores: np.ndarray, num_hits: int) -> list[tuple[int
     return [(int(rows[i]), float(scores[i]) + 0.0) for i in order]  # + 0.0 removes the sign of -0.0
 
 
-@dataclass(frozen=True)
 class _RowSelector:
     """Selects the rows of a segment whose scores are computed in float64."""
 
-    scorer: QueryScorer
-    num_hits: int
-    params: SearchParams
-    has_positive_term: bool
+    def __init__(self, vectors: IndexVectors, scorer: QueryScorer, num_hits: int, fraction: float) -> None:
+        self._vectors, self._scorer, self._num_hits, self._fraction = vectors, scorer, num_hits, fraction
+        direction = scorer.direction() if fraction < 1 else None
+        self._order = {} if direction is None else {key: c.order(direction) for key, c in vectors.cells.items()}
 
-    def rows(self, part: StoredVectors, num_comparisons: int) -> np.ndarray:
-        """All live rows that may be among the best, in ascending order; or candidates of approximate search."""
-        num = self.params.num_candidates(self.num_hits)
-        is_slow = part.layout.kind != "flat" or num_comparisons >= self.params.order_exact_below
-        if num < part.num_live and is_slow and self.has_positive_term:
-            direction = self.scorer.direction()
-            if direction is not None:
-                return part.candidates(direction, num)
-        return _shortlist(part, self.scorer, self.num_hits)
+    def rows(self, part: StoredVectors, allowed: np.ndarray | None) -> np.ndarray:
+        """All rows that may be among the best, in ascending order; or those of them in the nearest cells."""
+        mask = part.live if allowed is None else allowed if part.live is None else allowed & part.live
+        rows = self._candidates(part, mask)
+        if self._num_hits >= len(rows):
+            return np.asarray(rows)
+        scores = _score_in_float32(part, rows, self._scorer)
+        kth = np.partition(scores, len(scores) - self._num_hits)[len(scores) - self._num_hits]
+        best = np.flatnonzero(scores >= kth - self._scorer.slack(float(kth)))
+        return best if isinstance(rows, range) else rows[best]
 
-
-def _shortlist(part: StoredVectors, scorer: QueryScorer, num_hits: int) -> np.ndarray:
-    """All live rows that may be among the ``num_hits`` best, in ascending order."""
-    if num_hits >= part.num_live:
-        return np.arange(part.layout.count) if part.live is None else np.flatnonzero(part.live)
-    if part.quantized is not None and not scorer.num_comparisons:
-        scores, bound = part.quantized.scores(scorer.linear)
-        return _rows_near_kth(_live_only(scores, part), num_hits, lambda _: 2 * bound)
-    return _rows_near_kth(_live_only(_score_in_float32(part, scorer), part), num_hits, scorer.slack)
-
-
-def _live_only(scores: np.ndarray, part: StoredVectors) -> np.ndarray:
-    if part.live is not None:
-        scores[~part.live] = -np.inf
-    return scores
+    def _candidates(self, part: StoredVectors, mask: np.ndarray | None) -> Rows:
+        count = part.layout.count
+        order = self._order.get(part.cells)
+        share = 1.0 if mask is None else np.count_nonzero(mask) / count
+        num = 0 if order is None else int(np.ceil(self._fraction * len(order) / max(share, 1e-9)))
+        while order is not None and num < len(order):
+            rows = rows_in_cells(part.cell_offsets, np.sort(order[:num]))
+            rows = rows if mask is None else rows[mask[rows]]
+            if len(rows) >= ROWS_PER_HIT * self._num_hits * count / self._vectors.num_rows:
+                return rows
+            num *= 2
+        return range(count) if mask is None else np.flatnonzero(mask)
 
 
-def _score_in_float32(part: StoredVectors, scorer: QueryScorer) -> np.ndarray:
-    """(rows,) float32 scores of all rows; large segments under order similarity are split over two threads."""
-    count = part.layout.count
-    scores = np.empty(count, np.float32)
+def _score_in_float32(part: StoredVectors, rows: Rows, scorer: QueryScorer) -> np.ndarray:
+    """(rows,) float32 scores; many rows are split over two threads."""
+    scores = np.empty(len(rows), np.float32)
 
     def score(start: int, stop: int) -> None:
-        for first, block in part.blocks(start, stop):
-            scores[first : first + len(block)] = scorer.coarse(block)
+        for block, vectors in part.blocks(rows[start:stop]):
+            scores[start + block.start : start + block.stop] = scorer.coarse(vectors)
 
-    if not scorer.num_comparisons or count < MIN_PARALLEL or (os.cpu_count() or 1) < 2:
-        score(0, count)
+    if len(rows) < MIN_PARALLEL or (os.cpu_count() or 1) < 2:
+        score(0, len(rows))
         return scores
     from concurrent.futures import ThreadPoolExecutor
 
-    middle = count // (2 * BLOCK) * BLOCK
+    middle = len(rows) // (2 * BLOCK) * BLOCK
     with ThreadPoolExecutor(1) as executor:
-        second_half = executor.submit(score, middle, count)
+        second_half = executor.submit(score, middle, len(rows))
         score(0, middle)
         second_half.result()
     return scores
-
-
-def _rows_near_kth(scores: np.ndarray, k: int, slack: Callable[[float], float]) -> np.ndarray:
-    """The rows whose score is at most ``slack(kth)`` below the ``k``-th best score, in ascending order."""
-    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= kth - slack(float(kth)))
 
 
 def _blocks(rows: np.ndarray) -> list[np.ndarray]:

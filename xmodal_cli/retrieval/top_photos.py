@@ -33,18 +33,21 @@ class TopPhoto:
 class TopPhotos:
     """The ``num_hits`` best photos that exist, fewer if there are no more; ``num_vanished`` better ones do not exist.
 
-    Without ``fold`` every copy is a hit of its own.
+    Without ``fold`` every copy is a hit of its own. ``exact`` scores all photos of a large index.
     """
 
-    def __init__(self, index: Index, terms: Sequence[TermVector], num_hits: int, fold: bool = True) -> None:
+    def __init__(
+        self, index: Index, terms: Sequence[TermVector], num_hits: int, fold: bool = True, exact: bool = False
+    ) -> None:
         self._index, self._num_hits, self._fold = index, num_hits, fold
         self._exists: dict[int, bool] = {}
         self.photos: list[TopPhoto] = []
         self.num_vanished = 0
         num_vectors = index.vectors.num_live
+        fraction = 1.0 if exact else index.metadata.fraction
         depth = min(num_hits + MARGIN, num_vectors)
         while depth:
-            top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth)
+            top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth, fraction)
             self._select(top)
             if len(self.photos) == num_hits or len(top) < depth or depth == num_vectors:
                 break

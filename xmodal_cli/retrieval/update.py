@@ -29,14 +29,13 @@ from xmodal_cli.retrieval.index import Index, is_index, open_index
 from xmodal_cli.retrieval.items import RETRY, Item, UnreadableFile
 from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import convert, merge_segments
-from xmodal_cli.retrieval.metadata import STORES, IndexMetadata, IndexModel, check_store
+from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexMetadata, IndexModel, check_recall, check_store
 from xmodal_cli.retrieval.moved import moved_roots
 from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
 from xmodal_cli.retrieval.rebuild import REBUILD
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
 from xmodal_cli.retrieval.vector_versions import VectorVersions
-from xmodal_cli.retrieval.vectors import KINDS, check_kind
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
 from xmodal_cli.types import ImageVectors
 
@@ -45,13 +44,13 @@ from xmodal_cli.types import ImageVectors
 class IndexRequest:
     """The requested content of an index: the photos of ``scan`` as vectors of ``model``.
 
-    Without ``kind`` or ``store`` those of the index are kept; see ``IndexMetadata``. ``remove_missing`` confirms that
+    Without ``recall`` or ``store`` those of the index are kept; see ``IndexMetadata``. ``remove_missing`` confirms that
     absent photos were deleted, see ``absence``. ``exclude`` are the patterns that are stored for later updates.
     """
 
     scan: Scan
     model: IndexModel
-    kind: str | None = None
+    recall: float | None = None
     rebuild: bool = False  # ignore the old index
     remove_missing: bool = False
     exclude: tuple[str, ...] = ()
@@ -90,7 +89,7 @@ def update_index(
     IncompatibleFeatures if the index was made by another model, StorageError if it cannot be written or is being
     written by another process.
     """
-    check_kind(request.kind or KINDS[0])
+    check_recall(RECALL if request.recall is None else request.recall)
     check_store(request.store or STORES[0])
     registry.check_target(folder)
     with atomic_folder.write_lock(folder, reporter=reporter):
@@ -139,7 +138,7 @@ class _Update:
                 change.delete(entry.id for path, entry in plan.stale.items() if path not in new_paths)
                 versions.record(change)
                 change.set_unreadable(unreadable)
-            if self.request.kind or self.request.store:
+            if self.request.store:
                 convert(writer)
             merge_segments(writer, embedder.num_computed)
             return IndexChanges(
@@ -193,11 +192,11 @@ class _Update:
     def _first_metadata(self) -> IndexMetadata:
         """The metadata of a new database."""
         now = datetime.now(UTC).isoformat(timespec="microseconds")
-        kind, store = (self.visible.kind, self.visible.store) if self.visible else (KINDS[0], STORES[0])
+        recall, store = (self.visible.recall, self.visible.store) if self.visible else (RECALL, STORES[0])
         return IndexMetadata(
             build="",
             model=self.request.model,
-            kind=self.request.kind or kind,
+            recall=self.request.recall or recall,
             roots=self._roots([]),
             num_items=0,
             num_unreadable=0,
@@ -219,7 +218,7 @@ class _Update:
         return replace(
             base,
             model=self.request.model,
-            kind=self.request.kind or base.kind,
+            recall=self.request.recall or base.recall,
             store=self.request.store or base.store,
             roots=self._roots(moved),
             mounts=tuple(sorted(mounts | {mount for mount, has_entries in self.scan.mounts.items() if has_entries})),

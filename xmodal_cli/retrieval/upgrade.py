@@ -1,8 +1,9 @@
-"""Upgrades an index of format 1, in its folder, without computing or copying vectors.
+"""Upgrades an index of format 1, in its folder, without computing vectors.
 
 Format 1 had one file of float32 vectors, ``index.faiss``, whose row ``i`` belonged to row ``i`` of ``items``, and its
-metadata in ``index.json``. The file gets a second name, as a segment; a new database that names it replaces the old one
-in one step; then what is left of format 1 is deleted. An interruption leaves a valid index of format 1 or 2.
+metadata in ``index.json``. A flat file gets a second name, as a segment; the vectors of a graph or an inverted file are
+copied. A new database that names the segment replaces the old one in one step; then what is left of format 1 is
+deleted. An interruption leaves a valid index of format 1 or 2.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from xmodal_cli.file_lock import AlreadyLocked
 from xmodal_cli.paths import atomic_path, storage_errors, write_text
 from xmodal_cli.retrieval.database import ITEMS, check_regular_file, connect_new, damaged, format_of, reading, writing
 from xmodal_cli.retrieval.hints import rebuild_hint
+from xmodal_cli.retrieval.index_transaction import IndexTransaction
 from xmodal_cli.retrieval.metadata import IndexMetadata
-from xmodal_cli.retrieval.segments import new_id, segment_path, sync_folder
+from xmodal_cli.retrieval.segments import Segment, new_id, segment_path, sync_folder
 from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata
-from xmodal_cli.retrieval.vectors import QUANTIZED, Layout, StoredVectors
+from xmodal_cli.retrieval.vectors import Layout, StoredVectors, write_vectors
 
 OLD_VECTORS, OLD_QUANTIZED = "index.faiss", "index.coarse"
 _WAIT_SECONDS, _POLL_SECONDS = 60.0, 0.1  # for another process that is upgrading the index
@@ -78,24 +80,22 @@ def remove_format_1(folder: Path) -> None:
 
 
 def _upgrade(folder: Path, metadata: IndexMetadata, old: sqlite3.Connection) -> None:
-    layout = Layout(metadata.kind, "fp32", metadata.num_items, metadata.model.embed_dim)
+    layout = Layout("fp32", metadata.num_items, metadata.model.embed_dim)
     key = new_id()
     path = segment_path(folder, key)
-    segments: list[tuple[Any, ...]] = []
+    segments: list[Segment] = []
     if metadata.num_items:
-        _check_vectors(folder / OLD_VECTORS, layout)
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
-            _link(folder / OLD_VECTORS, path)
-            with contextlib.suppress(FileNotFoundError):
-                _link(folder / OLD_QUANTIZED, path.with_suffix(QUANTIZED))
+            _adopt_vectors(folder / OLD_VECTORS, path, layout)
             sync_folder(path.parent)
-        segments.append((key, layout.kind, layout.dtype, layout.count, sha256_of(path), 0, None))
+        segments.append(Segment(key, layout, sha256_of(path)))
     file = folder / ITEMS
     with atomic_path(file) as temporary, writing(file), contextlib.closing(connect_new(temporary)) as new:
         new.execute("BEGIN")
         new.executemany("INSERT INTO meta VALUES (?, ?)", metadata.to_rows())
-        new.executemany("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", segments)
+        for segment in segments:
+            IndexTransaction(new, file).add_segment(segment)
         new.executemany(
             "INSERT INTO items (id, path, size, mtime_ns, digest, decoding, segment, position)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -106,13 +106,35 @@ def _upgrade(folder: Path, metadata: IndexMetadata, old: sqlite3.Connection) -> 
     sync_folder(folder)
 
 
-def _check_vectors(path: Path, layout: Layout) -> None:
-    """Raises BadData unless a file has the vectors of the index."""
+def _adopt_vectors(source: Path, target: Path, layout: Layout) -> None:
+    """Raises BadData unless ``source`` has the vectors of the index."""
     try:
-        check_regular_file(path, rebuild_hint(path.parent))
-        StoredVectors(path, layout)
+        check_regular_file(source, rebuild_hint(source.parent))
+        StoredVectors(source, layout)
+    except BadData as error:
+        with atomic_path(target) as temporary:
+            write_vectors(temporary, layout, _open_structure(source, layout, error).reconstruct_batch)
     except FileNotFoundError as error:
-        raise BadData(f"{path.parent} is incomplete: {path.name} is missing", rebuild_hint(path.parent)) from error
+        raise BadData(
+            f"{source.parent} is incomplete: {source.name} is missing", rebuild_hint(source.parent)
+        ) from error
+    else:
+        _link(source, target)
+
+
+def _open_structure(path: Path, layout: Layout, error: BadData) -> Any:
+    """An ``IndexHNSWFlat`` or ``IndexIVFFlat``. Raises ``error``."""
+    import faiss
+
+    try:
+        index: Any = faiss.read_index(str(path))
+    except RuntimeError:
+        raise error from None
+    if (index.ntotal, index.d) != (layout.count, layout.dim):
+        raise error
+    if isinstance(index, faiss.IndexIVF):
+        index.make_direct_map()
+    return index
 
 
 def _items(old: sqlite3.Connection, file: Path, metadata: IndexMetadata, key: int) -> Iterator[tuple[Any, ...]]:

@@ -18,23 +18,27 @@ import numpy as np
 
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import atomic_path, write_text
+from xmodal_cli.retrieval.cells import Cells
 from xmodal_cli.retrieval.database import ITEMS, connect_new, connect_writer, transaction, writing
 from xmodal_cli.retrieval.index_transaction import IndexTransaction
+from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.items import ItemStore
 from xmodal_cli.retrieval.metadata import IndexMetadata
 from xmodal_cli.retrieval.segments import (
+    NewSegment,
     Segment,
     delete_files,
     read_segments,
-    segment_kind,
     sync_folder,
     write_segment,
 )
+from xmodal_cli.retrieval.stored_cells import read_cells
 from xmodal_cli.retrieval.stored_metadata import METADATA
-from xmodal_cli.retrieval.vectors import BLOCK, Layout, TakeRows
+from xmodal_cli.retrieval.vectors import WRITTEN, Layout, TakeRows
 from xmodal_cli.version import __version__
 
 MAX_FP16 = 65504.0  # larger numbers have no half precision
+MIN_SORTED = 1024  # vectors; all of a smaller segment are scored
 
 
 class IndexWriter:
@@ -47,6 +51,7 @@ class IndexWriter:
     def __init__(self, folder: Path, file: Path, metadata: IndexMetadata) -> None:
         self.folder, self.file, self.metadata = folder, file, metadata
         self._database: sqlite3.Connection | None = None
+        self._cells: dict[int, Cells] | None = None
 
     def exists(self) -> bool:
         """Whether there is a database: that of an earlier update, or of this one."""
@@ -60,6 +65,17 @@ class IndexWriter:
     def segments(self) -> list[Segment]:
         """The segments of the last commit."""
         return read_segments(self._connection, self.file, self.metadata.model.embed_dim)
+
+    @property
+    def newest_cells(self) -> tuple[int, Cells] | None:
+        """The key and the cells by which new segments are sorted, if the index has any."""
+        if self._cells is None:
+            self._cells = read_cells(self._connection, self.file, self.metadata.model.embed_dim)
+        return next(reversed(self._cells.items()), None)
+
+    def open_vectors(self) -> IndexVectors:
+        """The vectors of the last commit."""
+        return IndexVectors(self.folder, self.segments(), self.metadata.model.embed_dim)
 
     @contextlib.contextmanager
     def transaction(self, metadata: IndexMetadata | None = None) -> Iterator[IndexTransaction]:
@@ -75,18 +91,32 @@ class IndexWriter:
                 after = _next_build(after, change)
                 database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", after.to_rows())
         if has_changes:
-            self.metadata = after
+            self.metadata, self._cells = after, None
             delete_files(self.folder, change.dropped)
             if self.file.name == ITEMS:
                 write_summary(self.folder, after)
 
-    def write_vectors(self, count: int, take: TakeRows) -> Segment:
-        """Write ``count`` vectors, read through ``take``, to the file of a segment that a transaction then adds."""
+    def set_metadata(self, metadata: IndexMetadata) -> None:
+        """Commit other metadata of the same photos."""
+        with self.transaction(metadata):
+            pass
+
+    def write_vectors(self, count: int, take: TakeRows, cell_of: np.ndarray | None = None) -> NewSegment:
+        """Write ``count`` vectors, read through ``take``, to the file of a segment that a transaction then adds.
+
+        ``cell_of`` (count,) are the cells of the vectors, if they are known.
+        """
         model, dtype = self.metadata.model, self.metadata.store
-        if dtype == "fp16" and _largest(count, take) > MAX_FP16:
+        is_unit = array_similarity(model.similarity).inner_product
+        if dtype == "fp16" and not is_unit and _largest(count, take) > MAX_FP16:
             dtype = "fp32"
-        layout = Layout(segment_kind(self.metadata.kind, count), dtype, count, model.embed_dim)
-        return write_segment(self.folder, layout, take, array_similarity(model.similarity).inner_product)
+        layout, newest = Layout(dtype, count, model.embed_dim), self.newest_cells
+        if newest is None or count < MIN_SORTED:
+            return write_segment(self.folder, layout, take)
+        key, cells = newest
+        if cell_of is None:
+            cell_of = np.concatenate([cells.assign(take(rows)) for rows in _blocks(count)])
+        return write_segment(self.folder, layout, take, key, cell_of, len(cells))
 
     def close(self) -> None:
         """Close the database, which empties its write-ahead log if nobody reads."""
@@ -144,5 +174,8 @@ def _same_facts(first: IndexMetadata, second: IndexMetadata) -> bool:
 
 
 def _largest(count: int, take: TakeRows) -> float:
-    blocks = (np.arange(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
-    return max(float(np.abs(take(rows)).max()) for rows in blocks)
+    return max(float(np.abs(take(rows)).max()) for rows in _blocks(count))
+
+
+def _blocks(count: int) -> Iterator[np.ndarray]:
+    return (np.arange(start, min(start + WRITTEN, count)) for start in range(0, count, WRITTEN))
