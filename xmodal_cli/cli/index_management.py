@@ -11,6 +11,7 @@ from xmodal_cli.errors import ConfigError, MissingData
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.listing import ListedIndex
+    from xmodal_cli.retrieval.metadata import Calibration
 
 LISTED = 20  # folders and photos per index without --json
 
@@ -23,10 +24,12 @@ class Edits:
     remove: Path | None
     rename: tuple[str, str] | None
     delete: str | None
+    export: Path | None = None
 
     def requested(self) -> list[str]:
         """The options that are set."""
         values = {"--list": self.show, "--remove": self.remove, "--rename": self.rename, "--delete": self.delete}
+        values["--export"] = self.export
         return [option for option, value in values.items() if value is not None and value is not False]
 
 
@@ -43,6 +46,8 @@ def run(edits: Edits, index: str | None, has_paths: bool, json: bool) -> None:
         _rename(*edits.rename, index, json)
     elif edits.delete is not None:
         _delete(edits.delete, json)
+    elif edits.export is not None:
+        _export(edits.export, index, json)
 
 
 def _show_list(index: str | None, json: bool) -> None:
@@ -64,11 +69,8 @@ def _show_index(entry: ListedIndex) -> None:
         return
     updated = entry.updated[:16].replace("T", " ")
     output.print_line(f"{name}: {entry.photos:,} photos, model {entry.model}, updated {updated} UTC")
-    if (found := entry.calibration) is not None:
-        output.print_line(
-            f"  approximate search: recall@10 {found.recall_at_10:.3f} on {found.num_queries} {found.queries}, "
-            f"{found.fraction:.1%} of the vectors are scored"
-        )
+    if entry.calibration is not None:
+        output.print_line(f"  {describe_calibration(entry.calibration)}")
     for root in entry.roots[:LISTED]:
         state = "" if root.state == "ok" else f", {root.state}"
         output.print_line(f"  {root.path} ({root.photos:,} photos{state})")
@@ -76,6 +78,26 @@ def _show_index(entry: ListedIndex) -> None:
         output.print_line(f"  and {len(entry.roots) - LISTED:,} more (use --json to list all)")
     for pattern in entry.exclude:
         output.print_line(f"  excluded: {pattern}")
+
+
+def describe_calibration(found: Calibration) -> str:
+    """The measured recall, on one line."""
+    recall = f"recall@10 {found.recall_at_10:.3f} on {found.num_queries} {found.queries}"
+    return f"approximate search: {recall}; {found.fraction:.2%} of the cells are searched"
+
+
+def _export(out: Path, index: str | None, json: bool) -> None:
+    from xmodal_cli.retrieval import registry
+    from xmodal_cli.retrieval.index import open_index
+    from xmodal_cli.retrieval.vector_export import export_index
+
+    folder = registry.find_index(index)
+    with open_index(folder) as opened:
+        found = export_index(opened, folder.name, out, output.TerminalReporter())
+    if json:
+        output.print_json(found)
+    else:
+        output.print_line(f"{found.out}: the vectors of {found.photos:,} photos, {found.dim} x {found.dtype}")
 
 
 def _remove(path: Path, index: str | None, json: bool) -> None:

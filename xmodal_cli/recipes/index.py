@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
-from xmodal_cli.inference import image_encoders, matchers, models, text_encoders
+from xmodal_cli.inference import image_encoders, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
+from xmodal_cli.inference.index_models import sentence_encoder, to_index_model
 from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
-from xmodal_cli.retrieval.calibration import EncodeSentences, calibrate_index
+from xmodal_cli.retrieval.calibration import calibrate_index
 from xmodal_cli.retrieval.index import check_fingerprint, is_index
-from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexModel, check_recall, check_store
+from xmodal_cli.retrieval.metadata import RECALL, STORES, check_recall, check_store
 from xmodal_cli.retrieval.report import IndexReport, make_report
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
@@ -95,7 +96,7 @@ def index(
     if info is not None:
         image_encoders.ensure(info, reporter, loaded)
         text_encoders.ensure(info, reporter, loaded)
-    calibrate_index(folder, _sentence_encoder(card, info), reporter)
+    calibrate_index(folder, sentence_encoder(card, info), reporter)
     return make_report(folder, changes, photos, defects)
 
 
@@ -110,16 +111,6 @@ def _check_early(name: str | None, model: str | None, storage: Storage, compute:
         folder = registry.resolve_folder(name)
         registry.check_target(folder)
         check_writable(folder)
-
-
-def _sentence_encoder(card: IndexModel, info: ModelInfo | None) -> EncodeSentences | None:
-    """The text encoder of an index, None if its model does not exist."""
-    exported = text_encoders.find(card.fingerprint)
-    if exported is not None and not exported.export_error:
-        return exported.embed_texts
-    if info is None:
-        return None
-    return lambda sentences: matchers.load_matcher(info, Compute("cpu", "fp32")).embed_texts(sentences)
 
 
 def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:
@@ -142,8 +133,3 @@ def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | N
 
 def _describe(what: str) -> ModelInfo:
     return models.describe_as("matcher", what, "an index needs a matcher; see `xmodal models list`")
-
-
-def to_index_model(info: ModelInfo) -> IndexModel:
-    """The metadata that an index stores about its matcher."""
-    return IndexModel(info.name, info.source, info.fingerprint, info.similarity, info.embed_dim, info.meta)

@@ -209,6 +209,11 @@ class _TermEmbedder:
         from xmodal_cli.retrieval.index import check_fingerprint
 
         model = self._index.metadata.model
+        if not model.source:
+            raise MissingData(
+                f"the index {self._folder.name!r} has vectors of an unknown model, which cannot encode queries",
+                "import them again with the model that computed them, --model M; or search with photos of the index",
+            )
         try:
             info = models.describe_model(model.source)
         except (MissingData, UnknownName) as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.retrieval.cells import Cells
-from xmodal_cli.retrieval.items import IndexedItem, Item, ItemStore, UnreadableFile
+from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item, ItemStore, UnreadableFile
 from xmodal_cli.retrieval.segments import COLUMNS, Segment
 from xmodal_cli.retrieval.stored_cells import to_row
 
@@ -72,6 +72,24 @@ class IndexTransaction:
             self._touched.add((old[1], old[2]))
             self._database.execute(_UPDATE, (*facts, old[0]))
         self._database.execute("DELETE FROM unreadable WHERE path = ?", (path,))
+
+    def add_photos(self, segment: Segment, photos: Iterable[tuple[str, bytes, str | None, int]]) -> None:
+        """Add photos whose files are not read, of a new segment: (path, key instead of a digest, caption, position).
+
+        Of several with the same path the first is added; the vectors of the others are marked as deleted.
+        """
+        self._database.executemany(
+            "INSERT OR IGNORE INTO items (path, size, mtime_ns, digest, decoding, segment, position, caption)"
+            " VALUES (?, ?, 0, ?, ?, ?, ?, ?)",
+            (
+                (os.fsencode(path), NOT_READ, key, DECODING, segment.id, position, caption)
+                for path, key, caption, position in photos
+            ),
+        )
+        found = self._database.execute("SELECT position FROM items WHERE segment = ?", (segment.id,))
+        positions = np.fromiter((position for (position,) in found), np.int64)
+        if len(positions) < segment.layout.count:
+            self._mark(segment.id, np.setdiff1d(np.arange(segment.layout.count), positions))
 
     def delete(self, keys: Iterable[int]) -> None:
         """Remove photos by their keys."""

@@ -17,6 +17,7 @@ from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import Category
 from xmodal_cli.retrieval.database import damaged, reading
 
+NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
 _PER_QUERY = 500  # rows; SQLite limits the number of parameters
 _COLUMNS = "id, segment, position, path, size, mtime_ns, digest, decoding, width, height, taken"
@@ -101,6 +102,14 @@ class ItemStore:
     def all_items(self) -> Iterator[IndexedItem]:
         """All photos, in the order of paths."""
         return self._select("true ORDER BY path", ())
+
+    def with_captions(self, size: int) -> Iterator[tuple[list[IndexedItem], list[str | None]]]:
+        """All photos in the order of paths, and their captions, in blocks of at most ``size``."""
+        with reading(self._file):
+            rows = self._database.execute(f"SELECT caption, {_COLUMNS} FROM items ORDER BY path")
+            while block := rows.fetchmany(size):
+                texts = [caption if isinstance(caption, str) else None for caption, *_ in block]
+                yield [_to_item(*record) for _, *record in block], texts
 
     def states(self) -> Iterator[tuple[int, str, int, int]]:
         """(key, path, size, mtime_ns) of all photos, in any order."""

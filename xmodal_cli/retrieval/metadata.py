@@ -59,7 +59,8 @@ class IndexMetadata:
     """``build`` is unique per commit; times are ISO 8601 in UTC.
 
     ``recall`` is that which an approximate search should have, ``calibration`` how it reaches it, None before it was
-    measured. ``store`` is the precision of new vectors (``STORES``). ``mounts`` are the mount
+    measured. ``store`` is the precision of new vectors (``STORES``). ``vectors`` is the folder of vectors that were
+    imported, or empty. ``mounts`` are the mount
     points in ``roots`` when they were listed, ``exclude`` the patterns of ``--exclude``. ``decoding`` is the version of
     decoding of the last complete update.
     """
@@ -77,6 +78,7 @@ class IndexMetadata:
     store: str = STORES[0]
     recall: float = RECALL
     calibration: Calibration | None = None
+    vectors: str = ""
     xmodal: str = __version__
 
     @property
@@ -110,7 +112,8 @@ def parse_metadata(content: Mapping[str, Any]) -> IndexMetadata:
     fields |= {name: tuple(map(_text, content.get(name, ()))) for name in ("roots", "mounts", "exclude")}
     meta, embed_dim = FeatureMeta(**model["meta"]), _count(model["embed_dim"])
     model = IndexModel(embed_dim=embed_dim, meta=meta, **names)
-    if embed_dim == 0 or not fields["roots"]:
+    vectors = _text(content.get("vectors", ""))
+    if embed_dim == 0 or not (fields["roots"] or vectors):
         raise ValueError("it has vectors without elements, or no folders")
     recall, calibration = _fraction(content.get("recall", RECALL)), content.get("calibration")
     return IndexMetadata(
@@ -119,6 +122,7 @@ def parse_metadata(content: Mapping[str, Any]) -> IndexMetadata:
         store=store,
         recall=recall,
         calibration=None if calibration is None else _parse_calibration(calibration),
+        vectors=vectors,
         **fields,
     )
 

@@ -49,6 +49,11 @@ def _existing(name: str | None, exclude: Sequence[str]) -> Target:
     folder = registry.find_index(name)
     old = read_metadata(folder)
     patterns = _merge(old.exclude, exclude)
+    if not old.roots:
+        raise ConfigError(
+            f"the index {folder.name!r} has no folders of photos, only the vectors of {old.vectors}",
+            "import the vectors again, --vectors DIR --rebuild, or add photos: give a folder",
+        )
     return Target(folder, scan_roots([Path(root) for root in old.roots], patterns, old.roots), patterns)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xmodal_cli.retrieval.index import Index
-from xmodal_cli.retrieval.items import IndexedItem, Item
+from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
 
 COPY_COSINE = 0.99
@@ -90,7 +90,7 @@ class TopPhotos:
 
     def _is_there(self, entry: IndexedItem) -> bool:
         if entry.id not in self._exists:
-            self._exists[entry.id] = _exists(entry.item.path)
+            self._exists[entry.id] = entry.item.size == NOT_READ or _exists(entry.item.path)
         return self._exists[entry.id]
 
 

@@ -1,0 +1,90 @@
+"""Indexes of image vectors that another program has computed with a matcher, or with an unknown model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xmodal_cli.errors import BadData, IncompatibleFeatures
+from xmodal_cli.inference import models, text_encoders
+from xmodal_cli.inference.index_models import sentence_encoder, to_index_model
+from xmodal_cli.paths import absolute_path
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.calibration import EncodeSentences, calibrate_index
+from xmodal_cli.retrieval.metadata import Calibration, IndexModel
+from xmodal_cli.retrieval.stored_metadata import read_metadata
+from xmodal_cli.retrieval.vector_files import VectorFile, find_vector_files
+from xmodal_cli.retrieval.vector_import import VectorSource, import_vectors
+from xmodal_cli.types import FeatureMeta
+
+
+@dataclass(frozen=True)
+class ImportedVectors:
+    """An index of the precomputed ``vectors`` in ``source``; ``model`` is empty if it is not known."""
+
+    index: str
+    folder: str
+    source: str
+    model: str
+    vectors: int
+    photos: int
+    calibration: Calibration | None
+
+
+def index_vectors(
+    source: Path,
+    name: str | None = None,
+    model: str | None = None,
+    recall: float | None = None,
+    rebuild: bool = False,
+    reporter: Reporter = SILENT,
+    store: str | None = None,
+) -> ImportedVectors:
+    """Build an index of the precomputed image vectors in the folder ``source``; see ``retrieval/vector_files.py``.
+
+    ``model`` is the matcher that computed them; without it, only photos of the index can be searched for. ``name``
+    defaults to that of the folder. The recall is measured on sentences, with the vectors of captions in ``text_emb`` or
+    the text encoder of ``model``, else on photos. Raises MissingData, BadData, ConfigError, IncompatibleFeatures.
+    """
+    source = absolute_path(source.expanduser())
+    files = find_vector_files(source)
+    if not files:
+        raise BadData(f"the files in {source} have no vectors", "give a folder with vectors")
+    info = (
+        None
+        if model is None
+        else models.describe_as("matcher", model, "an index needs a matcher; see `xmodal models list`")
+    )
+    card = IndexModel("", "", "", "cosine", files[0].dim, FeatureMeta("", "", "global", files[0].dim))
+    if info is not None:
+        card = to_index_model(info)
+        if card.embed_dim != files[0].dim:
+            raise IncompatibleFeatures(
+                f"the vectors in {source} have size {files[0].dim}, those of {card.name} {card.embed_dim}",
+                "give the model that computed them",
+            )
+    folder = registry.resolve_folder(name) if name is not None else registry.new_folder([str(source)])
+    metadata = import_vectors(folder, source, files, card, recall, store, rebuild, reporter)
+    registry.set_default(folder)
+    if info is not None:
+        text_encoders.ensure(info, reporter)
+    captions = find_vector_files(source, "text_emb") if (source / "text_emb").is_dir() else []
+    encode = _caption_sampler(captions) if captions else None if info is None else sentence_encoder(card, info)
+    calibrate_index(folder, encode, reporter)
+    calibration = read_metadata(folder).calibration
+    count = sum(file.count for file in files)
+    return ImportedVectors(folder.name, str(folder), str(source), card.name, count, metadata.num_items, calibration)
+
+
+def _caption_sampler(files: Sequence[VectorFile]) -> EncodeSentences:
+    """Vectors of captions instead of those of the sentences."""
+
+    def sample(sentences: list[str]) -> np.ndarray:
+        matrix = VectorSource(files, normalize=False)
+        return matrix.take(np.unique(np.linspace(0, len(matrix) - 1, len(sentences)).astype(np.int64)))
+
+    return sample
