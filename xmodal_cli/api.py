@@ -218,15 +218,18 @@ class PhotoIndex:
         """The number of photos."""
         return len(self._searcher)
 
-    def search(self, terms: str | Sequence[str], *, k: int = 10, fold: bool = True) -> SearchResult:
+    def search(
+        self, terms: str | Sequence[str], *, k: int = 10, fold: bool = True, exact: bool = False
+    ) -> SearchResult:
         """The ``k`` best photos, best first. ``terms`` are those of ``xmodal search``: one sentence, or several terms.
 
         A term is a sentence or the path of an image; ``+TERM`` and ``-TERM`` ask for more and less of it,
         ``TERM^0.5`` gives it half the weight. With ``fold``, copies of a photo are one hit, with their number.
+        ``exact`` scores all photos of a large index.
 
         Raises ConfigError, MissingData, BadData.
         """
-        self._searcher.fold = fold
+        self._searcher.fold, self._searcher.exact = fold, exact
         return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k)
 
     def close(self) -> None:

@@ -244,6 +244,7 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
         (["-k", "5", "--index", "family", "dog", "+snow"], Query(["dog", "+snow"], "family", 5)),
         (["dog", "-k", "-1"], Query(["dog"], k=-1)),
         (["-kite"], Query(["-kite"])),
+        (["dog", "--exact", "--all"], Query(["dog"], all=True, exact=True)),
         (["--json", "--", "-k", "--blue"], Query(["- k", "- -blue"], json=True)),
         (["--index", "-x", "dog"], Query(["dog"], "-x")),
     ],

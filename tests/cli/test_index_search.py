@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.index_fixtures import HALF
+from helpers.index_fixtures import HALF, sort_small_segments
 
 from xmodal_cli import paths
 from xmodal_cli.data.images import ImageReader
@@ -400,10 +400,20 @@ def test_folders_without_photos(xmodal: Run, tmp_path: Path, make: str | None, r
     assert "\nhint: " in outcome.err
 
 
-def test_kinds(xmodal: Run, toy: ToyMatcher, photos: Path) -> None:
-    assert xmodal("index", photos, "--kind", "hnsw", "--json").json["kind"] == "hnsw"
-    assert _found(xmodal("search", "red", "-k", 1, "--json")) == ["red"]
-    assert "did you mean 'hnsw'" in xmodal("index", photos, "--kind", "hnws").err
+def test_recall_and_exact_search(xmodal: Run, toy: ToyMatcher, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small segments are sorted here, so that this index is searched like a large one."""
+    sort_small_segments(monkeypatch)
+    for n in range(20):
+        (photos / f"{n}.jpg").write_text(f"{'green ' * n} blue")
+    assert xmodal("index", photos, "--recall", "0.5").code == 0
+    (entry,) = xmodal("index", "--list", "--json").json
+    assert entry["recall"] == 0.5
+    assert entry["calibration"]["queries"] == "sentences"
+    assert 0.5 <= entry["calibration"]["recall_at_10"] <= 1.0
+    assert "approximate search: recall@10 " in xmodal("index", "--list").out
+    assert _found(xmodal("search", "red", "-k", 1, "--json", "--exact")) == ["red"]
+    outcome = xmodal("index", photos, "--recall", "1.5")
+    assert (outcome.code, "--recall must be above 0 and at most 1" in outcome.err) == (1, True)
 
 
 def test_a_second_run_imports_no_torch(xmodal: Run, toy: ToyMatcher, photos: Path, home: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from xmodal_cli.data.scan import scan_roots
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.retrieval import cell_training, merging, writer
+from xmodal_cli.retrieval import cell_training, merging, vector_import, writer
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.retrieval.segments import SEGMENTS
@@ -101,12 +101,6 @@ class PhotoIndexFixture:
         """The files of vectors, sorted."""
         return sorted((self.index_folder / SEGMENTS).glob("*.faiss"))
 
-    def sort_small_segments(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let small indexes have cells, like large ones."""
-        monkeypatch.setattr(cell_training, "MIN_VECTORS", 8)
-        monkeypatch.setattr(writer, "MIN_SORTED", 4)
-        monkeypatch.setattr(merging, "MIN_SORTED", 4)
-
     def check(self) -> None:
         """Assert that the index has all readable files, in the order of paths, with the vectors of their bytes."""
         files = {p for p in self.photos.rglob("*.jpg") if not p.read_bytes().startswith(b"bad")}
@@ -114,6 +108,14 @@ class PhotoIndexFixture:
         assert list(contents) == sorted((os.path.relpath(p, self.photos) for p in files), key=os.fsencode)
         for name, vector in contents.items():
             assert np.allclose(vector, self.embedder.vector((self.photos / name).read_bytes()), atol=HALF)
+
+
+def sort_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small indexes have cells, like large ones."""
+    for module in (cell_training, vector_import):
+        monkeypatch.setattr(module, "MIN_VECTORS", 8)
+    for module in (writer, merging):
+        monkeypatch.setattr(module, "MIN_SORTED", 4)
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 from safetensors.numpy import save_file
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.inference.precomputed_vectors import index_vectors
 from xmodal_cli.recipes.search import open_searcher
-from xmodal_cli.retrieval import vector_export, vector_import, writer
+from xmodal_cli.retrieval import vector_export, vector_import
 from xmodal_cli.retrieval.index import open_index
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.vector_export import export_index
@@ -61,8 +62,7 @@ def test_imported_vectors_are_searched_as_by_brute_force(
 ) -> None:
     monkeypatch.setattr(vector_import, "LARGEST", 100)  # several segments, which end within files
     if is_sorted:
-        monkeypatch.setattr(vector_import, "MIN_VECTORS", 10)
-        monkeypatch.setattr(writer, "MIN_SORTED", 4)
+        sort_small_segments(monkeypatch)
     parts = [_vectors(130), _vectors(0), _vectors(120, 1).astype(np.float16)]
     source = _write(tmp_path / "clip", parts, [_rows(0, 130), [], _rows(130, 120)])
     found = index_vectors(source, "clip")
@@ -80,8 +80,7 @@ def test_imported_vectors_are_searched_as_by_brute_force(
 
 
 def test_the_recall_is_measured_on_the_vectors_of_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_import, "MIN_VECTORS", 10)
-    monkeypatch.setattr(writer, "MIN_SORTED", 4)
+    sort_small_segments(monkeypatch)
     source = _write(tmp_path / "clip", [_vectors(400)])
     assert index_vectors(source, "clip").calibration.queries == "photos"
     (source / "text_emb").mkdir()

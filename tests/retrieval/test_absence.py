@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli.data import scan as scan_module
 from xmodal_cli.errors import MissingData
@@ -92,7 +93,7 @@ def test_all_photos_can_be_removed(
     photo_index: PhotoIndexFixture, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_sorted:
-        photo_index.sort_small_segments(monkeypatch)
+        sort_small_segments(monkeypatch)
     photo_index.fill(45)
     photo_index.update()
     for path in photo_index.photos.iterdir():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli.retrieval import calibration, search
 from xmodal_cli.retrieval.calibration import calibrate, calibrate_index, exact_top_rows
@@ -113,7 +114,7 @@ def test_the_recall_is_measured_when_the_index_has_changed(
     assert asked == []  # small indexes are searched exactly
     with photo_index.open() as index:
         assert (index.metadata.calibration, index.vectors.cells) == (None, {})
-    photo_index.sort_small_segments(monkeypatch)
+    sort_small_segments(monkeypatch)
     steps = [(21, {}, 1), (22, {}, 1), (40, {}, 2), (40, {"recall": 0.5}, 3), (40, {"recall": 1.0}, 3), (40, {}, 3)]
     for num_photos, settings, num_measured in steps:
         photo_index.fill(num_photos)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli.errors import BadData, MissingData, XmodalError
 from xmodal_cli.retrieval import database, registry
@@ -199,7 +200,7 @@ def test_random_damage_is_an_error_or_harmless(
     photo_index: PhotoIndexFixture, name: str, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_sorted:
-        photo_index.sort_small_segments(monkeypatch)
+        sort_small_segments(monkeypatch)
     photo_index.fill(45)
     photo_index.update()
     file = _file(photo_index, name)

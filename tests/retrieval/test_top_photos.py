@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli.retrieval import top_photos
 from xmodal_cli.retrieval.search import TermVector
@@ -36,7 +37,7 @@ def test_k_hits_however_many_photos_have_vanished(
     photo_index: PhotoIndexFixture, num_left: int, is_sorted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_sorted:
-        photo_index.sort_small_segments(monkeypatch)
+        sort_small_segments(monkeypatch)
     photo_index.fill(300)
     photo_index.update()
     order = [name for name, _ in _search(photo_index, "000.jpg", 300)[0]]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.scan import scan
@@ -105,7 +106,7 @@ def test_an_updated_index_equals_a_new_one(
     photo_index: PhotoIndexFixture, is_sorted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if is_sorted:
-        photo_index.sort_small_segments(monkeypatch)
+        sort_small_segments(monkeypatch)
     rng = np.random.default_rng(5)
     photo_index.fill(30)
     photo_index.update()

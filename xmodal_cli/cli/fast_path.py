@@ -26,6 +26,7 @@ class Query:
     k: int = 10
     json: bool = False
     all: bool = False
+    exact: bool = False
 
 
 def read_query(args: Sequence[str]) -> Query | None:
@@ -51,8 +52,8 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     if option == "--json":
         query.json = True
         return True
-    if option == "--all":
-        query.all = True
+    if option in ("--all", "--exact"):
+        setattr(query, option[2:], True)
         return True
     value = option[2:] if re.fullmatch(r"-k\d+", option) else next(rest, None)
     if value is None:
@@ -67,12 +68,18 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
 
 
 def search_once(
-    terms: Sequence[str], index: str | None, k: int, json: bool, fold: bool = True, runtime: str = "auto"
+    terms: Sequence[str],
+    index: str | None,
+    k: int,
+    json: bool,
+    fold: bool = True,
+    runtime: str = "auto",
+    exact: bool = False,
 ) -> SearchResult:
     """Search and print; returns the result. Raises what ``recipes.search`` raises."""
     from xmodal_cli.recipes.search import search
 
-    result = search(terms, index, k, output.TerminalReporter(), fold, runtime)
+    result = search(terms, index, k, output.TerminalReporter(), fold, runtime, exact)
     if json:
         output.print_json(result)
     else:

@@ -36,11 +36,16 @@ holiday.jpg at night        photos similar to this one, at night
 
 
 def run_prompt(
-    index: str | None, num_hits: int, fold: bool = True, preview: bool = False, runtime: str = "auto"
+    index: str | None,
+    num_hits: int,
+    fold: bool = True,
+    preview: bool = False,
+    runtime: str = "auto",
+    exact: bool = False,
 ) -> None:
     """Read and run lines until the end of input or ``:quit``. Raises the errors of opening the index."""
     with (
-        contextlib.closing(Prompt(index, num_hits, fold, preview, runtime)) as prompt,
+        contextlib.closing(Prompt(index, num_hits, fold, preview, runtime, exact)) as prompt,
         contextlib.closing(open_history()) as history,
     ):
         enable_tab_completion()
@@ -71,14 +76,21 @@ class Prompt:
     """Runs the lines of the prompt. ``run_line`` prints errors instead of raising them."""
 
     def __init__(
-        self, index: str | None, num_hits: int, fold: bool = True, preview: bool = False, runtime: str = "auto"
+        self,
+        index: str | None,
+        num_hits: int,
+        fold: bool = True,
+        preview: bool = False,
+        runtime: str = "auto",
+        exact: bool = False,
     ) -> None:
         if num_hits < 1:
             raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
-        self._num_hits, self._fold, self._preview, self._runtime = num_hits, fold, preview, runtime
+        self._num_hits, self._fold, self._preview = num_hits, fold, preview
+        self._runtime, self._exact = runtime, exact
         self._last: SearchResult | None = None
         self._viewers: list[subprocess.Popen[bytes]] = []
-        self._searcher = _open_loaded(index, fold, runtime)
+        self._searcher = _open_loaded(index, fold, runtime, exact)
 
     def close(self) -> None:
         """Close the index."""
@@ -160,7 +172,7 @@ class Prompt:
             self._search(self._last.query)
 
     def _change_index(self, name: str) -> None:
-        searcher = _open_loaded(name, self._fold, self._runtime)
+        searcher = _open_loaded(name, self._fold, self._runtime, self._exact)
         self._searcher.close()
         self._searcher = searcher
         self.print_index()
@@ -172,12 +184,12 @@ class Prompt:
             output.print_line(f"{'*' if name == self._searcher.index_name else ' '} {name}")
 
 
-def _open_loaded(index: str | None, fold: bool, runtime: str) -> Searcher:
+def _open_loaded(index: str | None, fold: bool, runtime: str, exact: bool) -> Searcher:
     """Open the index and load its model, so that the first query is as fast as the others."""
     from xmodal_cli.recipes.search import open_searcher
 
     searcher = open_searcher(index, output.TerminalReporter(), runtime)
-    searcher.fold = fold
+    searcher.fold, searcher.exact = fold, exact
     with contextlib.suppress(XmodalError):  # raised again by the first sentence; photos may work without the model
         searcher.search(["a photo"], 1)
     return searcher

@@ -55,6 +55,7 @@ def command(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="FILE", help="Also write a PNG with the photos in a grid.")
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Score every photo of a large index.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Show the photos in the terminal.")] = False,
     runtime: RuntimeOption = Runtime.auto,
     json: Json = False,
@@ -84,13 +85,13 @@ def command(
     if terms:
         words = [t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms]
         if not (html or sheet or preview):
-            fast_path.search_once(words, index, k, json, not all_, runtime.value)
+            fast_path.search_once(words, index, k, json, not all_, runtime.value, exact)
             return
         with _images(html, sheet, preview and not json) as images:
-            images.add(fast_path.search_once(words, index, k, json, not all_, runtime.value))
+            images.add(fast_path.search_once(words, index, k, json, not all_, runtime.value, exact))
     elif sys.stdin is None or not sys.stdin.isatty():
         with _images(html, sheet, preview and not json) as images:
-            failed = _search_lines(index, k, json, not all_, images, runtime.value)
+            failed = _search_lines(index, k, json, not all_, images, runtime.value, exact)
         if failed:
             raise typer.Exit(1)
     elif json or html or sheet or not sys.stdout.isatty():
@@ -98,7 +99,7 @@ def command(
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
-        run_prompt(index, k, not all_, preview, runtime.value)
+        run_prompt(index, k, not all_, preview, runtime.value, exact)
 
 
 @contextlib.contextmanager
@@ -140,7 +141,9 @@ class _ResultImages:
             print_preview(result)
 
 
-def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _ResultImages, runtime: str) -> bool:
+def _search_lines(
+    index: str | None, k: int, json: bool, fold: bool, images: _ResultImages, runtime: str, exact: bool
+) -> bool:
     """Search for each line of stdin; returns whether a line failed. Its error is printed, the others are processed."""
     lines = _read_lines()
     first = next(lines, None)
@@ -152,7 +155,7 @@ def _search_lines(index: str | None, k: int, json: bool, fold: bool, images: _Re
 
     failed = False
     with open_searcher(index, output.TerminalReporter(), runtime) as searcher:
-        searcher.fold = fold
+        searcher.fold, searcher.exact = fold, exact
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
                 result = searcher.search(split_line(line), k)

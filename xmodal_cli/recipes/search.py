@@ -37,16 +37,17 @@ def search(
     reporter: Reporter = SILENT,
     fold: bool = True,
     runtime: str = "auto",
+    exact: bool = False,
 ) -> SearchResult:
     """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
     With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). Photos that are in the
     index need no model; sentences and other photos do. ``runtime`` is the library that encodes them, ``auto``, ``onnx``
-    or ``torch``. Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
+    or ``torch``. ``exact`` scores all photos of a large index. Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
     """
     terms = _terms(words, num_hits)
     with open_searcher(name, reporter, runtime) as searcher:
-        searcher.fold = fold
+        searcher.fold, searcher.exact = fold, exact
         return searcher.search_terms(terms, words, num_hits)
 
 
@@ -68,6 +69,7 @@ class Searcher:
         self._embedder = _TermEmbedder(index, folder, reporter, runtime)
         self.folder, self.index_name = folder, folder.name
         self.fold = True  # copies of a photo are one hit
+        self.exact = False  # all photos of a large index are scored
         self.model = index.metadata.model.name
 
     def __len__(self) -> int:
@@ -81,7 +83,7 @@ class Searcher:
         """``search`` for ``words`` that are already parsed into ``terms``."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
-        top = TopPhotos(self._index, vectors, num_hits, self.fold)
+        top = TopPhotos(self._index, vectors, num_hits, self.fold, self.exact)
         return SearchResult(
             index=self.index_name,
             model=self.model,

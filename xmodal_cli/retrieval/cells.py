@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Cells:
         start = first_cell = 0
         for end, size in zip(ends.tolist(), self.group_sizes.tolist(), strict=True):
             rows = order[start:end] // num
-            scores = vectors[rows] @ half_to_float32(self.centroids[first_cell : first_cell + size]).T
+            scores = vectors[rows] @ self._converted[first_cell : first_cell + size].T
             found = scores.argmax(axis=1)
             score = scores[np.arange(len(rows)), found]
             is_better = score > best[rows]
@@ -58,8 +59,12 @@ class Cells:
 
     def order(self, direction: np.ndarray) -> np.ndarray:
         """(dim,) -> (cells,) the cells in the order of the inner products of a query with their centroids."""
-        scores = half_to_float32(self.centroids) @ direction.astype(np.float32)
-        return np.argsort(-scores, kind="stable")
+        return np.argsort(-(self._converted @ direction.astype(np.float32)), kind="stable")
+
+    @cached_property
+    def _converted(self) -> np.ndarray:
+        """(cells, dim) float32: the centroids."""
+        return half_to_float32(self.centroids)
 
 
 def num_cells(count: int) -> int:

@@ -19,7 +19,7 @@ from xmodal_cli.errors import BadData, ConfigError, MissingData
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
 _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
 _OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(index|json|help)", re.DOTALL)
-_OPTION_HINT = "the options are -k N, --index INDEX, --all, --html FILE, --sheet FILE, --preview and --json"
+_OPTION_HINT = "the options are -k N, --index INDEX, --all, --exact, --html FILE, --sheet FILE, --preview and --json"
 _PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
 _SUFFIX = re.compile(r"[^\s.]\.[A-Za-z][A-Za-z0-9]{1,5}$")
 _OTHER_SUFFIXES = (  # of images that an installation may not open, videos and documents

@@ -24,7 +24,8 @@ from xmodal_cli.retrieval.cells import rows_in_cells
 from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.vectors import BLOCK, StoredVectors
 
-MIN_PARALLEL = 8 * BLOCK  # images; a second thread does not help for fewer
+MIN_PARALLEL = 64 * BLOCK  # images; a second thread does not help for fewer
+COMPARISON = 8  # a comparison under order similarity takes so many times as long as an inner product
 ROWS_PER_HIT = 50  # an approximate search scores at least so many images per requested hit
 
 Rows = np.ndarray | range
@@ -113,7 +114,7 @@ def _score_in_float32(part: StoredVectors, rows: Rows, scorer: QueryScorer) -> n
         for block, vectors in part.blocks(rows[start:stop]):
             scores[start + block.start : start + block.stop] = scorer.coarse(vectors)
 
-    if len(rows) < MIN_PARALLEL or (os.cpu_count() or 1) < 2:
+    if len(rows) * (1 + COMPARISON * scorer.num_comparisons) < MIN_PARALLEL or (os.cpu_count() or 1) < 2:
         score(0, len(rows))
         return scores
     from concurrent.futures import ThreadPoolExecutor

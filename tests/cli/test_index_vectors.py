@@ -1,0 +1,54 @@
+"""``xmodal index --vectors`` and ``--export``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder as clip-retrieval writes it, with vectors of the size of the bundled matcher."""
+    folder = tmp_path / "clip"
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    vectors = np.random.default_rng(0).standard_normal((40, 1024)).astype(np.float32)
+    np.save(folder / "img_emb" / "img_emb_0.npy", vectors)
+    rows = [json.dumps({"image_path": f"/far/{n:02}.jpg", "caption": f"photo {n}"}) for n in range(40)]
+    (folder / "metadata" / "metadata_0.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+def test_vectors_are_imported_searched_and_exported(xmodal: Run, source: Path, tmp_path: Path) -> None:
+    found = xmodal("index", "--vectors", source, "--index", "far", "--model", "starter", "--json").json
+    assert (found["index"], found["vectors"], found["photos"], found["model"]) == ("far", 40, 40, "starter")
+    hits = xmodal("search", "two dogs", "--index", "far", "--json", "-k", 40).json["hits"]
+    assert sorted(hit["path"] for hit in hits) == [f"/far/{n:02}.jpg" for n in range(40)]
+    out = tmp_path / "far.jsonl"
+    assert xmodal("index", "--index", "far", "--export", out, "--json").json["photos"] == 40
+    assert len(out.read_text().splitlines()) == 40
+    assert "40 photos" in xmodal("index", "--list").out
+    failed = xmodal("index", "--index", "far")
+    assert (failed.code, "has no folders of photos" in failed.err) == (1, True)
+
+
+def test_errors(xmodal: Run, source: Path, tmp_path: Path) -> None:
+    cases = [
+        (("--vectors", source, tmp_path), "cannot be combined with PATH"),
+        (("--vectors", tmp_path / "none"), "does not exist"),
+        (("--vectors", source, "--model", "no such model"), "no such model"),
+        (("--vectors", source / "metadata"), "no .npy or .safetensors files"),
+    ]
+    for args, message in cases:
+        outcome = xmodal("index", *args)
+        assert (outcome.code, message in outcome.err) == (1, True), outcome.err
+    np.save(source / "img_emb" / "img_emb_0.npy", np.ones((3, 7), np.float32))
+    outcome = xmodal("index", "--vectors", source, "--model", "starter")
+    assert "have size 7, those of starter 1024" in outcome.err
