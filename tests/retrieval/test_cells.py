@@ -1,16 +1,11 @@
-"""Cells against slow formulas, and files that are sorted by them."""
+"""Cells against slow formulas."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xmodal_cli.retrieval import vectors
 from xmodal_cli.retrieval.cells import cell_offsets, num_cells, rows_in_cells, sorted_positions, train_cells
-from xmodal_cli.retrieval.half_precision import half_to_float32
-from xmodal_cli.retrieval.vectors import Layout, StoredVectors, write_vectors
 
 
 def _vectors(num: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -50,43 +45,3 @@ def test_rows_of_cells_are_those_of_a_loop() -> None:
         assert rows_in_cells(offsets, np.array(chosen, np.int64)).tolist() == expected
     for cell in range(9):  # in a cell, rows keep their order
         assert np.all(np.diff(positions[cell_of == cell]) > 0)
-
-
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
-def test_sorted_files_are_written_block_by_block(tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "WRITTEN", 64)
-    images, positions = _vectors(300), np.random.default_rng(0).permutation(300)
-    file, asked = tmp_path / "segments" / "a.faiss", list[np.ndarray]()
-    file.parent.mkdir()
-
-    def take(rows: np.ndarray) -> np.ndarray:
-        asked.append(rows)
-        return images[rows]
-
-    layout = Layout(dtype, 300, 16)
-    write_vectors(file, layout, take, positions)
-    assert np.concatenate(asked).tolist() == list(range(300))  # a source on a disk is read in order
-    assert np.allclose(StoredVectors(file, layout).take(positions), images, atol=0 if dtype == "fp32" else 2.0**-11)
-
-
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
-def test_files_are_those_of_faiss(tmp_path: Path, dtype: str) -> None:
-    import faiss
-
-    images, layout = _vectors(70, 24), Layout(dtype, 70, 24)
-    file = tmp_path / "segments" / "a.faiss"
-    file.parent.mkdir()
-    write_vectors(file, layout, images.__getitem__)
-    index = faiss.read_index(str(file))
-    stored = StoredVectors(file, layout).take(np.arange(70))
-    assert np.array_equal(index.reconstruct_n(0, 70), stored)
-    assert index.search(images[:1], 1)[1].tolist() == [[0]]
-
-
-def test_half_precision_is_converted_exactly() -> None:
-    bits = np.arange(2**16, dtype=np.uint16)
-    halves = bits.view(np.float16)
-    finite = np.isfinite(halves)
-    assert np.array_equal(half_to_float32(halves[finite]), halves[finite].astype(np.float32))
-    assert half_to_float32(np.zeros((3, 0), np.float16)).shape == (3, 0)
-    assert half_to_float32(halves[:6].reshape(2, 3)).shape == (2, 3)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from helpers.index_fixtures import HALF
+from helpers.index_fixtures import HALF, sort_small_segments
 
 from xmodal_cli.errors import BadData, ConfigError
-from xmodal_cli.retrieval import segments
-from xmodal_cli.retrieval.search import SearchParams, TermVector, top_hits
-from xmodal_cli.retrieval.segments import SEGMENTS, IndexVectors, Segment, write_segment
-from xmodal_cli.retrieval.vectors import KINDS, Layout
+from xmodal_cli.retrieval.index_vectors import IndexVectors
+from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.segments import SEGMENTS, write_segment
+from xmodal_cli.retrieval.vectors import UNSORTED, Layout
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture
@@ -25,27 +26,20 @@ def _random(count: int, order: bool = False) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _segments(
-    folder: Path, parts: list[np.ndarray], live: np.ndarray | None = None, kind: str = "flat"
-) -> IndexVectors:
+def _segments(folder: Path, parts: list[np.ndarray], live: np.ndarray | None = None) -> IndexVectors:
     found, start = [], 0
     for part in parts:
-        segment = write_segment(folder, Layout(kind, "fp32", *part.shape), part.__getitem__, quantize=True)
+        segment = write_segment(folder, Layout("fp32", *part.shape), part.__getitem__).segment
         if live is not None and not (alive := live[start : start + len(part)]).all():
             bits = np.packbits(~alive, bitorder="little").tobytes()
-            segment = Segment(segment.id, segment.layout, segment.sha256, int((~alive).sum()), bits)
+            segment = replace(segment, num_deleted=int((~alive).sum()), deleted=bits)
         found.append(segment)
         start += len(part)
     return IndexVectors(folder, found, parts[0].shape[1])
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "order"])
-@pytest.mark.parametrize("with_int8", [True, False])
-def test_several_segments_have_the_hits_of_one(
-    tmp_path: Path, similarity: str, with_int8: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if with_int8:
-        monkeypatch.setattr("xmodal_cli.retrieval.quantized.MIN_ELEMENTS", 1)
+def test_several_segments_have_the_hits_of_one(tmp_path: Path, similarity: str) -> None:
     vectors = _random(900, similarity == "order")
     live = np.random.default_rng(0).random(900) < 0.7
     terms = [TermVector(_random(1, similarity == "order")[0]), TermVector(vectors[5], -0.3, is_text=False)]
@@ -55,18 +49,6 @@ def test_several_segments_have_the_hits_of_one(
     for k in (1, 7, 400, 1000):
         expected = [(int(rows[row]), score) for row, score in top_hits(whole, terms, similarity, k)]
         assert top_hits(split, terms, similarity, k) == expected
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_approximate_search_leaves_out_deleted_vectors(tmp_path: Path, kind: str) -> None:
-    vectors = _random(3000)
-    live = np.random.default_rng(0).random(3000) < 0.5
-    index = _segments(tmp_path, np.split(vectors, [2000]), live, kind)
-    params = SearchParams(order_exact_below=0, at_least=200, per_hit=1)
-    hits = top_hits(index, [TermVector(vectors[7])], "cosine", 10, params)
-    assert len(hits) == 10 and live[[row for row, _ in hits]].all()
-    best = np.flatnonzero(live)[np.argsort(-(vectors[live] @ vectors[7]))[:10]]
-    assert len(set(best) & {row for row, _ in hits}) >= 9
 
 
 def test_rows_and_positions(tmp_path: Path) -> None:
@@ -163,22 +145,48 @@ def test_numbers_without_half_precision_are_stored_in_full(photo_index: PhotoInd
     assert np.array_equal(contents["000.jpg"], vector(b"000.jpg") * np.float32(1e6))
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "ivf"])
-def test_large_segments_have_the_kind_of_the_index(
-    photo_index: PhotoIndexFixture, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(segments, "MIN_STRUCTURED", 40)
-    photo_index.fill(45)
-    photo_index.update(kind=kind)
-    photo_index.add("new.jpg")
+def test_large_indexes_are_sorted_by_cell(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the segments that were written before the index had cells; new ones get the same cells."""
+    photo_index.fill(30)
     photo_index.update()
     with photo_index.open() as index:
-        assert sorted(part.layout.kind for part in index.vectors.parts) == sorted(["flat", kind])
-    photo_index.check()
-    assert photo_index.update(kind="flat").num_computed == 0
+        assert (index.vectors.cells, [part.cells for part in index.vectors.parts]) == ({}, [UNSORTED])
+    sort_small_segments(monkeypatch)
+    photo_index.add("one more.jpg")
+    photo_index.update()
     with photo_index.open() as index:
-        assert {part.layout.kind for part in index.vectors.parts} == {"flat"}
+        (key,) = index.vectors.cells
+        assert sorted(part.cells for part in index.vectors.parts) == [UNSORTED, key]
     photo_index.check()
+    for i in range(60):
+        photo_index.add(f"new {i}.jpg")
+    photo_index.update()
+    with photo_index.open() as index:
+        assert list(index.vectors.cells) == [key]
+        assert [part.cells for part in index.vectors.parts if part.layout.count >= 4] == [key] * 2
+    photo_index.check()
+
+
+def test_cells_are_trained_again_after_growth(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells that no segment is sorted by are removed."""
+    sort_small_segments(monkeypatch)
+    photo_index.fill(10)
+    photo_index.update()
+    with photo_index.open() as index:
+        (first,) = index.vectors.cells
+    photo_index.fill(100)
+    photo_index.update()
+    photo_index.check()
+    with photo_index.open() as index:
+        assert len(index.vectors.cells) == 2
+        assert max(cells.num_trained for cells in index.vectors.cells.values()) == 100
+    for i in range(10):
+        (photo_index.photos / f"{i:03}.jpg").unlink()
+    photo_index.fill(1000)
+    photo_index.update()
+    photo_index.check()
+    with photo_index.open() as index:
+        assert first not in index.vectors.cells
 
 
 def test_a_segment_that_has_changed_is_not_merged(photo_index: PhotoIndexFixture) -> None:

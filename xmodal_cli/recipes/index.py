@@ -90,7 +90,9 @@ def index(
         report_unchecked([made_by], reporter)
         return encoder.vectors(reader)
 
-    request = IndexRequest(photos, card, storage.recall, rebuild, selection.remove_missing, target.exclude, storage.store)
+    request = IndexRequest(
+        photos, card, storage.recall, rebuild, selection.remove_missing, target.exclude, storage.store
+    )
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
