@@ -156,7 +156,7 @@ def _import(
     if json:
         output.print_json(found)
         return
-    model_name = found.model or "not known: search with photos of the index"
+    model_name = found.model or "not known: give it with --model to search with sentences"
     output.print_line(
         f"index {found.index}: {found.photos:,} photos with vectors of {found.source}, model {model_name}"
     )

@@ -46,7 +46,7 @@ def index_vectors(
 ) -> ImportedVectors:
     """Build an index of the precomputed image vectors in the folder ``source``; see ``retrieval/vector_files.py``.
 
-    ``model`` is the matcher that computed them; without it, only photos of the index can be searched for. ``name``
+    ``model`` is the matcher that computed them, which a search needs to encode queries. ``name``
     defaults to that of the folder. The recall is measured on sentences, with the vectors of captions in ``text_emb`` or
     the text encoder of ``model``, else on photos. Raises MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
