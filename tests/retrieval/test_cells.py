@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xmodal_cli.retrieval.cells import cell_offsets, num_cells, rows_in_cells, sorted_positions, train_cells
+from xmodal_cli.retrieval.cells import Cells, cell_offsets, num_cells, rows_in_cells, sorted_positions, train_cells
 
 
 def _vectors(num: int, dim: int = 16, seed: int = 0) -> np.ndarray:
@@ -45,3 +45,15 @@ def test_rows_of_cells_are_those_of_a_loop() -> None:
         assert rows_in_cells(offsets, np.array(chosen, np.int64)).tolist() == expected
     for cell in range(9):  # in a cell, rows keep their order
         assert np.all(np.diff(positions[cell_of == cell]) > 0)
+
+
+def test_the_order_of_the_sample_does_not_matter() -> None:
+    """The vectors of a sorted segment are in the order of their cells."""
+    images = _vectors(20_000)
+    sample = images[np.argsort(images @ images[0])]
+    sizes = [np.bincount(cells.assign(images), minlength=len(cells)) for cells in _both(images, sample)]
+    assert np.sort(sizes[1])[-10:].mean() < 1.5 * np.sort(sizes[0])[-10:].mean()
+
+
+def _both(*samples: np.ndarray) -> list[Cells]:
+    return [train_cells(sample, len(sample)) for sample in samples]

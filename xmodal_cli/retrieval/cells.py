@@ -75,7 +75,9 @@ def num_cells(count: int) -> int:
 def train_cells(sample: np.ndarray, count: int) -> Cells:
     """Train the cells of an index of ``count`` vectors on a ``sample`` (rows, dim) float32 of them."""
     num = min(num_cells(count), len(sample))
-    groups = _kmeans(sample[: _SAMPLES_PER_GROUP * math.isqrt(num)], math.isqrt(num))
+    num_groups = math.isqrt(num)
+    step = max(1, len(sample) // (_SAMPLES_PER_GROUP * num_groups))  # the sample may be sorted
+    groups = _kmeans(sample[::step], num_groups)
     group_of = (sample @ groups.T).argmax(axis=1)
     parts, kept = [], []
     for group in range(len(groups)):
