@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import BadData, MissingData, Unavailable
+from xmodal_cli.retrieval.half_precision import half_to_float32
 
 PATHS = ("image_path", "path", "url", "key")
 SUFFIXES = (".npy", ".safetensors")
@@ -38,7 +39,8 @@ class VectorFile:
     def read(self, first: int, num: int) -> np.ndarray:
         """(num, dim) float32: rows from ``first`` on. Raises BadData for elements that are not finite."""
         offset = self.start + first * self.dim * self.dtype.itemsize
-        found = np.fromfile(self.path, self.dtype, num * self.dim, offset=offset).astype(np.float32)
+        found = np.fromfile(self.path, self.dtype, num * self.dim, offset=offset)
+        found = half_to_float32(found) if self.dtype == np.float16 else found.astype(np.float32, copy=False)
         if len(found) != num * self.dim:
             raise BadData(f"{self.path} is truncated", "write it again")
         if not np.isfinite(found).all():
