@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xmodal_cli.retrieval import merging
-from xmodal_cli.retrieval.merging import ALWAYS, FANOUT, choose_group
+from xmodal_cli.retrieval.merging import ALWAYS, FANOUT, LARGEST, choose_group
 from xmodal_cli.retrieval.segments import Segment
 from xmodal_cli.retrieval.vectors import Layout
+from xmodal_cli.retrieval.writer import MIN_SORTED
 
 if TYPE_CHECKING:
     import pytest
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def _segment(key: int, count: int, num_deleted: int = 0) -> Segment:
-    return Segment(key, Layout("flat", "fp16", count, 8), "", num_deleted, b"" if num_deleted else None)
+    deleted = b"" if num_deleted else None
+    return Segment(key, Layout("fp16", count, 8), "", num_deleted=num_deleted, deleted=deleted)
 
 
 def _simulate(sizes: list[int]) -> tuple[list[int], int]:
@@ -47,6 +50,15 @@ def test_a_small_update_does_not_rewrite_a_large_index() -> None:
     large = [_segment(key, 100_000) for key in range(8)]
     assert choose_group([*large, _segment(9, 1)], ALWAYS) == []
     assert choose_group(large, 8 * 100_000) == large
+    assert choose_group([_segment(key, LARGEST) for key in range(8)], 8 * LARGEST) == []
+
+
+def test_segments_of_an_index_with_cells_are_sorted() -> None:
+    small, sorted_ = _segment(0, MIN_SORTED - 1), replace(_segment(1, 10 * ALWAYS), cells=7)
+    unsorted = _segment(2, 10 * ALWAYS)
+    assert choose_group([small, sorted_, unsorted], 1, has_cells=False) == []
+    assert choose_group([small, sorted_, unsorted], 1, has_cells=True) == [unsorted]
+    assert choose_group([small, sorted_], 1, has_cells=True) == []
 
 
 def test_a_segment_of_mostly_deleted_vectors_is_rewritten_alone() -> None:

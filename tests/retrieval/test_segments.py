@@ -64,7 +64,6 @@ def test_files_of_interrupted_updates_are_deleted(photo_index: PhotoIndexFixture
     folder = photo_index.index_folder
     left = [
         folder / SEGMENTS / "0123456789ab.faiss",
-        folder / SEGMENTS / "0123456789ab.int8",
         folder / SEGMENTS / ".0123456789ab.faiss.0a1b2c3d.tmp",
         folder / ".items.sqlite.0a1b2c3d.tmp",
         folder / "rebuild.sqlite",
@@ -182,7 +181,8 @@ def test_cells_are_trained_again_after_growth(photo_index: PhotoIndexFixture, mo
         assert max(cells.num_trained for cells in index.vectors.cells.values()) == 100
     for i in range(10):
         (photo_index.photos / f"{i:03}.jpg").unlink()
-    photo_index.fill(1000)
+    for i in range(1000):
+        photo_index.add(f"new {i}.jpg")
     photo_index.update()
     photo_index.check()
     with photo_index.open() as index:
