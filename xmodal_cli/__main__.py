@@ -52,7 +52,7 @@ def _run(args: list[str]) -> None:
         from xmodal_cli.cli.fast_path import read_query, search_once
 
         if (query := read_query(args[1:])) is not None:
-            search_once(query.terms, query.index, query.k, query.json, not query.all, query.exact)
+            search_once(query.terms, query.index, query.k, query.json, not query.all, exact=query.exact)
             return
     from xmodal_cli.cli.app import run
 

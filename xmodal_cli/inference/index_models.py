@@ -21,7 +21,7 @@ def to_index_model(info: ModelInfo) -> IndexModel:
 def sentence_encoder(card: IndexModel, info: ModelInfo | None) -> EncodeSentences | None:
     """The text encoder of an index, None if its model does not exist."""
     exported = text_encoders.find(card.fingerprint)
-    if exported is not None and not exported.export_error:
+    if exported is not None and not exported.folder.export_error:
         return exported.embed_texts
     if info is None:
         return None

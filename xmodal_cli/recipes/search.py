@@ -41,9 +41,10 @@ def search(
 ) -> SearchResult:
     """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
-    With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). Photos that are in the
-    index need no model; sentences and other photos do. ``runtime`` is the library that encodes them, ``auto``, ``onnx``
-    or ``torch``. ``exact`` scores all photos of a large index. Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
+    With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). ``exact`` scores all
+    photos of a large index. Photos that are in the index need no model; sentences and other photos do. ``runtime`` is
+    the library that encodes them: ``auto``, ``onnx`` or ``torch``.
+    Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
     """
     terms = _terms(words, num_hits)
     with open_searcher(name, reporter, runtime) as searcher:
