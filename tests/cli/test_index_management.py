@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xmodal_cli.inference import encoding, matchers, models
-from xmodal_cli.recipes import index as index_recipe
+from xmodal_cli.inference import encoding, index_models, matchers, models
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.types import FeatureMeta, Unreadable
 
@@ -54,7 +53,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ColorMatcher:
     matcher = ColorMatcher()
     monkeypatch.setattr(matchers, "load_matcher", lambda *_: matcher)
     monkeypatch.setattr(models, "describe_model", lambda _: matcher)
-    monkeypatch.setattr(index_recipe, "default_model", lambda _: "toy")
+    monkeypatch.setattr(index_models, "default_model", lambda _: "toy")
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
     return matcher
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.index_fixtures import HALF, sort_small_segments
+from helpers.index_fixtures import HALF
 
 from xmodal_cli import paths
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.errors import Category, MissingData
-from xmodal_cli.inference import encoding, matchers, models
-from xmodal_cli.recipes import index
+from xmodal_cli.inference import encoding, index_models, matchers, models
 from xmodal_cli.types import Defect, FeatureMeta, Unreadable
 
 COLORS = ("red", "green", "blue", "white")
@@ -85,7 +84,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
 
     monkeypatch.setattr(matchers, "load_matcher", load)
     monkeypatch.setattr(models, "describe_model", describe)
-    monkeypatch.setattr(index, "default_model", lambda kind: str(matcher.path))
+    monkeypatch.setattr(index_models, "default_model", lambda kind: str(matcher.path))
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
     return matcher
 
@@ -398,22 +397,6 @@ def test_folders_without_photos(xmodal: Run, tmp_path: Path, make: str | None, r
     assert outcome.code == 1
     assert reason in outcome.err
     assert "\nhint: " in outcome.err
-
-
-def test_recall_and_exact_search(xmodal: Run, toy: ToyMatcher, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small segments are sorted here, so that this index is searched like a large one."""
-    sort_small_segments(monkeypatch)
-    for n in range(20):
-        (photos / f"{n}.jpg").write_text(f"{'green ' * n} blue")
-    assert xmodal("index", photos, "--recall", "0.5").code == 0
-    (entry,) = xmodal("index", "--list", "--json").json
-    assert entry["recall"] == 0.5
-    assert entry["calibration"]["queries"] == "sentences"
-    assert 0.5 <= entry["calibration"]["recall_at_10"] <= 1.0
-    assert "approximate search: recall@10 " in xmodal("index", "--list").out
-    assert _found(xmodal("search", "red", "-k", 1, "--json", "--exact")) == ["red"]
-    outcome = xmodal("index", photos, "--recall", "1.5")
-    assert (outcome.code, "--recall must be above 0 and at most 1" in outcome.err) == (1, True)
 
 
 def test_a_second_run_imports_no_torch(xmodal: Run, toy: ToyMatcher, photos: Path, home: Path) -> None:

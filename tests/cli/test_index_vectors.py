@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.index_fixtures import sort_small_segments
 
 Run = Callable[..., Any]
 
@@ -52,3 +53,19 @@ def test_errors(xmodal: Run, source: Path, tmp_path: Path) -> None:
     np.save(source / "img_emb" / "img_emb_0.npy", np.ones((3, 7), np.float32))
     outcome = xmodal("index", "--vectors", source, "--model", "starter")
     assert "have size 7, those of starter 1024" in outcome.err
+
+
+def test_recall_and_exact_search(xmodal: Run, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small segments are sorted here, so that this index is searched like a large one."""
+    sort_small_segments(monkeypatch)
+    args = ("index", "--vectors", source, "--index", "far", "--model", "starter", "--recall")
+    assert xmodal(*args, "0.5").code == 0
+    (entry,) = xmodal("index", "--list", "--json").json
+    found = entry["calibration"]
+    assert (entry["recall"], found["queries"], found["num_queries"]) == (0.5, "sentences", 256)
+    assert 0.5 <= found["recall_at_10"] <= 1.0
+    assert "approximate search: recall@10 " in xmodal("index", "--list").out
+    hits = xmodal("search", "two dogs", "--index", "far", "--json", "-k", 40, "--exact").json["hits"]
+    assert len(hits) == 40
+    outcome = xmodal(*args, "1.5", "--rebuild")
+    assert (outcome.code, "--recall must be above 0 and at most 1" in outcome.err) == (1, True)

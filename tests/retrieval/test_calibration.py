@@ -78,7 +78,7 @@ def test_without_a_text_encoder_queries_are_photos_of_the_index(tmp_path: Path) 
     assert 0.9 <= found.recall_at_10 <= 1.0
     rows = np.array([3, 50])
     best = exact_top_rows(index, index.take(rows), "cosine", 10, rows)
-    assert not any(row in found for row, found in zip(rows, best, strict=True))  # the photo itself is no hit
+    assert not any(row in found for row, found in zip(rows, best, strict=True))  # the photo itself is left out
 
 
 def test_exact_rows_are_those_of_brute_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Cells against slow formulas."""
+"""The coarse quantizer against slow formulas."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_vectors_are_read_in_any_order(tmp_path: Path, dtype: str) -> None:
     for chosen in (range(1300), range(5, 9), np.arange(0, 1300, 2), rows):
         blocks = list(stored.blocks(chosen))
         np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), expected[np.array(chosen)])
-        assert [i for place, _ in blocks for i in range(place.start, place.stop)] == list(range(len(chosen)))
+        assert [i for part, _ in blocks for i in range(part.start, part.stop)] == list(range(len(chosen)))
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])

@@ -1,13 +1,18 @@
-"""The matcher of an index: its metadata, and its text encoder."""
+"""The matcher of an index: which one it is, its metadata, and its text encoder."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
-from xmodal_cli.inference import matchers, text_encoders
+from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
+from xmodal_cli.inference import matchers, models, text_encoders
+from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.retrieval.calibration import EncodeSentences
+from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.metadata import IndexModel
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.models import ModelInfo
@@ -26,3 +31,26 @@ def sentence_encoder(card: IndexModel, info: ModelInfo | None) -> EncodeSentence
     if info is None:
         return None
     return lambda sentences: matchers.load_matcher(info, Compute("cpu", "fp32")).embed_texts(sentences)
+
+
+def find_index_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:
+    """The matcher ``model``, else that of the index, else the default one; None if the index's model does not exist.
+
+    Without its model an index can still be updated if no photo has to be embedded. Otherwise loading the model raises
+    the error.
+    """
+    if model is None and is_index(folder):
+        try:
+            return describe_matcher(read_metadata(folder).model.source)
+        except (MissingData, DownloadError):
+            if not rebuild:
+                return None
+        except BadData as error:
+            if not rebuild or isinstance(error, BadModel):
+                raise
+    return describe_matcher(default_model("matcher") if model is None else model)
+
+
+def describe_matcher(what: str) -> ModelInfo:
+    """A matcher by name, run or file. Raises what ``describe_as`` raises."""
+    return models.describe_as("matcher", what, "an index needs a matcher; see `xmodal models list`")

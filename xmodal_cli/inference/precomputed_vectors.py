@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.inference import models, text_encoders
-from xmodal_cli.inference.index_models import sentence_encoder, to_index_model
+from xmodal_cli.inference import text_encoders
+from xmodal_cli.inference.index_models import describe_matcher, sentence_encoder, to_index_model
 from xmodal_cli.paths import absolute_path
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
@@ -54,11 +54,7 @@ def index_vectors(
     files = find_vector_files(source)
     if not files:
         raise BadData(f"the files in {source} have no vectors", "give a folder with vectors")
-    info = (
-        None
-        if model is None
-        else models.describe_as("matcher", model, "an index needs a matcher; see `xmodal models list`")
-    )
+    info = None if model is None else describe_matcher(model)
     card = IndexModel("", "", "", "cosine", files[0].dim, FeatureMeta("", "", "global", files[0].dim))
     if info is not None:
         card = to_index_model(info)

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
-from xmodal_cli.inference import image_encoders, models, text_encoders
-from xmodal_cli.inference.defaults import default_model
-from xmodal_cli.inference.index_models import sentence_encoder, to_index_model
+from xmodal_cli.inference import image_encoders, text_encoders
+from xmodal_cli.inference.index_models import describe_matcher, find_index_model, sentence_encoder, to_index_model
 from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
@@ -28,7 +26,6 @@ from xmodal_cli.types import Defect, ImageVectors
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
-    from xmodal_cli.inference.models import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def index(
     _check_early(name, model, storage, compute)
     target = find_target(roots, name, selection.exclude)
     folder, photos = target.folder, target.photos
-    info = _find_model(folder, model, rebuild)
+    info = find_index_model(folder, model, rebuild)
     card = read_metadata(folder).model if info is None else to_index_model(info)
     loaded: LoadedMatcher | None = None
     defects: list[Defect] = []
@@ -81,7 +78,7 @@ def index(
 
         reader = ImageReader()
         defects = reader.defects
-        made_by = info or _describe(card.source)
+        made_by = info or describe_matcher(card.source)
         check_fingerprint(card, made_by.fingerprint, folder)
         num_new = len(photos.files) - (0 if rebuild or not is_index(folder) else read_metadata(folder).num_items)
         encoder = open_image_encoder(made_by, compute, num_new, reporter)
@@ -108,30 +105,8 @@ def _check_early(name: str | None, model: str | None, storage: Storage, compute:
     check_recall(RECALL if storage.recall is None else storage.recall)
     check_store(storage.store or STORES[0])
     if model is not None:
-        _describe(model)
+        describe_matcher(model)
     if name is not None:
         folder = registry.resolve_folder(name)
         registry.check_target(folder)
         check_writable(folder)
-
-
-def _find_model(folder: Path, model: str | None, rebuild: bool) -> ModelInfo | None:
-    """The matcher ``model``, else that of the index, else the default one; None if the index's model does not exist.
-
-    Without its model an index can still be updated if no photo has to be embedded. Otherwise loading the model raises
-    the error.
-    """
-    if model is None and is_index(folder):
-        try:
-            return _describe(read_metadata(folder).model.source)
-        except (MissingData, DownloadError):
-            if not rebuild:
-                return None
-        except BadData as error:
-            if not rebuild or isinstance(error, BadModel):
-                raise
-    return _describe(default_model("matcher") if model is None else model)
-
-
-def _describe(what: str) -> ModelInfo:
-    return models.describe_as("matcher", what, "an index needs a matcher; see `xmodal models list`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xmodal_cli.retrieval.cells import SAMPLES_PER_CELL, Cells, num_cells, train_cells
+from xmodal_cli.retrieval.cells import SAMPLES_PER_CELL, CoarseQuantizer, num_cells, train_cells
 from xmodal_cli.retrieval.segments import new_id
 from xmodal_cli.retrieval.vectors import WRITTEN, TakeRows
 from xmodal_cli.retrieval.writer import IndexWriter
@@ -23,7 +23,7 @@ def train_if_grown(writer: IndexWriter) -> None:
         store_cells(writer, sample_and_train(count, lambda chosen: vectors.take(rows[chosen])))
 
 
-def sample_and_train(count: int, take: TakeRows) -> Cells:
+def sample_and_train(count: int, take: TakeRows) -> CoarseQuantizer:
     """Train cells for ``count`` vectors on a random sample of them, in runs that are read at once."""
     num_runs = -(-min(count, SAMPLES_PER_CELL * num_cells(count)) // RUN)
     starts = np.sort(np.random.default_rng(0).choice(-(-count // RUN), num_runs, replace=False))
@@ -33,7 +33,7 @@ def sample_and_train(count: int, take: TakeRows) -> Cells:
     return train_cells(np.concatenate([take(part) for part in parts]), count)
 
 
-def store_cells(writer: IndexWriter, cells: Cells) -> None:
+def store_cells(writer: IndexWriter, cells: CoarseQuantizer) -> None:
     """Commit the cells by which segments are sorted from now on."""
     with writer.transaction() as change:
         change.add_cells(new_id(), cells)

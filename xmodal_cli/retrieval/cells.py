@@ -1,4 +1,4 @@
-"""Cells: the coarse quantizer of an inverted file, IVF (Jégou, Douze, Schmid, TPAMI 2011, doi 10.1109/TPAMI.2010.57).
+"""The coarse quantizer of an inverted file, IVF (Jégou, Douze, Schmid, TPAMI 2011, doi 10.1109/TPAMI.2010.57).
 
 A vector is in the cell whose centroid has the largest inner product with it. A search scores the vectors of the cells
 that are nearest to the query. Centroids are trained by k-means in two levels: few groups, then the cells of each group.
@@ -24,7 +24,7 @@ _ITERATIONS = 10
 
 
 @dataclass(frozen=True)
-class Cells:
+class CoarseQuantizer:
     """``centroids`` (cells, dim) float16, in the order of groups; ``groups`` (groups, dim) float32, ``group_sizes``.
 
     ``num_trained`` is the number of vectors of the index for which they were trained.
@@ -72,7 +72,7 @@ def num_cells(count: int) -> int:
     return max(1, int(CELLS_PER_ROOT * math.sqrt(count)))
 
 
-def train_cells(sample: np.ndarray, count: int) -> Cells:
+def train_cells(sample: np.ndarray, count: int) -> CoarseQuantizer:
     """Train the cells of an index of ``count`` vectors on a ``sample`` (rows, dim) float32 of them."""
     num = min(num_cells(count), len(sample))
     num_groups = math.isqrt(num)
@@ -86,7 +86,7 @@ def train_cells(sample: np.ndarray, count: int) -> Cells:
             parts.append(_kmeans(members, max(1, round(len(members) * num / len(sample)))))
             kept.append(group)
     sizes = np.array([len(part) for part in parts], np.int32)
-    return Cells(np.concatenate(parts).astype(np.float16), groups[kept], sizes, count)
+    return CoarseQuantizer(np.concatenate(parts).astype(np.float16), groups[kept], sizes, count)
 
 
 def _kmeans(vectors: np.ndarray, num: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.data.decoding import DECODING
-from xmodal_cli.retrieval.cells import Cells
+from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item, ItemStore, UnreadableFile
 from xmodal_cli.retrieval.segments import COLUMNS, Segment
 from xmodal_cli.retrieval.stored_cells import to_row
@@ -47,7 +47,7 @@ class IndexTransaction:
         values = segment.to_row()
         self._database.execute(f"INSERT INTO segments ({COLUMNS}) VALUES ({','.join('?' * len(values))})", values)
 
-    def add_cells(self, key: int, cells: Cells) -> None:
+    def add_cells(self, key: int, cells: CoarseQuantizer) -> None:
         """Add cells for the segments that are written from now on, and remove those that no segment is sorted by."""
         self._database.execute("DELETE FROM cells WHERE id NOT IN (SELECT cells FROM segments)")
         self._database.execute(

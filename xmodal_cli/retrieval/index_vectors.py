@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.retrieval.cells import Cells
+from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.database import check_readable, check_regular_file
 from xmodal_cli.retrieval.hints import rebuild_hint
 from xmodal_cli.retrieval.items import IndexedItem
@@ -23,7 +23,7 @@ class IndexVectors:
     """
 
     def __init__(
-        self, folder: Path, segments: Sequence[Segment], dim: int, cells: Mapping[int, Cells] | None = None
+        self, folder: Path, segments: Sequence[Segment], dim: int, cells: Mapping[int, CoarseQuantizer] | None = None
     ) -> None:
         self.dim, self.cells = dim, cells or {}
         self.parts: list[StoredVectors] = []

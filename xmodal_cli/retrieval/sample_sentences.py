@@ -13,7 +13,7 @@ _WHO = (
 _WHAT = (
     *("running", "jumping", "sleeping", "sitting on a bench", "walking", "playing with a ball", "eating", "drinking"),
     *("reading", "laughing", "dancing", "swimming", "riding a bicycle", "climbing", "taking a photo", "waiting"),
-    *("holding an umbrella", "cooking", "singing", "working", "pointing at something", "looking at the camera"),
+    *("holding an umbrella", "cooking", "singing", "working", "pointing at something", "smiling"),
     *("carrying a bag", "throwing a stick", "catching a frisbee", "hugging", "blowing out candles"),
 )
 _WHERE = (
@@ -26,7 +26,7 @@ _THINGS = (
     *("sunset", "snow", "flowers", "an old car", "birthday cake", "a wooden boat", "a red house", "fireworks", "food"),
     *("a cup of coffee", "a church", "a train", "an airplane", "a waterfall", "clouds", "a map", "a document"),
     *("a screenshot", "a football match", "a concert", "mountains with fog", "a bridge over a river", "a painting"),
-    *("a christmas tree", "books on a shelf", "a bicycle", "a black and white portrait", "a street with shops"),
+    *("a christmas tree", "a pile of books", "a bicycle", "a black and white portrait", "a street with shops"),
 )
 _FORMS = ("{who} {what} {where}", "{who} {where}", "{who} {what}", "{thing}", "{thing} {where}", "{who} and {thing}")
 

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,21 +115,12 @@ def write_segment(
 def read_segments(database: sqlite3.Connection, file: Path, dim: int) -> list[Segment]:
     """The segments of an index whose vectors have size ``dim``. Raises BadData."""
     with reading(file):
-        return [_to_segment(dim, *record) for record in database.execute(f"SELECT {COLUMNS} FROM segments ORDER BY id")]
+        return [_to_segment(dim, record) for record in database.execute(f"SELECT {COLUMNS} FROM segments ORDER BY id")]
 
 
-def _to_segment(
-    dim: int,
-    key: int,
-    dtype: str,
-    count: int,
-    sha256: str,
-    cells: int,
-    cell_sizes: bytes,
-    num_deleted: int,
-    deleted: bytes | None,
-) -> Segment:
+def _to_segment(dim: int, record: tuple[Any, ...]) -> Segment:
     """Raises ValueError for invalid values."""
+    key, dtype, count, sha256, cells, cell_sizes, num_deleted, deleted = record
     if dtype not in DTYPES:
         raise ValueError(f"a segment has the unknown precision {dtype!r:.20}")
     if not (type(key) is int and type(count) is int and 0 <= key < 2**48 and 0 < count < 2**40):

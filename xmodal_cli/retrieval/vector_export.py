@@ -37,7 +37,7 @@ class ExportedVectors:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _ExportBlock:
     """Photos in the order of paths, and their vectors (rows, dim)."""
 
     paths: list[str]
@@ -56,7 +56,7 @@ def export_index(index: Index, name: str, out: Path, reporter: Reporter = SILENT
     with reporter.task("exporting", len(index), "photos") as task, storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
 
-        def blocks() -> Iterator[_Block]:
+        def blocks() -> Iterator[_ExportBlock]:
             for block in _read(index, dtype):
                 yield block
                 task.advance(len(block.paths))
@@ -65,17 +65,17 @@ def export_index(index: Index, name: str, out: Path, reporter: Reporter = SILENT
     return ExportedVectors(name, out, len(index), index.vectors.dim, dtype)
 
 
-def _read(index: Index, dtype: str) -> Iterator[_Block]:
+def _read(index: Index, dtype: str) -> Iterator[_ExportBlock]:
     for entries, captions in index.items.with_captions(_ROWS):
         vectors = index.vectors.take(index.vectors.rows_of(entries)).astype(dtype)
-        yield _Block([entry.item.path for entry in entries], captions, vectors)
+        yield _ExportBlock([entry.item.path for entry in entries], captions, vectors)
 
 
-def _write_arrays(out: Path, blocks: Iterator[_Block], dim: int, dtype: str) -> None:
+def _write_arrays(out: Path, blocks: Iterator[_ExportBlock], dim: int, dtype: str) -> None:
     arrays, texts = out / "img_emb", out / "metadata"
     arrays.mkdir(parents=True)
     texts.mkdir()
-    pending: list[_Block] = []
+    pending: list[_ExportBlock] = []
     number = 0
     for block in blocks:
         pending.append(block)
@@ -86,7 +86,7 @@ def _write_arrays(out: Path, blocks: Iterator[_Block], dim: int, dtype: str) -> 
         _write_part(arrays, texts, number, pending)
 
 
-def _write_part(arrays: Path, texts: Path, number: int, blocks: list[_Block]) -> None:
+def _write_part(arrays: Path, texts: Path, number: int, blocks: list[_ExportBlock]) -> None:
     count, dim = sum(len(block.paths) for block in blocks), blocks[0].vectors.shape[1]
     with open(arrays / f"img_emb_{number}.npy", "wb") as file:
         header = {"descr": blocks[0].vectors.dtype.str, "fortran_order": False, "shape": (count, dim)}
@@ -99,7 +99,7 @@ def _write_part(arrays: Path, texts: Path, number: int, blocks: list[_Block]) ->
                 file.write(_json({"image_path": path} if caption is None else {"image_path": path, "caption": caption}))
 
 
-def _write_points(out: Path, blocks: Iterator[_Block], dim: int, dtype: str) -> None:
+def _write_points(out: Path, blocks: Iterator[_ExportBlock], dim: int, dtype: str) -> None:
     number = 0
     with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for block in blocks:
@@ -110,7 +110,7 @@ def _write_points(out: Path, blocks: Iterator[_Block], dim: int, dtype: str) -> 
                 number += 1
 
 
-def _write_parquet(out: Path, blocks: Iterator[_Block], dim: int, dtype: str) -> None:
+def _write_parquet(out: Path, blocks: Iterator[_ExportBlock], dim: int, dtype: str) -> None:
     try:
         import pyarrow
         from pyarrow import parquet

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,8 @@ def _npy_header(path: Path) -> tuple[int, np.dtype[np.floating[Any]], tuple[int,
         shape, is_fortran, dtype = read(file)
         if is_fortran:
             raise ValueError("its columns are contiguous, not its rows")
-        return file.tell(), dtype, shape
+        start = file.seek(0, os.SEEK_CUR)
+        return start, dtype, shape
 
 
 def _safetensors_header(path: Path) -> tuple[int, np.dtype[np.floating[Any]], tuple[int, ...]]:

@@ -45,11 +45,11 @@ class VectorSource:
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) ascending -> (rows, dim) float32; runs of consecutive rows are read at once."""
-        owners = np.searchsorted(self._starts, rows, "right") - 1
-        ends = np.append(np.flatnonzero((np.diff(rows) != 1) | (np.diff(owners) != 0)) + 1, len(rows))
+        indices = np.searchsorted(self._starts, rows, "right") - 1
+        ends = np.append(np.flatnonzero((np.diff(rows) != 1) | (np.diff(indices) != 0)) + 1, len(rows))
         parts, first = [], 0
         for end in ends.tolist():
-            file, start = self._files[owners[first]], int(rows[first] - self._starts[owners[first]])
+            file, start = self._files[indices[first]], int(rows[first] - self._starts[indices[first]])
             parts.append(self._read(file, start, end - first))
             first = end
         return np.concatenate(parts)

@@ -18,7 +18,7 @@ import numpy as np
 
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import atomic_path, write_text
-from xmodal_cli.retrieval.cells import Cells
+from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.database import ITEMS, connect_new, connect_writer, transaction, writing
 from xmodal_cli.retrieval.index_transaction import IndexTransaction
 from xmodal_cli.retrieval.index_vectors import IndexVectors
@@ -51,7 +51,7 @@ class IndexWriter:
     def __init__(self, folder: Path, file: Path, metadata: IndexMetadata) -> None:
         self.folder, self.file, self.metadata = folder, file, metadata
         self._database: sqlite3.Connection | None = None
-        self._cells: dict[int, Cells] | None = None
+        self._cells: dict[int, CoarseQuantizer] | None = None
 
     def exists(self) -> bool:
         """Whether there is a database: that of an earlier update, or of this one."""
@@ -67,7 +67,7 @@ class IndexWriter:
         return read_segments(self._connection, self.file, self.metadata.model.embed_dim)
 
     @property
-    def newest_cells(self) -> tuple[int, Cells] | None:
+    def newest_cells(self) -> tuple[int, CoarseQuantizer] | None:
         """The key and the cells by which new segments are sorted, if the index has any."""
         if self._cells is None:
             self._cells = read_cells(self._connection, self.file, self.metadata.model.embed_dim)
