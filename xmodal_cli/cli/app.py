@@ -27,6 +27,7 @@ COMMANDS = (
     "features",
     "index",
     "search",
+    "vectors",
     "caption",
     "models",
     "demo",

@@ -49,14 +49,6 @@ def command(
             help="Precision of stored vectors: fp16 changes scores by less than 0.001; is stored.",
         ),
     ] = None,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(
-            "--vectors",
-            metavar="DIR",
-            help="Index precomputed vectors of M instead of photos: img_emb/*.npy and metadata, as of clip-retrieval.",
-        ),
-    ] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild from scratch.")] = False,
     exclude: Annotated[
         list[str] | None,
@@ -75,10 +67,6 @@ def command(
     ] = None,
     delete: Annotated[
         str | None, typer.Option("--delete", metavar="INDEX", help="Delete an index; keeps the photos.")
-    ] = None,
-    export: Annotated[
-        Path | None,
-        typer.Option("--export", metavar="OUT", help="Write vectors to OUT.parquet, OUT.jsonl or a folder of .npy."),
     ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -107,20 +95,13 @@ def command(
 
         xmodal index ~/Pictures --index clip --model open_clip/ViT-B-32/laion2b_s34b_b79k
 
-        xmodal index --vectors embeddings/ --index laion --model open_clip/ViT-B-32/laion2b_s34b_b79k
-
-        xmodal index --index family --export family.parquet
-
         xmodal index --list
     """
     from xmodal_cli.cli import index_management
 
-    edits = index_management.Edits(list_, remove, rename, delete, export)
+    edits = index_management.Edits(list_, remove, rename, delete)
     if edits.requested():
         index_management.run(edits, index, bool(paths), json)
-        return
-    if vectors is not None:
-        _import(vectors, index, model, recall, rebuild, store, bool(paths or exclude or remove_missing), json)
         return
     from xmodal_cli.device import Compute
     from xmodal_cli.recipes.index import Selection, Storage
@@ -134,34 +115,6 @@ def command(
         output.print_json(report)
     else:
         _show(report)
-
-
-def _import(
-    source: Path,
-    index: str | None,
-    model: str | None,
-    recall: float | None,
-    rebuild: bool,
-    store: str | None,
-    has_photos: bool,
-    json: bool,
-) -> None:
-    from xmodal_cli.cli.index_management import describe_calibration
-    from xmodal_cli.errors import ConfigError
-    from xmodal_cli.inference.precomputed_vectors import index_vectors
-
-    if has_photos:
-        raise ConfigError("--vectors cannot be combined with PATH, --exclude or --remove-missing", "index photos later")
-    found = index_vectors(source, index, model, recall, rebuild, output.TerminalReporter(), store)
-    if json:
-        output.print_json(found)
-        return
-    model_name = found.model or "not known: give it with --model to search with sentences"
-    output.print_line(
-        f"index {found.index}: {found.photos:,} photos with vectors of {found.source}, model {model_name}"
-    )
-    if (calibration := found.calibration) is not None:
-        output.print_line(describe_calibration(calibration))
 
 
 def _show(report: IndexReport) -> None:

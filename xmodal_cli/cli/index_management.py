@@ -24,12 +24,10 @@ class Edits:
     remove: Path | None
     rename: tuple[str, str] | None
     delete: str | None
-    export: Path | None = None
 
     def requested(self) -> list[str]:
         """The options that are set."""
         values = {"--list": self.show, "--remove": self.remove, "--rename": self.rename, "--delete": self.delete}
-        values["--export"] = self.export
         return [option for option, value in values.items() if value is not None and value is not False]
 
 
@@ -46,8 +44,6 @@ def run(edits: Edits, index: str | None, has_paths: bool, json: bool) -> None:
         _rename(*edits.rename, index, json)
     elif edits.delete is not None:
         _delete(edits.delete, json)
-    elif edits.export is not None:
-        _export(edits.export, index, json)
 
 
 def _show_list(index: str | None, json: bool) -> None:
@@ -84,20 +80,6 @@ def describe_calibration(found: Calibration) -> str:
     """The measured recall, on one line."""
     recall = f"recall@10 {found.recall_at_10:.3f} on {found.num_queries} {found.queries}"
     return f"approximate search: {recall}; {found.fraction:.2%} of the cells are searched"
-
-
-def _export(out: Path, index: str | None, json: bool) -> None:
-    from xmodal_cli.retrieval import registry
-    from xmodal_cli.retrieval.index import open_index
-    from xmodal_cli.retrieval.vector_export import export_index
-
-    folder = registry.find_index(index)
-    with open_index(folder) as opened:
-        found = export_index(opened, folder.name, out, output.TerminalReporter())
-    if json:
-        output.print_json(found)
-    else:
-        output.print_line(f"{found.out}: the vectors of {found.photos:,} photos, {found.dim} x {found.dtype}")
 
 
 def _remove(path: Path, index: str | None, json: bool) -> None:

@@ -215,7 +215,7 @@ class _TermEmbedder:
         if not model.source:
             raise MissingData(
                 f"the index {self._folder.name!r} has vectors of an unknown model, which cannot encode queries",
-                "import them again with the model that computed them: --vectors DIR --model M --rebuild",
+                "import them with the model that computed them: xmodal vectors import DIR --model M --rebuild",
             )
         try:
             info = models.describe_model(model.source)

@@ -52,7 +52,7 @@ def _existing(name: str | None, exclude: Sequence[str]) -> Target:
     if not old.roots:
         raise ConfigError(
             f"the index {folder.name!r} has no folders of photos, only the vectors of {old.vectors}",
-            "import the vectors again, --vectors DIR --rebuild, or add photos: give a folder",
+            "import the vectors again: xmodal vectors import DIR --rebuild; or add photos: give a folder",
         )
     return Target(folder, scan_roots([Path(root) for root in old.roots], patterns, old.roots), patterns)
 

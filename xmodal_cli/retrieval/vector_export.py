@@ -1,6 +1,6 @@
 """Writes the vectors of an index, with paths and captions, to files that vector databases and other tools read.
 
-A folder gets ``img_emb/img_emb_0.npy`` and ``metadata/metadata_0.jsonl``, and so on, which ``xmodal index --vectors``
+A folder gets ``img_emb/img_emb_0.npy`` and ``metadata/metadata_0.jsonl``, and so on, which ``xmodal vectors import``
 reads; ``.parquet`` has the columns ``path``, ``caption`` and ``vector`` (pandas, DuckDB, LanceDB, Milvus); ``.jsonl``
 has one point per line, ``{"id", "vector", "payload"}``, as in the API of Qdrant.
 """

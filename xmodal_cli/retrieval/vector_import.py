@@ -7,6 +7,7 @@ replaces the index as a whole (``rebuild.py``): searches use the old index until
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.reporter import SILENT, ProgressTask, Reporter
 from xmodal_cli.retrieval import rebuild, registry
 from xmodal_cli.retrieval.cell_training import MIN_VECTORS, sample_and_train, store_cells
-from xmodal_cli.retrieval.hints import index_command, index_name
+from xmodal_cli.retrieval.hints import index_name
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import LARGEST
@@ -85,7 +86,7 @@ def import_vectors(
         name = index_name(folder)
         raise ConfigError(
             f"the index {name!r} already exists",
-            f"replace it: {index_command('--vectors', str(source), '--rebuild', index=name)}; or choose another name",
+            f"replace it: xmodal vectors import {shlex.quote(str(source))} --index {shlex.quote(name)} --rebuild",
         )
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     metadata = IndexMetadata("", model, (), 0, 0, now, now, recall=recall, store=store, vectors=str(source))

@@ -1,4 +1,4 @@
-"""``xmodal index --vectors`` and ``--export``."""
+"""``xmodal vectors import`` and ``export``."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_vectors_are_imported_searched_and_exported(xmodal: Run, source: Path, tmp_path: Path) -> None:
-    found = xmodal("index", "--vectors", source, "--index", "far", "--model", "starter", "--json").json
+    found = xmodal("vectors", "import", source, "--index", "far", "--model", "starter", "--json").json
     assert (found["index"], found["vectors"], found["photos"], found["model"]) == ("far", 40, 40, "starter")
     hits = xmodal("search", "two dogs", "--index", "far", "--json", "-k", 40).json["hits"]
     assert sorted(hit["path"] for hit in hits) == [f"/far/{n:02}.jpg" for n in range(40)]
     out = tmp_path / "far.jsonl"
-    assert xmodal("index", "--index", "far", "--export", out, "--json").json["photos"] == 40
+    assert xmodal("vectors", "export", out, "--index", "far", "--json").json["photos"] == 40
     assert len(out.read_text().splitlines()) == 40
     assert "40 photos" in xmodal("index", "--list").out
     failed = xmodal("index", "--index", "far")
@@ -42,23 +42,22 @@ def test_vectors_are_imported_searched_and_exported(xmodal: Run, source: Path, t
 
 def test_errors(xmodal: Run, source: Path, tmp_path: Path) -> None:
     cases = [
-        (("--vectors", source, tmp_path), "cannot be combined with PATH"),
-        (("--vectors", tmp_path / "none"), "does not exist"),
-        (("--vectors", source, "--model", "no such model"), "no such model"),
-        (("--vectors", source / "metadata"), "no .npy or .safetensors files"),
+        ((tmp_path / "none",), "does not exist"),
+        ((source, "--model", "no such model"), "no such model"),
+        ((source / "metadata",), "no .npy or .safetensors files"),
     ]
     for args, message in cases:
-        outcome = xmodal("index", *args)
+        outcome = xmodal("vectors", "import", *args)
         assert (outcome.code, message in outcome.err) == (1, True), outcome.err
     np.save(source / "img_emb" / "img_emb_0.npy", np.ones((3, 7), np.float32))
-    outcome = xmodal("index", "--vectors", source, "--model", "starter")
+    outcome = xmodal("vectors", "import", source, "--model", "starter")
     assert "have size 7, those of starter 1024" in outcome.err
 
 
 def test_recall_and_exact_search(xmodal: Run, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small segments are sorted here, so that this index is searched like a large one."""
     sort_small_segments(monkeypatch)
-    args = ("index", "--vectors", source, "--index", "far", "--model", "starter", "--recall")
+    args = ("vectors", "import", source, "--index", "far", "--model", "starter", "--recall")
     assert xmodal(*args, "0.5").code == 0
     (entry,) = xmodal("index", "--list", "--json").json
     found = entry["calibration"]
