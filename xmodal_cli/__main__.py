@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from xmodal_cli.cli import output
 from xmodal_cli.cli.streams import check_stdout, checked_streams
-from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging, missing_package_lines
+from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,16 +43,16 @@ def _code_of(function: Callable[[], None]) -> int:
     except Exception as error:
         if is_debugging():
             raise
-        return _print_error(missing_package_lines(error) or bug_lines(error))
+        return _print_error(bug_lines(error))
 
 
 def _run(args: list[str]) -> None:
     check_stdout()
     if args[:1] == ["search"] and len(args) > 1:
-        from xmodal_cli.cli.fast_path import read_query, search_once
+        from xmodal_cli.cli.fast_path import read_query, run_query
 
         if (query := read_query(args[1:])) is not None:
-            search_once(query.terms, query.index, query.k, query.json, not query.all, exact=query.exact)
+            run_query(query)
             return
     from xmodal_cli.cli.app import run
 

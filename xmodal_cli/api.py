@@ -191,13 +191,22 @@ def index(
     return run(paths, name, model, Storage(), rebuild, compute, reporter, selection)
 
 
-def search(terms: str | Sequence[str], index: str | None = None, *, k: int = 10) -> SearchResult:
-    """The ``k`` best photos of an index for one query; ``open_index`` is faster for many.
+def search(
+    terms: str | Sequence[str],
+    index: str | None = None,
+    *,
+    k: int = 10,
+    folders: PathLike | Sequence[PathLike] = (),
+    after: str | None = None,
+    before: str | None = None,
+    threshold: float | None = None,
+) -> SearchResult:
+    """The ``k`` best photos of an index for one query; ``open_index`` is faster for many. See ``PhotoIndex.search``.
 
     Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
     with open_index(index) as opened:
-        return opened.search(terms, k=k)
+        return opened.search(terms, k=k, folders=folders, after=after, before=before, threshold=threshold)
 
 
 def open_index(name: PathLike | None = None, *, reporter: Reporter = SILENT) -> PhotoIndex:
@@ -219,18 +228,32 @@ class PhotoIndex:
         return len(self._searcher)
 
     def search(
-        self, terms: str | Sequence[str], *, k: int = 10, fold: bool = True, exact: bool = False
+        self,
+        terms: str | Sequence[str],
+        *,
+        k: int = 10,
+        fold: bool = True,
+        exact: bool = False,
+        folders: PathLike | Sequence[PathLike] = (),
+        after: str | None = None,
+        before: str | None = None,
+        threshold: float | None = None,
     ) -> SearchResult:
         """The ``k`` best photos, best first. ``terms`` are those of ``xmodal search``: one sentence, or several terms.
 
         A term is a sentence or the path of an image; ``+TERM`` and ``-TERM`` ask for more and less of it,
-        ``TERM^0.5`` gives it half the weight. With ``fold``, copies of a photo are one hit, with their number.
-        ``exact`` scores all photos of a large index.
+        ``TERM^0.5`` gives it half the weight. ``name:TEXT`` and ``caption:TEXT`` keep only photos with this text in
+        their file name or caption, ``folders`` those in one of the folders, ``after`` and ``before`` (``2024-06``)
+        those of this date or later, and of earlier dates; ``threshold`` is the lowest score. With ``fold``, copies of a
+        photo are one hit, with their number. ``exact`` scores all photos of a large index.
 
         Raises ConfigError, MissingData, BadData.
         """
-        self._searcher.fold, self._searcher.exact = fold, exact
-        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), k)
+        from xmodal_cli.retrieval.search_options import SearchOptions
+
+        roots = [folders] if isinstance(folders, str | os.PathLike) else folders
+        options = SearchOptions(k, fold, threshold, tuple(str(root) for root in roots), after, before, exact)
+        return self._searcher.search([terms] if isinstance(terms, str) else list(terms), options)
 
     def close(self) -> None:
         """Close the files; a context manager does it too."""

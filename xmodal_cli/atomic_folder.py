@@ -89,14 +89,17 @@ def recover(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def write_lock(folder: Path, content: str = "index", reporter: Reporter = SILENT) -> Iterator[None]:
+def write_lock(
+    folder: Path, content: str = "index", reporter: Reporter = SILENT, wait_seconds: float = 0.0
+) -> Iterator[None]:
     """Lock ``folder`` for writing, see ``file_lock``; the lock file is next to it.
 
-    ``content`` is the noun for the folder in messages. Raises StorageError if another process has the lock.
+    ``content`` is the noun for the folder in messages. Raises StorageError if another process has the lock for longer
+    than ``wait_seconds``.
     """
     hint = "wait until it has finished, then run this command again; searching works in the meantime"
     file = folder.with_name(f".{folder.name}.lock")
-    with file_lock.write_lock(file, f"the {content} {folder.name!r}", reporter, hint=hint):
+    with file_lock.write_lock(file, f"the {content} {folder.name!r}", reporter, wait_seconds, hint):
         yield
 
 

@@ -27,6 +27,7 @@ from xmodal_cli.recipes.search import open_searcher, search
 from xmodal_cli.reporter import SILENT, SilentReporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.metadata import IndexModel
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.types import FeatureMeta
 
 NEVER = (
@@ -118,7 +119,7 @@ def test_the_vectors_are_those_of_torch(indexed: PhotoIndexFixture, no_torch: Ca
     scores = expected_scores(indexed, "a man and two dogs")
     text_encoders.ensure(models.describe_model(indexed.model.source), SILENT)
     no_torch()
-    hits = search(["a man and two dogs"], num_hits=30).hits
+    hits = search(["a man and two dogs"], options=SearchOptions(30)).hits
     assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
     assert search(["a man and two dogs"]).unknown_words == ("and",)
 
@@ -179,7 +180,7 @@ def test_a_failed_export_is_reported_and_torch_is_used(
     text_encoders.ensure(models.describe_model(indexed.model.source), reporter)
     assert len(reporter.lines) == 1
     scores = expected_scores(indexed, "two dogs")
-    hits = search(["two dogs"], num_hits=30, reporter=reporter).hits
+    hits = search(["two dogs"], options=SearchOptions(30), reporter=reporter).hits
     assert {h.path: h.score for h in hits} == pytest.approx(scores, abs=1e-6)
     assert reporter.lines[1].startswith("searching with torch")
     assert text_encoders.folder_of(indexed.model.fingerprint).stat().st_mtime_ns == tries
@@ -214,7 +215,7 @@ def test_a_searcher_stays_open(indexed: PhotoIndexFixture, no_torch: Callable[[]
     with open_searcher() as searcher:
         assert (searcher.index_name, searcher.model, len(searcher)) == ("family", "toy", 30)
         for sentence in ("two dogs", "a man", "two dogs"):
-            found, alone = searcher.search([sentence], 4), search([sentence], num_hits=4)
+            found, alone = searcher.search([sentence], SearchOptions(4)), search([sentence], options=SearchOptions(4))
             assert [hit.path for hit in found.hits] == [hit.path for hit in alone.hits]
             assert [h.score for h in found.hits] == pytest.approx([h.score for h in alone.hits], abs=1e-6)
             assert (found.query, found.items) == ((sentence,), 30)
@@ -247,6 +248,12 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
         (["dog", "--exact", "--all"], Query(["dog"], all=True, exact=True)),
         (["--json", "--", "-k", "--blue"], Query(["- k", "- -blue"], json=True)),
         (["--index", "-x", "dog"], Query(["dog"], "-x")),
+        (["dog", "--paths", "-0"], Query(["dog"], paths=True, null=True)),
+        (["dog", "--in", "a", "--in", "-b", "--after", "2024"], Query(["dog"], folders=["a", "-b"], after="2024")),
+        (["name:x", "--threshold", "0.25", "--before", "x"], Query(["name:x"], threshold=0.25, before="x")),
+        (["dog", "--threshold", "high"], None),
+        (["dog", "--paths", "--json"], None),
+        (["dog", "--format", "{path}"], None),
     ],
 )
 def test_plain_queries(args: list[str], query: Query) -> None:

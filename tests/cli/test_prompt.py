@@ -19,6 +19,7 @@ from xmodal_cli.cli.prompt import Prompt, parse_command
 from xmodal_cli.errors import BadData, ConfigError, MissingData, Unavailable, UnknownName
 from xmodal_cli.recipes import search as recipe
 from xmodal_cli.retrieval.query_line import split_line
+from xmodal_cli.retrieval.search_options import SearchOptions
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_invalid_commands(line):
 
 @pytest.mark.parametrize("argument", ["0", "-1", "many", "1.5", "٣", "9" * 5000, "3 4"])
 def test_invalid_numbers(opened, capsys, argument):
-    prompt = Prompt(None, 10)
+    prompt = Prompt(None, SearchOptions(10))
     assert prompt.run_line("red")
     for command in ("open", "k"):
         assert prompt.run_line(f":{command} {argument}")
@@ -71,7 +72,7 @@ def test_invalid_numbers(opened, capsys, argument):
 
 
 def test_everything_is_loaded_before_the_first_line_and_once(opened):
-    prompt = Prompt(None, 10)
+    prompt = Prompt(None, SearchOptions(10))
     assert len(opened[0].queries) == 1  # the first query loads the model
     prompt.run_line("red +green")
     prompt.run_line("a blue thing")
@@ -84,7 +85,7 @@ def test_everything_is_loaded_before_the_first_line_and_once(opened):
 
 
 def test_an_index_that_has_changed_is_opened_again(opened, capsys):
-    prompt = Prompt("animals", 1)
+    prompt = Prompt("animals", SearchOptions(1))
     prompt.run_line("cat")
     opened[0].current = False
     capsys.readouterr()
@@ -95,7 +96,7 @@ def test_an_index_that_has_changed_is_opened_again(opened, capsys):
 
 
 def test_an_index_that_is_not_there_leaves_the_old_one(opened, capsys):
-    prompt = Prompt(None, 10)
+    prompt = Prompt(None, SearchOptions(10))
     prompt.run_line(":index nothing")
     assert "no index called" in capsys.readouterr().err
     assert prompt.run_line("red")
@@ -103,9 +104,9 @@ def test_an_index_that_is_not_there_leaves_the_old_one(opened, capsys):
 
 
 def test_an_interrupted_search(opened, capsys, monkeypatch):
-    prompt = Prompt(None, 10)
+    prompt = Prompt(None, SearchOptions(10))
 
-    def interrupt(words, num_hits):
+    def interrupt(words, options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(opened[0], "search", interrupt)
@@ -114,13 +115,13 @@ def test_an_interrupted_search(opened, capsys, monkeypatch):
 
 
 def test_control_characters_in_messages_are_escaped(opened, capsys):
-    assert Prompt(None, 10).run_line("\x1b[31m.jpg")
+    assert Prompt(None, SearchOptions(10)).run_line("\x1b[31m.jpg")
     assert "\x1b" not in capsys.readouterr().err
 
 
 def test_k_of_zero(opened):
     with pytest.raises(ConfigError, match="-k must be at least 1"):
-        Prompt(None, 0)
+        Prompt(None, SearchOptions(0))
 
 
 def test_the_help_names_every_command():
@@ -391,7 +392,7 @@ def test_terms_that_are_no_queries_in_all_interfaces(xmodal, opened, stdin, term
         assert "error: " in outcome.err.lower()
     with pytest.raises((ConfigError, MissingData, BadData)):
         xmodal_cli.search(term)
-    with cli_prompt.contextlib.closing(Prompt(None, 1)) as prompt:
+    with cli_prompt.contextlib.closing(Prompt(None, SearchOptions(1))) as prompt:
         capsys.readouterr()
         assert prompt.run_line(f"red {term}")
         assert "error: " in capsys.readouterr().err

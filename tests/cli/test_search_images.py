@@ -15,6 +15,7 @@ from helpers.html_pages import read_page
 from PIL import Image
 
 from xmodal_cli.recipes import search as recipe
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.search_result import SearchResult
 
 Run = Callable[..., Any]
@@ -31,8 +32,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "blue.jpg").write_text("not an image")
     open_searcher = fake_open(folder, [])
 
-    def search(words: Any, name: str | None, num_hits: int, reporter: Any, fold: bool = True) -> SearchResult:
-        return open_searcher(name).search(words, num_hits)
+    def search(words: Any, name: str | None, options: SearchOptions, reporter: Any, runtime: str) -> SearchResult:
+        return open_searcher(name).search(words, options)
 
     monkeypatch.setattr(recipe, "open_searcher", open_searcher)
     monkeypatch.setattr(recipe, "search", search)

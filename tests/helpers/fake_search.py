@@ -11,7 +11,8 @@ from pathlib import Path
 
 from xmodal_cli.errors import UnknownName
 from xmodal_cli.recipes import search as recipe
-from xmodal_cli.retrieval.query import parse_terms
+from xmodal_cli.retrieval.query import parse_query
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 INDEXES = {"colors": ("red", "green", "blue"), "animals": ("dog", "cat")}
@@ -28,9 +29,9 @@ class FakeSearcher:
     def __len__(self):
         return len(INDEXES[self.index_name])
 
-    def search(self, words, num_hits=10, fold=True):
+    def search(self, words, options=SearchOptions()):
         assert not self.closed
-        parse_terms(words)
+        num_hits = parse_query(words, options).options.num_hits
         self.queries.append((tuple(words), num_hits))
         text = " ".join(words)
         if "bug" in text:
@@ -56,7 +57,7 @@ class FakeSearcher:
 def fake_open(folder, opened):
     """A fake ``open_searcher`` that appends its searchers to ``opened``."""
 
-    def open_searcher(name=None, reporter=None):
+    def open_searcher(name=None, reporter=None, runtime="auto"):
         name = name and Path(name).name
         if name is not None and name not in INDEXES:
             raise UnknownName.of("index", name, INDEXES)

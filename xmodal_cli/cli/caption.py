@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +14,10 @@ import typer
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:
+    from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.inference.loaded_models import ImageCaptions
 
 
@@ -26,9 +29,9 @@ class Sidecar(StrEnum):
 
 def command(
     images: Annotated[
-        list[Path],
-        typer.Argument(metavar="IMAGE...", help="Photo files, folders (read recursively) or quoted glob patterns."),
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE...]", help="Photo files, folders (read recursively) or quoted glob patterns."),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,6 +62,10 @@ def command(
     write: Annotated[
         Sidecar | None,
         typer.Option("--write", metavar="txt", help="Also write captions to a .txt file next to each photo."),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option("--index", metavar="NAME", help="Caption the photos of an index, for searches by caption:WORDS."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Let --write and --attention overwrite existing files.")
@@ -95,6 +102,8 @@ def command(
       xmodal caption photo.jpg --attention maps
 
       xmodal caption photo.jpg --nearest --num 5 --model vsepp-f8k
+
+      xmodal caption --index family
     """
     from xmodal_cli.data import left_out
     from xmodal_cli.data.photo_files import find_photos
@@ -122,6 +131,12 @@ def command(
         compute,
         nearest_images,
     )
+    if index is not None:
+        given = {"IMAGE": images, "--num": num, "--nearest": nearest, "--attention": attention, "--write": write}
+        _caption_index(index, given, request, as_json)
+        return
+    if not images:
+        raise typer.BadParameter("give photos, or an index with --index NAME", param_hint="IMAGE")
     if any(image.is_dir() for image in images):
         check_request(request)  # before a folder is listed, which may take long
     reporter, photos = output.TerminalReporter(), find_photos(images)
@@ -134,6 +149,29 @@ def command(
         reporter.info(line)
     if attention is not None:
         reporter.info(f"attention maps: {attention / 'index.html'}")
+
+
+def _caption_index(index: str, given: Mapping[str, object], request: CaptionRequest, as_json: bool) -> None:
+    """Write captions to an index. Raises a usage error for options that apply only to photos."""
+    for option, value in given.items():
+        if value:
+            raise typer.BadParameter("not allowed with --index, which has one caption per photo", param_hint=option)
+    from xmodal_cli.data import left_out
+    from xmodal_cli.inference.index_captions import caption_index
+    from xmodal_cli.retrieval.registry import find_index
+
+    reporter = output.TerminalReporter()
+    result = caption_index(find_index(index), request, reporter)
+    groups = left_out.to_json(result.left_out)
+    if as_json:
+        output.print_json({**to_json(result), "left_out": groups})
+        return
+    for line in left_out.to_lines(groups):
+        reporter.info(line)
+    output.print_line(
+        f"index {result.index}: {result.photos - len(result.left_out)} of {result.photos} photos have captions"
+        f" ({result.captioned} new), model {result.model}"
+    )
 
 
 def _check_nearest(given: dict[str, object]) -> None:

@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
+from xmodal_cli.retrieval.search_options import SearchOptions
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.search_result import SearchResult
+
+_FLAGS = {"--json": "json", "--all": "all", "--exact": "exact", "--paths": "paths", "-0": "null"}
+_TEXTS = {"--index": "index", "--after": "after", "--before": "before"}
+OPTION = re.compile(r"--.*|-h|-0|-k\d*")  # the others of a single dash are terms
 
 
 @dataclass
@@ -27,6 +32,18 @@ class Query:
     json: bool = False
     all: bool = False
     exact: bool = False
+    paths: bool = False
+    null: bool = False
+    folders: list[str] = field(default_factory=list)
+    after: str | None = None
+    before: str | None = None
+    threshold: float | None = None
+
+    @property
+    def options(self) -> SearchOptions:
+        """What photos are searched for."""
+        folders = tuple(self.folders)
+        return SearchOptions(self.k, not self.all, self.threshold, folders, self.after, self.before, self.exact)
 
 
 def read_query(args: Sequence[str]) -> Query | None:
@@ -35,11 +52,12 @@ def read_query(args: Sequence[str]) -> Query | None:
     for arg in rest:
         if arg == "--":
             query.terms += map(after_dashes, rest)
-        elif re.fullmatch(r"--.*|-h|-k\d*", arg) is None:
+        elif OPTION.fullmatch(arg) is None:
             query.terms.append(arg)
         elif not _read_option(arg, rest, query):
             return None
-    return query if query.terms else None
+    is_plain = query.terms and not (query.json and (query.paths or query.null))
+    return query if is_plain else None
 
 
 def after_dashes(term: str) -> str:
@@ -49,40 +67,47 @@ def after_dashes(term: str) -> str:
 
 def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     """Set the option in ``query``; returns whether it is valid."""
-    if option == "--json":
-        query.json = True
-        return True
-    if option in ("--all", "--exact"):
-        setattr(query, option[2:], True)
+    if option in _FLAGS:
+        setattr(query, _FLAGS[option], True)
         return True
     value = option[2:] if re.fullmatch(r"-k\d+", option) else next(rest, None)
     if value is None:
         return False
-    if option == "--index":
-        query.index = value
-        return True
-    if option.startswith("-k") and re.fullmatch(r"-?\d{1,9}", value):
+    if option in _TEXTS:
+        setattr(query, _TEXTS[option], value)
+    elif option == "--in":
+        query.folders.append(value)
+    elif option == "--threshold" and re.fullmatch(r"-?\d{1,3}(\.\d{1,9})?", value):
+        query.threshold = float(value)
+    elif option.startswith("-k") and re.fullmatch(r"-?\d{1,9}", value):
         query.k = int(value)
-        return True
-    return False
+    else:
+        return False
+    return True
 
 
-def search_once(
-    terms: Sequence[str],
-    index: str | None,
-    k: int,
-    json: bool,
-    fold: bool = True,
-    runtime: str = "auto",
-    exact: bool = False,
-) -> SearchResult:
-    """Search and print; returns the result. Raises what ``recipes.search`` raises."""
+def run_query(query: Query) -> None:
+    """Search and print. Raises what ``recipes.search`` raises."""
+    result = search_once(query.terms, query.index, query.options)
+    if query.paths or query.null:
+        from xmodal_cli.cli.hit_lines import print_lines
+
+        print_lines(result, end="\0" if query.null else "\n")
+    else:
+        print_result(result, query.json)
+    hits.print_warnings(result)
+
+
+def search_once(terms: Sequence[str], index: str | None, options: SearchOptions, runtime: str = "auto") -> SearchResult:
+    """Search. Raises what ``recipes.search`` raises."""
     from xmodal_cli.recipes.search import search
 
-    result = search(terms, index, k, output.TerminalReporter(), fold, runtime, exact)
+    return search(terms, index, options, output.TerminalReporter(), runtime)
+
+
+def print_result(result: SearchResult, json: bool) -> None:
+    """Print a result as a table or as JSON."""
     if json:
         output.print_json(result)
     else:
         hits.print_hits(result)
-    hits.print_warnings(result)
-    return result

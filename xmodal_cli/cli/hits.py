@@ -26,7 +26,7 @@ def print_hits(result: SearchResult, seconds: float | None = None) -> None:
     output.print_rule(rank_width + width + 13)
     for hit, name in zip(result.hits, names, strict=True):
         photo = format_link(hit.path) if output.supports_escapes(sys.stdout) else name
-        row = f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score:7.4f}{_copies(hit)}"
+        row = f"{hit.rank:>{rank_width}}   {photo}{'':{width - len(name)}}   {hit.score_text:>7}{_copies(hit)}"
         output.print_formatted(row)
     source = f"{len(names)} of {result.items} photos in the index {result.index}"
     took = "" if seconds is None else f", {1000 * seconds:.0f} ms"

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xmodal_cli.cli import printable
+from xmodal_cli.cli import printable, streams
 from xmodal_cli.cli.progress import Bar, PlainProgress
 from xmodal_cli.result_json import to_json
 
@@ -103,6 +103,12 @@ def print_text(text: str) -> None:
 def print_formatted(text: str) -> None:
     """Print a line that may contain escape sequences of this program; names in it must be escaped."""
     _write_raw(text, sys.stdout)
+
+
+def print_bytes(data: bytes) -> None:
+    """Write bytes of a result to stdout, such as names that need not be text."""
+    sys.stdout.flush()
+    streams.write_bytes(sys.stdout, data)
 
 
 def send_control(text: str) -> None:

@@ -29,5 +29,5 @@ def print_preview(result: SearchResult) -> None:
         strip = draw_strip([Path(hit.path) for hit in hits], (COLUMNS * cell[0], ROWS * cell[1]), GAP * cell[0])
         cells = (len(hits) * (COLUMNS + GAP) - GAP, ROWS)
         output.print_formatted(encode(strip, protocol, cells, cell))
-        labels = [f"{hit.rank}  {hit.score:.4f}".ljust(COLUMNS + GAP) for hit in hits]
+        labels = [f"{hit.rank}  {hit.score_text}".ljust(COLUMNS + GAP) for hit in hits]
         output.print_line("".join(labels).rstrip())

@@ -8,6 +8,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from xmodal_cli.cli.completion import COMMANDS, enable_tab_completion
 from xmodal_cli.cli.history import open_history
 from xmodal_cli.cli.viewer import open_photo
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
+from xmodal_cli.retrieval.search_options import SearchOptions
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher
@@ -36,16 +38,11 @@ holiday.jpg at night        photos similar to this one, at night
 
 
 def run_prompt(
-    index: str | None,
-    num_hits: int,
-    fold: bool = True,
-    preview: bool = False,
-    runtime: str = "auto",
-    exact: bool = False,
+    index: str | None, options: SearchOptions = SearchOptions(), preview: bool = False, runtime: str = "auto"
 ) -> None:
     """Read and run lines until the end of input or ``:quit``. Raises the errors of opening the index."""
     with (
-        contextlib.closing(Prompt(index, num_hits, fold, preview, runtime, exact)) as prompt,
+        contextlib.closing(Prompt(index, options, preview, runtime)) as prompt,
         contextlib.closing(open_history()) as history,
     ):
         enable_tab_completion()
@@ -75,22 +72,12 @@ def parse_command(line: str) -> tuple[str, str]:
 class Prompt:
     """Runs the lines of the prompt. ``run_line`` prints errors instead of raising them."""
 
-    def __init__(
-        self,
-        index: str | None,
-        num_hits: int,
-        fold: bool = True,
-        preview: bool = False,
-        runtime: str = "auto",
-        exact: bool = False,
-    ) -> None:
-        if num_hits < 1:
-            raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
-        self._num_hits, self._fold, self._preview = num_hits, fold, preview
-        self._runtime, self._exact = runtime, exact
+    def __init__(self, index: str | None, options: SearchOptions, preview: bool = False, runtime: str = "auto") -> None:
+        options.check()
+        self._options, self._preview, self._runtime = options, preview, runtime
         self._last: SearchResult | None = None
         self._viewers: list[subprocess.Popen[bytes]] = []
-        self._searcher = _open_loaded(index, fold, runtime, exact)
+        self._searcher = _open_loaded(index, runtime)
 
     def close(self) -> None:
         """Close the index."""
@@ -144,7 +131,7 @@ class Prompt:
         if not self._searcher.is_current():  # `xmodal index` has updated it in the meantime
             self._change_index(str(self._searcher.folder))
         start = time.perf_counter()
-        self._last = self._searcher.search(terms, self._num_hits)
+        self._last = self._searcher.search(terms, self._options)
         hits.print_hits(self._last, time.perf_counter() - start)
         hits.print_warnings(self._last)
         if self._preview:
@@ -165,14 +152,14 @@ class Prompt:
 
     def _set_num_hits(self, argument: str) -> None:
         if not argument:
-            output.print_line(f"{self._num_hits} photos per query")
+            output.print_line(f"{self._options.num_hits} photos per query")
             return
-        self._num_hits = _parse_number(argument, ":k 20")
+        self._options = replace(self._options, num_hits=_parse_number(argument, ":k 20"))
         if self._last is not None:  # repeat the last query with the new number
             self._search(self._last.query)
 
     def _change_index(self, name: str) -> None:
-        searcher = _open_loaded(name, self._fold, self._runtime, self._exact)
+        searcher = _open_loaded(name, self._runtime)
         self._searcher.close()
         self._searcher = searcher
         self.print_index()
@@ -184,14 +171,13 @@ class Prompt:
             output.print_line(f"{'*' if name == self._searcher.index_name else ' '} {name}")
 
 
-def _open_loaded(index: str | None, fold: bool, runtime: str, exact: bool) -> Searcher:
+def _open_loaded(index: str | None, runtime: str) -> Searcher:
     """Open the index and load its model, so that the first query is as fast as the others."""
     from xmodal_cli.recipes.search import open_searcher
 
     searcher = open_searcher(index, output.TerminalReporter(), runtime)
-    searcher.fold, searcher.exact = fold, exact
     with contextlib.suppress(XmodalError):  # raised again by the first sentence; photos may work without the model
-        searcher.search(["a photo"], 1)
+        searcher.search(["a photo"], SearchOptions(num_hits=1))
     return searcher
 
 

@@ -43,6 +43,16 @@ def check_stdout() -> None:
         raise StorageError("stdout is closed, so the result cannot be printed", hint)
 
 
+def write_bytes(stream: Any, data: bytes) -> None:
+    """Write bytes to a text stream, whose text has been flushed; one without bytes gets escapes of invalid ones."""
+    if isinstance(stream, _CheckedStream):
+        stream.write_bytes(data)
+    elif (binary := getattr(stream, "buffer", None)) is not None:
+        binary.write(data)
+    else:
+        stream.write(data.decode("utf-8", "backslashreplace"))
+
+
 class _CheckedStream:
     """A text stream. A failed write of a result raises StorageError or SystemExit; later writes are dropped.
 
@@ -70,6 +80,12 @@ class _CheckedStream:
             raise self._failure
         if not self._has_failed:
             self._call(self._stream.flush)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write bytes behind all text that was written, and flush nothing."""
+        if not self._has_failed:
+            self._call(self._stream.flush)
+            self._call(self._stream.buffer.write, data)
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
         try:

@@ -14,6 +14,7 @@ from xmodal_cli.recipes.search import search
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.report import IndexReport
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 NUM_HITS = 5
@@ -34,4 +35,4 @@ def _has_other_model(folder: Path, model: str) -> bool:
 
 def find(query: str, index_name: str, right: Path | None = None) -> SearchExample:
     """The best photos for a sentence; ``index_name`` is a name or a folder. Raises what ``search`` raises."""
-    return SearchExample(query, search([query], index_name, NUM_HITS).hits, right)
+    return SearchExample(query, search([query], index_name, SearchOptions(NUM_HITS)).hits, right)

@@ -42,7 +42,7 @@ class HitView:
     """A search result; ``correct`` if it is the image that the query describes."""
 
     image: InlineImage
-    score: float
+    score_text: str
     correct: bool
 
 
@@ -196,7 +196,7 @@ def _drawn(*charts: Chart | None) -> list[Chart]:
 
 
 def _search(search: SearchExample) -> SearchView:
-    hits = [HitView(_thumbnail(Path(hit.path)), hit.score, hit.rank == search.rank) for hit in search.hits]
+    hits = [HitView(_thumbnail(Path(hit.path)), hit.score_text, hit.rank == search.rank) for hit in search.hits]
     return SearchView(search.query, search.right is not None, search.rank, hits)
 
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
+from xmodal_cli.errors import BadData, MissingData, UnknownName, XmodalError
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index, open_index
-from xmodal_cli.retrieval.query import Term, parse_terms
+from xmodal_cli.retrieval.newest_photos import newest_photos
+from xmodal_cli.retrieval.query import Query, Term, parse_query
 from xmodal_cli.retrieval.search import TermVector
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
+from xmodal_cli.retrieval.selection import select_photos
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.top_photos import TopPhotos
 from xmodal_cli.types import Unreadable
@@ -33,23 +36,18 @@ if TYPE_CHECKING:
 def search(
     words: Sequence[str],
     name: str | None = None,
-    num_hits: int = 10,
+    options: SearchOptions = SearchOptions(),
     reporter: Reporter = SILENT,
-    fold: bool = True,
     runtime: str = "auto",
-    exact: bool = False,
 ) -> SearchResult:
-    """The top ``num_hits`` photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
+    """The best photos of an index for the terms ``words``; see ``retrieval.query`` for their format.
 
-    With ``fold``, copies of a photo are counted at the best one (``retrieval/top_photos.py``). ``exact`` scores all
-    photos of a large index. Photos that are in the index need no model; sentences and other photos do. ``runtime`` is
-    the library that encodes them: ``auto``, ``onnx`` or ``torch``.
-    Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
+    Photos that are in the index need no model; sentences and other photos do. ``runtime`` is the library that encodes
+    them, ``auto``, ``onnx`` or ``torch``. Raises ConfigError, UnknownName, MissingData, BadData, IncompatibleFeatures.
     """
-    terms = _terms(words, num_hits)
+    query = parse_query(words, options)
     with open_searcher(name, reporter, runtime) as searcher:
-        searcher.fold, searcher.exact = fold, exact
-        return searcher.search_terms(terms, words, num_hits)
+        return searcher.run(query)
 
 
 def open_searcher(name: str | None = None, reporter: Reporter = SILENT, runtime: str = "auto") -> Searcher:
@@ -69,30 +67,35 @@ class Searcher:
         self._index = index
         self._embedder = _TermEmbedder(index, folder, reporter, runtime)
         self.folder, self.index_name = folder, folder.name
-        self.fold = True  # copies of a photo are one hit
-        self.exact = False  # all photos of a large index are scored
         self.model = index.metadata.model.name
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def search(self, words: Sequence[str], num_hits: int = 10) -> SearchResult:
-        """The top ``num_hits`` photos for the terms ``words``; see the function ``search``."""
-        return self.search_terms(_terms(words, num_hits), words, num_hits)
+    def search(self, words: Sequence[str], options: SearchOptions = SearchOptions()) -> SearchResult:
+        """The best photos for the terms ``words``; see the function ``search``."""
+        return self.run(parse_query(words, options))
 
-    def search_terms(self, terms: Sequence[Term], words: Sequence[str], num_hits: int) -> SearchResult:
-        """``search`` for ``words`` that are already parsed into ``terms``."""
+    def run(self, query: Query) -> SearchResult:
+        """The best photos for a query."""
         unknown: list[str] = []
-        vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in terms]
-        top = TopPhotos(self._index, vectors, num_hits, self.fold, self.exact)
+        vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in query.terms]
+        selected = select_photos(self._index, query, self.folder)
+        if vectors or selected is None:
+            top = TopPhotos(self._index, vectors, query.options, selected)
+            num_vanished = top.num_vanished
+            hits = tuple(Hit(i, p.item.path, min(p.score, 1.0), p.duplicates) for i, p in enumerate(top.photos, 1))
+        else:
+            newest, num_vanished = newest_photos(self._index, query.options, selected)
+            hits = tuple(Hit(i, p.item.path, None, p.duplicates) for i, p in enumerate(newest, 1))
         return SearchResult(
             index=self.index_name,
             model=self.model,
             similarity=self._index.metadata.model.similarity,
-            query=tuple(words),
-            hits=tuple(Hit(i, p.item.path, min(p.score, 1.0), p.duplicates) for i, p in enumerate(top.photos, 1)),
+            query=query.words,
+            hits=hits,
             items=len(self),
-            vanished=top.num_vanished,
+            vanished=num_vanished,
             unknown_words=tuple(dict.fromkeys(unknown)),
             folder=str(self.folder),
         )
@@ -112,12 +115,6 @@ class Searcher:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _terms(words: Sequence[str], num_hits: int) -> tuple[Term, ...]:
-    if num_hits < 1:
-        raise ConfigError(f"-k must be at least 1, not {num_hits}", "the default is 10")
-    return parse_terms(words)
 
 
 class _TermEmbedder:

@@ -45,5 +45,5 @@ def write_sheet(results: Sequence[SearchResult], file: Path) -> None:
 
 def _row(result: SearchResult) -> Row:
     photos = [Path(hit.path) for hit in result.hits]
-    labels = [f"{hit.rank} · {hit.score:.4f}" for hit in result.hits]
+    labels = [f"{hit.rank} · {hit.score_text}" for hit in result.hits]
     return Row(" ".join(result.query), photos, labels=labels)

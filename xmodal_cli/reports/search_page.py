@@ -23,7 +23,7 @@ class FoundPhoto:
     """A photo at a rank; ``url`` is that of the file."""
 
     rank: int
-    score: float
+    score_text: str
     image: InlineImage
     url: str
 
@@ -59,4 +59,4 @@ def _found(result: SearchResult) -> Found:
 def _photo(hit: Hit) -> FoundPhoto:
     path = Path(hit.path)
     url = f"file://{quote(os.fsencode(path.as_posix()))}"
-    return FoundPhoto(hit.rank, hit.score, inline_image(path, path.name, THUMBNAIL), url)
+    return FoundPhoto(hit.rank, hit.score_text, inline_image(path, path.name, THUMBNAIL), url)

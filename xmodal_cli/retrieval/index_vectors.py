@@ -55,6 +55,14 @@ class IndexVectors:
         masks = [np.ones(part.layout.count, bool) if part.live is None else part.live for part in self.parts]
         return np.flatnonzero(np.concatenate([np.zeros(0, bool), *masks]))
 
+    def mask(self, segments: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """(rows,) bool: the vectors at these positions (n,) of segments (n,), given by their keys."""
+        mask = np.zeros(self.num_rows, bool)
+        for key, start, part in zip(self.ids, self.starts, self.parts, strict=False):
+            chosen = positions[segments == key]
+            mask[start + chosen[chosen < part.layout.count]] = True
+        return mask
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """(rows,) -> (rows, dim) float32."""
         rows = np.asarray(rows, np.int64)

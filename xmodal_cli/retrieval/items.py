@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import Category
+from xmodal_cli.retrieval.conditions import CAPTIONS, DATE, Condition
 from xmodal_cli.retrieval.database import damaged, reading
 
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
@@ -110,6 +113,32 @@ class ItemStore:
             while block := rows.fetchmany(size):
                 texts = [caption if isinstance(caption, str) else None for caption, *_ in block]
                 yield [_to_item(*record) for _, *record in block], texts
+
+    def locations(self, condition: Condition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(photos,) int64 each: the keys of the photos that a condition selects, their segments and positions."""
+        statement = f"SELECT id, segment, position FROM items WHERE {condition.sql} ORDER BY id"
+        with reading(self._file):
+            records = self._database.execute(statement, condition.values).fetchall()
+            found = np.array(records, np.int64).reshape(-1, 3)
+        return found[:, 0], found[:, 1], found[:, 2]
+
+    def newest(self, ids: Sequence[int]) -> Iterator[IndexedItem]:
+        """The photos with these keys, the newest first, those of one date by path."""
+        dates: list[tuple[str, bytes, int]] = []
+        with reading(self._file):
+            for part in _parts(ids):
+                marks = ",".join("?" * len(part))
+                dates += self._database.execute(f"SELECT {DATE}, path, id FROM items WHERE id IN ({marks})", part)
+            dates.sort(key=lambda record: record[1])
+            dates.sort(key=lambda record: record[0], reverse=True)
+        for start in range(0, len(dates), _PER_QUERY):
+            keys = [key for _, _, key in dates[start : start + _PER_QUERY]]
+            found = {entry.id: entry for entry in self.of_ids(keys)}
+            yield from (found[key] for key in keys if key in found)
+
+    def has_captions(self) -> bool:
+        """Whether captions were written to the index."""
+        return self._count("SELECT count(*) FROM sqlite_master WHERE name = ?", (CAPTIONS,)) > 0
 
     def states(self) -> Iterator[tuple[int, str, int, int]]:
         """(key, path, size, mtime_ns) of all photos, in any order."""

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.retrieval.search_options import SearchOptions
+from xmodal_cli.retrieval.text_filter import TextFilter, parse_text_filter
 
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
 _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
 _OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(index|json|help)", re.DOTALL)
-_OPTION_HINT = "the options are -k N, --index INDEX, --all, --exact, --html FILE, --sheet FILE, --preview and --json"
+_OPTION_HINT = "`xmodal search --help` lists the options"
 _PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
 _SUFFIX = re.compile(r"[^\s.]\.[A-Za-z][A-Za-z0-9]{1,5}$")
 _OTHER_SUFFIXES = (  # of images that an installation may not open, videos and documents
@@ -52,6 +54,26 @@ class Term:
     text: str
     weight: float = 1.0
     image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """The terms of a search, the ``texts`` that its photos contain, and its options; ``words`` are as typed."""
+
+    words: tuple[str, ...]
+    terms: tuple[Term, ...]
+    texts: tuple[TextFilter, ...]
+    options: SearchOptions
+
+
+def parse_query(words: Sequence[str], options: SearchOptions = SearchOptions()) -> Query:
+    """Parse all terms and filters. Raises the errors of ``parse_term``, and ConfigError for invalid options."""
+    options.check()
+    found = [parse_text_filter(word) or word for word in words]
+    texts = tuple(part for part in found if isinstance(part, TextFilter))
+    others = [part for part in found if isinstance(part, str)]
+    terms = () if (texts or options.has_filters) and not others else parse_terms(others)
+    return Query(tuple(words), terms, texts, options)
 
 
 def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:

@@ -1,7 +1,7 @@
 """Split a query typed on one line, without a shell, into the terms that ``query`` parses.
 
 Consecutive words form one sentence: ``two dogs running +snow -person`` has three terms. A sign, a quotation mark or
-a word that is written like a path starts a new term; a weight ends one.
+a word that is written like a path or a filter (``name:beach``) starts a new term; a weight ends one.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.retrieval.query import looks_like_path
+from xmodal_cli.retrieval.text_filter import FIELDS
 
 _QUOTED = re.compile(r'"((?:\\["\\]|[^"])*)"(\S*)')
 _SINGLE = re.compile(r"'([^']*)'(?=\s|\^|$)(\S*)")  # otherwise it is an apostrophe
+_FILTER = re.compile(rf"-?(?:{'|'.join(FIELDS)}):(?:\"[^\"]*\"|\S+)")
 _PLAIN = re.compile(r"(?:\\[\s\"'\\]|\S)+")
 _ESCAPED = re.compile(r"\\([\s\"'\\])")
 _WEIGHTED = re.compile(r".*\^\S+")
@@ -47,6 +49,8 @@ def split_line(line: str) -> tuple[str, ...]:
 
 def _next_word(rest: str) -> tuple[str, int, bool]:
     """The first word or quotation of ``rest``, its length in ``rest``, and whether it is a complete term."""
+    if (match := _FILTER.match(rest)) is not None:
+        return match[0], match.end(), True
     sign = rest[0] if rest[0] in "+-" else ""
     body = rest[len(sign) :]
     if (match := _QUOTED.match(body)) is not None:

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 class Hit:
     """A photo in the results. ``rank`` starts at 1; ``score`` is at most 1, and higher is more similar.
 
+    ``score`` is None for a query with filters only.
+
     ``duplicates`` further files are copies of the photo and have no hits of their own.
     """
 
     rank: int
     path: str
-    score: float
+    score: float | None
     duplicates: int = 0
+
+    @property
+    def score_text(self) -> str:
+        """The score with four digits, ``-`` if there is none."""
+        return "-" if self.score is None else f"{self.score:.4f}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ import numpy as np
 from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.search_options import SearchOptions
+from xmodal_cli.retrieval.selection import Selection
 
 COPY_COSINE = 0.99
 MARGIN = 10  # candidates beyond the requested number of hits, in case of copies and deleted files
@@ -31,33 +33,45 @@ class TopPhoto:
 
 
 class TopPhotos:
-    """The ``num_hits`` best photos that exist, fewer if there are no more; ``num_vanished`` better ones do not exist.
+    """The best photos that exist, fewer than ``num_hits`` if there are no more.
 
-    Without ``fold`` every copy is a hit of its own. ``exact`` scores all photos of a large index.
+    ``num_vanished`` better ones do not exist. With ``selection``, all other photos are ignored.
     """
 
     def __init__(
-        self, index: Index, terms: Sequence[TermVector], num_hits: int, fold: bool = True, exact: bool = False
+        self,
+        index: Index,
+        terms: Sequence[TermVector],
+        options: SearchOptions = SearchOptions(),
+        selection: Selection | None = None,
     ) -> None:
-        self._index, self._num_hits, self._fold = index, num_hits, fold
+        self._index, self._options, self._selection = index, options, selection
         self._exists: dict[int, bool] = {}
         self.photos: list[TopPhoto] = []
         self.num_vanished = 0
-        num_vectors = index.vectors.num_live
-        fraction = 1.0 if exact else index.metadata.fraction
-        depth = min(num_hits + MARGIN, num_vectors)
+        num_vectors = index.vectors.num_live if selection is None else int(selection.allowed.sum())
+        allowed = None if selection is None else selection.allowed
+        fraction = 1.0 if options.exact else index.metadata.fraction
+        depth = min(options.num_hits + MARGIN, num_vectors)
         while depth:
-            top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth, fraction)
-            self._select(top)
-            if len(self.photos) == num_hits or len(top) < depth or depth == num_vectors:
+            top = top_hits(index.vectors, terms, index.metadata.model.similarity, depth, fraction, allowed)
+            self._select([(row, score) for row, score in top if self._is_above_threshold(score)])
+            is_last = len(top) < depth or depth == num_vectors or not self._is_above_threshold(top[-1][1])
+            if len(self.photos) == options.num_hits or is_last:
                 break
             depth = min(4 * depth, num_vectors)
+
+    def _is_above_threshold(self, score: float) -> bool:
+        return self._options.threshold is None or score >= self._options.threshold
+
+    def _is_selected(self, entry: IndexedItem) -> bool:
+        return self._selection is None or entry.id in self._selection
 
     def _select(self, top: Sequence[tuple[int, float]]) -> None:
         candidates = self._candidates(top)
         items = [entry.item for entry, _ in candidates]
         rows = self._index.vectors.rows_of(entry for entry, _ in candidates)
-        copies = _Copies(self._index.vectors.take(rows)) if self._fold else None
+        copies = _Copies(self._index.vectors.take(rows)) if self._options.fold else None
         chosen: list[int] = []  # positions in ``candidates``
         self.photos, num_vanished = [], 0
         for position, (entry, score) in enumerate(candidates):
@@ -65,16 +79,16 @@ class TopPhotos:
                 num_vanished += 1
             elif copies is not None and (first := copies.find(position, chosen, items)) is not None:
                 self.photos[first].duplicates += 1
-            elif len(chosen) < self._num_hits:
+            elif len(chosen) < self._options.num_hits:
                 chosen.append(position)
                 self.photos.append(TopPhoto(entry.item, score))
                 self.num_vanished = num_vanished
-        if self._fold:
+        if self._options.fold:
             self._count_identical({entry.id for entry, _ in candidates})
 
     def _candidates(self, top: Sequence[tuple[int, float]]) -> list[tuple[IndexedItem, float]]:
         """The photos with these vectors, best first, those with equal scores by path."""
-        entries = self._index.items_of_rows([row for row, _ in top])
+        entries = [e for e in self._index.items_of_rows([row for row, _ in top]) if self._is_selected(e)]
         score_of = dict(top)
         found = [
             (entry, score_of[int(row)])
@@ -86,11 +100,12 @@ class TopPhotos:
         """Count the files with the bytes of a hit that are not among the candidates."""
         for photo in self.photos:
             copies = self._index.items.of_digest(photo.item.digest)
-            photo.duplicates += sum(self._is_there(entry) for entry in copies if entry.id not in examined)
+            others = [entry for entry in copies if entry.id not in examined and self._is_selected(entry)]
+            photo.duplicates += sum(map(self._is_there, others))
 
     def _is_there(self, entry: IndexedItem) -> bool:
         if entry.id not in self._exists:
-            self._exists[entry.id] = entry.item.size == NOT_READ or _exists(entry.item.path)
+            self._exists[entry.id] = entry.item.size == NOT_READ or exists(entry.item.path)
         return self._exists[entry.id]
 
 
@@ -114,7 +129,7 @@ class _Copies:
         return None
 
 
-def _exists(path: str) -> bool:
+def exists(path: str) -> bool:
     """Whether a file exists; also if permissions hide it."""
     try:
         os.stat(path)  # noqa: PTH116 - called for every candidate
