@@ -13,7 +13,7 @@ from xmodal_cli.errors import ConfigError, UnknownName
 
 
 def test_concrete_names_stay_and_auto_becomes_concrete():
-    assert Compute("cpu", "fp32").resolve() == Compute("cpu", "fp32")
+    assert Compute("cpu", "fp32", "torch").resolve() == Compute("cpu", "fp32", "torch")
     assert Compute("cpu").resolve().precision in ("fp32", "bf16")
     found = Compute().resolve()
     assert found.device in ("cpu", "cuda", "mps") and found.precision in ("fp32", "bf16")

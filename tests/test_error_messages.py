@@ -459,12 +459,14 @@ def test_features_on_a_full_disk(
 def test_vectors_on_a_full_disk(
     xmodal: Run, tmp_path: Path, vectors: Path, vectors_run: Path, disk_full: Callable[[int], None]
 ) -> None:
-    for name in ("x.npz", "x.safetensors"):
-        out = tmp_path / name
-        out.write_bytes(b"older")
+    outputs = [tmp_path / name for name in ("x.npz", "x.safetensors")]
+    for out in outputs:
+        assert xmodal("features", vectors, "--model", vectors_run, "--out", out).code == 0
+    for out in outputs:
+        older = out.read_bytes()
         disk_full(0)
         check_error(xmodal("features", vectors, "--model", vectors_run, "--out", out), "no space left", out)
-        assert out.read_bytes() == b"older"
+        assert out.read_bytes() == older
 
 
 def test_index_on_a_full_disk_keeps_the_old_index(
@@ -478,8 +480,8 @@ def test_index_on_a_full_disk_keeps_the_old_index(
         disk_full(after)
         outcome = xmodal("index", photos)
         check_error(outcome, "no space left", home / "indexes")
-        if "last.json" in outcome.err:  # the name of the default index; the index itself is complete
+        if "last.json" in outcome.err or "index.json" in outcome.err:  # written after the last commit
             break
         assert xmodal("search", photos / "0.png", "--all", "--json").json == before
-    assert after >= 3  # the disk was full once for each of vectors, items and metadata
+    assert after >= 1  # the disk was full for the vectors first
     assert len(xmodal("search", photos / "0.png", "--all", "--json").json["hits"]) == len(before["hits"]) + 1 == 9

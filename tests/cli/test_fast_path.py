@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers.index_fixtures import DIM, PhotoIndexFixture
 
-from xmodal_cli.cli.fast_path import Query, read_query
+from xmodal_cli.cli.fast_path import SearchArguments, read_query
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import matchers, models, onnx_export, text_encoders
 from xmodal_cli.inference.onnx_folder import METADATA
@@ -240,23 +240,26 @@ def test_concurrent_searches_without_an_export(indexed: PhotoIndexFixture) -> No
 @pytest.mark.parametrize(
     ("args", "query"),
     [
-        (["two dogs"], Query(["two dogs"])),
-        (["dog", "-person", "--json", "-k3"], Query(["dog", "-person"], k=3, json=True)),
-        (["-k", "5", "--index", "family", "dog", "+snow"], Query(["dog", "+snow"], "family", 5)),
-        (["dog", "-k", "-1"], Query(["dog"], k=-1)),
-        (["-kite"], Query(["-kite"])),
-        (["dog", "--exact", "--all"], Query(["dog"], all=True, exact=True)),
-        (["--json", "--", "-k", "--blue"], Query(["- k", "- -blue"], json=True)),
-        (["--index", "-x", "dog"], Query(["dog"], "-x")),
-        (["dog", "--paths", "-0"], Query(["dog"], paths=True, null=True)),
-        (["dog", "--in", "a", "--in", "-b", "--after", "2024"], Query(["dog"], folders=["a", "-b"], after="2024")),
-        (["name:x", "--threshold", "0.25", "--before", "x"], Query(["name:x"], threshold=0.25, before="x")),
+        (["two dogs"], SearchArguments(["two dogs"])),
+        (["dog", "-person", "--json", "-k3"], SearchArguments(["dog", "-person"], k=3, json=True)),
+        (["-k", "5", "--index", "family", "dog", "+snow"], SearchArguments(["dog", "+snow"], "family", 5)),
+        (["dog", "-k", "-1"], SearchArguments(["dog"], k=-1)),
+        (["-kite"], SearchArguments(["-kite"])),
+        (["dog", "--exact", "--all"], SearchArguments(["dog"], all=True, exact=True)),
+        (["--json", "--", "-k", "--blue"], SearchArguments(["- k", "- -blue"], json=True)),
+        (["--index", "-x", "dog"], SearchArguments(["dog"], "-x")),
+        (["dog", "--paths", "-0"], SearchArguments(["dog"], paths=True, null=True)),
+        (
+            ["dog", "--in", "a", "--in", "-b", "--after", "2024"],
+            SearchArguments(["dog"], folders=["a", "-b"], after="2024"),
+        ),
+        (["name:x", "--threshold", "0.25", "--before", "x"], SearchArguments(["name:x"], threshold=0.25, before="x")),
         (["dog", "--threshold", "high"], None),
         (["dog", "--paths", "--json"], None),
         (["dog", "--format", "{path}"], None),
     ],
 )
-def test_plain_queries(args: list[str], query: Query) -> None:
+def test_plain_queries(args: list[str], query: SearchArguments) -> None:
     assert read_query(args) == query
 
 

@@ -7,12 +7,14 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from xmodal_cli.inference import encoding, index_models, matchers, models
+from xmodal_cli.device import Compute
+from xmodal_cli.inference import encoding, index_models, matchers, models, photo_vectors
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.types import FeatureMeta, Unreadable
 
@@ -25,6 +27,8 @@ class ColorMatcher:
 
     fingerprint, similarity, name, kind, embed_dim = "1" * 64, "cosine", "toy", "matcher", 5
     path = Path("/models/toy.safetensors")
+    compute = Compute("cpu", "fp32", "torch")
+    header = SimpleNamespace(features_from=None, dataset={})
     source = str(path)
     meta = FeatureMeta("toy-backbone", "e" * 64, "global", 5)
 
@@ -55,6 +59,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ColorMatcher:
     monkeypatch.setattr(models, "describe_model", lambda _: matcher)
     monkeypatch.setattr(index_models, "default_model", lambda _: "toy")
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
+    monkeypatch.setattr(photo_vectors, "choose_runtime", lambda compute, num_images: "torch")
     return matcher
 
 
@@ -185,7 +190,7 @@ def test_the_list(xmodal: Run, family: Path, home: Path) -> None:
     ]
     assert entries[1]["exclude"] == ["*.gif"]
     text = xmodal("index", "--list").out
-    assert "second (default): 3 photos, model toy, flat, updated" in text
+    assert "second (default): 3 photos, model toy, updated" in text
     assert f"  {family / 'my photos'} (2 photos, missing)" in text
     assert "  excluded: *.gif" in text
     (home / "indexes" / "second" / ITEMS).write_text("{")

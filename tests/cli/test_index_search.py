@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from helpers.index_fixtures import HALF
 
 from xmodal_cli import paths
 from xmodal_cli.data.images import ImageReader
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import Category, MissingData
-from xmodal_cli.inference import encoding, index_models, matchers, models
+from xmodal_cli.inference import encoding, index_models, matchers, models, photo_vectors
 from xmodal_cli.types import Defect, FeatureMeta, Unreadable
 
 COLORS = ("red", "green", "blue", "white")
@@ -54,6 +56,8 @@ class ToyMatcher:
     loads: int = 0
     tokenizer: ToyTokenizer = field(default_factory=ToyTokenizer)
     gone: bool = False
+    compute: Compute = Compute("cpu", "fp32", "torch")
+    header: Any = field(default_factory=lambda: SimpleNamespace(features_from=None, dataset={}))
 
     @property
     def info(self) -> ToyMatcher:
@@ -86,6 +90,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
     monkeypatch.setattr(models, "describe_model", describe)
     monkeypatch.setattr(index_models, "default_model", lambda kind: str(matcher.path))
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
+    monkeypatch.setattr(photo_vectors, "choose_runtime", lambda compute, num_images: "torch")
     return matcher
 
 

@@ -17,6 +17,7 @@ from xmodal_cli.recipes.search import open_searcher
 from xmodal_cli.retrieval import vector_export, vector_import
 from xmodal_cli.retrieval.index import open_index
 from xmodal_cli.retrieval.search import TermVector, top_hits
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.vector_export import export_index
 from xmodal_cli.retrieval.vector_files import find_vector_files
 from xmodal_cli.retrieval.vector_import import VectorSource
@@ -93,7 +94,7 @@ def test_hits_need_no_files(tmp_path: Path) -> None:
 
     found = index_vectors(_write(tmp_path / "clip", [_vectors(30)], [_rows(0, 30)]), "clip")
     with open_index(Path(found.folder)) as index:
-        top = TopPhotos(index, [TermVector(_vectors(1)[0], is_text=False)], 5)
+        top = TopPhotos(index, [TermVector(_vectors(1)[0], is_text=False)], SearchOptions(5))
     assert len(top.photos) == 5
     assert (top.photos[0].item.path, top.num_vanished) == ("/far/0000.jpg", 0)
 

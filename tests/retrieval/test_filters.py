@@ -101,7 +101,7 @@ def test_dates_are_those_of_the_photo_else_of_the_file(database: sqlite3.Connect
 
 def test_captions(database: sqlite3.Connection) -> None:
     database.execute(f"CREATE VIRTUAL TABLE {CAPTIONS} USING fts5(caption, tokenize='porter unicode61')")
-    captions = {0: "a red car on a street", 1: "a car and a red dog", 2: 'dogs say "hi"'}
+    captions = {0: "a red car on a street", 1: "a car and a red dog", 2: 'dogs in a "hi"'}
     database.executemany(f"INSERT INTO {CAPTIONS} (rowid, caption) VALUES (?, ?)", captions.items())
 
     def of(text: str) -> list[int]:

@@ -19,6 +19,7 @@ from xmodal_cli.retrieval import database, registry
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.search import TermVector
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.segments import SEGMENTS
 from xmodal_cli.retrieval.stored_metadata import METADATA, read_metadata
 from xmodal_cli.retrieval.top_photos import TopPhotos
@@ -32,7 +33,7 @@ def _use(photo_index: PhotoIndexFixture) -> None:
     with photo_index.open() as index:
         index.vectors.rows_of(index.items.all_items())
         index.items.unreadable()
-        TopPhotos(index, [TermVector(photo_index.embedder.vector(b"x"), is_text=False)], 3)
+        TopPhotos(index, [TermVector(photo_index.embedder.vector(b"x"), is_text=False)], SearchOptions(3))
 
 
 def _file(photo_index: PhotoIndexFixture, name: str) -> Path:

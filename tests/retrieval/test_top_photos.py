@@ -15,6 +15,7 @@ from helpers.index_fixtures import sort_small_segments
 
 from xmodal_cli.retrieval import top_photos
 from xmodal_cli.retrieval.search import TermVector
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def _search(photo_index: PhotoIndexFixture, like: str, k: int, fold: bool = True
     """(name, copies) of the hits for a photo, and the number of vanished ones."""
     with photo_index.open() as index:
         term = TermVector(photo_index.embedder.vector(like.encode()), is_text=False)
-        top = TopPhotos(index, [term], k, fold)
+        top = TopPhotos(index, [term], SearchOptions(k, fold))
         names = [(os.path.relpath(p.item.path, photo_index.photos), p.duplicates) for p in top.photos]
         assert [p.score for p in top.photos] == sorted((p.score for p in top.photos), reverse=True)
         return names, top.num_vanished

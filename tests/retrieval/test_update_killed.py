@@ -17,6 +17,7 @@ from helpers.format_1 import write_format_1
 
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.search import TermVector
+from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _run(photo_index: PhotoIndexFixture, scratch: Path, moment: int, rebuild: bo
 
 def _hits(photo_index: PhotoIndexFixture) -> list[tuple[str, float, int]]:
     with photo_index.open() as index:
-        found = TopPhotos(index, [TermVector(photo_index.embedder.vector(b"query"), is_text=False)], 100).photos
+        found = TopPhotos(
+            index, [TermVector(photo_index.embedder.vector(b"query"), is_text=False)], SearchOptions(100)
+        ).photos
         return [(os.path.relpath(p.item.path, photo_index.photos), p.score, p.duplicates) for p in found]
 
 
@@ -136,7 +139,7 @@ def test_searches_during_updates(photo_index: PhotoIndexFixture) -> None:
         try:
             while not stop.is_set():
                 with photo_index.open() as index:
-                    (best,) = TopPhotos(index, [TermVector(vector, is_text=False)], 1).photos
+                    (best,) = TopPhotos(index, [TermVector(vector, is_text=False)], SearchOptions(1)).photos
                 if Path(best.item.path).name != "003.jpg" or best.score < 0.999:
                     problems.append(best)
                 num_searches[0] += 1

@@ -23,7 +23,7 @@ OPTION = re.compile(r"--.*|-h|-0|-k\d*")  # the others of a single dash are term
 
 
 @dataclass
-class Query:
+class SearchArguments:
     """The arguments of ``xmodal search``."""
 
     terms: list[str] = field(default_factory=list)
@@ -46,9 +46,9 @@ class Query:
         return SearchOptions(self.k, not self.all, self.threshold, folders, self.after, self.before, self.exact)
 
 
-def read_query(args: Sequence[str]) -> Query | None:
+def read_query(args: Sequence[str]) -> SearchArguments | None:
     """Parse the arguments; None if they are not a plain query."""
-    query, rest = Query(), iter(args)
+    query, rest = SearchArguments(), iter(args)
     for arg in rest:
         if arg == "--":
             query.terms += map(after_dashes, rest)
@@ -65,7 +65,7 @@ def after_dashes(term: str) -> str:
     return f"- {term[1:]}" if term.startswith("-") else term
 
 
-def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
+def _read_option(option: str, rest: Iterator[str], query: SearchArguments) -> bool:
     """Set the option in ``query``; returns whether it is valid."""
     if option in _FLAGS:
         setattr(query, _FLAGS[option], True)
@@ -86,7 +86,7 @@ def _read_option(option: str, rest: Iterator[str], query: Query) -> bool:
     return True
 
 
-def run_query(query: Query) -> None:
+def run_query(query: SearchArguments) -> None:
     """Search and print. Raises what ``recipes.search`` raises."""
     result = search_once(query.terms, query.index, query.options)
     if query.paths or query.null:

@@ -34,8 +34,8 @@ def check_copy_folder(folder: Path) -> Path:
 def copy_photos(result: SearchResult, folder: Path, reporter: Reporter) -> int:
     """Copy the photos of the hits to ``folder``, with their modification times; returns their number.
 
-    No file is overwritten: a photo with the name of another file becomes ``NAME (2).jpg``, and one that is already
-    there, byte for byte, is not copied again. A photo that cannot be read is skipped with a warning. Raises
+    No file is overwritten: a photo with the name of another file becomes ``NAME (2).jpg``, and one that the
+    folder has, byte for byte, is not copied again. A photo that cannot be read is skipped with a warning. Raises
     StorageError.
     """
     num_copied = 0

@@ -1,4 +1,4 @@
-"""Queries on stdin: one per line, each answered before the next one is read."""
+"""Queries on stdin: one per line; the result of each is printed before the next one is read."""
 
 from __future__ import annotations
 

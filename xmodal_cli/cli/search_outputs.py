@@ -58,7 +58,7 @@ class SearchOutputs:
             output.TerminalReporter().info(f"sheet: {self.sheet}")
 
     def add(self, result: SearchResult, line: str | None = None) -> None:
-        """Print a result, and do what else was asked for; ``line`` is the query of one of several."""
+        """Print a result, and write the other requested outputs; ``line`` is the query of one of several."""
         self._print(result, line)
         hits.print_warnings(result)
         if self.html is not None or self.sheet is not None:

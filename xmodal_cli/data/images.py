@@ -90,7 +90,7 @@ class ImageReader:
             check_size(path, image, (width, height), self._settings.max_pixels)
             # Pillow swaps the sides of a TIFF itself
             is_swapped = _orientation(image) in _SWAPS_SIDES and image.format != "TIFF"
-            return (height, width) if is_swapped else (width, height), image.getexif()
+            return (height, width) if is_swapped else (width, height), _exif_of_header(image)
 
     def has_profile(self, path: Path) -> bool:
         """Whether the image has a color profile that changes its colors, from the header alone. Raises BadImage."""
@@ -158,6 +158,15 @@ class ImageReader:
 
     def _add_defect(self, path: Path, reason: str, category: Category) -> None:
         self.defects.append(Defect(path, reason, category))
+
+
+def _exif_of_header(image: Image.Image) -> Image.Exif:
+    """The EXIF data before the pixels; for a PNG, ``getexif`` would decode the image to find what is after them."""
+    if image.format != "PNG":
+        return image.getexif()
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif
 
 
 def open_image(path: Path, max_side: int | None = None) -> Image.Image:

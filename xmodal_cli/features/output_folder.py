@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli import output_files
+from xmodal_cli.backbones.image_backbones import is_from_files
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.errors import StorageError, XmodalError
 from xmodal_cli.features.store import is_store, open_store
@@ -25,7 +26,8 @@ def check_output_folder(out: Path, dataset: ImageTextDataset, settings: Features
     except XmodalError:  # an extraction that was interrupted, or a damaged one
         return
     meta = summary.meta
-    same_backbone = (meta.backbone, meta.kind, meta.crops) == (settings.backbone, settings.kind, settings.crops)
+    backbone = settings.backbone.partition("@")[0] if is_from_files(settings.backbone) else settings.backbone
+    same_backbone = (meta.backbone, meta.kind, meta.crops) == (backbone, settings.kind, settings.crops)
     if not same_backbone or not set(summary.ids) & set(dataset.ids):
         of = f"{len(summary.ids):,} images, {meta.kind} of {meta.backbone}"
         raise StorageError(f"{out} has other features ({of})", "choose another folder for --out, or delete that one")

@@ -127,8 +127,10 @@ class ItemStore:
         dates: list[tuple[str, bytes, int]] = []
         with reading(self._file):
             for part in _parts(ids):
-                marks = ",".join("?" * len(part))
-                dates += self._database.execute(f"SELECT {DATE}, path, id FROM items WHERE id IN ({marks})", part)
+                placeholders = ",".join("?" * len(part))
+                dates += self._database.execute(
+                    f"SELECT {DATE}, path, id FROM items WHERE id IN ({placeholders})", part
+                )
             dates.sort(key=lambda record: record[1])
             dates.sort(key=lambda record: record[0], reverse=True)
         for start in range(0, len(dates), _PER_QUERY):

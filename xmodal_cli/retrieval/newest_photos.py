@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.items import Item
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import Selection
+from xmodal_cli.retrieval.selection import PhotoSelection
 from xmodal_cli.retrieval.top_photos import exists
 
 
@@ -19,7 +19,7 @@ class NewestPhoto:
     duplicates: int = 0
 
 
-def newest_photos(index: Index, options: SearchOptions, selection: Selection) -> tuple[list[NewestPhoto], int]:
+def newest_photos(index: Index, options: SearchOptions, selection: PhotoSelection) -> tuple[list[NewestPhoto], int]:
     """The newest selected photos that exist, at most ``num_hits``, and the number of newer ones that do not exist."""
     photos: list[NewestPhoto] = []
     of_digest: dict[bytes, NewestPhoto] = {}

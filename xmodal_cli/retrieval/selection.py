@@ -15,7 +15,7 @@ from xmodal_cli.retrieval.query import Query
 
 
 @dataclass(frozen=True)
-class Selection:
+class PhotoSelection:
     """``ids`` (photos,) int64 are the keys of photos, ascending; ``allowed`` (rows,) bool are their vectors."""
 
     ids: np.ndarray
@@ -26,7 +26,7 @@ class Selection:
         return i < len(self.ids) and int(self.ids[i]) == key
 
 
-def select_photos(index: Index, query: Query, folder: Path) -> Selection | None:
+def select_photos(index: Index, query: Query, folder: Path) -> PhotoSelection | None:
     """The photos that the filters of ``query`` select from the index in ``folder``; None without filters.
 
     Raises ConfigError for an invalid date, MissingData for a folder without photos, Unavailable without captions.
@@ -44,7 +44,7 @@ def select_photos(index: Index, query: Query, folder: Path) -> Selection | None:
         name = index_name(folder)
         raise Unavailable(f"the index {name} has no captions", f"write them: xmodal caption --index {name}")
     ids, segments, positions = index.items.locations(photo_filter.condition())
-    return Selection(ids, index.vectors.mask(segments, positions))
+    return PhotoSelection(ids, index.vectors.mask(segments, positions))
 
 
 def _resolve(name: str, index: Index, folder: Path) -> str:

@@ -17,7 +17,7 @@ from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import Selection
+from xmodal_cli.retrieval.selection import PhotoSelection
 
 COPY_COSINE = 0.99
 MARGIN = 10  # candidates beyond the requested number of hits, in case of copies and deleted files
@@ -43,7 +43,7 @@ class TopPhotos:
         index: Index,
         terms: Sequence[TermVector],
         options: SearchOptions = SearchOptions(),
-        selection: Selection | None = None,
+        selection: PhotoSelection | None = None,
     ) -> None:
         self._index, self._options, self._selection = index, options, selection
         self._exists: dict[int, bool] = {}
