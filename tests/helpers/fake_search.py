@@ -56,7 +56,7 @@ class FakeSearcher:
 def fake_open(folder, opened):
     """A fake ``open_searcher`` that appends its searchers to ``opened``."""
 
-    def open_searcher(name=None, reporter=None):
+    def open_searcher(name=None, reporter=None, runtime="auto"):
         name = name and Path(name).name
         if name is not None and name not in INDEXES:
             raise UnknownName.of("index", name, INDEXES)
