@@ -31,7 +31,9 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "blue.jpg").write_text("not an image")
     open_searcher = fake_open(folder, [])
 
-    def search(words: Any, name: str | None, num_hits: int, reporter: Any, fold: bool = True) -> SearchResult:
+    def search(
+        words: Any, name: str | None, num_hits: int, reporter: Any, fold: bool = True, runtime: str = "auto"
+    ) -> SearchResult:
         return open_searcher(name).search(words, num_hits)
 
     monkeypatch.setattr(recipe, "open_searcher", open_searcher)
