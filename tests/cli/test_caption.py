@@ -72,6 +72,38 @@ def test_glob_patterns(xmodal: Run, toy: Toy, photos: Path) -> None:
     assert "matches only 1 files of other kinds" in xmodal("caption", "photos/*.md").err
 
 
+def test_excluded_files(xmodal: Run, toy: Toy, photos: Path) -> None:
+    paint(photos / "photos" / "deep" / ".hidden.png", "red")
+    paint(photos / "photos" / "@eaDir" / "d.png", "red")
+
+    def captioned(*args: object) -> list[str]:
+        outcome = xmodal("caption", *args, "--json")
+        assert outcome.code == 0, outcome.err
+        return list(texts(outcome))
+
+    everything = ["photos/a.jpg", "photos/b.png", "photos/deep/c.png"]
+    assert captioned("photos") == everything
+    assert captioned("photos", "--exclude", "deep/", "--exclude", "*.jpg") == ["photos/b.png"]
+    assert captioned("photos", "--exclude", "/c.png") == everything  # relative to the folder
+    assert captioned("photos", "--exclude", "*", "--exclude", "!b.png") == ["photos/b.png"]
+    assert captioned("photos/*", "--exclude", "*.jpg") == everything[1:]
+    assert captioned("photos/a.jpg", "photos/b.png", "--exclude", "a.*") == ["photos/b.png"]
+    assert captioned(*everything, "--exclude", "deep/") == everything[:2]
+    (photos / "photos" / ".xmodalignore").write_text("b.png\n")
+    assert captioned("photos") == ["photos/a.jpg", "photos/deep/c.png"]
+    assert captioned("photos/*") == captioned("photos/**/*.*") == ["photos/a.jpg", "photos/deep/c.png"]
+    assert captioned("photos/deep", "photos/b.png") == ["photos/deep/c.png", "photos/b.png"]
+    assert captioned("photos/@eaDir/*") == ["photos/@eaDir/d.png"]
+
+
+def test_exclusions_that_leave_nothing_and_invalid_patterns(xmodal: Run, toy: Toy, photos: Path) -> None:
+    for source in ("photos/a.jpg", "photos/*.jpg", "photos"):
+        outcome = xmodal("caption", source, "--exclude", "*")
+        assert outcome.code == 1 and outcome.out == "", outcome
+    assert "excluded by --exclude *" in xmodal("caption", "photos/a.jpg", "--exclude", "*").err
+    assert "is not a pattern" in xmodal("caption", "photos", "--exclude", " ").err
+
+
 def test_links_and_repeated_paths(xmodal: Run, toy: Toy, photos: Path) -> None:
     (photos / "photos" / "again.jpg").symlink_to("a.jpg")
     (photos / "photos" / "loop").symlink_to(photos / "photos")

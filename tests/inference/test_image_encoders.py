@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, Unavailable, UnknownName
-from xmodal_cli.inference import image_encoders, onnx_image_export
+from xmodal_cli.inference import bundled_graphs, image_encoders, onnx_image_export
 from xmodal_cli.inference.encoding import backbone_of, image_vectors
 from xmodal_cli.inference.image_encoders import OnnxMatcher, load_backbone, load_matcher_images
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
@@ -114,6 +114,7 @@ def test_exports_of_older_weights_of_the_same_model_are_removed(home, loaded):
 
 def test_an_export_that_differs_from_torch_is_refused_and_torch_is_used(home, loaded, monkeypatch):
     monkeypatch.setattr(onnx_image_export, "MIN_COSINE", 2.0)
+    monkeypatch.setattr(bundled_graphs, "export_bundled_image", lambda *_: False)
     with pytest.raises(Unavailable, match="differ"):
         open_image_encoder(loaded.info, Compute(runtime="onnx"), 1, SILENT)
     folder = image_encoders.backbone_folder(loaded.meta)

@@ -47,7 +47,7 @@ class ToyMatcher:
 
     @property
     def info(self) -> Any:
-        header = SimpleNamespace(dataset=self.dataset)
+        header = SimpleNamespace(dataset=self.dataset, features_from=None)
         return SimpleNamespace(header=header, fingerprint=self.fingerprint, similarity=self.similarity)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -80,6 +80,7 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
         readable = tuple(e for e in part.examples if e.image_id != "train/blue-blue.png")
         return replace(part, examples=readable), np.stack([image_vector(e.path) for e in readable])
 
+    monkeypatch.setattr(nearest, "describe_as", lambda kind, name, hint: matcher.info)
     monkeypatch.setattr(nearest, "load_matcher", lambda what, compute: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded, reader=None: loaded.embed_files)
     monkeypatch.setattr(training_vectors, "embed_images", embed_images)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, XmodalError
-from xmodal_cli.retrieval.query import Term, parse_term, parse_terms
+from xmodal_cli.retrieval.query import Term, looks_like_path, parse_term, parse_terms
 
 
 @pytest.mark.parametrize(
@@ -181,3 +181,13 @@ def test_an_image_whose_name_is_not_utf8(tmp_path: Path, monkeypatch: pytest.Mon
     except OSError:
         pytest.skip("this file system takes only UTF-8 names")
     assert parse_term("caf\udce9.jpg").image == Path("caf\udce9.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["JPG", "jxl", "svg", "nef", "mp4", "pdf", "xcf"])
+def test_a_word_with_the_suffix_of_a_file_is_a_path(suffix: str) -> None:
+    assert looks_like_path(f"beach.{suffix}")
+
+
+@pytest.mark.parametrize("word", ["open.ai", "st.john", "e.g", "a red car.jpg", "photo"])
+def test_other_words_are_not_paths(word: str) -> None:
+    assert not looks_like_path(word)

@@ -70,6 +70,10 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Let --write and --attention overwrite existing files.")
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="PATTERN", help="Leave out, as in .gitignore. Can be repeated."),
+    ] = None,
     settings: options.Set = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
@@ -92,6 +96,8 @@ def command(
       xmodal caption photo.jpg
 
       xmodal caption ~/Pictures "scans/*.png" --beam 5 --write txt
+
+      xmodal caption ~/Pictures --exclude raw/ --exclude "*.gif"
 
       xmodal caption photo.jpg --model one --model two --num 3 --json
 
@@ -139,7 +145,7 @@ def command(
         raise typer.BadParameter("give photos, or an index with --index NAME", param_hint="IMAGE")
     if any(image.is_dir() for image in images):
         check_request(request)  # before a folder is listed, which may take long
-    reporter, photos = output.TerminalReporter(), find_photos(images)
+    reporter, photos = output.TerminalReporter(), find_photos(images, exclude or ())
     printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)
     results = run(photos, request, reporter, printer)
     if as_json:

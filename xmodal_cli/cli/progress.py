@@ -1,6 +1,7 @@
 """Progress of long operations: a bar on a terminal, elsewhere a plain line about every ten seconds.
 
-Plain lines have the rate and the time left. An operation that has printed one also prints a last line when it ends.
+Plain lines have the rate and the time left. They count from the first finished item, since the time before it may be
+that of loading a model. An operation that has printed one also prints a last line when it ends.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ class PlainProgress:
 
     def __init__(self, write: Callable[[str], None], label: str, total: int | None, unit: str, clock: Clock) -> None:
         self._write, self._label, self._total, self._unit, self._clock = write, label, total, unit, clock
-        self._done = self._last_done = 0
+        self._done = 0
         self._start = self._last = clock()
+        self._rate_from: tuple[float, int] | None = (
+            None  # time and items done: those of the last line, or the first item
+        )
         self._has_printed = False
 
     def __enter__(self) -> Self:
@@ -38,7 +42,9 @@ class PlainProgress:
         if now - self._last >= INTERVAL:
             parts = [self._count(), *self._rate_and_time_left(now), _format_facts(facts)]
             self._print(", ".join(part for part in parts if part))
-            self._last, self._last_done = now, self._done
+            self._last, self._rate_from = now, None
+        if self._rate_from is None and self._done:
+            self._rate_from = (now, self._done)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -57,9 +63,12 @@ class PlainProgress:
         return f"{done} {unit}" if self._total is None else f"{done} of {format(self._total / scale, style)} {unit}"
 
     def _rate_and_time_left(self, now: float) -> list[str]:
-        """Both of the time since the last line."""
+        """Both of the time since the last line, or since the first item; empty at the first item."""
+        if self._rate_from is None:
+            return []
+        since, done = self._rate_from
         scale, unit, _ = _scale(self._unit)
-        rate = (self._done - self._last_done) / (now - self._last)
+        rate = (self._done - done) / max(now - since, 1e-9)
         facts = [f"{rate / scale:,.{1 if rate / scale < 10 else 0}f} {unit}/s"]
         if self._total is not None and rate > 0:
             facts.append(f"{_format_seconds(max(0, self._total - self._done) / rate)} left")

@@ -72,11 +72,16 @@ class Exclusions:
         ConfigError for an invalid pattern, BadData for an ignore file that cannot be read.
         """
         base = next((b for b in bases if root == b or root.startswith(b.rstrip(os.sep) + os.sep)), root)
-        rules = cls(tuple(_given(base, given)))
+        rules = cls.of_patterns(base, given)
         for folder in reversed(Path(root).parents):
             if (folder / IGNORE_FILE).is_file():
                 rules = rules.enter(str(folder))
         return rules
+
+    @classmethod
+    def of_patterns(cls, base: str, given: Sequence[str]) -> Exclusions:
+        """The ``given`` patterns alone, relative to ``base``. Raises ConfigError for an invalid one."""
+        return cls(tuple(_given(base, given)))
 
     def enter(self, folder: str) -> Exclusions:
         """The rules with those of the ignore file in ``folder``. Raises BadData."""
@@ -89,6 +94,11 @@ class Exclusions:
             raise BadData(f"{file} cannot be read: {reason}", "fix or remove this file") from error
         num_given = sum(p.source == _GIVEN for p in self.patterns)
         return Exclusions((*self.patterns[:num_given], added, *self.patterns[num_given:]))
+
+    def excludes_file(self, path: str) -> bool:
+        """Whether the patterns exclude a file, or a folder that it is in; names have no meaning by themselves."""
+        decisions = (patterns.decide(path, is_folder=False) for patterns in self.patterns)
+        return next((decision for decision in decisions if decision is not None), False)
 
     def reason(self, name: str, path: str, is_folder: bool) -> str:
         """Why an entry is left out; "" if it is not."""

@@ -44,6 +44,10 @@ _OTHER_IMAGES = {
     **dict.fromkeys((".eps", ".epsf", ".ai", ".wmf", ".emf"), Category.VECTOR),
 }
 
+_OTHER_FILES = frozenset(  # images of other programs, videos, documents
+    [".xcf", ".pdf", ".exr", ".hdr", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".txt", ".json", ".csv", ".zip"]
+)
+
 
 def suffix_of(name: str) -> str:
     """The lower-case suffix of a file name, with its dot."""
@@ -58,6 +62,15 @@ def is_image_name(name: str) -> bool:
 def is_listed_name(name: str) -> bool:
     """``is_image_name``, or a suffix of camera RAW or vector graphics; such files are counted but not opened."""
     return not _is_hidden(name) and ((suffix := suffix_of(name)) in IMAGE_SUFFIXES or suffix in _OTHER_IMAGES)
+
+
+def has_file_suffix(text: str) -> bool:
+    """Whether text ends like the name of a file that people search with: an image of any kind, a video, a document.
+
+    ``.ai`` is not such a suffix: words end so.
+    """
+    suffix = suffix_of(text)
+    return suffix in IMAGE_SUFFIXES or suffix in _OTHER_FILES or (suffix in _OTHER_IMAGES and suffix != ".ai")
 
 
 def unsupported_category(name: str) -> Category | None:

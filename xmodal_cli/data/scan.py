@@ -91,9 +91,12 @@ def path_key(path: str) -> bytes:
     return os.fsencode(path)
 
 
-def scan(roots: Sequence[Path]) -> Scan:
-    """Walk files and folders. Raises MissingData if a root does not exist or there is no image."""
-    result = scan_roots(roots)
+def scan(roots: Sequence[Path], exclude: Sequence[str] = ()) -> Scan:
+    """Walk files and folders, without those that ``exclude`` matches, patterns relative to the root.
+
+    Raises MissingData if a root does not exist or there is no image, ConfigError for an invalid pattern.
+    """
+    result = scan_roots(roots, exclude)
     raise_if_absent(result)
     return result
 

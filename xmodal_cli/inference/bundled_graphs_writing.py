@@ -1,4 +1,7 @@
-"""Writes the graphs of the bundled models without their weights; needed after the bundled models were trained again."""
+"""Writes the graphs of the bundled models without their weights, after the bundled models were trained again.
+
+uv run python -m xmodal_cli.inference.bundled_graphs_writing
+"""
 
 from __future__ import annotations
 
@@ -74,3 +77,7 @@ def _write_backbone(meta: FeatureMeta, file: Path) -> None:
 def _strip(graph: Any, fingerprint: str, facts: dict[str, Any], file: Path) -> None:
     files = {name: find() for name, find in bundled_graphs.sources().items()}
     strip_weights(graph, {"fingerprint": fingerprint, "export": facts}, files, file)
+
+
+if __name__ == "__main__":
+    write_bundled_graphs(bundled_graphs.folder())

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.data.image_names import has_file_suffix, is_image_name
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.text_filter import TextFilter, parse_text_filter
@@ -24,26 +24,6 @@ _OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(inde
 _OPTION_HINT = "`xmodal search --help` lists the options"
 _PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
 _SUFFIX = re.compile(r"[^\s.]\.[A-Za-z][A-Za-z0-9]{1,5}$")
-_OTHER_SUFFIXES = (  # of images that an installation may not open, videos and documents
-    *(".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".svg", ".svgz", ".psd", ".xcf", ".eps", ".pdf", ".exr", ".hdr", ".dds"),
-    *(
-        ".tga",
-        ".ico",
-        ".icns",
-        ".pcx",
-        ".pbm",
-        ".pnm",
-        ".qoi",
-        ".mp4",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".txt",
-        ".json",
-    ),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".csv", ".zip"),
-)
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
@@ -112,13 +92,9 @@ def looks_like_path(text: str) -> bool:
         return True
     has_separator = "/" in text or os.sep in text
     is_word = re.search(r"\s", text) is None
-    if (is_word or has_separator) and _has_file_suffix(text):
+    if (is_word or has_separator) and has_file_suffix(text):
         return True
     return has_separator and is_word and (_SUFFIX.search(text) is not None or _exists(str(Path(text).parent)))
-
-
-def _has_file_suffix(text: str) -> bool:
-    return is_image_name(text) or os.path.splitext(text)[1].lower() in _OTHER_SUFFIXES  # noqa: PTH122 - as there
 
 
 def _check_sentence(text: str, word: str) -> None:
