@@ -75,7 +75,7 @@ STARTER = ("--model", "starter")
         (("caption", "photos", "--nearest", "--num", "0"), "decoding.num must be at least 1"),
         (("index", "photos", "--model", "nope"), "there is no model called 'nope'"),
         (("index", "photos", "--model", "starter-captioner"), "is a captioner, not a matcher"),
-        (("index", "photos", "--kind", "nope"), "there is no kind of index called 'nope'"),
+        (("index", "photos", "--store", "nope"), "there is no precision of stored vectors called 'nope'"),
         (("index", "photos", "--index", f"./{BELOW_A_FILE}"), "file is not a folder"),
         (("index", "photos", "--index", "./photos"), "exists and is not an index"),
         (("index", "photos", "--device", "tpu"), "there is no device called 'tpu'"),

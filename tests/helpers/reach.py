@@ -97,7 +97,7 @@ def _resolve(modules: dict[str, Module], module: str, name: str) -> Definition |
 def function_of(command: str) -> Definition:
     """The function of ``xmodal COMMAND``; for a search, the one that plain queries go to."""
     if command == "search":
-        return "xmodal_cli.cli.fast_path", "search_once"
+        return "xmodal_cli.cli.fast_path", "run_query"
     return f"xmodal_cli.cli.{command}", "command"
 
 

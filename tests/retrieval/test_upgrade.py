@@ -92,8 +92,15 @@ class _Killed(BaseException):
 )
 @pytest.mark.parametrize("before", [True, False])
 def test_an_interrupted_upgrade(
-    old_folder: Path, photo_index: PhotoIndexFixture, step: str, before: bool, monkeypatch: pytest.MonkeyPatch
+    old_folder: Path,
+    photo_index: PhotoIndexFixture,
+    step: str,
+    before: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if step == "_link" and "hnsw" in request.node.name:
+        pytest.skip("its vectors are extracted, not linked")
     call, calls = getattr(upgrade, step), list[str]()
 
     def interrupted(*args: Any) -> Any:
