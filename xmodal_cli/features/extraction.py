@@ -156,7 +156,7 @@ def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> An
 
 def _encode(decoded: list[tuple[Path, Any]], backbone: ImageBackbone, embed: Embed | None) -> list[FileFeatures]:
     images = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
-    features = _forward(images, backbone) if images else np.empty((0, 0), np.float32)
+    features = forward_images(images, backbone) if images else np.empty((0, 0), np.float32)
     finite = [bool(np.isfinite(row).all()) for row in features]
     rows = iter(features if embed is None or not images else embed(features))
     encoded = zip(rows, finite, strict=True)
@@ -170,7 +170,7 @@ def _encode(decoded: list[tuple[Path, Any]], backbone: ImageBackbone, embed: Emb
     return [(path, result_of(path, pixels)) for path, pixels in decoded]
 
 
-def _forward(images: list[Any], backbone: ImageBackbone) -> np.ndarray:
+def forward_images(images: list[Any], backbone: ImageBackbone) -> np.ndarray:
     """Pixels per image -> (images, dim), the mean over crops, or (images, crops * cells, dim) float32."""
     output = _encode_pixels(images, backbone)
     crops = len(images[0])

@@ -124,11 +124,12 @@ def _export_head(info: ModelInfo, backbone: OnnxBackbone, reporter: Reporter, lo
     if export_bundled_image((HEAD,), record, head_folder(info.fingerprint)):
         return
     require_torch(f"exporting {info.name}")
+    from xmodal_cli.features.extraction import forward_images
     from xmodal_cli.inference.matchers import load_matcher
     from xmodal_cli.inference.onnx_export import move_to_cpu
-    from xmodal_cli.inference.onnx_image_export import export_image_head, sample_images
+    from xmodal_cli.inference.onnx_image_export import export_image_head
 
-    features = backbone.encode(sample_images(int(backbone.meta.preprocessing["size"])))
+    features = forward_images(_sample_views(backbone), backbone)
     on_cpu = move_to_cpu(loaded or load_matcher(info, ON_CPU))
     export_image_head(on_cpu, record, features, head_folder(info.fingerprint))
 
@@ -137,3 +138,12 @@ def raise_if_refused(name: str, reason: str) -> None:
     """Raise Unavailable if there is a ``reason`` why a model could not be exported."""
     if reason:
         raise Unavailable(f"{name} could not be exported to ONNX: {reason}", "use --runtime torch")
+
+
+def _sample_views(backbone: OnnxBackbone) -> list[np.ndarray]:
+    """(crops, 3, size, size) uint8 per image: each has as many views as a photo."""
+    from xmodal_cli.inference.onnx_image_export import sample_images
+
+    pixels = sample_images(int(backbone.meta.preprocessing["size"]))
+    views = [np.roll(pixels, -crop, axis=0) for crop in range(backbone.meta.crops)]
+    return list(np.stack(views, axis=1))
