@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from xmodal_cli import paths
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable, XmodalError
