@@ -19,8 +19,9 @@ from xmodal_cli.inference.towers import text_side
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.model_file import ModelHeader, write_model
 from xmodal_cli.models.towers import trainable_state_dict
+from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.search import TermVector, top_hits
-from xmodal_cli.retrieval.segments import IndexVectors, Segment, write_segment
+from xmodal_cli.retrieval.segments import Segment, write_segment
 from xmodal_cli.retrieval.vectors import Layout
 
 SETTINGS = ["model.embed_dim=256", "features.kind=grid"]
@@ -82,8 +83,8 @@ def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_p
         for name, loaded in matchers.items():
             found: list[Segment] = []
             layout = Layout("flat", "fp16", *rows.shape)
-            write = partial(write_segment, tmp_path, layout, rows.__getitem__, quantize=False)
-            written[name].append(seconds(lambda f=found, w=write: f.append(w())))
+            write = partial(write_segment, tmp_path, layout, rows.__getitem__)
+            written[name].append(seconds(lambda f=found, w=write: f.append(w().segment)))
             stored = IndexVectors(tmp_path, found, rows.shape[1])
             queries = [[TermVector(vector, 1.0, True)] for vector in loaded.embed_texts(sentences)]
             searched[name].append(
