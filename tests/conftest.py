@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = [f"helpers.{name}_fixtures" for name in ("evaluation", "feature", "index", "region", "run", "tag")]
+pytest_plugins = [
+    f"helpers.{name}_fixtures" for name in ("error", "evaluation", "feature", "index", "region", "run", "tag")
+]
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as __main__ does, and before anything loads torch
 

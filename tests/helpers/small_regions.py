@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +120,29 @@ def write_predictions(folder: Path, made: Mapping[str, Made]) -> None:
                 for n in range(len(regions.boxes))
             ]
             file.write(f"{name}\t{json.dumps({'objects': objects, 'image_w': WIDTH, 'image_h': HEIGHT})}\n")
+
+
+def write_stacked(folder: Path, made: Mapping[str, Made]) -> None:
+    """SCAN's arrays, with boxes, sizes and a mapping; all images have the same number of regions."""
+    for name, values in (("ims", "features"), ("boxes", "boxes")):
+        np.save(folder / f"train_{name}.npy", np.stack([getattr(regions, values) for regions in made.values()]))
+    np.save(folder / "train_img_sizes.npy", np.tile([WIDTH, HEIGHT], (len(made), 1)))
+    (folder / "train_ids.txt").write_text("".join(f"{n}\n" for n in range(len(made))))
+    (folder / "id_mapping.json").write_text(json.dumps({str(n): name for n, name in enumerate(made)}))
+
+
+def make_regions(counts: Sequence[int]) -> dict[str, Made]:
+    """Image id -> regions, ``counts`` of them: ``pic0``, ``pic1`` and so on."""
+    rng = np.random.default_rng(0)
+    regions = {}
+    for index, count in enumerate(counts):
+        first = rng.uniform(0, 0.5, (count, 2)) * (WIDTH, HEIGHT)
+        second = first + rng.uniform(0.05, 0.4, (count, 2)) * (WIDTH, HEIGHT)
+        boxes = np.concatenate([first, second], axis=1).astype(np.float32)
+        features = rng.normal(size=(count, DIM)).astype(np.float32)
+        scores = rng.uniform(0.1, 1, count).astype(np.float32)
+        regions[f"pic{index}"] = Made(features, boxes, scores, rng.integers(1, 1600, count))
+    return regions
 
 
 # name -> (format, writer, whether it has scores, whether it has classes)

@@ -125,9 +125,9 @@ def _hub_tokenizer(file: Path, config_file: Path) -> tuple[Tokenizer, int]:
     try:
         tokenizer = Tokenizer.from_file(str(file))
         token = json.loads(config_file.read_text(encoding="utf-8")).get("pad_token")
+        pad_id = tokenizer.token_to_id(token["content"] if isinstance(token, dict) else str(token))
     except Exception as error:  # the library raises bare Exception
         raise BadData(f"the tokenizer {file} cannot be read: {error}", "download it again") from error
-    pad_id = tokenizer.token_to_id(token["content"] if isinstance(token, dict) else str(token))
     return tokenizer, 0 if pad_id is None else int(pad_id)
 
 

@@ -115,6 +115,7 @@ def test_a_missing_file_raises(folder, file):
         ("tokenizer.json", b"{}", "cannot be read as a tokenizer"),
         ("config.json", b"{", "is not the configuration of a GPT-2"),
         ("config.json", b"[]", "is not the configuration of a GPT-2"),
+        ("config.json", b"[" * 100_000, "is not the configuration of a GPT-2"),
         ("config.json", b'{"model_type": "bert"}', "is not the configuration of a GPT-2"),
     ],
 )

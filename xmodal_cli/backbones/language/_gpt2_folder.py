@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xmodal_cli.backbones.weights import cached_fingerprint, read_weights
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_errors import parse_json
 from xmodal_cli.types import LanguageModel
 
 HEAD_DIM = 64  # dimension of an attention head, in every published size
@@ -59,7 +60,7 @@ def load_folder(name: str, folder: Path) -> LanguageModel:
 def _config(file: Path) -> dict[str, Any]:
     """Read ``config.json``. Raises BadData if it is not a GPT-2 like the published ones."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parse_json(file.read_text(encoding="utf-8"))
         sizes = {key: config[key] for key in ("n_layer", "n_embd", "n_head")}
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"{file} is not the configuration of a GPT-2: {error}", HINT) from error

@@ -9,13 +9,13 @@ boxes a region is the full image. SCAN's names are COCO ids, and integers for Fl
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from xmodal_cli.data.region_records import Regions, map_region_array, region_error
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_errors import parse_json
 
 PRIORITY = 10
 ARRAY = "_ims.npy"
@@ -130,7 +130,7 @@ def _read_mapping(file: Path | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = parse_json(file.read_text(encoding="utf-8"))
         return {str(key): Path(name).name for key, name in table.items()}
     except (ValueError, AttributeError, TypeError) as error:
         raise region_error(str(file), "it is not a JSON object of integers and file names") from error
