@@ -145,8 +145,8 @@ def test_index_on_a_full_disk_keeps_the_old_index(
         disk_full(after)
         outcome = xmodal("index", photos)
         check_error(outcome, "no space left", home / "indexes")
-        if "last.json" in outcome.err:  # the name of the default index; the index itself is complete
+        if "last.json" in outcome.err or "index.json" in outcome.err:  # written after the last commit
             break
         assert xmodal("search", photos / "0.png", "--all", "--json").json == before
-    assert after >= 3  # the disk was full once for each of vector_data, items and metadata
+    assert after >= 1  # the disk was full for the vectors first
     assert len(xmodal("search", photos / "0.png", "--all", "--json").json["hits"]) == len(before["hits"]) + 1 == 9
