@@ -13,7 +13,7 @@ from xmodal_cli.data.reading import read_dataset
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
 from xmodal_cli.features.cache import load_features
-from xmodal_cli.features.feature_source import declare_source
+from xmodal_cli.features.feature_source import MIN_COSINE, declare_source
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.types import FeatureSource, ImageTextDataset
 
@@ -66,7 +66,7 @@ def test_photos_of_another_size_are_a_warning(arrays, backbone, shapes_images, t
     reporter = type("Recorder", (type(SILENT),), {"warn": lambda self, text: warned.append(text)})()
     declared = declare_source(arrays, FeatureSource(backbone), tmp_path, CPU, reporter)
     assert declared.features_from is not None and declared.features_from.cosine is not None
-    assert 0.5 < declared.features_from.cosine < 0.95
+    assert MIN_COSINE < declared.features_from.cosine < 0.95
     assert "the photos have another size" in warned[0]
 
 

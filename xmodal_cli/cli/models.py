@@ -129,7 +129,7 @@ def check(
     """Check the declared backbone of the features that a model was trained on (train --features-from).
 
     Features of at most 16 of the photos are compared with those of the dataset. The median cosine to the nearest ones
-    is stored in the model file; below 0.5 it is an error.
+    is stored in the model file; below 0.65 it is an error.
 
     Examples:
 
