@@ -28,7 +28,8 @@ from xmodal_cli.retrieval.index_transaction import IndexTransaction
 from xmodal_cli.retrieval.metadata import IndexMetadata
 from xmodal_cli.retrieval.segments import Segment, new_id, segment_path, sync_folder
 from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata
-from xmodal_cli.retrieval.vectors import Layout, StoredVectors, write_vectors
+from xmodal_cli.retrieval.structured_vectors import open_structure
+from xmodal_cli.retrieval.vectors import Layout, StoredVectors, TakeRows, write_vectors
 
 OLD_VECTORS, OLD_QUANTIZED = "index.faiss", "index.coarse"
 _WAIT_SECONDS, _POLL_SECONDS = 60.0, 0.1  # for another process that is upgrading the index
@@ -113,7 +114,7 @@ def _adopt_vectors(source: Path, target: Path, layout: Layout) -> None:
         StoredVectors(source, layout)
     except BadData as error:
         with atomic_path(target) as temporary:
-            write_vectors(temporary, layout, _open_structure(source, layout, error).reconstruct_batch)
+            write_vectors(temporary, layout, _open_structure(source, layout, error))
     except FileNotFoundError as error:
         raise BadData(
             f"{source.parent} is incomplete: {source.name} is missing", rebuild_hint(source.parent)
@@ -122,19 +123,12 @@ def _adopt_vectors(source: Path, target: Path, layout: Layout) -> None:
         _link(source, target)
 
 
-def _open_structure(path: Path, layout: Layout, error: BadData) -> Any:
-    """An ``IndexHNSWFlat`` or ``IndexIVFFlat``. Raises ``error``."""
-    import faiss
-
+def _open_structure(path: Path, layout: Layout, error: BadData) -> TakeRows:
+    """Reads the vectors of a file of an ``IndexHNSWFlat`` or ``IndexIVFFlat``. Raises ``error``."""
     try:
-        index: Any = faiss.read_index(str(path))
-    except RuntimeError:
+        return open_structure(path, layout)
+    except (OSError, ValueError):
         raise error from None
-    if (index.ntotal, index.d) != (layout.count, layout.dim):
-        raise error
-    if isinstance(index, faiss.IndexIVF):
-        index.make_direct_map()
-    return index
 
 
 def _items(old: sqlite3.Connection, file: Path, metadata: IndexMetadata, key: int) -> Iterator[tuple[Any, ...]]:

@@ -46,13 +46,13 @@ def write_vectors(target: Path, layout: Layout, take: TakeRows, positions: np.nd
     read in order in both cases, since a source that is larger than memory is slow to read in another one.
     """
     with open(target, "wb") as file:
-        file.write(_header(layout))
+        file.write(header_of(layout))
         for rows in _blocks(layout.count):
             vectors = np.ascontiguousarray(take(rows), DTYPES[layout.dtype])
             if positions is None:
                 file.write(vectors.data)
             else:
-                _write_at(file, vectors, positions[rows], len(_header(layout)))
+                _write_at(file, vectors, positions[rows], len(header_of(layout)))
 
 
 def _write_at(file: BinaryIO, vectors: np.ndarray, positions: np.ndarray, start: int) -> None:
@@ -115,7 +115,8 @@ _HEADERS = {  # of an IndexFlatIP and an IndexScalarQuantizer, as written by fai
 _UNUSED, _QT_FP16 = 1 << 20, 4
 
 
-def _header(layout: Layout) -> bytes:
+def header_of(layout: Layout) -> bytes:
+    """The header of a file of vectors."""
     common = (layout.dim, layout.count, (_UNUSED, _UNUSED), True, 0)
     size = math.prod(layout.shape)
     if layout.dtype == "fp32":
@@ -126,12 +127,12 @@ def _header(layout: Layout) -> bytes:
 
 def _map(path: Path, layout: Layout) -> np.ndarray:
     """(count, bytes per vector) uint8: the memory-mapped vectors. Raises BadData, FileNotFoundError."""
-    header, width = _header(layout), DTYPES[layout.dtype].itemsize * layout.dim
+    header, width = header_of(layout), DTYPES[layout.dtype].itemsize * layout.dim
     try:
         with open(path, "rb") as file:
             found = file.read(len(header))
         has_size = path.stat().st_size == len(header) + width * layout.count
-        if has_size and _equal_headers(found, header, layout.dtype):
+        if has_size and header_matches(found, layout):
             return np.memmap(path, np.uint8, "r", len(header), (layout.count, width))
     except FileNotFoundError:
         raise
@@ -140,11 +141,13 @@ def _map(path: Path, layout: Layout) -> np.ndarray:
     raise _damaged(path, f"it does not have the {layout.count} vectors of {layout.dim} {layout.dtype} elements")
 
 
-def _equal_headers(found: bytes, expected: bytes, dtype: str) -> bool:
-    """Whether two headers are equal apart from the unused fields."""
-    fields = [np.frombuffer(header, _HEADERS[dtype]) for header in (found, expected)]
-    names = [name for name in _HEADERS[dtype].names or () if name != "f3"]
-    return all(fields[0][name].tobytes() == fields[1][name].tobytes() for name in names)
+def header_matches(found: bytes, layout: Layout) -> bool:
+    """Whether ``found`` is the header of a file of this layout, apart from the unused fields."""
+    expected, dtype = header_of(layout), _HEADERS[layout.dtype]
+    if len(found) != len(expected):
+        return False
+    fields = [np.frombuffer(header, dtype) for header in (found, expected)]
+    return all(fields[0][name].tobytes() == fields[1][name].tobytes() for name in dtype.names or () if name != "f3")
 
 
 def _damaged(path: Path, reason: str) -> BadData:
