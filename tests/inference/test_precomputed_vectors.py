@@ -13,11 +13,14 @@ from safetensors.numpy import save_file
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.inference.precomputed_vectors import index_vectors
+from xmodal_cli.paths import indexes_dir
 from xmodal_cli.recipes.search import open_searcher
 from xmodal_cli.retrieval import vector_export, vector_import
 from xmodal_cli.retrieval.index import open_index
+from xmodal_cli.retrieval.query import parse_query
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.search_options import SearchOptions
+from xmodal_cli.retrieval.selection import select_photos
 from xmodal_cli.retrieval.vector_export import export_index
 from xmodal_cli.retrieval.vector_files import find_vector_files
 from xmodal_cli.retrieval.vector_import import VectorSource
@@ -117,6 +120,38 @@ def test_an_index_is_replaced_only_with_rebuild(tmp_path: Path) -> None:
     assert index_vectors(other, "clip", rebuild=True).photos == 5
 
 
+def test_imported_captions_are_found(tmp_path: Path) -> None:
+    rows = [[{"path": f"{n}.jpg", "caption": f"photo {n}"} for n in range(20)]]
+    source = _write(tmp_path / "clip", [_vectors(20)], rows)
+    other = _write(tmp_path / "other", [_vectors(20, 1)], [[{"path": f"{n}.jpg"} for n in range(20)]])
+    index_vectors(source, "clip")
+    for folder, expected in ((source, ["7.jpg"]), (other, []), (source, ["7.jpg"])):
+        index_vectors(folder, "clip", rebuild=True)
+        with open_index(indexes_dir() / "clip") as index:
+            assert index.items.has_captions() == bool(expected)
+            selected = select_photos(index, parse_query(["caption:7"], SearchOptions()), tmp_path) if expected else None
+            ids = [] if selected is None else selected.ids.tolist()
+            assert [entry.item.path for entry in index.items.of_ids(ids)] == expected
+
+
+def test_vectors_of_extreme_length_are_normalized(tmp_path: Path) -> None:
+    scales = np.array([1e-30, 1.0, 1e30, 3e37, 1e-38])[:, None].astype(np.float32)
+    source = _write(tmp_path / "clip", [_vectors(5) * scales])
+    unit = _vectors(5) / np.linalg.norm(_vectors(5), axis=1, keepdims=True)
+    matrix = VectorSource(find_vector_files(source), normalize=True)
+    np.testing.assert_allclose(matrix.take(np.arange(5)), unit, atol=1e-5)
+
+
+def test_captions_of_another_model_are_refused_before_the_import(tmp_path: Path) -> None:
+    source = _write(tmp_path / "clip", [_vectors(20)])
+    (source / "text_emb").mkdir()
+    np.save(source / "text_emb" / "text_emb_0.npy", np.ones((3, DIM + 1), np.float32))
+    with pytest.raises(BadData, match=f"have size {DIM + 1}, those of images {DIM}"):
+        index_vectors(source, "clip")
+    with pytest.raises(MissingData):
+        open_index(indexes_dir() / "clip")
+
+
 def test_photos_are_added_to_imported_vectors(photo_index: PhotoIndexFixture, tmp_path: Path) -> None:
     source = _write(tmp_path / "clip", [np.random.default_rng(0).standard_normal((30, 12))])
     files = find_vector_files(source)
@@ -195,11 +230,12 @@ def test_damaged_files_are_reported(tmp_path: Path) -> None:
         with pytest.raises(BadData, match=match):
             index_vectors(source, name)
         with pytest.raises(MissingData):  # nothing half-written
-            open_index(tmp_path / "home" / "indexes" / name)
+            open_index(indexes_dir() / name)
 
     good, bad = _vectors(9), _vectors(9)
     bad[4, 3] = np.nan
     check("nan", "not finite, in row 4", parts=[bad])
+    check("large", "not finite, in row 0", parts=[np.full((9, DIM), 1e300)])
     check("zero", "a zero vector, in row 2", parts=[np.where(np.arange(9)[:, None] == 2, 0, good)])
     check("dims", "of size 5", parts=[good, good[:, :5]])
     check("shape", "not a matrix of numbers", parts=[good[0]])

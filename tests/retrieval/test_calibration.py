@@ -127,3 +127,22 @@ def test_the_recall_is_measured_when_the_index_has_changed(
         assert found is not None
         assert (found.target, found.num_vectors, found.queries) == (0.5, 40, "sentences")
         assert index.metadata.fraction == 1.0
+
+
+@pytest.mark.parametrize("num_left", [0, 1, 10, 11])
+def test_an_index_that_has_lost_most_photos(
+    photo_index: PhotoIndexFixture, num_left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sort_small_segments(monkeypatch)
+    photo_index.fill(30)
+    photo_index.update()
+    calibrate_index(photo_index.index_folder, None)
+    for path in sorted(photo_index.photos.iterdir())[num_left:]:
+        path.unlink()
+    photo_index.update(remove_missing=True)
+    calibrate_index(photo_index.index_folder, None)
+    with photo_index.open() as index:
+        assert index.metadata.calibration is not None
+        assert index.metadata.calibration.num_vectors == num_left
+        terms = [TermVector(photo_index.embedder.vector(b"query"))]
+        assert len(top_hits(index.vectors, terms, "cosine", 20, index.metadata.fraction)) == num_left

@@ -228,6 +228,33 @@ def test_an_index_of_one_vector(tmp_path: Path) -> None:
     assert score == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "order"])
+@pytest.mark.parametrize("dim", [1, 3, 9, 17])
+def test_odd_sizes_copies_and_empty_cells(tmp_path: Path, similarity: str, dim: int) -> None:
+    """Exact hits are those of brute force, and approximate ones exist, however many cells have vectors."""
+    rng = np.random.default_rng(dim)
+    images = _random(6, dim, similarity == "order", seed=13)[rng.integers(6, size=500)]
+    images = np.concatenate([images, _random(40, dim, similarity == "order", seed=14)])
+    if similarity == "order":
+        images[17] = 0.0
+    stored, rows = _sorted(tmp_path, images, 3)
+    live = rng.random(len(images)) < 0.3
+    for start, part in zip(stored.starts, stored.parts, strict=False):
+        part.live = live[start : start + part.layout.count]
+    allowed = rng.random(len(images)) < 0.5
+    terms = [TermVector(t, w) for t, w in zip(_random(2, dim, similarity == "order", 15), (1.0, -0.5), strict=True)]
+    selected = np.flatnonzero(live & allowed)
+    expected = [(int(selected[row]), score) for row, score in _slow_hits(rows[selected], terms, similarity)]
+    for k in (1, 10, len(selected), len(selected) + 5):
+        hits = top_hits(stored, terms, similarity, k, 1.0, allowed)
+        np.testing.assert_allclose([s for _, s in hits[:k]], [s for _, s in expected[:k]], atol=1e-12)
+        assert {row for row, _ in expected[:k]} <= {row for row, _ in hits}
+        for fraction in (0.0, 0.01, 0.5):  # 0 is measured if the best photos are in segments that are not sorted
+            found = top_hits(stored, terms, similarity, k, fraction, allowed)
+            assert len(found) >= min(k, len(selected))
+            assert all(dict(expected)[row] == pytest.approx(score, abs=1e-12) for row, score in found)
+
+
 def test_two_threads_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, texts = _clustered(5000, 16, True, seed=12)
     stored, terms = _stored(tmp_path, images), [TermVector(texts[0]), TermVector(texts[1], -0.5)]

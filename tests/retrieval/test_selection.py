@@ -12,6 +12,7 @@ from helpers.index_fixtures import DIM, PhotoIndexFixture
 
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable
 from xmodal_cli.reporter import SILENT
+from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.item_captions import CaptionWriter, NewCaption
 from xmodal_cli.retrieval.newest_photos import newest_photos
 from xmodal_cli.retrieval.query import parse_query
@@ -128,6 +129,25 @@ def test_captions_follow_the_photos(filled: PhotoIndexFixture) -> None:
     assert [p.path.name for p in writer.prepare("model")[0]] == ["001.jpg"]
     assert len(writer.prepare("another model")[0]) == 28
     assert found(filled, "caption:car") == []
+
+
+def test_captions_of_a_rebuilt_index(filled: PhotoIndexFixture) -> None:
+    """The photos have other keys then."""
+    writer = CaptionWriter(filled.index_folder, SILENT)
+    writer.write([NewCaption(p.digest, f"number {p.path.stem}") for p in writer.prepare("model")[0]])
+    (filled.photos / "a" / "002.jpg").unlink()
+    filled.add("b/copy.jpg", b"a/008.jpg")
+    filled.add("a/000.jpg", b"other bytes")
+    filled.update(rebuild=True)
+    assert sorted(found(filled, "caption:008", fold=False)) == ["008.jpg", "copy.jpg"]
+    assert [found(filled, f"caption:{name}") for name in ("029", "002", "000")] == [["029.jpg"], [], []]
+    assert [p.path.name for p in writer.prepare("model")[0]] == ["000.jpg"]
+    writer.write([NewCaption(p.digest, "new") for p in writer.prepare("model")[0]])
+    assert found(filled, "caption:new") == ["000.jpg"]
+    (filled.index_folder / ITEMS).write_bytes(b"damaged")
+    filled.update(rebuild=True)
+    with pytest.raises(Unavailable, match="has no captions"):
+        found(filled, "caption:new")
 
 
 @pytest.mark.parametrize(

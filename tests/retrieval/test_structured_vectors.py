@@ -92,7 +92,7 @@ def test_damage_is_found_without_allocating_what_it_asks_for(tmp_path: Path, mak
                 np.testing.assert_array_equal(found, vectors)
     for length in range(0, len(content), 7):
         damaged.write_bytes(content[:length])
-        with pytest.raises(ValueError):  # noqa: PT011 - also that of an empty file
+        with pytest.raises(ValueError):
             open_structure(damaged, layout)
     assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
     tracemalloc.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,14 @@ import numpy as np
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.inference.index_models import describe_matcher, sentence_encoder, to_index_model
+from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import absolute_path
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.calibration import EncodeSentences, calibrate_index
 from xmodal_cli.retrieval.metadata import Calibration, IndexModel
 from xmodal_cli.retrieval.stored_metadata import read_metadata
-from xmodal_cli.retrieval.vector_files import VectorFile, find_vector_files
+from xmodal_cli.retrieval.vector_files import find_vector_files
 from xmodal_cli.retrieval.vector_import import VectorSource, import_vectors
 from xmodal_cli.types import FeatureMeta
 
@@ -63,24 +63,28 @@ def index_vectors(
                 f"the vectors in {source} have size {files[0].dim}, those of {card.name} {card.embed_dim}",
                 "give the model that computed them",
             )
+    captions = _find_captions(source, card)
     folder = registry.resolve_folder(name) if name is not None else registry.new_folder([str(source)])
     metadata = import_vectors(folder, source, files, card, recall, store, rebuild, reporter)
     registry.set_default(folder)
     if info is not None:
         text_encoders.ensure(info, reporter)
-    captions = find_vector_files(source, "text_emb") if (source / "text_emb").is_dir() else []
-    encode = _caption_sampler(captions) if captions else None if info is None else sentence_encoder(card, info)
+    encode = captions or (None if info is None else sentence_encoder(card, info))
     calibrate_index(folder, encode, reporter)
     calibration = read_metadata(folder).calibration
     count = sum(file.count for file in files)
     return ImportedVectors(folder.name, str(folder), str(source), card.name, count, metadata.num_items, calibration)
 
 
-def _caption_sampler(files: Sequence[VectorFile]) -> EncodeSentences:
-    """Vectors of captions instead of those of the sentences."""
-
-    def sample(sentences: list[str]) -> np.ndarray:
-        matrix = VectorSource(files, normalize=False)
-        return matrix.take(np.unique(np.linspace(0, len(matrix) - 1, len(sentences)).astype(np.int64)))
-
-    return sample
+def _find_captions(source: Path, model: IndexModel) -> EncodeSentences | None:
+    """Vectors of the captions in ``text_emb``, instead of those of sentences. Raises BadData."""
+    files = find_vector_files(source, "text_emb") if (source / "text_emb").is_dir() else []
+    if not files:
+        return None
+    if files[0].dim != model.embed_dim:
+        raise BadData(
+            f"the vectors of captions in {files[0].path} have size {files[0].dim}, those of images {model.embed_dim}",
+            "remove the folder text_emb, or write the vectors of the same model",
+        )
+    matrix = VectorSource(files, array_similarity(model.similarity).inner_product)
+    return lambda sentences: matrix.take(np.unique(np.linspace(0, len(matrix) - 1, len(sentences)).astype(np.int64)))

@@ -1,7 +1,6 @@
-"""Captions of the photos of an index: written batch by batch, and found by words in a full-text table.
+"""Captions of the photos of an index: written batch by batch, and found by words in a table (``caption_table.py``).
 
-``item_captions`` is an FTS5 table over the captions and tags in ``items``, with the stems of English words; triggers
-keep it up to date. Captions belong to the bytes of a photo: a moved or copied photo keeps its caption.
+Captions belong to the bytes of a photo: a moved or copied photo keeps its caption, also in a rebuilt index.
 """
 
 from __future__ import annotations
@@ -17,20 +16,8 @@ from pathlib import Path
 from xmodal_cli.atomic_folder import write_lock
 from xmodal_cli.file_errors import parse_json
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.retrieval.conditions import CAPTIONS
+from xmodal_cli.retrieval.caption_table import CAPTIONER, create_caption_table
 from xmodal_cli.retrieval.database import ITEMS, connect_writer, reading, transaction
-
-_KEY = "captioner"  # in the table ``meta``
-_DELETE = f"INSERT INTO {CAPTIONS} ({CAPTIONS}, rowid, caption, tags) VALUES ('delete', old.id, old.caption, old.tags);"
-_INSERT = f"INSERT INTO {CAPTIONS} (rowid, caption, tags) VALUES (new.id, new.caption, new.tags);"
-_SCHEMA = (
-    f"CREATE VIRTUAL TABLE {CAPTIONS} USING fts5(caption, tags, content='items', content_rowid='id',"
-    " tokenize='porter unicode61 remove_diacritics 2')",
-    f"CREATE TRIGGER {CAPTIONS}_insert AFTER INSERT ON items BEGIN {_INSERT} END",
-    f"CREATE TRIGGER {CAPTIONS}_delete AFTER DELETE ON items BEGIN {_DELETE} END",
-    f"CREATE TRIGGER {CAPTIONS}_update AFTER UPDATE OF caption, tags ON items BEGIN {_DELETE} {_INSERT} END",
-    f"INSERT INTO {CAPTIONS} ({CAPTIONS}) VALUES ('rebuild')",
-)
 
 
 @dataclass(frozen=True)
@@ -66,14 +53,11 @@ class CaptionWriter:
         """
         with self._lock(), contextlib.closing(connect_writer(self._file)) as database:
             with transaction(database, self._file):
-                has_table = database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (CAPTIONS,)).fetchone()
-                if not has_table:
-                    for statement in _SCHEMA:
-                        database.execute(statement)
-                stored = database.execute("SELECT value FROM meta WHERE key = ?", (_KEY,)).fetchone()
+                create_caption_table(database)
+                stored = database.execute("SELECT value FROM meta WHERE key = ?", (CAPTIONER,)).fetchone()
                 if stored is None or parse_json(stored[0]) != captioner:
                     database.execute("UPDATE items SET caption = NULL, tags = NULL WHERE caption IS NOT NULL")
-                    database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_KEY, json.dumps(captioner)))
+                    database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (CAPTIONER, json.dumps(captioner)))
             with reading(self._file):
                 statement = "SELECT min(path), digest FROM items WHERE caption IS NULL GROUP BY digest ORDER BY 1"
                 pending = [PhotoToCaption(Path(os.fsdecode(p)), d) for p, d in database.execute(statement)]

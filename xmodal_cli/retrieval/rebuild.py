@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.paths import storage_errors
+from xmodal_cli.retrieval.caption_table import create_if_captioned, restore_captions, set_captions_aside
 from xmodal_cli.retrieval.database import ITEMS, SCHEMA, SIDE_FILES, connect_writer, format_of, transaction
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.metadata import FORMAT, IndexMetadata
@@ -43,6 +44,8 @@ def adopt(folder: Path) -> None:
     new, file = folder / REBUILD, folder / ITEMS
     with storage_errors(folder):
         if not _replace_content(file, new):  # nobody can read the old one
+            with contextlib.closing(connect_writer(new)) as database, transaction(database, new):
+                create_if_captioned(database)
             for suffix in SIDE_FILES:
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
             new.replace(file)
@@ -59,12 +62,14 @@ def _replace_content(file: Path, new: Path) -> bool:
                 return False
             database.execute("ATTACH DATABASE ? AS new", (str(new),))
             with transaction(database, file):
+                set_captions_aside(database)
                 for table in _TABLES:
                     database.execute(f"DROP TABLE IF EXISTS main.{table}")
                 for statement in SCHEMA.split(";"):
                     database.execute(statement)
                 for table in _TABLES:
                     database.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
+                restore_captions(database)
             database.execute("DETACH DATABASE new")
             return True
     except (BadData, MissingData):

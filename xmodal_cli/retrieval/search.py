@@ -13,6 +13,7 @@ cells (``cells.py``) that are nearest to the query; the scores of its hits are t
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class _RowSelector:
         count = part.layout.count
         order = self._order.get(part.cells)
         share = 1.0 if mask is None else np.count_nonzero(mask) / count
-        num = 0 if order is None else int(np.ceil(self._fraction * len(order) / max(share, 1e-9)))
+        num = 0 if order is None else max(1, math.ceil(self._fraction * len(order) / max(share, 1e-9)))
         while order is not None and num < len(order):
             rows = rows_in_cells(part.cell_offsets, np.sort(order[:num]))
             rows = rows if mask is None else rows[mask[rows]]

@@ -41,7 +41,8 @@ class VectorFile:
         """(num, dim) float32: rows from ``first`` on. Raises BadData for elements that are not finite."""
         offset = self.start + first * self.dim * self.dtype.itemsize
         found = np.fromfile(self.path, self.dtype, num * self.dim, offset=offset)
-        found = half_to_float32(found) if self.dtype == np.float16 else found.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # to infinity, which is refused
+            found = half_to_float32(found) if self.dtype == np.float16 else found.astype(np.float32, copy=False)
         if len(found) != num * self.dim:
             raise BadData(f"{self.path} is truncated", "write it again")
         if not np.isfinite(found).all():

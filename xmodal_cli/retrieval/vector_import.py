@@ -29,6 +29,8 @@ from xmodal_cli.retrieval.rebuild import REBUILD
 from xmodal_cli.retrieval.vector_files import VectorFile
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
 
+_SMALL = 1e-15  # the norm of a vector below this, or above its inverse, is computed after scaling
+
 
 class VectorSource:
     """The vectors of several files as one matrix, read in blocks of consecutive rows.
@@ -59,10 +61,17 @@ class VectorSource:
         vectors = file.read(start, num)
         if not self._normalize:
             return vectors
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if not norms.all():
-            row = start + int(np.flatnonzero(norms == 0)[0])
-            raise BadData(f"{file.path} has a zero vector, in row {row}", "remove it, and the row of its metadata")
+        with np.errstate(over="ignore", under="ignore"):
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        extreme = np.flatnonzero(~((norms > _SMALL) & (norms < 1 / _SMALL)))  # its square is not a float32 number
+        for row in extreme.tolist():
+            largest = np.abs(vectors[row]).max()
+            if largest == 0:
+                raise BadData(
+                    f"{file.path} has a zero vector, in row {start + row}", "remove it, and the row of its metadata"
+                )
+            vectors[row] /= largest
+            norms[row] = np.linalg.norm(vectors[row])
         return np.asarray(vectors / norms)
 
 
