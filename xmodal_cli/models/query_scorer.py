@@ -74,6 +74,6 @@ def float32_error_bound(images: np.ndarray, texts: np.ndarray) -> float:
     Errors of a long sum grow with the square root of its length (Higham and Mary, 2019, "A new approach to
     probabilistic rounding error analysis"); the factor is a safety margin.
     """
-    largest = float(np.linalg.norm(images, axis=1).max() * np.linalg.norm(texts, axis=1).max())
-    largest = max(largest, float(np.square(texts).sum(1).max()))
+    of_images, of_texts = (float(np.einsum("nd,nd->n", x, x).max()) for x in (images, texts))  # squared norms
+    largest = max(np.sqrt(of_images) * np.sqrt(of_texts), of_texts)
     return float(4 * np.sqrt(images.shape[1]) * np.finfo(np.float32).eps / 2 * largest)
