@@ -84,6 +84,7 @@ def model_file(folder: Path) -> Path:
     """Two heads on MiniLM, of fresh weights: timings do not depend on what they are."""
     config = load_config("two-heads", [f"model.embed_dim={DIM}"])
     side = text_side(config)
+    assert side is not None
     architecture = describe(config.model, Sizes(1280, "global", 30_522, side.backbone.meta.dim), {"text": side.facts()})
     model = build_matcher(architecture, {"text": side.stack()})
     header = ModelHeader("matcher", architecture, side.backbone.tokenizer, asdict(META), "cosine", {}, {})
@@ -190,7 +191,7 @@ def test_a_search_in_one_process(cold_home, report, seconds):
     with open_searcher(str(cold_home / "indexes" / "big")) as searcher:
         encoder = searcher._embedder._sentences
         searcher.search([SENTENCES[0]])
-        times = {"whole": [], "sentence": [], "flat": []}
+        times: dict[str, list[float]] = {"whole": [], "sentence": [], "flat": []}
         for _ in range(5):
             for sentence in SENTENCES:
                 times["whole"].append(seconds(lambda s=sentence: searcher.search([s])))

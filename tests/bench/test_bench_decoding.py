@@ -21,7 +21,7 @@ from xmodal_cli.types import Captioner, Decoding, SpecialTokens
 SPECIAL_TOKENS = SpecialTokens(2, 3, (0, 1, 2))
 SETTINGS = Decoding(beam=5)
 BATCH, PART, ROUNDS = 32, 8, 3  # the peers are measured on a part of the batch
-SIZES = {"image_dim": 1280, "image_kind": "grid", "vocab_size": 2_990, "embed_dim": 512}
+SIZES: dict[str, Any] = {"image_dim": 1280, "image_kind": "grid", "vocab_size": 2_990, "embed_dim": 512}
 NUM_CELLS = 81
 ON_GPU = torch.cuda.is_available()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def test_evaluation_is_far_quicker_than_sorting_every_query(similarity, report, 
     order = similarity == "order"
     num_images, num_captions = QUERIES[similarity]
     compute_ranks(images[:64], texts[:320], owner[:320], similarity)  # compiled beforehand
-    ours, theirs, found = [], [], []
+    ours, theirs = [], []
+    found: list[Any] = []
     for part in range(3):
         of_images = range(part * num_images, (part + 1) * num_images)
         of_captions = range(part * num_captions, (part + 1) * num_captions)
@@ -48,11 +50,11 @@ def test_evaluation_is_far_quicker_than_sorting_every_query(similarity, report, 
         ours.append(seconds(lambda: found.append(compute_ranks(images, texts, owner, similarity))))
     ranks = found[-1]
     for part in range(3):
-        of_images = slice(part * num_images, (part + 1) * num_images)
-        of_captions = slice(part * num_captions, (part + 1) * num_captions)
+        image_part = slice(part * num_images, (part + 1) * num_images)
+        caption_part = slice(part * num_captions, (part + 1) * num_captions)
         # the float32 scores of the peer may swap adjacent ranks
-        assert np.mean(found[3 * part] + 1 == ranks.image_to_text[of_images]) > 0.9
-        assert np.mean(found[3 * part + 1] + 1 == ranks.text_to_image[of_captions]) > 0.9
+        assert np.mean(found[3 * part] + 1 == ranks.image_to_text[image_part]) > 0.9
+        assert np.mean(found[3 * part + 1] + 1 == ranks.text_to_image[caption_part]) > 0.9
     ratio = float(np.median(theirs) / np.median(ours))
     report(
         f"evaluation, 5K x 25K x 1,024, {similarity}",

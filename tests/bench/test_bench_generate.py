@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def models(device):
     pull = END_PULL * torch.arange(CONTEXT_LENGTH - PREFIX)[:, None]
     positions[PREFIX:] += pull * end / end.norm()  # EOS becomes more likely with every token, as in captions
     ours = clip_gpt2.build(IMAGE_DIM, "global", VOCAB, WIDTH, num_prefix=PREFIX, num_layers=LAYERS).eval()
-    ours.language_model.load_state_dict(rename_weights("weights", dict(theirs.state_dict()), LAYERS))
+    ours.language_model.load_state_dict(rename_weights(Path("weights"), dict(theirs.state_dict()), LAYERS))
     return theirs.to(device), ours.to(device)
 
 

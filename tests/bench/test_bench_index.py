@@ -3,7 +3,7 @@ forward passes alone on tensors in memory. Same backbone, precision, batches and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class InMemory:
     """A types.ImageBackbone with decoded images."""
 
     def __init__(self, backbone: Any, pixels: dict[Path, torch.Tensor]) -> None:
-        self.meta, self.weights_file = backbone.meta, None
+        self.meta = backbone.meta
+        self.weights_file: Path | None = None
         self.preprocess, self.to, self.encode = pixels.__getitem__, backbone.to, backbone.encode
 
 
@@ -94,5 +95,5 @@ def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, d
     assert rate >= OVERLAP * max(rates.values())
 
 
-def _batches(files: list[Path], size: int) -> Iterator[Iterable[Path]]:
+def _batches(files: list[Path], size: int) -> Iterator[list[Path]]:
     return (files[start : start + size] for start in range(0, len(files), size))

@@ -81,7 +81,8 @@ def test_a_large_index_against_autofaiss(source: Path, report: Any, tmp_path: Pa
     queries = sentences(NUM_QUERIES, DIM, seed=9)
     index, theirs = open_index(ours), faiss.read_index(str(peer / "knn.index"))
     faiss.omp_set_num_threads(1)
-    exact, times, found = _exact(source, queries), {"ours": [], "peer": []}, {"ours": 0, "peer": 0}
+    exact, found = _exact(source, queries), {"ours": 0, "peer": 0}
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
     matrix = np.load(source / "img_emb" / "img_emb_0.npy", mmap_mode="r")
     for query, best in zip(queries, exact, strict=True):
         started = time.perf_counter()
@@ -117,6 +118,7 @@ def test_a_large_index_against_the_matrix_product(source: Path, report: Any, sec
     queries, times, plain = sentences(NUM_QUERIES, DIM, seed=9), list[float](), list[float]()
     with open_index(tmp_path / "ours") as index:
         found = index.metadata.calibration
+        assert found is not None
         for query in queries:
             terms = [TermVector(query)]
             times.append(seconds(lambda t=terms: top_hits(index.vectors, t, "cosine", 10, index.metadata.fraction)))

@@ -37,6 +37,7 @@ def model_file(preset: str, folder: Path) -> Path:
 
     config = load_config(preset, SETTINGS)
     side = text_side(config)
+    assert side is not None
     meta = build_backbone(config.features.backbone, "grid").meta
     sizes = Sizes(meta.dim, "grid", 30_522, side.backbone.meta.dim)
     architecture = describe(config.model, sizes, {"text": side.facts()})
@@ -82,7 +83,7 @@ def test_vectors_are_indexed_and_searched_alike(matchers, report, seconds, tmp_p
     for _ in range(ROUNDS):
         for name, loaded in matchers.items():
             found: list[Segment] = []
-            layout = Layout("flat", "fp16", *rows.shape)
+            layout = Layout("fp16", *rows.shape)
             write = partial(write_segment, tmp_path, layout, rows.__getitem__)
             written[name].append(seconds(lambda f=found, w=write: f.append(w().segment)))
             stored = IndexVectors(tmp_path, found, rows.shape[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,7 @@ class Ours:
         plan = BatchPlan(lengths, owner, BATCH, 0)
         self.batches = Timed(CaptionBatches(features.to(DEVICE), padded(tokens.to(DEVICE)), plan))
         self.compute = Compute(DEVICE, precision).resolve()
+        self.dtype = self.compute.dtype
         self.loss = catalog.build("loss", config.loss.name, config.loss.args)
         self.state, self.folder = LoopState(), folder
 
@@ -98,10 +100,11 @@ class Ours:
         return self.batches.captions / self.batches.seconds
 
     def _batch_loss(self, batch: Batch) -> torch.Tensor:
-        images = self.model.encode_image(batch.image_features)
-        texts = self.model.encode_text(batch.tokens, batch.lengths)
+        model: Any = self.model
+        images = model.encode_image(batch.image_features)
+        texts = model.encode_text(batch.tokens, batch.lengths)
         with self.compute.autocast(enabled=False):
-            return self.loss(self.model.similarity(images, texts), batch.positives)
+            return self.loss(model.similarity(images, texts), batch.positives)
 
 
 def floor_seconds(tokens: float, captions: float, dtype: torch.dtype, seconds) -> float:
