@@ -274,6 +274,12 @@ class Decoding:
     no_repeat_ngram_size: int = setting(0, "no n-gram of this size occurs twice in a caption; 0: no limit", min=0)
     num_beam_groups: int = setting(1, "groups of diverse beam search, a divisor of the beam size; 1: plain", min=1)
     diversity_penalty: float = setting(0.5, "penalty on words that earlier groups chose at the same step", min=0)
+    early_stopping: str = setting(
+        "exact",
+        "beam search ends when no better caption can follow (exact), or by the default of generate in transformers,"
+        " which is faster (heuristic)",
+        choices=("exact", "heuristic"),
+    )
     sample: bool = setting(False, "sample words instead of beam search")
     temperature: float = setting(1.0, "sampling: temperature", above=0)
     top_k: int = setting(0, "sampling: only the k most probable words; 0: all", min=0)

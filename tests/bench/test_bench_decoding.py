@@ -81,8 +81,17 @@ def plain_beam(step: Step, special_tokens: SpecialTokens, settings: Decoding) ->
     return tuple(max(finished)[1])
 
 
-@pytest.mark.parametrize("name", ["show-attend-tell", "transformer"])
-@pytest.mark.parametrize(("peer", "ratio"), [(by_hypothesis, 8.0), (by_image, 8.0 if ON_GPU else 2.0)])
+# Measured on CPUs, by hypothesis and by image: show-attend-tell 4.7 to 8.6 and 1.9 to 5.1, transformer 13.9 to 16.7
+# and 6.6 to 8.4 times.
+@pytest.mark.parametrize(
+    ("name", "peer", "ratio"),
+    [
+        ("show-attend-tell", by_hypothesis, 8.0 if ON_GPU else 3.0),
+        ("show-attend-tell", by_image, 8.0 if ON_GPU else 1.4),
+        ("transformer", by_hypothesis, 8.0),
+        ("transformer", by_image, 8.0 if ON_GPU else 2.0),
+    ],
+)
 def test_a_batch_at_once_against_image_by_image(name, peer, ratio, report, seconds, device):
     torch.manual_seed(0)
     model = catalog.build("captioner", name, {}, **SIZES).eval().to(device)

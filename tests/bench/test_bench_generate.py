@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from xmodal_cli.models.captioners import clip_gpt2
 from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH
 from xmodal_cli.types import Decoding, SpecialTokens
 
-IMAGES, BEAM, MAX_WORDS, ROUNDS = 32, 5, 20, 3
+IMAGES, BEAM, MAX_WORDS, ROUNDS = 32, 5, 20, 5
 VOCAB, WIDTH, LAYERS, PREFIX, IMAGE_DIM = 8000, 512, 6, 10, 1408
 START, END = 1, 2
 END_PULL = 6.0  # captions of about eight words, all below the limit
-TIMES_FASTER = 1.5
+TIMES_FASTER = 1.4  # measured: 1.6
+RULES = {"exact": "never", "heuristic": False}  # early stopping: our names and those of transformers
 
 pytestmark = pytest.mark.bench
 
@@ -60,27 +62,31 @@ def theirs_captions(theirs, ours, features, early_stopping):
 def test_beams_over_gpt2_are_faster_than_generate_with_the_same_captions(report, seconds, device):
     theirs, ours = models(device)
     features = torch.randn(IMAGES, IMAGE_DIM, device=device)
-    settings = Decoding(beam=BEAM, max_length=MAX_WORDS)
 
-    def our_captions():
+    def our_captions(rule):
+        settings = Decoding(beam=BEAM, max_length=MAX_WORDS, early_stopping=rule)
         return [n_best[0].tokens for n_best in decode(ours, features, SpecialTokens(START, END), settings)]
 
-    captions, theirs_exact = our_captions(), theirs_captions(theirs, ours, features, "never")  # their only exact rule
-    lengths = [len(caption) for caption in captions]
-    # at the limit itself the two have different rules
-    pairs = [pair for pair in zip(captions, theirs_exact, strict=True) if max(map(len, pair)) < MAX_WORDS]
-    assert len(pairs) >= 0.75 * IMAGES
-    assert all(mine == other for mine, other in pairs)
-    assert len(set(captions)) > IMAGES / 4 and np.mean(lengths) > 3
-    taken: dict[str, list[float]] = {"ours": [], "exact": [], "usual": []}
+    calls = {}
+    for rule, their_rule in RULES.items():
+        calls[rule, "ours"] = partial(our_captions, rule)
+        calls[rule, "generate"] = partial(theirs_captions, theirs, ours, features, their_rule)
+        captions, others = calls[rule, "ours"](), calls[rule, "generate"]()
+        # at the limit itself the two have different rules
+        pairs = [pair for pair in zip(captions, others, strict=True) if max(map(len, pair)) < MAX_WORDS]
+        assert len(pairs) >= 0.75 * IMAGES
+        assert all(mine == other for mine, other in pairs)
+        assert len(set(captions)) > IMAGES / 4 and np.mean([len(caption) for caption in captions]) > 3
+    taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
     for _ in range(ROUNDS):
-        taken["ours"].append(seconds(our_captions))
-        taken["exact"].append(seconds(lambda: theirs_captions(theirs, ours, features, "never")))
-        taken["usual"].append(seconds(lambda: theirs_captions(theirs, ours, features, False)))
-    speed = {name: IMAGES / float(np.median(values)) for name, values in taken.items()}
-    sizes = f"{LAYERS} layers of {WIDTH}, {VOCAB} words, captions of {np.mean(lengths):.1f}"
-    report(f"beam {BEAM} on GPT-2, ours", f"{speed['ours']:.1f} images/s at {IMAGES} images, {sizes}")
-    for name, rule in (("exact", "the same rule to stop"), ("usual", "stops at a guess")):
-        times = speed["ours"] / speed[name]
-        report(f"beam {BEAM} on GPT-2, transformers, {rule}", f"{speed[name]:.1f} images/s: ours {times:.2f} times")
-    assert speed["ours"] / speed["exact"] >= TIMES_FASTER
+        for key, call in calls.items():
+            taken[key].append(seconds(call))
+    speed = {key: IMAGES / float(np.median(values)) for key, values in taken.items()}
+    paired = {rule: np.divide(taken[rule, "generate"], taken[rule, "ours"]) for rule in RULES}
+    ratios = {rule: float(np.median(found)) for rule, found in paired.items()}
+    for rule, ratio in ratios.items():
+        report(
+            f"beam {BEAM} on GPT-2, early stopping {rule}",
+            f"{speed[rule, 'ours']:.1f} images/s, generate {speed[rule, 'generate']:.1f}: {ratio:.2f} times",
+        )
+    assert min(ratios.values()) >= TIMES_FASTER

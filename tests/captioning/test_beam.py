@@ -66,6 +66,32 @@ def test_early_termination_is_exact(beam, length_penalty, eos_bonus):
             assert_same(captions, reference_decoding.beam_search(model, image, settings))
 
 
+@pytest.mark.parametrize(("beam", "groups"), [(2, 1), (5, 1), (4, 2)])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 1.7])
+@pytest.mark.parametrize("eos_bonus", [-2.0, 1.0, 3.0])
+def test_heuristic_early_stopping_equals_the_reference(beam, groups, length_penalty, eos_bonus):
+    for num in (1, beam):
+        model = TableCaptioner(vocab_size=8, eos_bonus=eos_bonus)
+        settings = Decoding(beam, num, 8, 2, length_penalty, num_beam_groups=groups, early_stopping="heuristic")
+        results = decode(model, image_features(*IMAGES), SPECIAL, settings)
+        for image, captions in zip(IMAGES, results, strict=True):
+            assert_same(captions, reference_decoding.beam_search(model, image, settings))
+
+
+def test_heuristic_early_stopping_takes_fewer_steps_and_can_miss_the_best_caption():
+    steps, scores = {}, {}
+    for rule in ("exact", "heuristic"):
+        model = TableCaptioner(vocab_size=8, eos_bonus=3.0)
+        settings = Decoding(beam=5, max_length=20, length_penalty=1.0, early_stopping=rule)
+        scores[rule] = np.array(
+            [captions[0].score for captions in decode(model, image_features(*range(40)), SPECIAL, settings)]
+        )
+        steps[rule] = model.steps
+    assert steps["heuristic"] < steps["exact"]
+    assert (scores["heuristic"] <= scores["exact"] + 1e-6).all()
+    assert (scores["heuristic"] < scores["exact"] - 1e-6).any()
+
+
 def test_search_terminates_early():
     model = TableCaptioner(eos_bonus=4.0)
     decode(model, image_features(*IMAGES), SPECIAL, Decoding(beam=3, max_length=200, length_penalty=0.0))

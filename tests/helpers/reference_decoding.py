@@ -73,8 +73,15 @@ def greedy_search(model: TableCaptioner, image: int, settings: Decoding) -> Refe
 
 
 def beam_search(model: TableCaptioner, image: int, settings: Decoding) -> list[Reference]:
-    """Diverse beam search without early termination."""
+    """Diverse beam search without early termination, or with the heuristic of ``generate`` in transformers."""
     beam = settings.beam // settings.num_beam_groups
+
+    def ends_early(captions: list[Reference], hypotheses: list[tuple[tuple[int, ...], float]]) -> bool:
+        needed = max(beam, settings.num)
+        scores = sorted((caption.score for caption in captions), reverse=True)[:needed]
+        live_scores = [total / len(tokens) ** settings.length_penalty for tokens, total in hypotheses]
+        return not hypotheses or (len(scores) == needed and scores[-1] >= max(live_scores))
+
     live: list[list[tuple[tuple[int, ...], float]]] = [[((), 0.0)] for _ in range(settings.num_beam_groups)]
     finished: list[list[Reference]] = [[] for _ in range(settings.num_beam_groups)]
     for length in range(settings.max_length + 1):
@@ -102,6 +109,8 @@ def beam_search(model: TableCaptioner, image: int, settings: Decoding) -> list[R
             if beam == 1 and finished[group]:
                 live[group] = []
             chosen += [tokens[-1] for tokens, _ in live[group]]
+        if settings.early_stopping == "heuristic" and all(map(ends_early, finished, live)):
+            break
     best = [sorted(group, key=lambda caption: -caption.score)[: settings.num] for group in finished]
     return merge_groups(best, settings.num)
 

@@ -4,8 +4,8 @@ The score of a caption is its log-probability divided by its number of tokens, E
 penalty. At every step, the candidates of an image (each hypothesis with each next token) are ranked by log-probability.
 EOS candidates among the first ``beam`` are finished captions; the first ``beam`` others are expanded. A hypothesis of
 ``max_length`` tokens that does not end there is cut, and competes as it is. A beam size of 1 is greedy: the first EOS
-ends the search. The search for an image stops when no unfinished hypothesis can be among its ``num`` best: early
-termination is exact.
+ends the search. The search for an image stops when no unfinished hypothesis can be among its ``num`` best, which is
+exact, or by the heuristic of ``generate`` in transformers (``early_stopping``).
 
 Diverse beam search (Vijayakumar et al., arXiv 1610.02424): groups of hypotheses are expanded one after the other. A
 token loses ``diversity`` per hypothesis of an earlier group that chose it at the same step. The penalty affects the
@@ -74,7 +74,9 @@ class BeamSearch:
             ranking = scores - self._diversity_penalty(expansions, scores.shape[-1]) if expansions else scores
             expansions.append(group.expand(scores, ranking, first_row, len(self._history)))
         expansion = Expansion(*(self._library.concat(parts, 1) for parts in zip(*expansions, strict=True)))
-        is_done = [group.finished.is_done(part.totals) for group, part in zip(self._groups, expansions, strict=True)]
+        length = len(self._history) + 1
+        pairs = zip(self._groups, expansions, strict=True)
+        is_done = [group.finished.is_done(part.totals, length) for group, part in pairs]
         all_done = self._library.stack(is_done, 0).all(0)[:, None]
         self._totals = self._library.where(all_done, IMPOSSIBLE, expansion.totals)
         self._history.add(expansion.parents, expansion.tokens)
@@ -126,7 +128,7 @@ class BeamGroup:
 
     def __init__(self, eos: int, settings: Decoding) -> None:
         self.eos, self.beam = eos, settings.beam // settings.num_beam_groups
-        self.finished = Finished(settings)
+        self.finished = Finished(settings, self.beam)
 
     def expand(self, scores: Any, ranking: Any, first_row: int, length: int) -> Expansion:
         """Expand by the order of ``ranking``; ``scores`` and ``ranking`` are (images, rows, vocab) of this group."""

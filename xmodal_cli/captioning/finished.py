@@ -1,4 +1,4 @@
-"""The n-best finished captions of a beam search, and the test for early termination."""
+"""The n-best finished captions of a beam search, and the rules for early stopping."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class FinishedBatch(NamedTuple):
 
 
 class Finished:
-    """The best ``num`` finished captions of each image so far."""
+    """The best ``num`` finished captions of each image so far; heuristic early stopping needs at least ``beam``."""
 
-    def __init__(self, settings: Decoding) -> None:
+    def __init__(self, settings: Decoding, beam: int) -> None:
         self.num, self.length_penalty = settings.num, settings.length_penalty
+        self._is_exact = settings.early_stopping == "exact"
+        self._num_kept = self.num if self._is_exact else max(self.num, beam)
         self._max_tokens = settings.max_length + 1  # with EOS
         self._best: FinishedBatch | None = None
 
@@ -32,20 +34,22 @@ class Finished:
         scores = log_probs / float((length + ended) ** self.length_penalty)
         new = FinishedBatch(scores, log_probs, rows, rows * 0 + length, rows * 0 + int(ended))
         merged = new if self._best is None else [library.concat(pair, 1) for pair in zip(self._best, new, strict=True)]
-        order = library.stable_argsort(merged[0], descending=True)[:, : self.num]  # ties: the earlier caption
+        order = library.stable_argsort(merged[0], descending=True)[:, : self._num_kept]  # ties: the earlier caption
         self._best = FinishedBatch(*(library.take(part, order, 1) for part in merged))
 
     @property
     def best(self) -> FinishedBatch:
         """At most ``num`` captions, best first. Requires a previous ``add``."""
         assert self._best is not None
-        return self._best
+        return FinishedBatch(*(part[:, : self.num] for part in self._best))
 
-    def is_done(self, totals: Any) -> Any:
-        """(images, rows) log-probabilities of unfinished hypotheses -> (images,) bool: none can enter the n best.
+    def is_done(self, totals: Any, length: int) -> Any:
+        """(images, rows) log-probabilities of hypotheses of ``length`` tokens -> (images,) bool: the search can end.
 
         A hypothesis only loses probability, and its length is at most ``max_length`` and EOS: this bounds its score.
+        The heuristic, ``early_stopping=False`` of ``generate`` in transformers, divides by the present length instead.
         """
-        bound = library_of(totals).amax(totals, 1) / float(self._max_tokens**self.length_penalty)
-        is_full = self.best.scores.shape[1] == self.num
-        return self.best.scores[:, -1] >= bound if is_full else bound == -float("inf")
+        assert self._best is not None
+        divisor = float((self._max_tokens if self._is_exact else length) ** self.length_penalty)
+        bound, scores = library_of(totals).amax(totals, 1) / divisor, self._best.scores
+        return scores[:, -1] >= bound if scores.shape[1] == self._num_kept else bound == -float("inf")

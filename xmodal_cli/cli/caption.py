@@ -87,7 +87,7 @@ def command(
 
     Decoding settings default to those of the model's training run. Change them with --set decoding.KEY=VALUE; KEY is
     beam, num, sample, length_penalty, min_length, max_length, no_repeat_ngram_size, num_beam_groups, diversity_penalty,
-    temperature, top_k, top_p or seed.
+    early_stopping, temperature, top_k, top_p or seed.
 
     With --nearest, --set nearest.images=N scores only the captions of the N nearest training images.
 

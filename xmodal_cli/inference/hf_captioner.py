@@ -152,7 +152,9 @@ def generate_arguments(settings: Decoding) -> dict[str, Any]:
     if settings.sample:
         sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p}
         return arguments | {"num_beams": 1} | sampling
-    return arguments | {"num_beams": settings.beam, "length_penalty": settings.length_penalty}
+    early_stopping = "never" if settings.early_stopping == "exact" else False  # the names of transformers
+    beam = {"num_beams": settings.beam, "length_penalty": settings.length_penalty, "early_stopping": early_stopping}
+    return arguments | beam
 
 
 def _check_files(name: str, folder: Path) -> None:
