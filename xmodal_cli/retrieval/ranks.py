@@ -62,14 +62,14 @@ def _count_negatives(
     error = array_similarity(similarity).error_bound(images, texts)
     of_image, of_caption = _window(image_thresholds, error), _window(caption_thresholds, error)
     rows = max(1, min(len(images), BLOCK_SCORES // max(1, len(texts))))
-    owners = image_of_caption.astype(np.int32)
+    image_rows = image_of_caption.astype(np.int32)
     for start in range(0, len(images), rows):
         block = slice(start, min(len(images), start + rows))
         scores = score_matrix(images[block], texts, similarity)
         striped, close = allocate_counts(scores)
         window = of_image[0][block], of_image[1][block]
         counts = striped, above_caption, close
-        count_higher_scoring_negatives(scores, owners, start, window, of_caption, counts)
+        count_higher_scoring_negatives(scores, image_rows, start, window, of_caption, counts)
         above_image[block] += striped.sum(0)
         if close.any():
             undecided = image_thresholds[block], caption_thresholds, error
