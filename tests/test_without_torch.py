@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +14,35 @@ from PIL import Image
 
 from xmodal_cli.errors import OPTIONAL_PACKAGES
 
+SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "single_file.sh"
+# modules that the single file with --photos does not contain
+LEFT_OUT = [
+    path.replace("/", ".")
+    for path in re.findall(r"rm -rf (onnx/.*?)\)$", SCRIPT.read_text("utf-8"), re.DOTALL | re.MULTILINE)[0].split()
+    if re.fullmatch(r"[a-z0-9_/]+", path)
+]
 RUN = f"""
-import importlib.util, sys
+import importlib.metadata, importlib.util, sys
 
-MISSING = {(*OPTIONAL_PACKAGES, "llvmlite", "sympy")}
+MISSING = {(*OPTIONAL_PACKAGES, "llvmlite", "sympy", "huggingface_hub")}
+LEFT_OUT = {tuple(LEFT_OUT)}
 find = importlib.util.find_spec
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in MISSING:
+        if name.partition(".")[0] in MISSING or name.startswith(LEFT_OUT):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Missing())
 importlib.util.find_spec = lambda name, *more: None if name.partition(".")[0] in MISSING else find(name, *more)
+version_of = importlib.metadata.version
+
+def version(name):
+    if name.replace("-", "_").lower().startswith(tuple(package.lower() for package in MISSING)):
+        raise importlib.metadata.PackageNotFoundError(name)
+    return version_of(name)
+
+importlib.metadata.version = version
 from xmodal_cli.__main__ import main
 sys.exit(main())
 """
@@ -39,6 +56,10 @@ def run_json(*words: str) -> object:
     result = run(*words, "--json")
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def test_the_modules_that_the_single_file_leaves_out_are_known():
+    assert "onnx.reference" in LEFT_OUT and "numpy.f2py" in LEFT_OUT
 
 
 @pytest.fixture
@@ -66,6 +87,17 @@ def test_photos_are_indexed_searched_and_captioned(photos, tmp_path_factory, xmo
     np.testing.assert_allclose(*[[h["score"] for h in r["hits"]] for r in (with_torch, similar)], atol=1e-3)
     settings = ("--beam", "3", "--runtime", "torch", "--device", "cpu", "--precision", "fp32", "--json")
     assert xmodal("caption", str(query), *settings).json[0]["captions"][0]["text"] == caption["captions"][0]["text"]
+
+
+@pytest.mark.slow
+def test_doctor_reports_what_is_there_and_how_to_get_the_rest(photos):
+    report = run_json("doctor")
+    found = {finding["what"]: finding for finding in report["findings"]}
+    assert report["status"] in ("ok", "warn") and not {"torch", "timm", "faiss-cpu", "Java", "GPU"} & found.keys()
+    assert {"onnxruntime", "numpy", "starter", "minilm"} <= found.keys()
+    assert "without torch" in found["installation"]["found"]
+    assert "docs/install.md" in found["installation"]["remedy"]
+    assert "cpu" in found["device"]["found"] and found["device"]["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -120,20 +120,24 @@ def error_lines(message: str, hint: str = "") -> list[str]:
     return [f"error: {message}", *([f"hint: {hint}"] if hint else [])]
 
 
+INSTALL_ALL = "install all packages of xmodal, as in docs/install.md: uv tool install ."
 # packages that index, search and caption do without, for the bundled models and all exported ones
 OPTIONAL_PACKAGES = (
     *("torch", "torchvision", "timm", "transformers", "open_clip", "pytorch_metric_learning"),
-    *("pycocoevalcap", "matplotlib", "numba", "tensorboardX"),
+    *("pycocoevalcap", "matplotlib", "numba", "tensorboardX", "faiss"),
 )
+
+
+def missing_package(error: BaseException) -> str:
+    """The package in ``OPTIONAL_PACKAGES`` that is missing, if that is the error; else empty."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    return package if isinstance(error, ModuleNotFoundError) and package in OPTIONAL_PACKAGES else ""
 
 
 def missing_package_lines(error: Exception) -> list[str]:
     """The lines that the command line prints if a package in ``OPTIONAL_PACKAGES`` is missing; [] for other errors."""
-    package = (getattr(error, "name", None) or "").partition(".")[0]
-    if not isinstance(error, ModuleNotFoundError) or package not in OPTIONAL_PACKAGES:
-        return []
-    message = f"this needs the package {package}, which is not installed"
-    return error_lines(message, "install all packages of xmodal, as in docs/install.md: uv tool install .")
+    package = missing_package(error)
+    return error_lines(f"this needs the package {package}, which is not installed", INSTALL_ALL) if package else []
 
 
 def bug_lines(error: Exception) -> list[str]:

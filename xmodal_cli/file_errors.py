@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.errors import BadData, XmodalError
+from xmodal_cli.errors import BadData, XmodalError, missing_package
 
 _ACCESS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _LENGTH = 200  # of a reason; libraries quote whole files
@@ -19,13 +19,16 @@ _LENGTH = 200  # of a reason; libraries quote whole files
 def reading(file: Path, hint: str, kind: type[BadData] = BadData, what: str = "cannot be read") -> Iterator[None]:
     """Raise every exception while ``file`` is read as ``kind``, with its reason and ``hint``.
 
-    Libraries raise exceptions of any type for damaged files. An XmodalError is raised as it is.
+    Libraries raise exceptions of any type for damaged files. An XmodalError, and the error of a package that is not
+    installed, are raised as they are.
     """
     try:
         yield
     except XmodalError:
         raise
     except Exception as error:
+        if missing_package(error):
+            raise
         raise kind(f"{file} {what}: {reason_of(error)}", access_hint(error) or hint) from error
 
 

@@ -29,6 +29,7 @@ def examine(reporter: Reporter = SILENT) -> list[Finding]:
     device = probes.get(DEVICE, Probe(DEVICE))
     checks: list[tuple[str, Check]] = [
         ("versions", software.versions),
+        ("installation", software.installation),
         ("packages", partial(software.packages, probes)),
         ("torch pair", partial(software.torch_pair, probes)),
         ("optional", software.optional),
@@ -56,7 +57,8 @@ def _probe(reporter: Reporter) -> dict[str, Probe]:
     try:
         modules = [module for name in software.needed() if (module := software.module_of(name))]
         # torch first: other packages and the device facts depend on it
-        order = ["torch", DEVICE, "torchvision", *(m for m in modules if m not in ("torch", "torchvision"))]
+        with_torch = [] if software.is_light() else ["torch", DEVICE, "torchvision"]
+        order = [*with_torch, *(m for m in modules if m not in ("torch", "torchvision"))]
         with reporter.task("importing packages", len(order), "packages") as task:
             return probe(order, task.advance)
     except Exception as error:

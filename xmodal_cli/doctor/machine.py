@@ -12,6 +12,7 @@ from typing import Any
 
 from xmodal_cli.doctor.finding import Finding, size
 from xmodal_cli.doctor.probe import Probe
+from xmodal_cli.doctor.software import is_light
 
 AREA = "machine"
 CPUINFO, MEMINFO = Path("/proc/cpuinfo"), Path("/proc/meminfo")
@@ -60,8 +61,10 @@ def memory() -> Iterator[Finding]:
 
 
 def gpu(probe: Probe) -> Iterator[Finding]:
-    """The GPUs that torch can use; a warning if there is an NVIDIA driver but no such GPU."""
+    """The GPUs that torch can use, none without torch; a warning if there is an NVIDIA driver but no such GPU."""
     has_driver = NVIDIA.exists() or shutil.which("nvidia-smi") is not None
+    if is_light():
+        return
     if not probe.facts:
         found = "NVIDIA driver installed" if has_driver else "no NVIDIA driver"
         yield Finding(AREA, "GPU", "ok", f"{found}; not checked, as torch is not available")
@@ -88,6 +91,9 @@ def _gpu(index: int, facts: dict[str, Any], built_for: str) -> Finding:
 
 def auto(probe: Probe) -> Iterator[Finding]:
     """The values of ``auto`` on this machine."""
+    if is_light():
+        yield Finding(AREA, "device", "ok", "auto is --device cpu --precision fp32, on onnxruntime")
+        return
     if not probe.facts:
         reason = probe.error or "torch is not available"
         yield Finding(AREA, "device", "fail", f"the device cannot be determined: {reason}", "fix torch first")

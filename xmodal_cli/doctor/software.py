@@ -9,6 +9,7 @@ from importlib import metadata
 
 from xmodal_cli.doctor.finding import Finding, install
 from xmodal_cli.doctor.probe import Probe
+from xmodal_cli.errors import INSTALL_ALL, OPTIONAL_PACKAGES
 from xmodal_cli.version import __version__
 
 AREA = "packages"
@@ -27,6 +28,7 @@ OPTIONAL = {
     "pillow-heif": "photos in HEIC, the format of many phones",
     "tensorboard": "training curves of runs",
 }
+WITHOUT_TORCH = "without torch: index, search, caption, models and doctor, for the bundled models and exported ones"
 REINSTALL_PAIR = "reinstall both in one command, from the same index"
 
 
@@ -39,6 +41,21 @@ def versions() -> Iterator[Finding]:
     """The versions of xmodal and Python."""
     yield Finding("xmodal", "xmodal", "ok", f"{__version__}, in {sys.prefix}")
     yield Finding("xmodal", "Python", "ok", f"{platform.python_version()}, {platform.platform(terse=True)}")
+
+
+def is_light() -> bool:
+    """Whether this is an installation without torch, for photos: the packages that depend on it are not needed."""
+    try:
+        return not metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return True
+
+
+def installation() -> Iterator[Finding]:
+    """What an installation without torch can do, and how to get the rest."""
+    if is_light():
+        remedy = f"train, eval, features and models that are not exported need torch: {INSTALL_ALL}"
+        yield Finding("xmodal", "installation", "ok", WITHOUT_TORCH, remedy)
 
 
 def needed() -> dict[str, str]:
@@ -61,7 +78,8 @@ def packages(probes: Mapping[str, Probe]) -> Iterator[Finding]:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(AREA, name, "fail", "not installed", install(name + specifier))
+            if not (is_light() and module_of(name) in OPTIONAL_PACKAGES):
+                yield Finding(AREA, name, "fail", "not installed", install(name + specifier))
             continue
         error = probes[module_of(name)].error if module_of(name) in probes else ""
         if not _matches(version, specifier):
@@ -110,8 +128,9 @@ def torch_pair(probes: Mapping[str, Probe]) -> Iterator[Finding]:
 
 
 def optional() -> Iterator[Finding]:
-    """Optional packages and what they are used for; a missing one is ok."""
-    for name, purpose in OPTIONAL.items():
+    """Optional packages and what they are used for, without torch only those for photos; a missing one is ok."""
+    used = {name: purpose for name, purpose in OPTIONAL.items() if not (is_light() and name == "tensorboard")}
+    for name, purpose in used.items():
         try:
             yield Finding("optional", name, "ok", f"{metadata.version(name)}: {purpose}")
         except metadata.PackageNotFoundError:

@@ -13,6 +13,7 @@ from xmodal_cli import starter
 from xmodal_cli.backbones.image import efficientnet_lite2
 from xmodal_cli.backbones.text import minilm
 from xmodal_cli.doctor.finding import Finding, size
+from xmodal_cli.doctor.software import is_light
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.metrics.java import NO_JAVA, jar
@@ -61,7 +62,9 @@ def starters() -> Iterator[Finding]:
 
 
 def java() -> Iterator[Finding]:
-    """Java and the program of METEOR; only METEOR and SPICE need them."""
+    """Java and the program of METEOR; only METEOR and SPICE of ``xmodal eval`` need them."""
+    if is_light():
+        return
     consequence = "`xmodal eval` cannot compute METEOR and SPICE"
     program = shutil.which("java")
     if program is None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import importlib.util
 
 from xmodal_cli.device import RUNTIMES, Compute
-from xmodal_cli.errors import ConfigError, Unavailable, UnknownName
+from xmodal_cli.errors import INSTALL_ALL, ConfigError, Unavailable, UnknownName
 
 MIN_TORCH_IMAGES = 500
-INSTALL_TORCH = "install all packages of xmodal, as in docs/install.md: uv tool install ."
 
 
 def has_torch() -> bool:
@@ -24,7 +23,7 @@ def has_torch() -> bool:
 def require_torch(what: str) -> None:
     """Raise Unavailable if torch is not installed; ``what`` needs it."""
     if not has_torch():
-        raise Unavailable(f"{what} needs torch, which is not installed", INSTALL_TORCH)
+        raise Unavailable(f"{what} needs torch, which is not installed", INSTALL_ALL)
 
 
 def choose_runtime(compute: Compute, num_images: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli.dataset_types import check_feature_source
-from xmodal_cli.errors import BadModel, XmodalError
+from xmodal_cli.errors import BadModel, XmodalError, missing_package
 from xmodal_cli.file_errors import reason_of
 
 HINT = "train or download the model again"
@@ -36,6 +36,8 @@ def header_errors(file: Path) -> Iterator[None]:
             raise
         raise BadModel(f"{file} has an invalid header: {error.message}", error.hint or HINT) from error
     except Exception as error:  # of any type: the header may have any values
+        if missing_package(error):
+            raise
         raise BadModel(f"{file} has an invalid header: {reason_of(error)}", HINT) from error
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.config import upgrade
-from xmodal_cli.errors import BadModel, MissingData
+from xmodal_cli.errors import BadModel, MissingData, missing_package
 from xmodal_cli.file_errors import access_hint, open_safetensors, parse_json_object, reading, reason_of
 from xmodal_cli.models.header_check import HINT, check_fields, header_errors
 from xmodal_cli.paths import atomic_path
@@ -126,6 +126,8 @@ def _open(file: Path, framework: str) -> Any:
     except FileNotFoundError as error:
         raise MissingData(f"model file {file} does not exist", "see `xmodal models list`") from error
     except Exception as error:  # a folder, a file that is too short, no permission
+        if missing_package(error):
+            raise
         if hint := access_hint(error):
             raise BadModel(f"{file} cannot be read: {reason_of(error)}", hint) from error
         raise BadModel(f"{file} is truncated or not a safetensors file ({reason_of(error)})", HINT) from error

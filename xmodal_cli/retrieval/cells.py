@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from xmodal_cli.retrieval.half_precision import half_to_float32
+from xmodal_cli.retrieval.kmeans import spherical_kmeans
 
 CELLS_PER_ROOT = 4  # an index of n vectors has 4 * sqrt(n) cells
-SAMPLES_PER_CELL = 40  # k-means needs at least 39 (FAISS)
+SAMPLES_PER_CELL = 40  # as many as FAISS asks for
 _SAMPLES_PER_GROUP = 256
 _GROUPS_PER_VECTOR = 4  # groups in which the cell of a vector is looked for: 99 % of the best cells are in them
-_ITERATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -77,33 +76,16 @@ def train_cells(sample: np.ndarray, count: int) -> CoarseQuantizer:
     num = min(num_cells(count), len(sample))
     num_groups = math.isqrt(num)
     step = max(1, len(sample) // (_SAMPLES_PER_GROUP * num_groups))  # the sample may be sorted
-    groups = _kmeans(sample[::step], num_groups)
+    groups = spherical_kmeans(sample[::step], num_groups)
     group_of = (sample @ groups.T).argmax(axis=1)
     parts, kept = [], []
     for group in range(len(groups)):
         members = sample[group_of == group]
         if len(members):
-            parts.append(_kmeans(members, max(1, round(len(members) * num / len(sample)))))
+            parts.append(spherical_kmeans(members, max(1, round(len(members) * num / len(sample)))))
             kept.append(group)
     sizes = np.array([len(part) for part in parts], np.int32)
     return CoarseQuantizer(np.concatenate(parts).astype(np.float16), groups[kept], sizes, count)
-
-
-def _kmeans(vectors: np.ndarray, num: int) -> np.ndarray:
-    """(num, dim) float32 unit centroids (spherical k-means)."""
-    import faiss
-
-    kmeans: Any = faiss.Kmeans(
-        vectors.shape[1],
-        num,
-        niter=_ITERATIONS,
-        seed=0,
-        spherical=True,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(vectors),
-    )
-    kmeans.train(np.ascontiguousarray(vectors))
-    return np.asarray(kmeans.centroids)
 
 
 def rows_in_cells(offsets: np.ndarray, cells: np.ndarray) -> np.ndarray:
