@@ -1,4 +1,4 @@
-"""Rebuild the two bundled starter models: trained on Flickr8k, converted to fp16, with their checksums.
+"""Rebuild the two bundled starter models: trained on Flickr8k, converted to fp16, with checksums and exported graphs.
 
     uv run python examples/build_starter.py --data f8k --out starter
 
@@ -17,8 +17,10 @@ from pathlib import Path
 
 import torch
 
-from xmodal_cli import paths
+from xmodal_cli import paths, starter
 from xmodal_cli.file_identity import sha256_of
+from xmodal_cli.inference import bundled_graphs
+from xmodal_cli.inference.bundled_graphs_writing import write_bundled_graphs
 from xmodal_cli.inference.models import find_model
 from xmodal_cli.models.model_file import read_header, read_tensors, write_model
 from xmodal_cli.starter import CAPTIONER, MATCHER, SUMS
@@ -41,6 +43,7 @@ def main() -> None:
     paths.write_text(args.out / SUMS, "".join(f"{sha256_of(file)}  {file.name}\n" for file in files))
     for file in files:
         print(f"{file}: {file.stat().st_size:,} bytes")
+    write_graphs(args.out)
 
 
 def train_captioner(data: str, matcher: str) -> str:
@@ -89,6 +92,12 @@ def ship_captioner(source: Path, target: Path) -> None:
     training = {**header.training, "features": features, "decoding": decoding}
     header = replace(header, backbone=backbone, training=training)
     write_model(target, header, halved(source))
+
+
+def write_graphs(out: Path) -> None:
+    """Write the graphs of the exports of the models in ``out``, without which new installations need torch."""
+    starter.folder = out.resolve  # the models in this folder are the bundled ones from now on
+    write_bundled_graphs(bundled_graphs.folder())
 
 
 def halved(source: Path) -> dict[str, torch.Tensor]:

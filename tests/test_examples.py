@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from xmodal_cli import starter
+from xmodal_cli.inference.graph_weights import read_facts
 from xmodal_cli.models.model_file import read_header
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -119,6 +120,19 @@ def test_the_starter_pair_is_made_as_it_is_shipped(tmp_path: Path) -> None:
     shutil.copy(matcher, tmp_path / matcher.name)  # the captioner's header has the checksum of this file
     build.ship_captioner(captioner, tmp_path / captioner.name)
     _assert_same_model(tmp_path / captioner.name, captioner)
+
+
+@pytest.mark.slow
+def test_the_graphs_are_those_of_the_models_that_were_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = starter.folder()
+    for name in (f"{starter.MATCHER}.safetensors", f"{starter.CAPTIONER}.safetensors", starter.SUMS):
+        shutil.copy(bundled / name, tmp_path / name)
+    monkeypatch.setattr(starter, "folder", starter.folder)  # restored at the end
+    load("build_starter").write_graphs(tmp_path)
+    written, shipped = ({f.name: read_facts(f) for f in (d / "graphs").iterdir()} for d in (tmp_path, bundled))
+    assert written.keys() == shipped.keys()
+    for name, facts in written.items():
+        assert facts["fingerprint"] == shipped[name]["fingerprint"]
 
 
 def _assert_same_model(built: Path, bundled: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from xmodal_cli import starter
 from xmodal_cli.errors import BadModel, MissingData
 from xmodal_cli.inference import bundled_graphs
+from xmodal_cli.inference.export_cleaning import backbone_fingerprint
 from xmodal_cli.inference.graph_weights import load_graph, read_facts
-from xmodal_cli.inference.image_encoders import backbone_fingerprint
 from xmodal_cli.inference.models import describe_model
 
 NAMES = (*bundled_graphs.BACKBONES, bundled_graphs.HEAD, bundled_graphs.TEXT, *bundled_graphs.CAPTIONER)

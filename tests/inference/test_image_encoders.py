@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, ConfigError, Unavailable, UnknownName
+from xmodal_cli.errors import BadData, ConfigError, StorageError, Unavailable, UnknownName
 from xmodal_cli.inference import bundled_graphs, image_encoders, onnx_image_export
 from xmodal_cli.inference.encoding import backbone_of, image_vectors
 from xmodal_cli.inference.image_encoders import OnnxMatcher, load_backbone, load_matcher_images
@@ -101,17 +101,6 @@ def test_a_damaged_export_is_exported_again(home, loaded):
     assert (folder / "encoder.bin").stat().st_size > 10_000
 
 
-def test_exports_of_older_weights_of_the_same_model_are_removed(home, loaded):
-    load_matcher_images(loaded.info, SILENT)
-    old = image_encoders.head_folder(loaded.info.fingerprint)
-    other = old.parent / "other"
-    other.mkdir()
-    info = replace(loaded.info, header=replace(loaded.info.header, fingerprint="0" * 64))
-    load_matcher_images(info, SILENT, replace(loaded, info=info))
-    left = {folder.name for folder in old.parent.iterdir() if not folder.name.startswith(".")}
-    assert left == {"0" * 16, "other"}
-
-
 def test_an_export_that_differs_from_torch_is_refused_and_torch_is_used(home, loaded, monkeypatch):
     monkeypatch.setattr(onnx_image_export, "MIN_COSINE", 2.0)
     monkeypatch.setattr(bundled_graphs, "export_bundled_image", lambda *_: False)
@@ -122,6 +111,16 @@ def test_an_export_that_differs_from_torch_is_refused_and_torch_is_used(home, lo
     encoder = open_image_encoder(loaded.info, Compute("cpu", "fp32"), 1, SILENT)
     assert encoder.loaded is not None and encoder.runtime == "torch, cpu, fp32"
     assert (folder / METADATA).stat().st_mtime_ns == tried  # not tried again
+
+
+def test_torch_is_used_if_the_export_cannot_be_written(home, loaded, monkeypatch):
+    def full(*_: object) -> None:
+        raise StorageError("no space left on the disk")
+
+    monkeypatch.setattr("xmodal_cli.inference.photo_vectors.load_matcher_images", full)
+    assert open_image_encoder(loaded.info, Compute("cpu", "fp32"), 1, SILENT).loaded is not None
+    with pytest.raises(StorageError):
+        open_image_encoder(loaded.info, Compute(runtime="onnx"), 1, SILENT)
 
 
 def test_the_runtime_depends_on_settings_and_the_number_of_images(monkeypatch):

@@ -1,6 +1,6 @@
 """Writes the graphs of the bundled models without their weights, after the bundled models were trained again.
 
-uv run python -m xmodal_cli.inference.bundled_graphs_writing
+The last step of ``examples/build_starter.py``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from xmodal_cli.backbones.network import NetworkBackbone, PixelTower
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import bundled_graphs
 from xmodal_cli.inference.captioners import load_captioner
+from xmodal_cli.inference.export_cleaning import backbone_fingerprint
 from xmodal_cli.inference.graph_stripping import strip_weights
-from xmodal_cli.inference.image_encoders import backbone_fingerprint
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.inference.onnx_captioner_export import trace_captioner
 from xmodal_cli.inference.onnx_export import trace_text
@@ -77,7 +77,3 @@ def _write_backbone(meta: FeatureMeta, file: Path) -> None:
 def _strip(graph: Any, fingerprint: str, facts: dict[str, Any], file: Path) -> None:
     files = {name: find() for name, find in bundled_graphs.sources().items()}
     strip_weights(graph, {"fingerprint": fingerprint, "export": facts}, files, file)
-
-
-if __name__ == "__main__":
-    write_bundled_graphs(bundled_graphs.folder())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from xmodal_cli import paths
-from xmodal_cli.errors import Unavailable
+from xmodal_cli.errors import StorageError, Unavailable
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.captioners import LoadedCaptioner, load_captioner
 from xmodal_cli.inference.image_encoders import ON_CPU, find, load_backbone, raise_if_refused
@@ -26,13 +26,14 @@ def load_captioners(
 ) -> list[LoadedCaptioner]:
     """The captioners ``infos``, all on one runtime, for about ``num_images`` images.
 
-    Captioners that cannot be exported, and those that get the tags of a tagger, run with torch, unless onnxruntime is
-    requested. Raises the errors of ``choose_runtime`` and ``load_captioner``, and Unavailable.
+    Captioners that cannot be exported, or whose exports cannot be written, run with torch, unless onnxruntime is
+    requested; so do those that get the tags of a tagger. Raises the errors of ``choose_runtime`` and
+    ``load_captioner``, and Unavailable.
     """
     if choose_runtime(request.compute, num_images) == "onnx":
         try:
             return _load_exported(infos, request, reporter)
-        except Unavailable as error:
+        except (Unavailable, StorageError) as error:
             if request.compute.runtime == "onnx" or not has_torch():
                 raise
             reporter.info(f"{error.message}; torch is used instead")

@@ -6,7 +6,6 @@ Exports are cached by fingerprint. torch and the export code are imported only w
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from xmodal_cli import paths
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, Unavailable, XmodalError
+from xmodal_cli.inference.export_cleaning import backbone_fingerprint
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
 from xmodal_cli.inference.runtime import require_torch
@@ -38,11 +38,6 @@ class OnnxMatcher:
     info: ModelInfo
     backbone: OnnxBackbone
     head: OnnxImageHead
-
-
-def backbone_fingerprint(meta: FeatureMeta) -> str:
-    """The identity of the features in ``meta``: weights, kind, crops and preprocessing."""
-    return hashlib.sha256(repr(meta.key()).encode()).hexdigest()
 
 
 def backbone_folder(meta: FeatureMeta) -> Path:

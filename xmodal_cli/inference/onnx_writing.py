@@ -19,11 +19,14 @@ import onnxruntime
 from xmodal_cli import atomic_folder
 from xmodal_cli.errors import StorageError, Unavailable, XmodalError
 from xmodal_cli.file_errors import parse_json_object
+from xmodal_cli.file_identity import size_and_mtime
+from xmodal_cli.inference.export_cleaning import remove_unused_exports
 from xmodal_cli.inference.onnx_folder import FORMAT, METADATA, file_records
 from xmodal_cli.paths import is_machine_failure, storage_errors
 from xmodal_cli.version import __version__
 
 MIN_EXTERNAL_SIZE = 4096  # bytes; larger weights are stored outside the graph, to be memory-mapped
+WAIT_SECONDS = 300.0  # for another process that writes the same export
 MIN_FREE_BYTES = 256 << 20  # below it, an error is not recorded as one of the model
 
 
@@ -48,28 +51,39 @@ class ExportRecord:
 
 
 def write_export(folder: Path, record: ExportRecord, write: Callable[[Path], None]) -> None:
-    """Replace ``folder`` by what ``write`` puts into a new folder, and remove the exports of older weights.
+    """Replace ``folder`` by what ``write`` puts into a new folder, and remove the exports that no model can use.
 
-    Raises Unavailable if ``write`` fails; the reason is saved in ``folder``, so that the export is not tried again,
-    unless the disk, the memory, permissions or packages are the reason. Raises StorageError.
+    If another process writes it at the same time, its export is used. Raises Unavailable if ``write`` fails; the reason
+    is saved in ``folder``, so that the export is not tried again, unless the disk, the memory, permissions or packages
+    are the reason. Raises StorageError.
     """
-    with atomic_folder.write_lock(folder, record.what), storage_errors(folder):
-        atomic_folder.recover(folder)
-        with atomic_folder.draft_path(folder) as draft:
-            try:
-                write(draft)
-                reason = ""
-            except Exception as error:  # an exporter may raise anything
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                if is_machine_failure(error) or _has_little_space(draft):
-                    raise _not_now(record, reason, error) from error
-                for file in draft.iterdir():
-                    file.unlink()
-                record.save(draft, {"refused": reason, "permanent": True})
-            atomic_folder.replace_folder(draft, folder)
-        _remove_older(folder, record)
+    before = size_and_mtime(folder / METADATA)
+    with atomic_folder.write_lock(folder, record.what, wait_seconds=WAIT_SECONDS), storage_errors(folder):
+        if size_and_mtime(folder / METADATA) in (before, None):
+            reason = _replace(folder, record, write)
+        else:  # written by another process during the wait
+            reason = parse_json_object((folder / METADATA).read_bytes()).get("refused", "")
+    remove_unused_exports(folder)
     if reason:
         raise Unavailable(f"the {record.what} of {record.name} cannot be exported: {reason}", "torch is used instead")
+
+
+def _replace(folder: Path, record: ExportRecord, write: Callable[[Path], None]) -> str:
+    """Write a new folder; returns the reason if the model cannot be exported, which is then saved, else ""."""
+    atomic_folder.recover(folder)
+    reason = ""
+    with atomic_folder.draft_path(folder) as draft:
+        try:
+            write(draft)
+        except Exception as error:  # an exporter may raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            if is_machine_failure(error) or _has_little_space(draft):
+                raise _not_now(record, reason, error) from error
+            for file in draft.iterdir():
+                file.unlink()
+            record.save(draft, {"refused": reason, "permanent": True})
+        atomic_folder.replace_folder(draft, folder)
+    return reason
 
 
 def _has_little_space(folder: Path) -> bool:
@@ -83,20 +97,6 @@ def _not_now(record: ExportRecord, reason: str, error: Exception) -> XmodalError
         return error
     hint = "free memory or disk space; the next use tries again"
     return Unavailable(f"the {record.what} of {record.name} cannot be exported now: {reason}", hint)
-
-
-def _remove_older(folder: Path, record: ExportRecord) -> None:
-    """Remove the exports of other weights of the same model, which were replaced: nothing can use them anymore."""
-    for other in folder.parent.iterdir():
-        if other.name.startswith(".") or other == folder:
-            continue
-        try:
-            metadata = parse_json_object((other / METADATA).read_bytes())
-            is_older = metadata["source"]["name"] == record.source["name"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if is_older:
-            shutil.rmtree(other, ignore_errors=True)
 
 
 def save_graph(graph: Any, folder: Path, stem: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import Unavailable
+from xmodal_cli.errors import StorageError, Unavailable
 from xmodal_cli.inference.image_encoders import ON_CPU, load_matcher_images
 from xmodal_cli.inference.runtime import choose_runtime, has_torch
 from xmodal_cli.reporter import Reporter
@@ -48,15 +48,15 @@ class ImageEncoder:
 def open_image_encoder(info: ModelInfo, compute: Compute, num_images: int, reporter: Reporter) -> ImageEncoder:
     """The image side of the matcher ``info`` for about ``num_images`` images.
 
-    A model that cannot be exported runs with torch, unless onnxruntime is requested. Raises the errors of
-    ``choose_runtime``, ``load_matcher_images`` and ``load_matcher``.
+    A model that cannot be exported, or whose export cannot be written, runs with torch, unless onnxruntime is
+    requested. Raises the errors of ``choose_runtime``, ``load_matcher_images`` and ``load_matcher``.
     """
     from xmodal_cli.inference.matchers import load_matcher
 
     if choose_runtime(compute, num_images) == "onnx":
         try:
             return ImageEncoder(load_matcher_images(info, reporter), None)
-        except Unavailable as error:
+        except (Unavailable, StorageError) as error:
             if compute.runtime == "onnx" or not has_torch():
                 raise
             reporter.info(f"{error.message}; torch is used instead")
