@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from xmodal_cli.data.scan import is_under, scan
+from xmodal_cli.data.scan import is_under, scan, sort_by_path
 from xmodal_cli.errors import ConfigError, MissingData
 
 if TYPE_CHECKING:
@@ -143,3 +143,9 @@ def test_folders_deeper_than_the_recursion_limit(tmp_path: Path, monkeypatch: py
 )
 def test_is_under(path: str, root: str, inside: bool) -> None:
     assert is_under(path, root) is inside
+
+
+def test_paths_are_sorted_by_their_bytes() -> None:
+    names = ["b", "a\udcff", "a", "é", "Z", "\U0001f600", "\uffee", "a/b", "a.b", "\udc80"]
+    for chosen in (names, [name for name in names if name.isascii()], []):
+        assert sort_by_path(reversed(chosen)) == sorted(chosen, key=os.fsencode)

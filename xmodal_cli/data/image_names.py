@@ -44,6 +44,7 @@ _OTHER_IMAGES = {
     **dict.fromkeys((".eps", ".epsf", ".ai", ".wmf", ".emf"), Category.VECTOR),
 }
 
+_COMMON = frozenset((".jpg", ".JPG", ".png", ".PNG"))
 _OTHER_FILES = frozenset(  # images of other programs, videos, documents
     [".xcf", ".pdf", ".exr", ".hdr", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".txt", ".json", ".csv", ".zip"]
 )
@@ -61,6 +62,8 @@ def is_image_name(name: str) -> bool:
 
 def is_listed_name(name: str) -> bool:
     """``is_image_name``, or a suffix of camera RAW or vector graphics; such files are counted but not opened."""
+    if name[-4:] in _COMMON and name[0] != "." and "/" not in name and "\\" not in name:  # for speed
+        return True
     return not _is_hidden(name) and ((suffix := suffix_of(name)) in IMAGE_SUFFIXES or suffix in _OTHER_IMAGES)
 
 

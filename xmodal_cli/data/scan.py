@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +91,12 @@ def path_key(path: str) -> bytes:
     return os.fsencode(path)
 
 
+def sort_by_path(paths: Iterable[str]) -> list[str]:
+    """The paths sorted by ``path_key``; ASCII text has the same order without it, in a tenth of the time."""
+    found = list(paths)
+    return sorted(found) if all(map(str.isascii, found)) else sorted(found, key=path_key)
+
+
 def scan(roots: Sequence[Path], exclude: Sequence[str] = ()) -> Scan:
     """Walk files and folders, without those that ``exclude`` matches, patterns relative to the root.
 
@@ -110,7 +116,7 @@ def scan_roots(roots: Sequence[Path], exclude: Sequence[str] = (), bases: Sequen
     walk = _Walk(result)
     for root in result.roots:
         walk.add_root(root, Exclusions.below(root, exclude, bases))
-    result.files = [walk.files[path] for path in sorted(walk.files, key=path_key)]
+    result.files = [walk.files[path] for path in sort_by_path(walk.files)]
     for problems in (result.excluded, result.left_out):
         problems.sort(key=lambda problem: path_key(str(problem.path)))
     return result
@@ -179,15 +185,15 @@ class _Walk:
                     continue
                 self._visited.add((status.st_dev, status.st_ino))
                 with os.scandir(folder) as listing:
-                    entries = sorted(listing, key=lambda e: path_key(e.name), reverse=True)
+                    by_name = {entry.name: entry for entry in listing}
             except OSError as error:
                 self._add_unreadable_folder(folder, _reason(error))
                 continue
-            if any(entry.name == IGNORE_FILE for entry in entries):
+            if IGNORE_FILE in by_name:
                 rules = rules.enter(folder)
-            self._note(folder, status.st_dev != device_above, bool(entries))
-            for entry in entries:
-                if self._visit(entry, rules):
+            self._note(folder, status.st_dev != device_above, bool(by_name))
+            for name in reversed(sort_by_path(by_name)):
+                if self._visit(entry := by_name[name], rules):
                     folders.append((entry.path, status.st_dev, rules))
 
     def _note(self, folder: str, is_other_device: bool, has_entries: bool) -> None:
@@ -201,7 +207,9 @@ class _Walk:
     def _visit(self, entry: os.DirEntry[str], rules: Exclusions) -> bool:
         """Record an entry; returns whether it is a folder to be walked."""
         try:
-            if self._is_excluded(entry, rules):
+            is_folder = entry.is_dir()
+            if reason := rules.reason(entry.name, entry.path, is_folder):
+                self._exclude(entry, reason, is_folder)
                 return False
             status = entry.stat()
         except FileNotFoundError:  # deleted since the folder was listed, or a broken link
@@ -222,9 +230,11 @@ class _Walk:
 
     def _add_file(self, path: str, status: os.stat_result) -> None:
         """Record a file, or leave out a pipe, socket or device."""
+        if stat.S_ISREG(status.st_mode):
+            self.files[path] = FoundFile(path, status.st_size, status.st_mtime_ns)
+            return
         try:
             check_regular(path, status.st_mode)
-            self.files[path] = FoundFile(path, status.st_size, status.st_mtime_ns)
         except NotRegularFile as error:
             self._leave_out(path, f"{path} cannot be opened: {error.strerror}", Category.SPECIAL)
 
@@ -232,12 +242,10 @@ class _Walk:
         may_change = category in (Category.MISSING, Category.UNREADABLE)
         self.result.left_out.append(Unreadable(Path(path), reason, category, may_change))
 
-    def _is_excluded(self, entry: os.DirEntry[str], rules: Exclusions) -> bool:
-        is_folder = entry.is_dir()
-        reason = rules.reason(entry.name, entry.path, is_folder)
-        if reason and (is_folder or is_listed_name(entry.name.lstrip("._"))):
+    def _exclude(self, entry: os.DirEntry[str], reason: str, is_folder: bool) -> None:
+        """Record a folder, or an image, that is left out."""
+        if is_folder or is_listed_name(entry.name.lstrip("._")):
             self.result.excluded.append(Unreadable(Path(entry.path), reason, Category.EXCLUDED))
-        return bool(reason)
 
     def _add_unreadable_folder(self, folder: str, reason: str) -> None:
         self.result.unreadable_folders[folder] = reason

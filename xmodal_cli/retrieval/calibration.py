@@ -26,7 +26,7 @@ from xmodal_cli.retrieval.writer import IndexWriter
 DEPTH = 10  # the recall is that of the 10 best photos
 NUM_QUERIES = 256
 GROWTH = 1.5  # the recall is measured again when the index has grown by this factor
-_ROWS = 32_768  # vectors scored at once
+_ROWS = 8192  # vectors scored at once
 
 EncodeSentences = Callable[[list[str]], np.ndarray]  # n sentences -> (n, dim) float32
 
@@ -104,6 +104,7 @@ def exact_top_rows(
         for first in range(0, part.layout.count, _ROWS):
             stop = min(first + _ROWS, part.layout.count)
             scores = arrays.score_matrix(part.take(slice(first, stop)), queries)
+            part.release()
             if part.live is not None:
                 scores[~part.live[first:stop]] = -np.inf
             rows, columns = np.nonzero(scores > best.min(axis=1))

@@ -20,7 +20,7 @@ def train_if_grown(writer: IndexWriter) -> None:
     if count >= MIN_VECTORS and (newest is None or count >= GROWTH * newest[1].num_trained):
         vectors = writer.open_vectors()
         rows = vectors.live_rows()
-        store_cells(writer, sample_and_train(count, lambda chosen: vectors.take(rows[chosen])))
+        store_cells(writer, sample_and_train(count, lambda chosen: vectors.take_once(rows[chosen])))
 
 
 def sample_and_train(count: int, take: TakeRows) -> CoarseQuantizer:
@@ -29,8 +29,17 @@ def sample_and_train(count: int, take: TakeRows) -> CoarseQuantizer:
     starts = np.sort(np.random.default_rng(0).choice(-(-count // RUN), num_runs, replace=False))
     chosen = (RUN * starts[:, None] + np.arange(RUN)).ravel()
     chosen = chosen[chosen < count]
-    parts = np.array_split(chosen, -(-len(chosen) // WRITTEN))
-    return train_cells(np.concatenate([take(part) for part in parts]), count)
+    return train_cells(_take_in_blocks(take, chosen), count)
+
+
+def _take_in_blocks(take: TakeRows, rows: np.ndarray) -> np.ndarray:
+    """(rows, dim) float32, allocated once."""
+    first = take(rows[:WRITTEN])
+    sample = np.empty((len(rows), first.shape[1]), np.float32)
+    sample[:WRITTEN] = first
+    for start in range(WRITTEN, len(rows), WRITTEN):
+        sample[start : start + WRITTEN] = take(rows[start : start + WRITTEN])
+    return sample
 
 
 def store_cells(writer: IndexWriter, cells: CoarseQuantizer) -> None:

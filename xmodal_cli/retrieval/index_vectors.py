@@ -72,6 +72,13 @@ class IndexVectors:
             vectors[indices == i] = self.parts[i].take(rows[indices == i] - self.starts[i])
         return vectors
 
+    def take_once(self, rows: np.ndarray) -> np.ndarray:
+        """``take`` in one pass over many vectors: files larger than memory do not count as memory of the process."""
+        vectors = self.take(rows)
+        for part in self.parts:
+            part.release()
+        return vectors
+
     def locate(self, row: int) -> tuple[StoredVectors, int]:
         """The segment of a row, and the position in it."""
         i = int(np.searchsorted(self.starts, row, "right")) - 1

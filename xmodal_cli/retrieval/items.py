@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,9 +145,10 @@ class ItemStore:
 
     def states(self) -> Iterator[tuple[int, str, int, int]]:
         """(key, path, size, mtime_ns) of all photos, in any order."""
+        encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
         with reading(self._file):
             for key, path, size, mtime_ns in self._database.execute("SELECT id, path, size, mtime_ns FROM items"):
-                yield key, os.fsdecode(path), size, mtime_ns
+                yield key, str(path, encoding, errors), size, mtime_ns  # as os.fsdecode, in half the time
 
     def count(self) -> int:
         """The number of photos."""

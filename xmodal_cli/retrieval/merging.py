@@ -55,7 +55,7 @@ def rewrite(writer: IndexWriter, group: Sequence[Segment]) -> None:
     vectors = IndexVectors(writer.folder, group, writer.metadata.model.embed_dim)
     positions = [_live_positions(segment) for segment in group]
     rows = np.concatenate([start + part for start, part in zip(vectors.starts, positions, strict=False)])
-    new = writer.write_vectors(len(rows), lambda chosen: vectors.take(rows[chosen]), _known_cells(writer, group))
+    new = writer.write_vectors(len(rows), lambda chosen: vectors.take_once(rows[chosen]), _known_cells(writer, group))
     with writer.transaction() as change:
         change.add_segment(new.segment)
         start = 0

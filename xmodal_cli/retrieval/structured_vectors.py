@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xmodal_cli.retrieval.mapped_file import MappedFile
 from xmodal_cli.retrieval.vectors import Layout, TakeRows, header_matches, header_of
 
 _HNSW, _IVF = b"IHNf", b"IwFl"  # IndexHNSWFlat, IndexIVFFlat
@@ -21,7 +22,8 @@ def open_structure(path: Path, layout: Layout) -> TakeRows:
 
     Raises ValueError unless the file has exactly the vectors of ``layout``, OSError.
     """
-    content = np.memmap(path, np.uint8, "r")
+    file = MappedFile(path)
+    content = file.content
     kind = content[:4].tobytes()
     if kind not in (_HNSW, _IVF):
         raise ValueError("it is not a file of vectors")
@@ -34,6 +36,7 @@ def open_structure(path: Path, layout: Layout) -> TakeRows:
         vectors = np.empty((len(rows), width), np.uint8)
         for i, start in enumerate(offsets[rows].tolist()):
             vectors[i] = content[start : start + width]
+        file.release()
         return vectors.view("<f4")
 
     return take

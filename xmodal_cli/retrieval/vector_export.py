@@ -67,7 +67,7 @@ def export_index(index: Index, name: str, out: Path, reporter: Reporter = SILENT
 
 def _read(index: Index, dtype: str) -> Iterator[_ExportBlock]:
     for entries, captions in index.items.with_captions(_ROWS):
-        vectors = index.vectors.take(index.vectors.rows_of(entries)).astype(dtype)
+        vectors = index.vectors.take_once(index.vectors.rows_of(entries)).astype(dtype)
         yield _ExportBlock([entry.item.path for entry in entries], captions, vectors)
 
 

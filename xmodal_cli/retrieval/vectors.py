@@ -17,6 +17,7 @@ import numpy as np
 from xmodal_cli.errors import BadData
 from xmodal_cli.retrieval.half_precision import half_to_float32
 from xmodal_cli.retrieval.hints import rebuild_hint
+from xmodal_cli.retrieval.mapped_file import MappedFile
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 BLOCK = 1024  # rows per scored block, so that its float32 vectors stay in the CPU cache
@@ -90,13 +91,18 @@ class StoredVectors:
         self.layout, self.live, self.cells = layout, live, cells
         self.cell_offsets = np.zeros(1, np.int64) if cell_offsets is None else cell_offsets
         self.num_live = layout.count if live is None else int(live.sum())
-        self._matrix = _map(path, layout)
+        self._file = _map(path, layout)
+        self._matrix = self._file.content[len(header_of(layout)) :].reshape(layout.count, -1)
 
     def take(self, rows: np.ndarray | slice) -> np.ndarray:
         """(rows,) -> (rows, dim) float32, a copy."""
         copied = np.array(self._matrix[rows])  # in the file, elements are not aligned
         vectors = copied.view(DTYPES[self.layout.dtype])
         return half_to_float32(vectors) if self.layout.dtype == "fp16" else vectors.astype(np.float32, copy=False)
+
+    def release(self) -> None:
+        """Give back the pages of the file that were read (``mapped_file.py``)."""
+        self._file.release()
 
     def blocks(self, rows: np.ndarray | range) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the vectors of ``rows`` as (slice of rows, (rows, dim) float32) of at most ``BLOCK`` rows."""
@@ -125,15 +131,15 @@ def header_of(layout: Layout) -> bytes:
     return np.array((b"IxSQ", *common, *quantizer), _HEADERS["fp16"]).tobytes()
 
 
-def _map(path: Path, layout: Layout) -> np.ndarray:
-    """(count, bytes per vector) uint8: the memory-mapped vectors. Raises BadData, FileNotFoundError."""
+def _map(path: Path, layout: Layout) -> MappedFile:
+    """The file, which has the header and the size of ``layout``. Raises BadData, FileNotFoundError."""
     header, width = header_of(layout), DTYPES[layout.dtype].itemsize * layout.dim
     try:
         with open(path, "rb") as file:
             found = file.read(len(header))
         has_size = path.stat().st_size == len(header) + width * layout.count
         if has_size and header_matches(found, layout):
-            return np.memmap(path, np.uint8, "r", len(header), (layout.count, width))
+            return MappedFile(path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
