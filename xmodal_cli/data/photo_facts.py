@@ -16,7 +16,10 @@ _EXIF, _DATE_TIME_ORIGINAL = 0x8769, 0x9003  # EXIF tags: the folder of those of
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """``width`` and ``height`` of the upright photo in pixels, ``taken`` in ISO 8601 without zone; None if unknown."""
+    """``width`` and ``height`` of the upright photo in pixels, ``taken`` in ISO 8601 without zone or None.
+
+    ``width`` and ``height`` are 0 for a header that is damaged, None for a file that cannot be read now.
+    """
 
     width: int | None = None
     height: int | None = None
@@ -24,11 +27,11 @@ class PhotoFacts:
 
 
 def read_photo_facts(path: Path) -> PhotoFacts:
-    """Read the header of an image file; what it does not have is None."""
+    """Read the header of an image file."""
     try:
         (width, height), exif = ImageReader().size_and_exif(path)
-    except BadImage:
-        return PhotoFacts()
+    except BadImage as error:
+        return PhotoFacts() if error.may_change else PhotoFacts(0, 0)
     return PhotoFacts(width, height, _taken(exif))
 
 

@@ -64,7 +64,7 @@ class Searcher:
     """
 
     def __init__(self, index: Index, folder: Path, reporter: Reporter, runtime: str = "auto") -> None:
-        self._index = index
+        self._index, self._reporter = index, reporter
         self._embedder = _TermEmbedder(index, folder, reporter, runtime)
         self.folder, self.index_name = folder, folder.name
         self.model = index.metadata.model.name
@@ -80,7 +80,7 @@ class Searcher:
         """The best photos for a query."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in query.terms]
-        selected = select_photos(self._index, query, self.folder)
+        selected = select_photos(self._index, query, self.folder, self._reporter)
         if vectors or selected is None:
             top = TopPhotos(self._index, vectors, query.options, selected)
             num_vanished = top.num_vanished

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item, ItemStore, UnreadableFile
 from xmodal_cli.retrieval.segments import COLUMNS, Segment
 from xmodal_cli.retrieval.stored_cells import to_row
+
+if TYPE_CHECKING:
+    from xmodal_cli.data.photo_facts import PhotoFacts
 
 Location = tuple[int, int]  # the key of a segment, and the position of a vector in it
 
@@ -118,6 +122,13 @@ class IndexTransaction:
         self._touched.add((entry.segment, entry.position))
         self._database.execute(
             "UPDATE items SET segment = ?, position = ?, decoding = ? WHERE id = ?", (*location, DECODING, entry.id)
+        )
+
+    def set_facts(self, facts: Iterable[tuple[bytes, PhotoFacts]]) -> None:
+        """Set the size and the date of the photos with these bytes, unless they are known."""
+        self._database.executemany(
+            "UPDATE items SET width = ?, height = ?, taken = ? WHERE digest = ? AND width IS NULL",
+            ((fact.width, fact.height, fact.taken, digest) for digest, fact in facts),
         )
 
     def renumber(self, old: int, positions: np.ndarray, new: int, new_positions: np.ndarray) -> None:

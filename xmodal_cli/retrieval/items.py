@@ -24,6 +24,7 @@ from xmodal_cli.retrieval.database import damaged, reading
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
 _PER_QUERY = 500  # rows; SQLite limits the number of parameters
+_NO_FACTS = f"width IS NULL AND size != {NOT_READ}"
 _COLUMNS = "id, segment, position, path, size, mtime_ns, digest, decoding, width, height, taken"
 
 
@@ -32,7 +33,8 @@ class Item:
     """A photo. ``digest`` is the BLAKE2b-128 of the file's bytes.
 
     ``decoding`` is the version of decoding in which its vector was computed (``data/decoding.py``). ``width`` and
-    ``height`` are those of the upright photo, ``taken`` is an ISO 8601 time without zone; None if they are not known.
+    ``height`` are those of the upright photo, 0 if its header is damaged, None if it was not read; ``taken`` is an
+    ISO 8601 time without zone, or None.
     """
 
     path: str
@@ -122,6 +124,16 @@ class ItemStore:
             records = self._database.execute(statement, condition.values).fetchall()
             found = np.array(records, np.int64).reshape(-1, 3)
         return found[:, 0], found[:, 1], found[:, 2]
+
+    def without_facts(self) -> Iterator[tuple[bytes, str]]:
+        """(digest, path) of the photos whose headers were not read."""
+        with reading(self._file):
+            for digest, path in self._database.execute(f"SELECT digest, path FROM items WHERE {_NO_FACTS}"):
+                yield digest, os.fsdecode(path)
+
+    def num_without_facts(self) -> int:
+        """The number of photos whose headers were not read."""
+        return self._count(f"SELECT count(*) FROM items WHERE {_NO_FACTS}", ())
 
     def newest(self, ids: Sequence[int]) -> Iterator[IndexedItem]:
         """The photos with these keys, the newest first, those of one date by path."""

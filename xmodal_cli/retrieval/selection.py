@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable
-from xmodal_cli.retrieval.hints import index_name
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.query import Query
 
@@ -26,9 +27,10 @@ class PhotoSelection:
         return i < len(self.ids) and int(self.ids[i]) == key
 
 
-def select_photos(index: Index, query: Query, folder: Path) -> PhotoSelection | None:
+def select_photos(index: Index, query: Query, folder: Path, reporter: Reporter = SILENT) -> PhotoSelection | None:
     """The photos that the filters of ``query`` select from the index in ``folder``; None without filters.
 
+    Dates in photos that were not read, of an index that was upgraded, are a warning.
     Raises ConfigError for an invalid date, MissingData for a folder without photos, Unavailable without captions.
     """
     if not query.texts and not query.options.has_filters:
@@ -43,6 +45,11 @@ def select_photos(index: Index, query: Query, folder: Path) -> PhotoSelection | 
     if photo_filter.uses_captions and not index.items.has_captions():
         name = index_name(folder)
         raise Unavailable(f"the index {name} has no captions", f"write them: xmodal caption --index {name}")
+    if photo_filter.uses_dates and (num_unread := index.items.num_without_facts()):
+        reporter.warn(
+            f"the dates in {num_unread} photos of the index {index_name(folder)} were not read yet, their modification "
+            f"times are compared; read them: {index_command(index=index_name(folder))}"
+        )
     ids, segments, positions = index.items.locations(photo_filter.condition())
     return PhotoSelection(ids, index.vectors.mask(segments, positions))
 

@@ -30,6 +30,7 @@ from xmodal_cli.retrieval.items import RETRY, Item, UnreadableFile
 from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import convert, merge_segments
 from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexMetadata, IndexModel, check_recall, check_store
+from xmodal_cli.retrieval.missing_facts import fill_missing_facts
 from xmodal_cli.retrieval.moved import moved_roots
 from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
 from xmodal_cli.retrieval.rebuild import REBUILD
@@ -141,6 +142,7 @@ class _Update:
             if self.request.store:
                 convert(writer)
             merge_segments(writer, embedder.num_computed)
+            fill_missing_facts(writer, self.scan.files, reporter)
             return IndexChanges(
                 metadata=writer.metadata,
                 **_count_changes(plan, embedder.items),
