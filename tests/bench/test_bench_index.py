@@ -1,8 +1,13 @@
 """The whole of indexing against the bare network: files listed, read, decoded, embedded, kept and put in place, against
-forward passes alone on tensors in memory. Same backbone, precision, batches and cores, interleaved."""
+forward passes alone on tensors in memory. Same backbone, precision, batches and cores, interleaved.
+
+The lower bound of the time is the network and the decoding of the same photos, with nothing else: where the network is
+fast (AMX), decoding is a larger part of it, and the bare network cannot be reached.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,7 @@ from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import Unreadable
 
 NUM_PHOTOS, ROUNDS = 160, 3
-OVERLAP = 0.85
+OF_BOUND = 0.9  # of the rate of network and decoding
 SIZES = [(500, 375), (375, 500), (500, 333), (640, 480)]
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
@@ -80,19 +85,29 @@ def test_decoding_and_keeping_hide_behind_the_network(photos, report, seconds, d
             features = backbone.encode(torch.cat([pixels[path] for path in batch])).float()
             matcher.embed_features(features.view(len(batch), -1, features.shape[-1]).cpu().numpy())
 
-    ways = {"whole": whole, "each core its batch": each_core, "all cores one batch": together}
+    def decode() -> None:
+        started = time.process_time()
+        for path in files:
+            backbone.preprocess(opener(path))
+        decoding.append((time.process_time() - started) / torch.get_num_threads())
+
+    decoding: list[float] = []
+    ways = {"whole": whole, "each core its batch": each_core, "all cores one batch": together, "decoding": decode}
     backbone.to(matcher.compute)
     each_core()  # to warm up
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for name, call in ways.items():
             times[name].append(seconds(call))
+    del times["decoding"]
     rates = {name: NUM_PHOTOS / float(np.median(found)) for name, found in times.items()}
     rate = rates.pop("whole")
+    bound = NUM_PHOTOS / (NUM_PHOTOS / max(rates.values()) + float(np.median(decoding)))
     report("indexing, whole", f"{rate:.1f} photos/s in {str(dtype).removeprefix('torch.')}")
     for name, bare in rates.items():
         report(f"bare forward, {name}", f"{bare:.1f} photos/s; indexing is at {rate / bare:.0%}")
-    assert rate >= OVERLAP * max(rates.values())
+    report("network and decoding, all cores busy", f"{bound:.1f} photos/s; indexing is at {rate / bound:.0%}")
+    assert rate >= OF_BOUND * bound
 
 
 def _batches(files: list[Path], size: int) -> Iterator[list[Path]]:
