@@ -63,11 +63,11 @@ def test_the_commands_on_the_pages_parse(page: Path) -> None:
     """Every ``xmodal ...`` line in a shell block names a command and options that exist."""
     import typer.main
 
-    from xmodal_cli.cli.app import app
+    from xmodal_cli.cli.app import build_app
 
     for line in commands_in(page):
         words = shlex.split(line.partition(" #")[0].partition(" > ")[0])[1:]
-        command = typer.main.get_command(app)
+        command = typer.main.get_command(build_app())
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         if getattr(command, "commands", None) is None:

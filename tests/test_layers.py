@@ -239,8 +239,9 @@ def loaded_by(*args: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    from xmodal_cli.cli.app import app
+    from xmodal_cli.cli.app import build_app
 
+    app = build_app()
     groups = [g.name for g in app.registered_groups]
     names = [c.name for c in app.registered_commands] + groups
     assert len(names) >= 5

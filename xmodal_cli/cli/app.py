@@ -1,4 +1,4 @@
-"""The Typer app with all commands. Importing it loads typer but no heavy packages.
+"""The Typer app with the commands. Importing it loads typer but no heavy packages.
 
 Each command is a module with ``command``, a function with Typer annotations, and optionally ``CommandClass``, a Typer
 command class that parses its arguments. The module of a command group has ``app``, a ``typer.Typer``, instead.
@@ -36,13 +36,24 @@ COMMANDS = (
 
 HELP_WIDTH = 100  # columns, if stdout is not a terminal
 
-app = typer.Typer(
-    name="xmodal",
-    help="Train, evaluate and use image-text retrieval and captioning models.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
-)
+
+def build_app(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The app with the named commands. Typer inspects each function, which takes as long as a short command."""
+    app = typer.Typer(
+        name="xmodal",
+        help="Train, evaluate and use image-text retrieval and captioning models.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "terminal_width": HELP_WIDTH},
+        callback=_root,
+    )
+    for name in names:
+        module = import_module(f"xmodal_cli.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, cls=getattr(module, "CommandClass", None))(module.command)
+    return app
 
 
 def run(args: Sequence[str]) -> None:
@@ -51,6 +62,7 @@ def run(args: Sequence[str]) -> None:
     Plain text does not depend on the environment: help is ``HELP_WIDTH`` columns wide and errors are not wrapped.
     """
     on_terminal = output.supports_escapes(sys.stdout) and output.supports_escapes(sys.stderr)
+    app = build_app(args[:1] if args and args[0] in COMMANDS else COMMANDS)
     app.rich_markup_mode = "rich" if on_terminal else None
     command = typer.main.get_command(app)
     if not on_terminal:
@@ -93,18 +105,9 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     pass
-
-
-for _name in COMMANDS:
-    _module = import_module(f"xmodal_cli.cli.{_name}")
-    if hasattr(_module, "app"):
-        app.add_typer(_module.app, name=_name)
-    else:
-        app.command(_name, cls=getattr(_module, "CommandClass", None))(_module.command)

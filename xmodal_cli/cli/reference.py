@@ -12,7 +12,7 @@ from typing import Any
 
 import typer.main
 
-from xmodal_cli.cli.app import app
+from xmodal_cli.cli.app import build_app
 
 INTRODUCTION = """# Commands
 
@@ -26,7 +26,7 @@ datasets, runs, models, indexes and caches; `XMODAL_DEBUG=1` shows tracebacks.
 
 def reference() -> str:
     """The page as Markdown."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(build_app())
     sections = [section for path, command in _leaves("xmodal", root) for section in _page(path, command)]
     return "\n".join([INTRODUCTION, *sections])
 
