@@ -50,6 +50,10 @@ class FakeEmbedder:
         return vector / np.linalg.norm(vector)
 
 
+def index_model() -> IndexModel:
+    return IndexModel("toy", "toy", "a" * 64, "cosine", DIM, FeatureMeta("b", "f", "global", 3, {"side": 8}))
+
+
 class PhotoIndexFixture:
     """One index of one folder of photos."""
 
@@ -58,7 +62,7 @@ class PhotoIndexFixture:
         self.photos.mkdir()
         self.embedder = FakeEmbedder()
         self.num_loads = 0
-        self.model = IndexModel("toy", "toy", "a" * 64, "cosine", DIM, FeatureMeta("b", "f", "global", 3, {"side": 8}))
+        self.model = index_model()
 
     def add(self, name: str | bytes, content: bytes | None = None) -> Path:
         path = self.photos / os.fsdecode(name)

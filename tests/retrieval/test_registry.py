@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from xmodal_cli import atomic_folder, paths
-from xmodal_cli.errors import ConfigError, MissingData
-from xmodal_cli.retrieval import registry
+from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.retrieval import edits, registry
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture
@@ -86,3 +86,34 @@ def test_folders_whose_names_no_index_can_have(tmp_path: Path, name: str) -> Non
     if name != "new\nline" and len(name) != 120:
         with pytest.raises(ConfigError, match="cannot be the name"):
             registry.resolve_folder(name)
+
+
+@pytest.mark.parametrize("name", [".items.sqlite.0123abcd.tmp", "rebuild.sqlite", "rebuild.sqlite-wal", "segments"])
+def test_what_a_killed_first_build_leaves_is_no_obstacle(photo_index: PhotoIndexFixture, name: str) -> None:
+    photo_index.index_folder.mkdir(parents=True)
+    (photo_index.index_folder / name).mkdir() if name == "segments" else (photo_index.index_folder / name).touch()
+    photo_index.fill(2)
+    photo_index.update()
+    names = sorted(path.name for path in photo_index.index_folder.iterdir())
+    assert names == ["index.json", "items.sqlite", "segments"]
+    edits.delete_index(photo_index.index_folder)
+    assert not photo_index.index_folder.exists()
+
+
+def test_an_index_is_deleted_with_an_unfinished_rebuild(photo_index: PhotoIndexFixture) -> None:
+    photo_index.fill(3)
+    photo_index.update()
+    photo_index.embedder.stop_after = len(photo_index.embedder.paths) + 2
+    with pytest.raises(KeyboardInterrupt):
+        photo_index.update(rebuild=True)
+    assert (photo_index.index_folder / "rebuild.sqlite").exists()
+    edits.delete_index(photo_index.index_folder)
+    assert not photo_index.index_folder.exists()
+
+
+def test_a_folder_of_other_files_is_refused(photo_index: PhotoIndexFixture) -> None:
+    photo_index.index_folder.mkdir(parents=True)
+    (photo_index.index_folder / ".notes.0123abcd.tmp").touch()
+    photo_index.fill(2)
+    with pytest.raises(BadData, match="exists and is not an index"):
+        photo_index.update()

@@ -19,10 +19,12 @@ from urllib.parse import quote
 from xmodal_cli.data.mounts import is_on_network
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import storage_errors
-from xmodal_cli.retrieval.hints import rebuild_hint
+from xmodal_cli.retrieval.file_locks import locks_work
+from xmodal_cli.retrieval.hints import index_command, index_name, rebuild_hint
 from xmodal_cli.retrieval.metadata import FORMAT
 
 ITEMS = "items.sqlite"
+REBUILD = "rebuild.sqlite"  # of a new index that will replace the old one
 SIDE_FILES = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite creates next to a database
 TIMEOUT = 30.0  # seconds that a commit waits for readers of a database with a rollback journal
 
@@ -61,17 +63,14 @@ def connect_reader(file: Path) -> sqlite3.Connection:
     """
     check_regular_file(file, rebuild_hint(file.parent, "PATH"))
     with reading(file, "PATH"), _access_errors(file):
-        for options in ("mode=rw", "mode=ro"):
+        has_locks = locks_work(file.parent)
+        for options in ("mode=rw", "mode=ro") if has_locks else ():
             try:
                 return _begin_reading(file, options)
             except sqlite3.OperationalError as error:
                 if not _is(error, _NO_ACCESS):
                     raise
-        if (log := Path(f"{file}-wal")).exists() and log.stat().st_size:
-            raise BadData(
-                f"{file} cannot be read: its last update was interrupted, and its folder cannot be written",
-                "make the folder writable, and search once",
-            )
+        _check_complete(file, has_locks)
         return _begin_reading(file, "mode=ro&immutable=1")
 
 
@@ -81,17 +80,42 @@ def connect_writer(file: Path) -> sqlite3.Connection:
     Raises BadData, StorageError.
     """
     with writing(file):
+        if not locks_work(file.parent, is_writer=True):  # the lock of the index has warned that there are none
+            return _prepare_without_memory(file, "mode=rw&nolock=1")
         try:
             return _prepare_writing(file, "mode=rw", "DELETE" if is_on_network(file) else "WAL")
         except sqlite3.OperationalError as error:
             if not _is(error, _NO_LOCKS):
                 raise
         try:
-            return _prepare_writing(file, "mode=rw", "DELETE")
-        except sqlite3.OperationalError as error:  # the lock of the index has warned that there are no locks
+            return _prepare_without_memory(file, "mode=rw")
+        except sqlite3.OperationalError as error:
             if not _is(error, _NO_LOCKS):
                 raise
-            return _prepare_writing(file, "mode=rw&nolock=1", "DELETE")
+            return _prepare_without_memory(file, "mode=rw&nolock=1")
+
+
+def _check_complete(file: Path, has_locks: bool) -> None:
+    """Raises BadData if there is a log or a journal, which an immutable database would not be read with."""
+    if not any(_size_of(Path(f"{file}{suffix}")) for suffix in ("-wal", "-journal")):
+        return
+    if has_locks:
+        raise BadData(
+            f"{file} cannot be read: its last update was interrupted, and its folder cannot be written",
+            "make the folder writable, and search once",
+        )
+    command = index_command(index=index_name(file.parent))
+    raise BadData(
+        f"{file} is being written, or its last update was interrupted; its file system has no locks",
+        f"wait until the update has finished; if there is none, complete it: {command}",
+    )
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _begin_reading(file: Path, options: str) -> sqlite3.Connection:
@@ -111,15 +135,34 @@ def _prepare_writing(file: Path, options: str, journal: str) -> sqlite3.Connecti
     try:
         database.execute(f"PRAGMA journal_mode={journal}").fetchone()
         database.execute("PRAGMA synchronous=FULL")
+        database.execute("BEGIN IMMEDIATE")  # the first use of the shared memory
+        database.execute("ROLLBACK")
         return database
     except BaseException:
         database.close()
         raise
 
 
+def _prepare_without_memory(file: Path, options: str) -> sqlite3.Connection:
+    """For transactions with a rollback journal, without the shared memory of a write-ahead log that the file has."""
+    with contextlib.closing(_connect(file, options)) as database:
+        database.execute("PRAGMA locking_mode=EXCLUSIVE").fetchone()
+        database.execute("PRAGMA journal_mode=DELETE").fetchone()
+    return _prepare_writing(file, options, "DELETE")
+
+
+def attach(database: sqlite3.Connection, file: Path, name: str) -> None:
+    """Attach another database of the index to the connection of a writer."""
+    options = "mode=rw" if locks_work(file.parent, is_writer=True) else "mode=rw&nolock=1"
+    database.execute(f"ATTACH DATABASE ? AS {name}", (_uri(file, options),))
+
+
+def _uri(file: Path, options: str) -> str:
+    return f"file:{quote(os.fsencode(file))}?{options}"
+
+
 def _connect(file: Path, options: str) -> sqlite3.Connection:
-    uri = f"file:{quote(os.fsencode(file))}?{options}"
-    return sqlite3.connect(uri, TIMEOUT, uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(_uri(file, options), TIMEOUT, uri=True, isolation_level=None, check_same_thread=False)
 
 
 def format_of(database: sqlite3.Connection) -> int:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.retrieval.database import ITEMS
-from xmodal_cli.retrieval.rebuild import REBUILD
+from xmodal_cli.retrieval.database import ITEMS, REBUILD
+from xmodal_cli.retrieval.registry import TEMPORARY
 from xmodal_cli.retrieval.segments import delete_orphans, read_segments
-from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata
-
-_TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (ITEMS, REBUILD, METADATA)))})\.[0-9a-f]{{8}}\.tmp")
+from xmodal_cli.retrieval.stored_metadata import connect, load_metadata
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files, and files of vectors that no database names; the caller has the lock of the index."""
     with contextlib.suppress(OSError):
         for path in list(folder.iterdir()):
-            if _TEMPORARY.fullmatch(path.name):
+            if TEMPORARY.fullmatch(path.name):
                 with contextlib.suppress(OSError):
                     path.unlink()
     with contextlib.suppress(BadData):  # of a damaged database nothing is deleted

@@ -6,8 +6,10 @@ them. One pass over a file that is larger than memory releases them block by blo
 
 from __future__ import annotations
 
+import errno
 import mmap
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,10 +19,20 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.content = np.frombuffer(self._map, np.uint8)
+            self._map = _map(file)
+            self.content = np.fromfile(file, np.uint8) if self._map is None else np.frombuffer(self._map, np.uint8)
 
     def release(self) -> None:
         """Give back the pages that were read, where the system can; they are read again when they are needed."""
-        if hasattr(mmap, "MADV_DONTNEED"):
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+def _map(file: BinaryIO) -> mmap.mmap | None:
+    """None on a file system that cannot map files, as some network drives: the file is then read."""
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise
+        return None

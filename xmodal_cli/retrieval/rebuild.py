@@ -11,13 +11,22 @@ from pathlib import Path
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval.caption_table import create_if_captioned, restore_captions, set_captions_aside
-from xmodal_cli.retrieval.database import ITEMS, SCHEMA, SIDE_FILES, connect_writer, format_of, transaction
+from xmodal_cli.retrieval.database import (
+    ITEMS,
+    REBUILD,
+    SCHEMA,
+    SIDE_FILES,
+    attach,
+    connect_writer,
+    format_of,
+    transaction,
+    writing,
+)
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.metadata import FORMAT, IndexMetadata
 from xmodal_cli.retrieval.segments import sync_folder
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 
-REBUILD = "rebuild.sqlite"
 _TABLES = ("meta", "cells", "segments", "items", "unreadable")
 
 
@@ -60,7 +69,8 @@ def _replace_content(file: Path, new: Path) -> bool:
         with contextlib.closing(connect_writer(file)) as database:
             if format_of(database) != FORMAT:
                 return False
-            database.execute("ATTACH DATABASE ? AS new", (str(new),))
+            with writing(new):
+                attach(database, new, "new")
             with transaction(database, file):
                 set_captions_aside(database)
                 for table in _TABLES:

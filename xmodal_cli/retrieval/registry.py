@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
-from xmodal_cli.retrieval.database import ITEMS, SIDE_FILES, unreadable
+from xmodal_cli.retrieval.database import ITEMS, REBUILD, SIDE_FILES, unreadable
 from xmodal_cli.retrieval.hints import index_command
 from xmodal_cli.retrieval.index import is_index, open_index
 from xmodal_cli.retrieval.metadata import IndexMetadata
@@ -21,7 +22,8 @@ from xmodal_cli.retrieval.stored_metadata import METADATA, read_metadata
 if TYPE_CHECKING:
     from xmodal_cli.data.scan import Scan
 
-FILES = {METADATA, ITEMS, *(f"{ITEMS}{suffix}" for suffix in SIDE_FILES), SEGMENTS}
+FILES = {METADATA, SEGMENTS, *(name + suffix for name in (ITEMS, REBUILD) for suffix in ("", *SIDE_FILES))}
+TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, (ITEMS, REBUILD, METADATA)))})\.[0-9a-f]{{8}}\.tmp")
 FALLBACK = "photos"  # the name of an index if that of the folder is not usable
 MAX_NAME = 200  # bytes; the files next to an index have longer names
 _LAST = ".last.json"  # no index has a name with a dot first
@@ -75,7 +77,8 @@ def check_target(folder: Path) -> None:
     if is_index(folder) or not os.path.lexists(folder):
         return
     try:
-        others = {p.name for p in folder.iterdir()} - FILES
+        names = {p.name for p in folder.iterdir()}
+        others = {name for name in names - FILES if not TEMPORARY.fullmatch(name)}  # a killed update leaves both
     except NotADirectoryError:
         others = {folder.name}
     except OSError as error:

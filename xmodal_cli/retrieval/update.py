@@ -22,7 +22,7 @@ from xmodal_cli.errors import BadData, Category, ConfigError, IncompatibleFeatur
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import rebuild, registry
 from xmodal_cli.retrieval.absence import KnownRoots, absent_paths, check_roots
-from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.database import ITEMS, REBUILD
 from xmodal_cli.retrieval.file_embedding import FileEmbedder
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index, is_index, open_index
@@ -33,7 +33,6 @@ from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexMetadata, IndexMo
 from xmodal_cli.retrieval.missing_facts import fill_missing_facts
 from xmodal_cli.retrieval.moved import moved_roots
 from xmodal_cli.retrieval.plan import UpdatePlan, make_plan
-from xmodal_cli.retrieval.rebuild import REBUILD
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
 from xmodal_cli.retrieval.vector_versions import VectorVersions
@@ -104,7 +103,7 @@ def update_index(
             if is_index(folder):
                 _check_model(folder, request.model)
                 upgrade_locked(folder)
-                rebuild.discard(folder)
+            rebuild.discard(folder)
             remove_leftovers(folder)
             changes = _Update(folder, request, ITEMS).run(embed, reporter)
         write_summary(folder, changes.metadata)

@@ -20,12 +20,12 @@ from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.reporter import SILENT, ProgressTask, Reporter
 from xmodal_cli.retrieval import rebuild, registry
 from xmodal_cli.retrieval.cell_training import MIN_VECTORS, sample_and_train, store_cells
+from xmodal_cli.retrieval.database import REBUILD
 from xmodal_cli.retrieval.hints import index_name
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import LARGEST
 from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexMetadata, IndexModel, check_recall, check_store
-from xmodal_cli.retrieval.rebuild import REBUILD
 from xmodal_cli.retrieval.vector_files import VectorFile
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
 
