@@ -67,9 +67,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def matcher() -> xmodal.MatcherModel:
-    model = xmodal.load("starter", device="cpu", precision="fp32")
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def matcher(request: pytest.FixtureRequest) -> xmodal.MatcherModel:
+    model = xmodal.load("starter", device="cpu", precision="fp32", runtime=request.param)
     assert isinstance(model, xmodal.MatcherModel)
     return model
 
@@ -121,8 +121,32 @@ def test_unreadable_images_raise_or_are_left_out(
         matcher.encode_image([3])  # type: ignore[list-item]
 
 
-def test_captions_are_those_of_the_command(photos: list[Path], xmodal_command) -> None:
-    captioner = xmodal.load("starter-captioner", device="cpu", precision="fp32")
+def test_both_runtimes_give_the_same_vectors(photos: list[Path]) -> None:
+    models = [xmodal.load("starter", device="cpu", precision="fp32", runtime=runtime) for runtime in ("torch", "onnx")]
+    for one, other in ([m.encode_image(photos) for m in models], [m.encode_text("two dogs") for m in models]):
+        assert ((one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min() > 0.9999
+
+
+def test_a_model_that_needs_torch_is_an_error_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    from helpers.tag_fixtures import write_tagger
+
+    from xmodal_cli.inference.models import describe_model
+
+    monkeypatch.setattr("xmodal_cli.inference.runtime.has_torch", lambda: False)
+    tagger = write_tagger(tmp_path / "words.safetensors", describe_model("starter-captioner").meta, ("dog", "cat"))
+    with pytest.raises(xmodal.Unavailable, match="torch") as error:
+        xmodal.load(tagger)
+    assert "docs/install.md" in error.value.hint
+    with pytest.raises(xmodal.Unavailable, match="torch"):
+        xmodal.load("starter", device="cuda")
+    assert isinstance(xmodal.load("starter-captioner"), xmodal.CaptionerModel)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_captions_are_those_of_the_command(photos: list[Path], xmodal_command, runtime: str) -> None:
+    captioner = xmodal.load("starter-captioner", device="cpu", precision="fp32", runtime=runtime)
     assert isinstance(captioner, xmodal.CaptionerModel)
     with Image.open(photos[1]) as image:
         results = captioner.caption([photos[0], image], beam=3, num=2)

@@ -16,9 +16,9 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, MissingData, UnknownName
 from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.inference.defaults import default_model
-from xmodal_cli.inference.encoding import backbone_of
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.inference.models import describe_model, find_model, model_names
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.models.model_file import read_header, read_tensors
 from xmodal_cli.recipes.models import set_default
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.random_captioner import write_captioner
+from helpers.tag_fixtures import write_tagger
 from PIL import Image
 
 from xmodal_cli.errors import OPTIONAL_PACKAGES
+from xmodal_cli.inference.models import describe_model
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "single_file.sh"
 # modules that the single file with --photos does not contain
@@ -87,6 +90,29 @@ def test_photos_are_indexed_searched_and_captioned(photos, tmp_path_factory, xmo
     np.testing.assert_allclose(*[[h["score"] for h in r["hits"]] for r in (with_torch, similar)], atol=1e-3)
     settings = ("--beam", "3", "--runtime", "torch", "--device", "cpu", "--precision", "fp32", "--json")
     assert xmodal("caption", str(query), *settings).json[0]["captions"][0]["text"] == caption["captions"][0]["text"]
+
+
+@pytest.mark.slow
+def test_tags_and_captions_of_the_training_set(photos, home, xmodal):
+    captioner_meta = describe_model("starter-captioner").meta
+    write_tagger(home / "models" / "words.safetensors", captioner_meta, ("dog", "cat", "grass", "runs"))
+    captioner = write_captioner(home / "models" / "tagged.safetensors", captioner_meta)
+    words = ("caption", str(photos / "a.jpg"), "--model", str(captioner), "--tags", "auto")
+    needed = run(*words)
+    assert needed.returncode == 1 and "needs torch" in needed.stderr
+    exported = xmodal(*words, "--runtime", "onnx", "--json").json
+    assert run_json(*words) == exported and exported[0]["tags"]
+
+    for name, caption in (("a", "a dog runs"), ("b", "two men on a beach"), ("c", "a child in red")):
+        (photos / f"{name}.txt").write_text(caption)
+    assert run("data", "add", "f8k", str(photos)).returncode == 0
+    (nearest,) = run_json("caption", str(photos / "a.jpg"), "--nearest", "--num", "2")
+    assert len({caption["text"] for caption in nearest["captions"]}) == 2
+    with_torch = xmodal("caption", photos / "a.jpg", "--nearest", "--num", 2, "--runtime", "torch", "--json").json[0]
+    assert [c["text"] for c in with_torch["captions"]] == [c["text"] for c in nearest["captions"]]
+    np.testing.assert_allclose(*[[c["score"] for c in r["captions"]] for r in (with_torch, nearest)], atol=1e-3)
+    (images,) = run_json("caption", str(photos / "a.jpg"), "--nearest", "--set", "nearest.images=2")
+    assert images["captions"]
 
 
 @pytest.mark.slow

@@ -275,6 +275,7 @@ def caption(
     on_error: str = "raise",
     device: str = "auto",
     precision: str = "auto",
+    runtime: str = "auto",
 ) -> list[ImageCaptions]:
     """Captions of images, ``num`` each, best first: by a captioner, by the default one if none is given.
 
@@ -287,7 +288,7 @@ def caption(
 
     models = (model,) if isinstance(model, str) else tuple(model or ())
     settings = (f"decoding.num={num}", *(() if beam is None else (f"decoding.beam={beam}",)))
-    generator = load_generator(CaptionRequest(models, settings, compute=Compute(device, precision)))
+    generator = load_generator(CaptionRequest(models, settings, compute=Compute(device, precision, runtime)))
     return image_captions(generator, images, on_error)
 
 

@@ -19,9 +19,10 @@ from PIL import Image
 
 from xmodal_cli.data.scan import scan
 from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
-from xmodal_cli.inference.encoding import backbone_of, file_vectors
+from xmodal_cli.inference.encoding import file_vectors
 from xmodal_cli.inference.index_models import to_index_model
 from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import Unreadable
 

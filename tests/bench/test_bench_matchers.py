@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from xmodal_cli.config import load_config
-from xmodal_cli.inference.encoding import backbone_of, image_vectors
+from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.inference.matchers import load_matcher
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.inference.towers import text_side
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 from xmodal_cli.models.model_file import ModelHeader, write_model

@@ -135,7 +135,7 @@ def test_attention_over_regions(
     caption: Run, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regions = HalvesBackbone(kind="regions")
-    monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: regions)
+    monkeypatch.setattr(image_captioning, "open_backbone", lambda model: regions)
     for name in ("transformer", "show-attend-tell"):
         file = write_captioner(tmp_path / f"{name}.safetensors", regions.meta, name)
         done = caption(photos[3], "--model", file, "--attention", name)

@@ -21,7 +21,8 @@ from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, MissingData
 from xmodal_cli.features import region_import
 from xmodal_cli.features.cache import load_features
-from xmodal_cli.inference.encoding import backbone_of, settings_for
+from xmodal_cli.inference.encoding import settings_for
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.recipes.features import extract_features
 from xmodal_cli.reporter import SilentReporter
 from xmodal_cli.types import Example, FeatureMeta

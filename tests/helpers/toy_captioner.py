@@ -148,7 +148,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setattr(caption_checks, "describe_as", describe)
     monkeypatch.setattr(caption_checks, "check_ensemble", lambda captioners: None)
     monkeypatch.setattr(caption_checks, "read_tokenizer", lambda info: None)
-    monkeypatch.setattr(image_captioning, "backbone_of", lambda model, meta: toy.backbones[meta.backbone])
+    monkeypatch.setattr(image_captioning, "open_backbone", lambda model: toy.backbones[model.meta.backbone])
     monkeypatch.setattr(caption_checks, "default_model", lambda kind: "/runs/toy")
     return toy
 

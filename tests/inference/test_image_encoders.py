@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, StorageError, Unavailable, UnknownName
 from xmodal_cli.inference import bundled_graphs, image_encoders, onnx_image_export
-from xmodal_cli.inference.encoding import backbone_of, image_vectors
+from xmodal_cli.inference.encoding import image_vectors
 from xmodal_cli.inference.image_encoders import OnnxMatcher, load_backbone, load_matcher_images
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.inference.onnx_folder import METADATA
 from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.runtime import MIN_TORCH_IMAGES, choose_runtime
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.types import Unreadable
 

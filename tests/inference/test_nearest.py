@@ -81,7 +81,7 @@ def toy(tmp_path: Path, xmodal: Run, monkeypatch: pytest.MonkeyPatch) -> ToyMatc
         return replace(part, examples=readable), np.stack([image_vector(e.path) for e in readable])
 
     monkeypatch.setattr(nearest, "describe_as", lambda kind, name, hint: matcher.info)
-    monkeypatch.setattr(nearest, "load_matcher", lambda what, compute: matcher)
+    monkeypatch.setattr(nearest, "open_matcher", lambda *_: matcher)
     monkeypatch.setattr(nearest, "image_vectors", lambda loaded, reader=None: loaded.embed_files)
     monkeypatch.setattr(training_vectors, "embed_images", embed_images)
     monkeypatch.setattr(nearest, "default_model", lambda kind: f"/runs/{kind}")

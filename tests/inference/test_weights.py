@@ -11,7 +11,7 @@ UNUSED = ("torchvision", "timm", "transformers", "open_clip", "sympy", "torch._d
 def test_the_bundled_captioner_needs_only_torch():
     code = (
         "import sys\nfrom xmodal_cli.inference.captioners import load_captioner\n"
-        "from xmodal_cli.inference.encoding import backbone_of\n"
+        "from xmodal_cli.inference.torch_backbones import backbone_of\n"
         "loaded = load_captioner('starter-captioner')\nbackbone_of(loaded.name, loaded.meta)\n"
         f"print([name for name in {UNUSED} if name in sys.modules])"
     )

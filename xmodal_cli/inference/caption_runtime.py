@@ -11,11 +11,12 @@ from xmodal_cli.errors import StorageError, Unavailable
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.captioners import LoadedCaptioner, load_captioner
 from xmodal_cli.inference.image_encoders import ON_CPU, find, load_backbone, raise_if_refused
-from xmodal_cli.inference.models import ModelInfo
+from xmodal_cli.inference.models import ModelInfo, describe_model
 from xmodal_cli.inference.onnx_captioner import OnnxCaptioner
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.runtime import choose_runtime, has_torch, require_torch
-from xmodal_cli.inference.tag_requests import needs_tagger
+from xmodal_cli.inference.tag_requests import check_tags
+from xmodal_cli.inference.tagger_runtime import load_exported_tagger
 from xmodal_cli.inference.weights import read_tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Captioner
@@ -27,7 +28,7 @@ def load_captioners(
     """The captioners ``infos``, all on one runtime, for about ``num_images`` images.
 
     Captioners that cannot be exported, or whose exports cannot be written, run with torch, unless onnxruntime is
-    requested; so do those that get the tags of a tagger. Raises the errors of ``choose_runtime`` and
+    requested; their tagger runs with the same library. Raises the errors of ``choose_runtime`` and
     ``load_captioner``, and Unavailable.
     """
     if choose_runtime(request.compute, num_images) == "onnx":
@@ -60,8 +61,9 @@ def load_exported_captioner(info: ModelInfo, reporter: Reporter) -> LoadedCaptio
 
 
 def _load_exported(infos: Sequence[ModelInfo], request: CaptionRequest, reporter: Reporter) -> list[LoadedCaptioner]:
-    if needs_tagger(request.tags, infos[0]):
-        raise Unavailable("taggers run with torch only", "use --tags with words, or --runtime torch")
+    _, tagger = check_tags(request.tags, infos[0], read_tokenizer(infos[0]))
+    if tagger is not None:
+        load_exported_tagger(describe_model(tagger), reporter)
     for info in infos:
         load_backbone(info.name, info.meta, reporter)  # exported first: a captioner is compared on its features
     return [load_exported_captioner(info, reporter) for info in infos]

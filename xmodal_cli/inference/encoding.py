@@ -5,33 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from xmodal_cli.backbones import image_backbones
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, IncompatibleFeatures
+from xmodal_cli.errors import BadData
 from xmodal_cli.features.extraction import encode_files, opener_for
+from xmodal_cli.inference.image_encoders import load_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
+from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.inference.unchecked_features import report_unchecked
-from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
+from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
 if TYPE_CHECKING:
     from xmodal_cli.data.images import ImageReader
+    from xmodal_cli.inference.exported_matcher import ExportedMatcher
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.models import ModelInfo
 
 
-def image_vectors(loaded: LoadedMatcher, reader: ImageReader | None = None) -> InputVectors:
+class _LoadedModel(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def meta(self) -> FeatureMeta: ...
+    @property
+    def compute(self) -> Compute: ...
+
+
+def image_vectors(loaded: LoadedMatcher | ExportedMatcher, reader: ImageReader | None = None) -> InputVectors:
     """A function that encodes images, in order: (path, (embed_dim,) float32 or Unreadable).
 
     The backbone that the matcher was trained with is built once, here. Raises IncompatibleFeatures if it is unavailable
     or has other weights or preprocessing than in training. ``reader`` collects the defects of readable images.
     """
-    backbone = backbone_of(loaded.name, loaded.meta)
+    backbone = open_backbone(loaded)
     return partial(file_vectors, backbone, loaded.embed_features, loaded.compute, reader=reader)
 
 
@@ -51,24 +63,24 @@ def file_vectors(
 
 
 def embed_images(
-    loaded: LoadedMatcher, dataset: ImageTextDataset, reporter: Reporter
+    loaded: LoadedMatcher | ExportedMatcher, dataset: ImageTextDataset, reporter: Reporter
 ) -> tuple[ImageTextDataset, np.ndarray]:
     """The dataset without unreadable images, and (images, embed_dim) float32 vectors of the others.
 
-    Features are read from the cache, or extracted into it; a matcher that reads pixels encodes the images each
-    time. Raises IncompatibleFeatures, BadData.
+    Features are read from the cache, or extracted into it; a matcher that reads pixels, or runs on onnxruntime, encodes
+    the images each time. Raises IncompatibleFeatures, BadData.
     """
+    if loaded.meta.kind == "pixels" or loaded.compute.runtime == "onnx":
+        return _embed_files(loaded, dataset, reporter)
     from xmodal_cli.features.image_features import load_readable_features
 
-    if loaded.meta.kind == "pixels":
-        return _embed_pixels(loaded, dataset, reporter)
     readable, features = load_readable_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
     check_features(loaded.info, dataset, features.meta, reporter)
     return readable, loaded.embed_features(features.values)
 
 
-def _embed_pixels(
-    loaded: LoadedMatcher, dataset: ImageTextDataset, reporter: Reporter
+def _embed_files(
+    loaded: LoadedMatcher | ExportedMatcher, dataset: ImageTextDataset, reporter: Reporter
 ) -> tuple[ImageTextDataset, np.ndarray]:
     from xmodal_cli.data.unreadable_images import drop_unreadable_images
 
@@ -84,22 +96,11 @@ def _embed_pixels(
     return readable, np.stack(rows)
 
 
-def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
-    """The backbone of the features in ``meta``. Raises IncompatibleFeatures, and like ``build_backbone``."""
-    if meta.backbone == PRECOMPUTED:
-        raise IncompatibleFeatures(
-            f"{model} was trained on precomputed features of an unknown backbone; they cannot be extracted from images",
-            "train it again and name their backbone: xmodal train --features-from BACKBONE",
-        )
-    if image_backbones.is_from_files(meta.backbone):
-        raise IncompatibleFeatures(
-            f"{model} was trained on regions of an external detector; they cannot be extracted from new images",
-            "train a model with an available detector: --backbone faster-rcnn-resnet50 --set features.kind=regions",
-        )
-    backbone = image_backbones.build_backbone(meta.backbone, meta.kind, meta.crops)
-    if backbone.meta.key() != meta.key():
-        raise image_backbones.other_features_error(model, meta, backbone.meta)
-    return backbone
+def open_backbone(model: _LoadedModel) -> ImageBackbone:
+    """The backbone of a loaded model, on its runtime. Raises the errors of ``load_backbone`` and ``backbone_of``."""
+    if model.compute.runtime == "onnx":
+        return load_backbone(model.name, model.meta, SILENT)
+    return backbone_of(model.name, model.meta)
 
 
 def check_features(info: ModelInfo, dataset: ImageTextDataset, found: FeatureMeta, reporter: Reporter) -> None:

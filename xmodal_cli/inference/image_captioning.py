@@ -33,8 +33,7 @@ from xmodal_cli.inference.caption_types import (
     CaptionResults,
 )
 from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features
-from xmodal_cli.inference.encoding import backbone_of
-from xmodal_cli.inference.image_encoders import load_backbone
+from xmodal_cli.inference.encoding import open_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
 from xmodal_cli.inference.unchecked_features import unchecked_warnings
@@ -97,9 +96,7 @@ class FeatureExtractors:
         self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
         for one in models:
             if one.meta.key() not in self._backbones:
-                is_exported = one.compute.runtime == "onnx"
-                backbone = load_backbone(one.name, one.meta, SILENT) if is_exported else backbone_of(one.name, one.meta)
-                self._backbones[one.meta.key()] = backbone
+                self._backbones[one.meta.key()] = open_backbone(one)
         self._compute = models[0].compute
 
     def extract(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, list[np.ndarray] | Unreadable]]:

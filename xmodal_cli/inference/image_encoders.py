@@ -15,11 +15,11 @@ import numpy as np
 
 from xmodal_cli import paths
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, MissingData, Unavailable, XmodalError
+from xmodal_cli.errors import BadData, MissingData, XmodalError
 from xmodal_cli.inference.export_cleaning import backbone_fingerprint
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
-from xmodal_cli.inference.runtime import require_torch
+from xmodal_cli.inference.runtime import needs_torch, require_torch
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import FeatureMeta
 
@@ -64,7 +64,7 @@ def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBack
     Raises Unavailable if it cannot be exported, StorageError, and the errors of ``backbone_of``.
     """
     if meta.kind not in ("global", "grid") and not meta.kind.startswith("trunk-"):
-        raise Unavailable(f"{meta.kind} of {meta.backbone} cannot be computed by onnxruntime", "use --runtime torch")
+        raise needs_torch(f"{meta.kind} of {meta.backbone} cannot be computed by onnxruntime, only with torch")
     folder, fingerprint = backbone_folder(meta), backbone_fingerprint(meta)
     backbone = find(OnnxBackbone, folder, fingerprint)
     if backbone is None:
@@ -106,8 +106,8 @@ def _export_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> None:
     if export_bundled_image(BACKBONES, record, backbone_folder(meta)):
         return
     require_torch(f"exporting {meta.backbone}")
-    from xmodal_cli.inference.encoding import backbone_of
     from xmodal_cli.inference.onnx_image_export import export_backbone
+    from xmodal_cli.inference.torch_backbones import backbone_of
 
     export_backbone(backbone_of(model, meta), record, backbone_folder(meta))
 
@@ -124,20 +124,20 @@ def _export_head(info: ModelInfo, backbone: OnnxBackbone, reporter: Reporter, lo
     from xmodal_cli.features.extraction import forward_images
     from xmodal_cli.inference.matchers import load_matcher
     from xmodal_cli.inference.onnx_export import move_to_cpu
-    from xmodal_cli.inference.onnx_image_export import export_image_head
+    from xmodal_cli.inference.onnx_image_export import EncodeImage, export_head
 
-    features = forward_images(_sample_views(backbone), backbone)
+    features = forward_images(sample_views(backbone), backbone)
     on_cpu = move_to_cpu(loaded or load_matcher(info, ON_CPU))
-    export_image_head(on_cpu, record, features, head_folder(info.fingerprint))
+    export_head(EncodeImage(on_cpu.model), record, features, head_folder(info.fingerprint))
 
 
 def raise_if_refused(name: str, reason: str) -> None:
     """Raise Unavailable if there is a ``reason`` why a model could not be exported."""
     if reason:
-        raise Unavailable(f"{name} could not be exported to ONNX: {reason}", "use --runtime torch")
+        raise needs_torch(f"{name} could not be exported to ONNX: {reason}")
 
 
-def _sample_views(backbone: OnnxBackbone) -> list[np.ndarray]:
+def sample_views(backbone: OnnxBackbone) -> list[np.ndarray]:
     """(crops, 3, size, size) uint8 per image: each has as many views as a photo."""
     from xmodal_cli.inference.onnx_image_export import sample_images
 

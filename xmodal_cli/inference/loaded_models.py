@@ -17,6 +17,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_model
+from xmodal_cli.reporter import SILENT
 from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.types import ImageBackbone, Unreadable
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from xmodal_cli.inference.caption_types import CaptionGenerator
     from xmodal_cli.inference.captioners import LoadedCaptioner
+    from xmodal_cli.inference.exported_matcher import ExportedMatcher
     from xmodal_cli.inference.image_captioning import FeatureExtractors
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.taggers import LoadedTagger
@@ -33,13 +35,17 @@ ON_ERROR = ("raise", "skip")
 
 
 def load(
-    name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto"
+    name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto", runtime: str = "auto"
 ) -> MatcherModel | CaptionerModel | TaggerModel:
     """Load a matcher, captioner or tagger: a bundled or trained model, a run, a file, or ``open_clip/ARCH/TAG``.
 
-    Raises UnknownName with the closest name, MissingData, BadModel, DownloadError, ConfigError.
+    ``runtime`` is ``onnx``, which loads in less than a second, or ``torch``; ``auto`` is ``torch`` if it is installed.
+    Raises UnknownName with the closest name, MissingData, BadModel, DownloadError, ConfigError, and Unavailable for a
+    model that needs torch if it is not installed.
     """
-    info, compute = describe_model(str(name)), Compute(device, precision)
+    info, compute = describe_model(str(name)), Compute(device, precision, runtime)
+    if _uses_onnx(compute):
+        return _load_exported(info)
     if info.kind == "captioner":
         from xmodal_cli.inference.captioners import load_captioner
 
@@ -53,10 +59,32 @@ def load(
     return MatcherModel(load_matcher(info, compute))
 
 
+def _uses_onnx(compute: Compute) -> bool:
+    """Whether a model that is loaded for any number of images runs on onnxruntime. Raises like ``choose_runtime``."""
+    from xmodal_cli.inference.runtime import choose_runtime, has_torch
+
+    prefers_torch = compute.runtime == "auto" and has_torch()
+    return not prefers_torch and choose_runtime(compute, 1) == "onnx"
+
+
+def _load_exported(info: ModelInfo) -> MatcherModel | CaptionerModel | TaggerModel:
+    if info.kind == "captioner":
+        from xmodal_cli.inference.caption_runtime import load_exported_captioner
+
+        return CaptionerModel(load_exported_captioner(info, SILENT))
+    if info.kind == "tagger":
+        from xmodal_cli.inference.tagger_runtime import load_exported_tagger
+
+        return TaggerModel(load_exported_tagger(info, SILENT))
+    from xmodal_cli.inference.exported_matcher import ExportedMatcher
+
+    return MatcherModel(ExportedMatcher(info, SILENT))
+
+
 class MatcherModel:
     """An image-text matcher: encodes images and sentences as vectors of one space."""
 
-    def __init__(self, loaded: LoadedMatcher) -> None:
+    def __init__(self, loaded: LoadedMatcher | ExportedMatcher) -> None:
         self._loaded = loaded
 
     @property
@@ -105,10 +133,10 @@ class MatcherModel:
 
     @cached_property
     def _backbone(self) -> ImageBackbone:
-        from xmodal_cli.inference.encoding import backbone_of
+        from xmodal_cli.inference.encoding import open_backbone
 
         _warn_if_unchecked(self._loaded)
-        return backbone_of(self._loaded.name, self._loaded.meta)
+        return open_backbone(self._loaded)
 
 
 @dataclass(frozen=True)
@@ -273,7 +301,7 @@ def image_captions(
     ]
 
 
-def _warn_if_unchecked(loaded: LoadedMatcher | LoadedTagger) -> None:
+def _warn_if_unchecked(loaded: LoadedMatcher | ExportedMatcher | LoadedTagger) -> None:
     """Warn before the first image, if the declared features of a model were not checked."""
     from xmodal_cli.inference.unchecked_features import unchecked_warnings
 

@@ -24,8 +24,9 @@ from xmodal_cli.inference.caption_types import (
 )
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.encoding import image_vectors
+from xmodal_cli.inference.exported_matcher import ExportedMatcher, open_matcher
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
-from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
+from xmodal_cli.inference.matchers import LoadedMatcher
 from xmodal_cli.inference.models import ModelInfo, describe_as
 from xmodal_cli.inference.training_vectors import caption_vectors, load_training_set, training_image_vectors
 from xmodal_cli.inference.unchecked_features import unchecked_warnings
@@ -39,15 +40,15 @@ _BATCH = 64  # photos
 
 
 def nearest_generator(
-    request: CaptionRequest, reporter: Reporter, reader: ImageReader | None = None
+    request: CaptionRequest, reporter: Reporter, reader: ImageReader | None = None, num_photos: int = 1
 ) -> CaptionGenerator:
-    """A generator that uses the requested matcher, or the default one, and its training captions.
+    """A generator for about ``num_photos``, of the requested matcher, or the default one, and its training captions.
 
     ``request.nearest_images`` restricts them to those of the nearest training images. Raises MissingData, UnknownName,
     BadModel, ConfigError, IncompatibleFeatures.
     """
     info, num = check_nearest(request)
-    loaded = load_matcher(info, request.compute)
+    loaded = open_matcher(info, request.compute, num_photos, reporter)
     train = load_training_set(loaded, reporter)
     retriever: _CaptionRetriever
     if request.nearest_images is None:
@@ -101,7 +102,7 @@ class _AllCaptions:
 class _NearestImages:
     """The best ``num`` of the captions of the ``num_images`` nearest images ``train``, whose unit vectors are given."""
 
-    loaded: LoadedMatcher
+    loaded: LoadedMatcher | ExportedMatcher
     train: Sequence[Example]
     vectors: np.ndarray
     num_images: int

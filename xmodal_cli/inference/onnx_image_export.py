@@ -1,4 +1,4 @@
-"""Export of image backbones, and of image encoders of matchers, to ONNX, compared with torch."""
+"""Export of image backbones, image encoders of matchers, and taggers, to ONNX, compared with torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from xmodal_cli.inference.onnx_tracing import trace
 from xmodal_cli.inference.onnx_writing import ExportRecord, save_graph, write_export
 
 if TYPE_CHECKING:
-    from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.types import ImageBackbone
 
 MIN_COSINE = 0.9999  # between an output of the export and of torch
@@ -29,12 +28,12 @@ def export_backbone(backbone: ImageBackbone, record: ExportRecord, folder: Path)
     write_export(folder, record, lambda draft: _write_backbone(backbone, record, draft))
 
 
-def export_image_head(loaded: LoadedMatcher, record: ExportRecord, features: np.ndarray, folder: Path) -> None:
-    """Export the image encoder of a matcher, on the CPU in float32. Raises Unavailable and StorageError.
+def export_head(head: nn.Module, record: ExportRecord, features: np.ndarray, folder: Path) -> None:
+    """Export what a model computes from the features of one image, (1, ...) -> (1, dim), on the CPU in float32.
 
-    ``features`` (images, ...) float32 are those of different images.
+    ``features`` (images, ...) float32 are those of different images. Raises Unavailable and StorageError.
     """
-    write_export(folder, record, lambda draft: _write_head(loaded, record, features, draft))
+    write_export(folder, record, lambda draft: _write_head(head, record, features, draft))
 
 
 def sample_images(size: int) -> np.ndarray:
@@ -73,13 +72,25 @@ class EncodeImage(nn.Module):
         return vector
 
 
-def _write_head(loaded: LoadedMatcher, record: ExportRecord, features: np.ndarray, draft: Path) -> None:
-    encode = EncodeImage(loaded.model)
-    save_graph(trace(encode, [torch.from_numpy(features[:1])], NAMES), draft, STEM)
-    facts = {"embed_dim": loaded.info.embed_dim}
+class TagProbabilities(nn.Module):
+    """(1, ...) features -> (1, tags) probabilities."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> Tensor:
+        probabilities: Tensor = self.model(features).sigmoid()
+        return probabilities
+
+
+def _write_head(head: nn.Module, record: ExportRecord, features: np.ndarray, draft: Path) -> None:
+    save_graph(trace(head, [torch.from_numpy(features[:1])], NAMES), draft, STEM)
+    expected = _run_one_by_one(head, features)
+    facts = {"embed_dim": expected.shape[1]}
     record.save(draft, facts)
     vectors = OnnxImageHead(draft, record.fingerprint).embed_features(features)
-    agreement = _min_cosine(vectors, _run_one_by_one(encode, features))
+    agreement = _min_cosine(vectors, expected)
     record.save(draft, facts | {"agreement": agreement})
 
 

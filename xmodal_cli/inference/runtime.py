@@ -26,6 +26,11 @@ def require_torch(what: str) -> None:
         raise Unavailable(f"{what} needs torch, which is not installed", INSTALL_ALL)
 
 
+def needs_torch(message: str) -> Unavailable:
+    """The error for what onnxruntime cannot do; the hint is the other runtime, or how to install it."""
+    return Unavailable(message, "use --runtime torch" if has_torch() else INSTALL_ALL)
+
+
 def choose_runtime(compute: Compute, num_images: int) -> str:
     """``onnx`` or ``torch``, for ``num_images`` images; torch is imported only if it may be faster.
 

@@ -15,7 +15,7 @@ from xmodal_cli.inference.captioners import LoadedCaptioner
 from xmodal_cli.inference.defaults import default_tagger
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, model_names
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.reporter import Reporter
+from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
@@ -61,9 +61,12 @@ def find_tag_source(requested: Sequence[str], captioner: LoadedCaptioner, comput
     """
     words, tagger = check_tags(requested, captioner.info, captioner.tokenizer)
     if tagger is not None:
+        from xmodal_cli.inference.tagger_runtime import load_exported_tagger
         from xmodal_cli.inference.taggers import load_tagger
 
-        return TagSource((), load_tagger(tagger, compute), captioner.info.config.captioning.num_tags)
+        is_exported = captioner.compute.runtime == "onnx"
+        loaded = load_exported_tagger(describe_model(tagger), SILENT) if is_exported else load_tagger(tagger, compute)
+        return TagSource((), loaded, captioner.info.config.captioning.num_tags)
     return TagSource(words)
 
 
@@ -99,12 +102,6 @@ def dataset_prompts(
         by_id = dict(zip(readable.ids, best, strict=True))
         tags = [by_id.get(image_id, []) for image_id in dataset.ids]
     return [tag_prompt(captioner.tokenizer, words) for words in tags]
-
-
-def needs_tagger(requested: Sequence[str], info: ModelInfo) -> bool:
-    """Whether the tags of ``requested``, or those of the training of the captioner, are those of a tagger."""
-    first = requested[0].partition(":")[0] if len(requested) == 1 else ""
-    return first == AUTO or (not requested and info.header.architecture.get("tagger") is not None)
 
 
 def _named(name: str) -> str:

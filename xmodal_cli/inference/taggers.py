@@ -8,22 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from xmodal_cli.captioning.tags import known_tags
 from xmodal_cli.device import Compute
-from xmodal_cli.features.image_features import read_image_features
-from xmodal_cli.inference.encoding import backbone_of, check_features, file_vectors, settings_for
+from xmodal_cli.inference.encoding import check_features, file_vectors, open_backbone, settings_for
 from xmodal_cli.inference.image_inputs import InputVectors
 from xmodal_cli.inference.models import ModelInfo, describe_as
-from xmodal_cli.inference.towers import load_towers
+from xmodal_cli.inference.onnx_image_encoder import OnnxImageHead
 from xmodal_cli.inference.weights import load_weights
-from xmodal_cli.models.assembly import build_tagger
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.types import FeatureMeta, Tagger
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xmodal_cli.reporter import Reporter
     from xmodal_cli.types import ImageTextDataset
 
@@ -32,10 +30,13 @@ BATCH = 256  # images per batch
 
 @dataclass(frozen=True)
 class LoadedTagger:
-    """A tagger in evaluation mode, on the device of ``compute``, which is resolved. ``model`` is an nn.Module."""
+    """A tagger in evaluation mode, on the device of ``compute``, which is resolved.
+
+    ``model`` is an nn.Module, or an ``OnnxImageHead`` if ``compute.runtime`` is ``onnx``.
+    """
 
     info: ModelInfo
-    model: Tagger
+    model: Tagger | OnnxImageHead
     tags: tuple[str, ...]
     compute: Compute
 
@@ -51,6 +52,10 @@ class LoadedTagger:
 
     def probabilities(self, features: Tensor | np.ndarray) -> np.ndarray:
         """(images, ...) features -> (images, tags) float32."""
+        if isinstance(self.model, OnnxImageHead):
+            return self.model.embed_features(np.asarray(features))
+        import torch
+
         return tag_probabilities(self.model, torch.as_tensor(features), self.compute)
 
 
@@ -62,16 +67,25 @@ def load_tagger(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedTa
     info = describe_as(
         "tagger", what, "`xmodal models list` shows the taggers; `xmodal train --model tagger` trains one"
     )
+    from xmodal_cli.inference.towers import load_towers
+    from xmodal_cli.models.assembly import build_tagger
+
     architecture = info.header.architecture
     model = build_tagger(architecture, load_towers(info.name, architecture))
     load_weights(model, info)
     compute = compute.resolve()
-    tags = tuple(str(tag) for tag in architecture["tags"])
-    return LoadedTagger(info, cast(Tagger, model.eval().to(compute.device)), tags, compute)
+    return LoadedTagger(info, cast(Tagger, model.eval().to(compute.device)), tags_of(info), compute)
+
+
+def tags_of(info: ModelInfo) -> tuple[str, ...]:
+    """All tags that a tagger knows."""
+    return tuple(str(tag) for tag in info.header.architecture["tags"])
 
 
 def tag_probabilities(model: Tagger, features: Tensor, compute: Compute) -> np.ndarray:
     """(images, ...) features -> (images, tags) float32; ``compute`` is resolved."""
+    import torch
+
     parts: list[np.ndarray] = []
     with torch.inference_mode(), compute.autocast():
         for batch in torch.split(features, BATCH):
@@ -103,11 +117,9 @@ def image_probabilities(loaded: LoadedTagger) -> InputVectors:
 
     Raises IncompatibleFeatures if the backbone that the tagger was trained with is unavailable.
     """
-
-    def probabilities(features: np.ndarray) -> np.ndarray:
-        return loaded.probabilities(torch.from_numpy(np.array(features)))
-
-    return partial(file_vectors, backbone_of(loaded.name, loaded.meta), probabilities, loaded.compute)
+    return partial(
+        file_vectors, open_backbone(loaded), lambda rows: loaded.probabilities(np.array(rows)), loaded.compute
+    )
 
 
 def dataset_probabilities(
@@ -117,6 +129,8 @@ def dataset_probabilities(
 
     Raises IncompatibleFeatures for a dataset with other precomputed features, and the errors of extraction.
     """
+    from xmodal_cli.features.image_features import read_image_features
+
     images = read_image_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
     check_features(loaded.info, dataset, images.meta, reporter)
     assert images.features is not None

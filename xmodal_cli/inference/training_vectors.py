@@ -15,6 +15,7 @@ from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
 from xmodal_cli.file_errors import parse_json
 from xmodal_cli.inference.encoding import embed_images
+from xmodal_cli.inference.exported_matcher import ExportedMatcher
 from xmodal_cli.inference.matchers import LoadedMatcher
 from xmodal_cli.paths import atomic_path, cache_dir
 from xmodal_cli.reporter import Reporter
@@ -23,7 +24,7 @@ from xmodal_cli.types import Example, ImageTextDataset
 CHUNK = 1024  # captions encoded between two reports of the progress
 
 
-def load_training_set(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDataset:
+def load_training_set(loaded: LoadedMatcher | ExportedMatcher, reporter: Reporter) -> ImageTextDataset:
     """The captioned images that the matcher was trained on. Raises ConfigError, MissingData."""
     facts = loaded.info.header.dataset
     name = facts.get("name")
@@ -43,7 +44,9 @@ def load_training_set(loaded: LoadedMatcher, reporter: Reporter) -> ImageTextDat
     return select_captioned(dataset, *facts.get("splits", ("train",)))
 
 
-def caption_vectors(loaded: LoadedMatcher, train: ImageTextDataset, reporter: Reporter) -> tuple[list[str], np.ndarray]:
+def caption_vectors(
+    loaded: LoadedMatcher | ExportedMatcher, train: ImageTextDataset, reporter: Reporter
+) -> tuple[list[str], np.ndarray]:
     """The different captions in the order of the dataset, and their vectors (captions, embed_dim) float32."""
     captions = list(dict.fromkeys(train.captions))
     file = _cache_file("captions", loaded, train)
@@ -62,7 +65,7 @@ def caption_vectors(loaded: LoadedMatcher, train: ImageTextDataset, reporter: Re
 
 
 def training_image_vectors(
-    loaded: LoadedMatcher, train: ImageTextDataset, reporter: Reporter
+    loaded: LoadedMatcher | ExportedMatcher, train: ImageTextDataset, reporter: Reporter
 ) -> tuple[Sequence[Example], np.ndarray]:
     """The readable images, and their vectors (images, embed_dim) float32."""
     file = _cache_file("images", loaded, train)
@@ -75,7 +78,7 @@ def training_image_vectors(
     return readable.examples, vectors
 
 
-def _cache_file(kind: str, loaded: LoadedMatcher, train: ImageTextDataset) -> Path:
+def _cache_file(kind: str, loaded: LoadedMatcher | ExportedMatcher, train: ImageTextDataset) -> Path:
     return cache_dir() / "nearest" / f"{kind}-{loaded.info.fingerprint[:16]}-{fingerprint(train)[:16]}.safetensors"
 
 

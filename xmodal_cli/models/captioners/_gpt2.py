@@ -104,9 +104,9 @@ class GPT2(nn.Module):
         length, num_past = states.shape[1], past[0].num_slots if past else 0
         return torch.ones(length, num_past + length, dtype=torch.bool, device=states.device).tril(num_past)
 
-    def _embed_positions(self, first: int, length: int) -> Tensor:
+    def _embed_positions(self, first: int | Tensor, length: int) -> Tensor:
         """(length, width); positions beyond the last embedding use the last one."""
-        positions = torch.arange(first, first + length, device=self.places.weight.device)
+        positions = first + torch.arange(length, device=self.places.weight.device)
         return cast(Tensor, self.places(positions.clamp(max=CONTEXT_LENGTH - 1)))
 
     def _initialize(self, num_layers: int) -> None:

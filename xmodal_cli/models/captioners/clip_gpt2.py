@@ -6,13 +6,14 @@ the words. The prefix is computed once per image and shared by all its captions,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from xmodal_cli.models.captioners._cache import BeamMask
+from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
 from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH, GPT2, Caches
 from xmodal_cli.models.sequences import GEOMETRY_DIM, cell_depth, scaled_cells, transformer_layers
 from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
@@ -34,6 +35,14 @@ class PrefixState:
         """See ``types.CaptionState``."""
         return replace(self, beam_mask=self.beam_mask.select(parents))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, for the export to ONNX."""
+        return SlotCache.split(self.caches) | {"beam_mask": self.beam_mask.mask}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor], position: Any) -> PrefixState:
+        """The state with other ``tensors`` at another ``position``, a number or a tensor without axes."""
+        return PrefixState(SlotCache.join(tensors, len(self.caches)), BeamMask(tensors["beam_mask"]), position)
+
 
 class MLPMapping(nn.Module):
     """(images, [cells,] image_dim) -> (images, num_prefix, width): ClipCap's two-layer MLP on the mean of the cells."""
@@ -49,7 +58,8 @@ class MLPMapping(nn.Module):
     def forward(self, image_features: Tensor) -> Tensor:
         cells, _, mask = scaled_cells(image_features, self.image_kind)  # cells are 0 outside the mask
         mean = cells.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        return cast(Tensor, self.out(torch.tanh(self.hidden(mean))).unflatten(-1, (self.num_prefix, -1)))
+        prefix: Tensor = self.out(torch.tanh(self.hidden(mean)))
+        return prefix.view(mean.shape[0], self.num_prefix, -1)
 
 
 class TransformerMapping(nn.Module):
@@ -69,7 +79,7 @@ class TransformerMapping(nn.Module):
     def forward(self, image_features: Tensor) -> Tensor:
         cells, geometry, mask = scaled_cells(image_features, self.image_kind)
         joined = self.join(torch.cat((cells, geometry), dim=-1))
-        joined = joined.unflatten(-1, (self.split, -1)).flatten(1, 2)
+        joined = joined.view(joined.shape[0], joined.shape[1] * self.split, -1)
         states = torch.cat((self.prefix.to(joined.dtype).expand(joined.shape[0], -1, -1), joined), dim=1)
         mask = torch.cat(
             (mask.new_ones(mask.shape[0], self.num_prefix), mask.repeat_interleave(self.split, dim=1)), dim=1
