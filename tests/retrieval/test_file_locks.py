@@ -80,7 +80,7 @@ def test_locks_are_tried_without_opening_the_database(tmp_path: Path, monkeypatc
 
 
 def test_an_interrupted_update_without_locks(photo_index: PhotoIndexFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An update cannot be told from one that was killed, and the database has pages of both commits."""
+    """An update cannot be distinguished from one that was killed, and the database has pages of both commits."""
     monkeypatch.setattr(database, "locks_work", lambda folder, is_writer=False: False)
     photo_index.fill(3)
     photo_index.update()

@@ -42,7 +42,7 @@ def create_if_captioned(database: sqlite3.Connection) -> None:
         create_caption_table(database)
 
 
-def set_captions_aside(database: sqlite3.Connection) -> None:
+def keep_captions(database: sqlite3.Connection) -> None:
     """Copy the captions of files that were read to a temporary table, and drop the table of their words."""
     database.execute(f"CREATE TABLE {_KEPT} (digest PRIMARY KEY, caption, tags)")
     database.execute(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.paths import storage_errors
-from xmodal_cli.retrieval.caption_table import create_if_captioned, restore_captions, set_captions_aside
+from xmodal_cli.retrieval.caption_table import create_if_captioned, keep_captions, restore_captions
 from xmodal_cli.retrieval.database import (
     ITEMS,
     REBUILD,
@@ -72,7 +72,7 @@ def _replace_content(file: Path, new: Path) -> bool:
             with writing(new):
                 attach(database, new, "new")
             with transaction(database, file):
-                set_captions_aside(database)
+                keep_captions(database)
                 for table in _TABLES:
                     database.execute(f"DROP TABLE IF EXISTS main.{table}")
                 for statement in SCHEMA.split(";"):
