@@ -100,7 +100,10 @@ def test_tags_and_captions_of_the_training_set(photos, home, xmodal):
     words = ("caption", str(photos / "a.jpg"), "--model", str(captioner), "--tags", "auto")
     needed = run(*words)
     assert needed.returncode == 1 and "needs torch" in needed.stderr
+    findings = {finding["what"]: finding for finding in run_json("doctor")["findings"]}
+    assert findings["models without torch"]["found"].startswith("tagged, words: not exported")
     exported = xmodal(*words, "--runtime", "onnx", "--json").json
+    assert "models without torch" not in {finding["what"] for finding in run_json("doctor")["findings"]}
     assert run_json(*words) == exported and exported[0]["tags"]
 
     for name, caption in (("a", "a dog runs"), ("b", "two men on a beach"), ("c", "a child in red")):

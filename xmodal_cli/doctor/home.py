@@ -6,12 +6,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmodal_cli import paths
 from xmodal_cli.doctor.finding import Finding, Status, size
-from xmodal_cli.errors import MissingData, UnknownName, XmodalError
+from xmodal_cli.doctor.software import is_light
+from xmodal_cli.errors import INSTALL_ALL, MissingData, UnknownName, XmodalError
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.models import ModelInfo
 
 AREA, STORED = "home", "stored"
 WARN_BYTES, FAIL_BYTES = 5e9, 0.2e9  # free bytes: features of MS COCO take gigabytes, a model file 100 MB
@@ -147,7 +152,7 @@ def datasets() -> Iterator[Finding]:
 
 def models() -> Iterator[Finding]:
     """The trained and imported models, and whether their files can be read."""
-    from xmodal_cli.inference.models import find_model, model_names
+    from xmodal_cli.inference.models import describe_model, find_model, model_names
     from xmodal_cli.models.model_file import read_header
 
     names, broken = model_names(), list[Finding]()
@@ -159,6 +164,18 @@ def models() -> Iterator[Finding]:
     readable = [name for name in names if f"model {name}" not in {f.what for f in broken}]
     yield Finding(STORED, "models", "ok", _listed(readable) or "none yet")
     yield from broken
+    if is_light():
+        yield from _not_exported([describe_model(name) for name in readable])
+
+
+def _not_exported(infos: Sequence[ModelInfo]) -> Iterator[Finding]:
+    """The models that cannot be used without torch."""
+    from xmodal_cli.inference.existing_exports import is_exported
+
+    if names := [info.name for info in infos if not is_exported(info)]:
+        found = f"{_listed(names)}: not exported, which needs torch"
+        remedy = f"use each once where torch is installed, with this XMODAL_HOME; or {INSTALL_ALL}"
+        yield Finding(STORED, "models without torch", "warn", found, remedy)
 
 
 def indexes() -> Iterator[Finding]:
