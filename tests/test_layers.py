@@ -42,7 +42,7 @@ LAYERS = {
     **dict.fromkeys(("inference", "evaluation"), 4),
     **dict.fromkeys(("trainers", "reports", "doctor"), 5),
     "recipes": 6,
-    **dict.fromkeys(("api", "demo"), 7),
+    **dict.fromkeys(("api", "demo", "serve"), 7),
     "cli": 8,
     "__main__": 9,
     "__init__": 10,  # re-exports the API

@@ -27,6 +27,7 @@ COMMANDS = (
     "features",
     "index",
     "search",
+    "serve",
     "vectors",
     "caption",
     "models",

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from xmodal_cli.retrieval.database import damaged, reading
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
 _PER_QUERY = 500  # rows; SQLite limits the number of parameters
+Value = TypeVar("Value", int, bytes)
 _NO_FACTS = f"width IS NULL AND size != {NOT_READ}"
 _COLUMNS = "id, segment, position, path, size, mtime_ns, digest, decoding, width, height, taken"
 
@@ -95,6 +96,17 @@ class ItemStore:
         """The photos with these keys."""
         for part in _parts(ids):
             yield from self._select(f"id IN ({','.join('?' * len(part))})", part)
+
+    def of_paths(self, paths: Sequence[str]) -> Iterator[IndexedItem]:
+        """The photos with these paths."""
+        for part in _parts([os.fsencode(path) for path in paths]):
+            yield from self._select(f"path IN ({','.join('?' * len(part))})", part)
+
+    def caption_of(self, key: int) -> str | None:
+        """The stored caption of a photo, None without one."""
+        with reading(self._file):
+            record = self._database.execute("SELECT caption FROM items WHERE id = ?", (key,)).fetchone()
+        return record[0] if record is not None and isinstance(record[0], str) else None
 
     def of_other_decoding(self) -> list[IndexedItem]:
         """The photos whose vectors were computed in another version of decoding."""
@@ -196,7 +208,7 @@ def path_condition(root: str) -> tuple[str, tuple[bytes, ...]]:
     return "(path = ? OR (path >= ? AND path < ?))", (path, prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
 
 
-def _parts(values: Sequence[int]) -> Iterator[Sequence[int]]:
+def _parts(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
     for start in range(0, len(values), _PER_QUERY):
         yield values[start : start + _PER_QUERY]
 

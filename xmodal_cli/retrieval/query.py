@@ -46,29 +46,37 @@ class Query:
     options: SearchOptions
 
 
-def parse_query(words: Sequence[str], options: SearchOptions = SearchOptions()) -> Query:
-    """Parse all terms and filters. Raises the errors of ``parse_term``, and ConfigError for invalid options."""
+def parse_query(
+    words: Sequence[str], options: SearchOptions = SearchOptions(), photos: Sequence[Term] = (), find_files: bool = True
+) -> Query:
+    """Parse all terms and filters; ``photos`` are further terms. Without ``find_files`` all terms are sentences.
+
+    Raises the errors of ``parse_term``, and ConfigError for invalid options.
+    """
     options.check()
     found = [parse_text_filter(word) or word for word in words]
     texts = tuple(part for part in found if isinstance(part, TextFilter))
     others = [part for part in found if isinstance(part, str)]
-    terms = () if (texts or options.has_filters) and not others else parse_terms(others)
-    return Query(tuple(words), terms, texts, options)
+    terms = () if (texts or photos or options.has_filters) and not others else parse_terms(others, find_files)
+    return Query(tuple(words), (*terms, *photos), texts, options)
 
 
-def parse_terms(words: Sequence[str]) -> tuple[Term, ...]:
+def parse_terms(words: Sequence[str], find_files: bool = True) -> tuple[Term, ...]:
     """Parse all terms. Raises ConfigError for an empty or malformed term, MissingData for a missing image file."""
-    terms = tuple(parse_term(word) for word in words)
+    terms = tuple(parse_term(word, find_files) for word in words)
     if not terms:
         raise ConfigError("there is nothing to search for", _HINT)
     return terms
 
 
-def parse_term(word: str) -> Term:
-    """Parse one term. Raises ConfigError, MissingData, BadData for text that is not valid Unicode."""
+def parse_term(word: str, find_files: bool = True) -> Term:
+    """Parse one term; without ``find_files`` it is a sentence.
+
+    Raises ConfigError, MissingData, BadData for text that is not valid Unicode.
+    """
     sign = -1.0 if word.startswith("-") else 1.0
     text = word[1:] if word.startswith(("+", "-")) else word
-    if (image := _image_file(text)) is not None:  # a file called a^2.jpg is that file
+    if find_files and (image := _image_file(text)) is not None:  # a file called a^2.jpg is that file
         return Term(text, sign, image)
     weight, unweighted = 1.0, word
     if (match := _WEIGHT.fullmatch(text)) is not None:
@@ -77,9 +85,11 @@ def parse_term(word: str) -> Term:
     text = text.strip()
     if not text:
         raise ConfigError(f"the term {word!r} is empty", _HINT)
-    image = _image_file(text)
+    image = _image_file(text) if find_files else None
     if image is None:
-        _check_sentence(text, unweighted)
+        if find_files:
+            _check_kind(text, unweighted)
+        _check_text(text)
     return Term(text, sign * weight, image)
 
 
@@ -97,14 +107,18 @@ def looks_like_path(text: str) -> bool:
     return has_separator and is_word and (_SUFFIX.search(text) is not None or _exists(str(Path(text).parent)))
 
 
-def _check_sentence(text: str, word: str) -> None:
-    """Raise an error for text that is an option or a path by its look, or that cannot be encoded."""
+def _check_kind(text: str, word: str) -> None:
+    """Raise an error for text that is an option or a path by its look."""
     if _OPTION.fullmatch(word):
         name = word.lstrip("-")
         hint = f'{_OPTION_HINT}; to rank photos of {name!r} lower, write "- {name}"'
         raise ConfigError(f"search has no option {word.partition('=')[0]!r}", hint)
     if looks_like_path(text):
         raise _path_error(text)
+
+
+def _check_text(text: str) -> None:
+    """Raise BadData for text that cannot be encoded, or has control characters."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -22,8 +22,11 @@ _ESCAPED = re.compile(r"\\([\s\"'\\])")
 _WEIGHTED = re.compile(r".*\^\S+")
 
 
-def split_line(line: str) -> tuple[str, ...]:
-    """The terms of a line; empty for an empty line. Raises ConfigError for an unclosed quotation mark."""
+def split_line(line: str, find_files: bool = True) -> tuple[str, ...]:
+    """The terms of a line; empty for an empty line. Without ``find_files`` no word is a file.
+
+    Raises ConfigError for an unclosed quotation mark.
+    """
     terms: list[str] = []
     sentence: list[str] = []
 
@@ -34,7 +37,7 @@ def split_line(line: str) -> tuple[str, ...]:
 
     position = 0
     while rest := line[position:].lstrip():
-        word, length, is_term = _next_word(rest)
+        word, length, is_term = _next_word(rest, find_files)
         position = len(line) - len(rest) + length
         if is_term:
             end_sentence()
@@ -47,7 +50,7 @@ def split_line(line: str) -> tuple[str, ...]:
     return tuple(terms)
 
 
-def _next_word(rest: str) -> tuple[str, int, bool]:
+def _next_word(rest: str, find_files: bool) -> tuple[str, int, bool]:
     """The first word or quotation of ``rest``, its length in ``rest``, and whether it is a complete term."""
     if (match := _FILTER.match(rest)) is not None:
         return match[0], match.end(), True
@@ -62,7 +65,7 @@ def _next_word(rest: str) -> tuple[str, int, bool]:
     else:
         match = _PLAIN.match(body)
         text = _ESCAPED.sub(r"\1", match[0]) if match else ""
-        return sign + text, len(sign) + (match.end() if match else 0), bool(sign) or _is_image(text)
+        return sign + text, len(sign) + (match.end() if match else 0), bool(sign) or (find_files and _is_image(text))
     return sign + text + match[2], len(sign) + match.end(), True
 
 

@@ -97,10 +97,7 @@ class StoredVectors:
     def take(self, rows: np.ndarray | slice) -> np.ndarray:
         """(rows,) -> (rows, dim) float32, a copy."""
         # copied, because in the file elements are not aligned
-        if isinstance(rows, slice):
-            copied = np.array(self._matrix[rows])
-        else:
-            copied = np.take(self._matrix, rows, axis=0)
+        copied = np.array(self._matrix[rows]) if isinstance(rows, slice) else np.take(self._matrix, rows, axis=0)
         vectors = copied.view(DTYPES[self.layout.dtype])
         return half_to_float32(vectors) if self.layout.dtype == "fp16" else vectors.astype(np.float32, copy=False)
 

@@ -1,0 +1,182 @@
+"""The page in a real browser. Skipped where Chromium or Playwright is not installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.served_photos import NUM_PHOTOS, free_port, paint
+
+from xmodal_cli.__main__ import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def address(served_home: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "xmodal_cli", "serve", "--port", str(port)]
+    environment = {**os.environ, "XMODAL_HOME": str(served_home / "home")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield f"http://127.0.0.1:{port}/"
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, address) -> Iterator[Any]:
+    """The page with all photos; the test fails for any error in its console."""
+    found = browser.new_page(viewport={"width": 1200, "height": 800})
+    errors: list[str] = []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    found.goto(address)
+    wait_for(found, f"document.querySelectorAll('#grid li').length === {NUM_PHOTOS}")
+    yield found
+    found.close()
+    assert errors == []
+
+
+def wait_for(page: Any, expression: str) -> None:
+    """Wait until a JavaScript expression is true. The policy of the page does not let it evaluate text by itself."""
+    end = time.monotonic() + 30
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(30)
+
+
+def names(page) -> list[str]:
+    return page.eval_on_selector_all("#grid img", "images => images.map(image => image.alt)")
+
+
+def wait_for_photos(page, count: int = NUM_PHOTOS) -> None:
+    wait_for(page, f"document.querySelectorAll('#grid li').length === {count}")
+
+
+def test_typing_searches_and_the_address_repeats_the_search(page, browser, xmodal):
+    page.fill("#query", "a red sky")
+    wait_for(page, "location.search.includes('red')")
+    expected = xmodal("search", "a red sky", "--json", "-k", NUM_PHOTOS).json
+    expected_names = [Path(hit["path"]).name for hit in expected["hits"]]
+    wait_for(page, f"document.querySelector('#grid img').alt === '{expected_names[0]}'")
+    assert names(page) == expected_names
+    other = browser.new_page()
+    other.goto(page.url)
+    wait_for_photos(other)
+    assert names(other) == expected_names and other.input_value("#query") == "a red sky"
+    other.close()
+
+
+def test_all_thumbnails_are_shown(page):
+    wait_for(page, "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)")
+
+
+def test_an_uploaded_photo_is_found(page, photos):
+    page.set_input_files("#photo", photos / "4.jpg")
+    wait_for(page, "document.querySelector('#grid img').alt === '4.jpg'")
+    assert page.locator("#chips li").count() == 1
+    page.click("#chips button")
+    wait_for(page, "document.querySelectorAll('#chips li').length === 0")
+
+
+def test_the_keyboard_alone(page):
+    page.locator("#search button, summary").first.focus()
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#detail[open]")
+    second = names(page)[1]
+    assert page.inner_text("#name") == second
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#name") == names(page)[2]
+    page.keyboard.press("Escape")
+    wait_for(page, "!document.getElementById('detail').open")
+    assert page.evaluate("document.activeElement.querySelector('img').alt") == names(page)[2]
+
+
+def test_the_detail_view_captions_and_finds_similar_photos(page):
+    page.click("#grid li:first-child button")
+    first = page.inner_text("#name")
+    wait_for(page, "document.querySelectorAll('#similar img').length === 7")
+    page.click("#describe")
+    wait_for(page, "document.querySelectorAll('#captions li').length === 3")
+    page.click("#more")
+    wait_for(page, "location.search.includes('like=')")
+    wait_for(page, f"document.querySelector('#grid img').alt === '{first}'")
+    assert not page.evaluate("document.getElementById('detail').open")
+    page.go_back()
+    wait_for(page, "document.querySelectorAll('#chips li').length === 0")
+
+
+def test_filters_and_errors(page):
+    page.click("summary")
+    page.fill("input[name=threshold]", "0.99")
+    page.fill("#query", "dogs")
+    page.wait_for_selector("#message:not([hidden])")
+    assert "No photo matches" in page.inner_text("#message")
+    page.fill("input[name=threshold]", "")
+    wait_for_photos(page)
+    assert page.is_hidden("#message")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1600])
+def test_colors_and_widths(browser, address, scheme, width):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.goto(address)
+    wait_for_photos(page)
+    lightness = page.evaluate(
+        "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)[0]"
+    )
+    assert (lightness > 128) == (scheme == "light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways
+    page.close()
+
+
+def test_an_updated_index_is_used_while_the_page_is_open(page, photos):
+    paint(photos / "late.jpg", 50)
+    try:
+        assert main(["index", str(photos)]) == 0
+        page.fill("#query", "something new")
+        wait_for_photos(page, NUM_PHOTOS + 1)
+    finally:
+        (photos / "late.jpg").unlink()
+        assert main(["index", str(photos)]) == 0
+
+
+def test_markup_in_names_is_text(browser, address, photos):
+    name = "<img src=x onerror=document.title='bad'>.jpg"
+    paint(photos / name, 60)
+    try:
+        assert main(["index", str(photos)]) == 0
+        page = browser.new_page()
+        page.goto(address)
+        wait_for_photos(page, NUM_PHOTOS + 1)
+        page.click(f'#grid button:has(img[alt="{name}"])')
+        page.wait_for_selector("#detail[open]")
+        assert page.inner_text("#name") == name
+        assert page.title() == "xmodal"
+        page.close()
+    finally:
+        (photos / name).unlink()
+        assert main(["index", str(photos)]) == 0

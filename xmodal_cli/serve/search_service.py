@@ -1,0 +1,128 @@
+"""Searches the indexes in one thread. An index that was updated is opened again; its encoders stay loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xmodal_cli.errors import MissingData
+from xmodal_cli.recipes.search import Searcher, open_searcher
+from xmodal_cli.reporter import SILENT
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.items import IndexedItem
+from xmodal_cli.retrieval.query import Term
+from xmodal_cli.serve.search_request import SearchRequest
+
+MAX_OPEN = 4  # indexes
+
+
+class SearchService:
+    """All methods are for one thread: SQLite connections and the searchers' models belong to it."""
+
+    def __init__(self, default: str | None, runtime: str) -> None:
+        self._default, self._runtime = default, runtime
+        self._searchers: dict[str, Searcher] = {}
+
+    def search(self, request: SearchRequest, uploads: Sequence[Term] = ()) -> dict[str, Any]:
+        """The JSON of ``xmodal search``, with the key of each photo in the index.
+
+        Raises ConfigError, UnknownName, MissingData, BadData.
+        """
+        searcher = self.searcher(request.index)
+        photos = [*self._photo_terms(searcher, request.like, 1.0), *self._photo_terms(searcher, request.unlike, -1.0)]
+        found = searcher.run(request.query([*photos, *uploads], searcher.roots))
+        hits = found.hits[request.offset :]
+        entries = {entry.item.path: entry for entry in searcher.items.of_paths([hit.path for hit in hits])}
+        return {
+            "index": found.index,
+            "model": found.model,
+            "query": list(found.query),
+            "items": found.items,
+            "vanished": found.vanished,
+            "unknown_words": list(found.unknown_words),
+            "hits": [
+                {
+                    "rank": hit.rank,
+                    "path": _text(hit.path),
+                    "score": hit.score,
+                    "duplicates": hit.duplicates,
+                    **_facts(entries.get(hit.path)),
+                }
+                for hit in hits
+            ],
+        }
+
+    def entry(self, index: str | None, key: int) -> IndexedItem:
+        """A photo of an index. Raises MissingData."""
+        found = next(iter(self.searcher(index).items.of_ids([key])), None)
+        if found is None:
+            raise MissingData(f"the index has no photo {key}", "it was removed, or the index was rebuilt: search again")
+        return found
+
+    def caption(self, index: str | None, key: int) -> str | None:
+        """The caption of a photo that ``xmodal caption --index`` has stored."""
+        return self.searcher(index).items.caption_of(key)
+
+    def embed(self, index: str | None, line: str) -> list[float]:
+        """(dim,) the vector of a sentence, of unit length."""
+        vector = self.searcher(index).embed(line)
+        return [float(value) for value in vector]
+
+    def indexes(self) -> dict[str, Any]:
+        """The indexes of this machine, and the name of the default one, None without an index."""
+        found = registry.indexes()
+        listed = [
+            {
+                "name": folder.name,
+                "photos": metadata.num_items,
+                "unreadable": metadata.num_unreadable,
+                "model": metadata.model.name,
+                "updated": metadata.updated,
+                "roots": [_text(root) for root in metadata.roots],
+            }
+            for folder, metadata in found
+        ]
+        default = self._default or (registry.find_index(None).name if listed else None)
+        return {"indexes": listed, "default": default}
+
+    def searcher(self, name: str | None) -> Searcher:
+        """The searcher of an index. Raises UnknownName, MissingData, BadData."""
+        folder = registry.find_index(name or self._default)
+        key = str(folder)
+        if (searcher := self._searchers.pop(key, None)) is None:
+            searcher = open_searcher(key, SILENT, self._runtime)
+        elif not searcher.is_current():
+            searcher.reopen()
+        self._searchers[key] = searcher  # the last used one is the last
+        while len(self._searchers) > MAX_OPEN:
+            self._searchers.pop(next(iter(self._searchers))).close()
+        return searcher
+
+    def close(self) -> None:
+        """Close all indexes."""
+        while self._searchers:
+            self._searchers.popitem()[1].close()
+
+    def _photo_terms(self, searcher: Searcher, keys: Sequence[int], weight: float) -> list[Term]:
+        found = {entry.id: entry for entry in searcher.items.of_ids(keys)}
+        if missing := [key for key in keys if key not in found]:
+            raise MissingData(f"the index has no photo {missing[0]}", "the index was rebuilt: search again")
+        return [Term(str(key), weight, Path(found[key].item.path)) for key in keys]
+
+
+def _facts(entry: IndexedItem | None) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    item = entry.item
+    return {
+        "id": entry.id,
+        "width": item.width,
+        "height": item.height,
+        "taken": item.taken,
+        "v": item.digest.hex()[:12],
+    }
+
+
+def _text(path: str) -> str:
+    return path.encode(errors="backslashreplace").decode()

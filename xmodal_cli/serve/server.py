@@ -1,0 +1,63 @@
+"""Runs the application with uvicorn."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import socket
+
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.retrieval import registry
+from xmodal_cli.serve.settings import ServeSettings
+
+
+def new_token() -> str:
+    """A token of 192 bits."""
+    return secrets.token_urlsafe(24)
+
+
+def address_of(settings: ServeSettings) -> str:
+    """The address of the page, with the token if there is one."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    token = f"?token={settings.token}" if settings.token else ""
+    return f"http://{host}:{settings.port}/{token}"
+
+
+def check_settings(settings: ServeSettings) -> None:
+    """Raises UnknownName, MissingData for an index that does not exist."""
+    if settings.index is not None:
+        registry.find_index(settings.index)
+
+
+def bind(settings: ServeSettings) -> socket.socket:
+    """The listening socket. Raises ConfigError if the port or the host cannot be used."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, reuse_port=False)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"the port {settings.port} is in use", f"xmodal serve --port {settings.port + 1} uses another one"
+            ) from error
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", "choose another --host or --port"
+        ) from error
+
+
+def run(settings: ServeSettings, listener: socket.socket) -> None:
+    """Serve until an interrupt."""
+    import uvicorn
+
+    from xmodal_cli.serve.application import create_app
+
+    config = uvicorn.Config(
+        create_app(settings),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        limit_concurrency=500,
+        h11_max_incomplete_event_size=65536,
+        lifespan="on",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
