@@ -125,7 +125,7 @@ def test_text_of_queries_never_names_files(client, photos, monkeypatch):
     monkeypatch.chdir(photos)
     found = client.get("/api/search", params={"q": "1.jpg", "k": 1}).json()
     assert found["query"] == ["1.jpg"]
-    assert found["hits"][0]["score"] < 0.9  # a sentence, not the photo
+    assert found["hits"][0]["score"] < 0.9  # scored as text, not as the photo
     assert client.get("/api/search", params={"q": "/etc/passwd"}).status_code == 200
 
 

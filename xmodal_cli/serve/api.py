@@ -121,7 +121,7 @@ class Api:
         return await self._search_worker.run(partial(self._searches.entry, index, key))
 
     async def close(self) -> None:
-        """Close the indexes; calls that wait are cancelled."""
+        """Close the indexes; calls that wait are canceled."""
         await self._search_worker.run(self._searches.close)
         for worker in (self._search_worker, self._caption_worker, self._view_worker):
             worker.close()

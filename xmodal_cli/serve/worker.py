@@ -20,7 +20,7 @@ class Worker:
         self._max_pending, self._num_pending = max_waiting + num_threads, 0
 
     async def run(self, call: Callable[[], Result]) -> Result:
-        """The result of ``call``. Raises Busy, and what ``call`` raises; a cancelled call that waits is not run."""
+        """The result of ``call``. Raises Busy, and what ``call`` raises; a canceled call that waits is not run."""
         if self._num_pending >= self._max_pending:
             raise Busy("the server is busy", "try again in a moment")
         self._num_pending += 1
