@@ -15,11 +15,11 @@ export async function request(path, params, options = {}) {
     response = await fetch(`/api/${path}${query}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError({ title: "The server does not answer.", hint: "Start it again: xmodal serve", status: 0 });
+    throw new ApiError({ title: "The server does not respond.", hint: "Start it again: xmodal serve", status: 0 });
   }
   const body = await response.json().catch((error) => {
     if (error.name === "AbortError") throw error;
-    return { title: `The server answered ${response.status}.`, status: response.status };
+    return { title: `The server responded with status ${response.status}.`, status: response.status };
   });
   if (!response.ok) throw new ApiError(body);
   return body;
