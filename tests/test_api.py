@@ -226,3 +226,8 @@ def test_the_examples_on_the_page_run(tmp_path: Path, photos: list[Path]) -> Non
 def test_options_of_other_models_are_refused(home, model, options, message):
     with pytest.raises(xmodal.ConfigError, match=message):
         xmodal.evaluate(model, "f8k", **options)
+
+
+def test_training_checks_photos_only_against_a_declared_backbone(tmp_path):
+    with pytest.raises(xmodal.ConfigError, match="needs a declared backbone"):
+        xmodal.train("demo", "shapes", out=tmp_path / "run", check_photos=tmp_path)

@@ -96,6 +96,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     init_from: PathLike | None = None,
+    check_photos: PathLike | None = None,
     device: str = "auto",
     precision: str = "auto",
     reporter: Reporter = SILENT,
@@ -103,7 +104,8 @@ def train(
     """Train a preset (a name or a TOML file) as ``xmodal train`` does, and keep the best model on val.
 
     ``settings`` maps names to values: ``{"training.epochs": 10}``. ``data`` None is the dataset of the TOML file, or
-    ``shapes``. ``out`` is the run's folder; by default ``runs/<preset>-<data>`` in ``XMODAL_HOME``. Raises UnknownName,
+    ``shapes``. ``out`` is the run's folder; by default ``runs/<preset>-<data>`` in ``XMODAL_HOME``. ``check_photos`` is
+    a folder of photos, on which the declared backbone of precomputed features is checked. Raises UnknownName,
     ConfigError, MissingData, BadData, StorageError.
     """
     from xmodal_cli.config import data_argument, load_config
@@ -115,7 +117,8 @@ def train(
     config = load_config(model, [f"{name}={_toml(value)}" for name, value in chosen.items()])
     origin = None if init_from is None else str(init_from)
     name = data_argument(config, None if data is None else str(data))
-    return train_model(config, name, None if out is None else Path(out), resume, origin, reporter)
+    photos = None if check_photos is None else Path(check_photos)
+    return train_model(config, name, None if out is None else Path(out), resume, origin, reporter, photos)
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from xmodal_cli.features import cache
 from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SilentReporter
 from xmodal_cli.trainers import early_checks
-from xmodal_cli.trainers.early_checks import UNUSED, check_sections, report_frozen_parts
+from xmodal_cli.trainers.early_checks import UNUSED, check_sections, report_frozen_parts, report_untrained_start
 
 
 class Recorder(SilentReporter):
@@ -124,3 +124,18 @@ def test_settings_of_frozen_networks_are_reported():
         "features.tuned_blocks=3",
         "text.tuned_layers=2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "init_from", "warns"),
+    [
+        (["loss.name=self-critical"], None, True),
+        (["loss.name=self-critical"], "transformer-f8k", False),
+        ([], None, False),
+    ],
+)
+def test_self_critical_training_from_random_weights_is_reported(settings, init_from, warns):
+    reporter = Recorder()
+    report_untrained_start(load_config("transformer", settings), init_from, reporter)
+    assert bool(reporter.warnings) == warns
+    assert not warns or "--init-from RUN" in reporter.warnings[0]

@@ -20,6 +20,7 @@ from xmodal_cli.paths import MODEL_FILE, runs_dir, write_text
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.ranks import keep_num_threads
 from xmodal_cli.trainers import small_data
+from xmodal_cli.trainers.early_checks import report_untrained_start
 from xmodal_cli.trainers.job import Job, build_train_step
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.preparation import prepare
@@ -75,6 +76,8 @@ def train_model(
     run = run_folder(config, data, out)
     with folder_lock(run, f"the run {run}", reporter):
         check_folder(run, config, resume)
+        if not resume:
+            report_untrained_start(config, init_from, reporter)
         job = prepare(with_data(config, ""), data, run, init_from, reporter, check_photos)  # a model file has no paths
         state, interrupted = _fit(job, resolve_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)

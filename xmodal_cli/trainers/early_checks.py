@@ -54,6 +54,15 @@ def report_frozen_parts(config: Config, reporter: Reporter) -> None:
             reporter.warn(f"{setting}={value} has no effect, because optimizer.{name} is 0: the network is frozen")
 
 
+def report_untrained_start(config: Config, init_from: str | None, reporter: Reporter) -> None:
+    """Report a warning for self-critical training from random weights, whose samples are noise."""
+    if config.kind == "captioner" and catalog.canonical(config.loss.name) == "self-critical" and init_from is None:
+        reporter.warn(
+            "self-critical training starts from random weights and will hardly learn: train with the loss of the preset"
+            f" first, then xmodal train --model {config.preset} --init-from RUN --set loss.name=self-critical"
+        )
+
+
 def check_training_data(config: Config, train: ImageTextDataset, init_from: str | None, device: str) -> None:
     """Raise the errors of the captions to train on, of the backbone and of the model to initialize from.
 
