@@ -147,7 +147,8 @@ def test_a_killed_run_is_repeated(
         assert {path.name for path in folder.iterdir()} == {"index.json", "items.sqlite", "segments"}
         with open_index(folder) as index:
             assert len(list((folder / "segments").iterdir())) == len(index.vectors.parts)
-    assert num_killed > NUM_KILLS // 2
+    if by == "moment":  # a run may end before its time is over
+        assert num_killed > NUM_KILLS // 2
 
 
 def test_searches_during_updates(photo_index: PhotoIndexFixture) -> None:
