@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from xmodal_cli.retrieval.half_precision import half_to_float32
+from xmodal_cli.retrieval.half_precision import half_inner_products, half_to_float32
 from xmodal_cli.retrieval.kmeans import spherical_kmeans
 
 CELLS_PER_ROOT = 4  # an index of n vectors has 4 * sqrt(n) cells
@@ -58,7 +58,7 @@ class CoarseQuantizer:
 
     def order(self, direction: np.ndarray) -> np.ndarray:
         """(dim,) -> (cells,) the cells in the order of the inner products of a query with their centroids."""
-        return np.argsort(-(self._converted @ direction.astype(np.float32)), kind="stable")
+        return np.argsort(-half_inner_products(self.centroids, direction.astype(np.float32)), kind="stable")
 
     @cached_property
     def _converted(self) -> np.ndarray:

@@ -110,8 +110,12 @@ class _RowSelector:
 def _score_in_float32(part: StoredVectors, rows: Rows, scorer: QueryScorer) -> np.ndarray:
     """(rows,) float32 scores; many rows are split over two threads."""
     scores = np.empty(len(rows), np.float32)
+    direction = scorer.linear.astype(np.float32)
 
     def score(start: int, stop: int) -> None:
+        if not scorer.num_comparisons:
+            scores[start:stop] = part.inner_products(rows[start:stop], direction)
+            return
         for block, vectors in part.blocks(rows[start:stop]):
             scores[start + block.start : start + block.stop] = scorer.coarse(vectors)
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.retrieval.half_precision import half_to_float32
+from xmodal_cli.retrieval.half_precision import half_inner_products, half_to_float32
 from xmodal_cli.retrieval.hints import rebuild_hint
 from xmodal_cli.retrieval.mapped_file import MappedFile
 
@@ -96,10 +96,24 @@ class StoredVectors:
 
     def take(self, rows: np.ndarray | slice) -> np.ndarray:
         """(rows,) -> (rows, dim) float32, a copy."""
-        # copied, because in the file elements are not aligned
-        copied = np.array(self._matrix[rows]) if isinstance(rows, slice) else np.take(self._matrix, rows, axis=0)
-        vectors = copied.view(DTYPES[self.layout.dtype])
+        vectors = self._stored(rows)
         return half_to_float32(vectors) if self.layout.dtype == "fp16" else vectors.astype(np.float32, copy=False)
+
+    def inner_products(self, rows: np.ndarray | range, direction: np.ndarray) -> np.ndarray:
+        """(rows,), (dim,) float32 -> (rows,) float32: the products of vectors with ``direction``."""
+        products = np.empty(len(rows), np.float32)
+        for block, part in _row_blocks(rows):
+            vectors = self._stored(part)
+            if self.layout.dtype == "fp16":
+                products[block] = half_inner_products(vectors, direction)
+            else:
+                products[block] = vectors.astype(np.float32, copy=False) @ direction
+        return products
+
+    def _stored(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(rows, dim) in the precision of the file; a copy, because elements are not aligned in it."""
+        copied = np.array(self._matrix[rows]) if isinstance(rows, slice) else np.take(self._matrix, rows, axis=0)
+        return copied.view(DTYPES[self.layout.dtype])
 
     def release(self) -> None:
         """Give back the pages of the file that were read (``mapped_file.py``)."""
@@ -107,10 +121,16 @@ class StoredVectors:
 
     def blocks(self, rows: np.ndarray | range) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the vectors of ``rows`` as (slice of rows, (rows, dim) float32) of at most ``BLOCK`` rows."""
-        for start in range(0, len(rows), BLOCK):
-            block = slice(start, min(start + BLOCK, len(rows)))
-            part = rows[block]
-            yield block, self.take(slice(part.start, part.stop) if isinstance(part, range) else part)
+        for block, part in _row_blocks(rows):
+            yield block, self.take(part)
+
+
+def _row_blocks(rows: np.ndarray | range) -> Iterator[tuple[slice, np.ndarray | slice]]:
+    """Yield the blocks of ``rows``, and their rows."""
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, min(start + BLOCK, len(rows)))
+        part = rows[block]
+        yield block, slice(part.start, part.stop) if isinstance(part, range) else part
 
 
 _FLAT_FIELDS = "S4, <i4, <i8, 2<i8, ?, <i4"  # magic, dim, count, unused, is_trained, metric
