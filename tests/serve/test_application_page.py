@@ -180,3 +180,18 @@ def test_markup_in_names_is_text(browser, address, photos):
     finally:
         (photos / name).unlink()
         assert main(["index", str(photos)]) == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_core_finds_no_barriers(browser, address, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme)  # it runs its script in the page
+    page = context.new_page()
+    page.goto(address)
+    wait_for_photos(page)
+    grid = axe.run(page).response["violations"]
+    page.click("#grid li:first-child button")
+    wait_for(page, "document.querySelectorAll('#similar img').length === 7")
+    detail = axe.run(page).response["violations"]
+    context.close()
+    assert [(found["id"], found["impact"]) for found in grid + detail] == []
