@@ -55,6 +55,9 @@ def page(browser, address) -> Iterator[Any]:
     assert errors == []
 
 
+THUMBNAILS_SHOWN = "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)"
+
+
 def wait_for(page: Any, expression: str) -> None:
     """Wait until a JavaScript expression is true. The policy of the page does not let it evaluate text by itself."""
     end = time.monotonic() + 30
@@ -86,7 +89,7 @@ def test_typing_searches_and_the_address_repeats_the_search(page, browser, xmoda
 
 
 def test_all_thumbnails_are_shown(page):
-    wait_for(page, "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)")
+    wait_for(page, THUMBNAILS_SHOWN)
 
 
 def test_an_uploaded_photo_is_found(page, photos):
@@ -159,6 +162,7 @@ def test_an_updated_index_is_used_while_the_page_is_open(page, photos):
         assert main(["index", str(photos)]) == 0
         page.fill("#query", "something new")
         wait_for_photos(page, NUM_PHOTOS + 1)
+        wait_for(page, THUMBNAILS_SHOWN)  # before the photo is removed
     finally:
         (photos / "late.jpg").unlink()
         assert main(["index", str(photos)]) == 0
