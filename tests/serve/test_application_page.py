@@ -111,10 +111,11 @@ def test_the_keyboard_alone(page):
     second = names(page)[1]
     assert page.inner_text("#name") == second
     page.keyboard.press("ArrowRight")
-    assert page.inner_text("#name") == names(page)[2]
+    wait_for(page, f"document.getElementById('name').textContent === '{names(page)[2]}'")
     page.keyboard.press("Escape")
     wait_for(page, "!document.getElementById('detail').open")
-    assert page.evaluate("document.activeElement.querySelector('img').alt") == names(page)[2]
+    third = names(page)[2]
+    wait_for(page, f"document.activeElement.querySelector('img')?.alt === '{third}'")  # focused after the dialog closed
 
 
 def test_the_detail_view_captions_and_finds_similar_photos(page):
@@ -139,7 +140,7 @@ def test_filters_and_errors(page):
     assert "No photo matches" in page.inner_text("#message")
     page.fill("input[name=threshold]", "")
     wait_for_photos(page)
-    assert page.is_hidden("#message")
+    wait_for(page, "document.getElementById('message').hidden")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
