@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from helpers.precomputed import photo_folder, random_backbone, write_precomputed
 
-from xmodal_cli.config import FeaturesConfig
+from xmodal_cli.config import FeaturesConfig, load_config
 from xmodal_cli.models.model_file import read_header
+from xmodal_cli.reporter import SILENT
+from xmodal_cli.trainers.preparation import prepare
 
 SMALL = ["model.embed_dim=32", "training.epochs=2", "training.batch_size=32", "training.tensorboard=false"]
 BOW = ["model.text_encoder=bow", "model.text_encoder.args={word_dim=24}"]
@@ -85,6 +88,10 @@ def test_without_photos_the_model_warns_until_it_is_checked(xmodal, arrays, back
     assert (after.fingerprint, after.training, after.metrics) == (before.fingerprint, before.training, before.metrics)
     again = xmodal("index", photos, "--index", "p", "--model", run, "--rebuild", *CPU)
     assert again.code == 0 and "never compared" not in again.err
+    settings = ["training.device=cpu", f"data.features_from={backbone}"]
+    for folder, known in ((run, after.features_from.cosine), (tmp_path / "new", None)):  # a resumed run, a new one
+        resumed = prepare(load_config("vse", settings), str(arrays), folder, None, SILENT)
+        assert resumed.header.features_from.cosine == known
 
 
 def test_an_unchecked_wrong_model_is_found_by_models_check(xmodal, arrays, shapes_images, tmp_path):
@@ -105,8 +112,10 @@ def test_the_declaration_is_registered_with_the_dataset(xmodal, arrays, backbone
     facts = xmodal("data", "info", "mine", "--json").json["features_from"]
     assert (facts["backbone"], facts["crops"]) == (backbone, 1) and facts["cosine"] > 0.99
     assert "declared as timm/test_vit" in xmodal("data", "info", "mine").out
-    assert xmodal(*MATCHER, "--data", "mine", *CPU, "--out", tmp_path / "m").code == 0
-    assert read_header(tmp_path / "m" / "model.safetensors").features_from.cosine == facts["cosine"]
+    for declared in ([], ["--features-from", backbone]):
+        shutil.rmtree(tmp_path / "m", ignore_errors=True)
+        assert xmodal(*MATCHER, "--data", "mine", *CPU, *declared, "--out", tmp_path / "m").code == 0
+        assert read_header(tmp_path / "m" / "model.safetensors").features_from.cosine == facts["cosine"]
     assert "not checked" not in xmodal("models", "info", tmp_path / "m").out
     registered = (home / "data" / "registry.json").read_bytes()
     for more in (

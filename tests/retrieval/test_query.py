@@ -140,6 +140,7 @@ def test_a_term_that_looks_like_an_option(word: str) -> None:
         parse_term(word)
     _, _, suggestion = error.value.hint.partition('write "')
     assert parse_term(suggestion.removesuffix('"')).weight < 0  # following the hint works
+    assert ("-k " in error.value.hint.partition(";")[0]) == (word in ("-k=1", "-k5"))
 
 
 @pytest.mark.parametrize(

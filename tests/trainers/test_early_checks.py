@@ -62,6 +62,13 @@ def train(preset: str, dataset: Path, *settings: str, init_from: str | None = No
         ("vse", ("features.backbone=vgg19@absent",), MissingData, "weights file absent does not exist"),
         ("tern", ("features.backbone=bottom-up@absent",), MissingData, "there are no regions at absent"),
         ("two-heads", ("features.kind=regions",), ConfigError, "has global and grid features, not regions"),
+        (
+            "vse",
+            ("model.image_encoder=identity", "data.min_word_count=1"),
+            ConfigError,
+            "1280-d vectors, but embed_dim",
+        ),
+        ("two-heads", ("model.text_encoder=identity",), ConfigError, "384-d vectors, but embed_dim"),
     ],
 )
 def test_settings_and_captions(home, dataset, preset, settings, error, message):
@@ -77,6 +84,13 @@ def test_settings_and_captions(home, dataset, preset, settings, error, message):
         ("show-attend-tell", "starter-captioner", (), ConfigError, "is a transformer, this preset trains a show-"),
         ("transformer", "starter-captioner", ("features.backbone=efficientnet-lite2",), IncompatibleFeatures, "reads"),
         ("transformer", "starter-captioner", ("features.kind=global",), IncompatibleFeatures, "reads grid features"),
+        (
+            "transformer",
+            "starter-captioner",
+            ("model.embed_dim=64",),
+            ConfigError,
+            "does not fit this preset: .* 64 here",
+        ),
     ],
 )
 def test_initial_models(home, dataset, preset, model, settings, error, message):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xmodal_cli.errors import UnknownName
-from xmodal_cli.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule
+from xmodal_cli.training.optimizer import OPTIMIZERS, SCHEDULES, build_optimizer, build_schedule, lower_lr
 
 
 def schedule(name, steps_per_epoch=10, epochs=4, warmup_steps=0, step_epochs=2, gamma=0.1):
@@ -77,3 +77,7 @@ def test_misspelled_names_are_reported():
     with pytest.raises(UnknownName) as caught:
         schedule("cosin")
     assert caught.value.hint == "did you mean 'cosine'?"
+
+
+def test_the_learning_rate_to_suggest_is_one_that_can_work():
+    assert [lower_lr(lr) for lr in (1e30, 0.5, 0.001)] == [1e-3, 1e-3, 1e-4]

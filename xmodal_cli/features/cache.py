@@ -65,6 +65,25 @@ def load_features(
     return _merge_stores(dataset, stores)
 
 
+def cached_meta(dataset: ImageTextDataset, settings: FeaturesConfig) -> FeatureMeta | None:
+    """The description of the features that the dataset has, or that are in the cache; None if there are none.
+
+    Raises BadData if there are no images either.
+    """
+    first = next((e.feature for e in dataset.examples if e.feature is not None), None)
+    if first is not None:
+        return _precomputed_meta(dataset, map_features(first.path).shape[1:])
+    if not dataset.splits:
+        return None
+    part = dataset.select(next(iter(dataset.splits)))
+    images = _images_of(part)
+    if store := _find_store(images, cache_folder(part, settings), settings):
+        return store.meta
+    if not is_from_files(settings.backbone):
+        _check_existence(images)
+    return None
+
+
 def cache_folder(dataset: ImageTextDataset, settings: FeaturesConfig) -> Path:
     """The cache folder of these images' features by that backbone: a readable name and a short hash."""
     identity = (str(dataset.source.absolute()), settings.backbone, settings.kind, settings.crops, dataset.ids)
@@ -87,7 +106,7 @@ def ensure_store(
     ``compute`` and ``batch_size`` change the features only by rounding. Raises like ``load_features``.
     """
     check_request(settings.backbone, settings.kind, settings.crops)
-    images = tuple(ImageToExtract(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
+    images = _images_of(dataset)
     if is_from_files(settings.backbone):
         store, extracted = import_store(dataset, folder, settings.backbone, images, reporter)
     else:
@@ -108,6 +127,16 @@ def ensure_store(
     return store, extracted
 
 
+def _images_of(dataset: ImageTextDataset) -> tuple[ImageToExtract, ...]:
+    return tuple(ImageToExtract(e.image_id, FileStamp.of(e.path)) for e in dataset.examples if e.path is not None)
+
+
+def _find_store(images: tuple[ImageToExtract, ...], folder: Path, settings: FeaturesConfig) -> FeatureStore | None:
+    """The complete store of these images; the backbone is not loaded."""
+    backbone = settings.backbone
+    return find_complete_store(folder, images, backbone, settings.kind, settings.crops, known_facts(backbone))
+
+
 def _find_or_extract(
     images: tuple[ImageToExtract, ...],
     folder: Path,
@@ -115,15 +144,7 @@ def _find_or_extract(
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    find = partial(
-        find_complete_store,
-        folder,
-        images,
-        settings.backbone,
-        settings.kind,
-        settings.crops,
-        known_facts(settings.backbone),
-    )
+    find = partial(_find_store, images, folder, settings)
     if store := find():
         return store, 0
     with store_lock(folder, reporter):
@@ -138,9 +159,7 @@ def _extract(
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    if not any(image.stamp.size for image in images):  # a moved dataset is reported before the weights are loaded
-        example = f", for example {images[0].stamp.path}" if images else ""
-        raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info`")
+    _check_existence(images)
     from xmodal_cli.data.images import ImageReader
 
     reader = ImageReader()
@@ -157,6 +176,13 @@ def _extract(
 
         store = fill_store(folder, ExtractionPlan(images, backbone.meta, weights), encode, task.advance, reader.defects)
     return store, count
+
+
+def _check_existence(images: tuple[ImageToExtract, ...]) -> None:
+    """Raise BadData for a moved dataset, before the weights of a backbone are loaded."""
+    if not any(image.stamp.size for image in images):
+        example = f", for example {images[0].stamp.path}" if images else ""
+        raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info`")
 
 
 def _build_encoder(

@@ -52,6 +52,14 @@ def declare_source(
     return replace(dataset, features_from=source)
 
 
+def with_known_cosine(source: FeatureSource, *checked: FeatureSource | None) -> FeatureSource:
+    """``source`` with the cosine of the first of ``checked`` that declares the same and was compared with photos."""
+    for other in checked:
+        if source.cosine is None and other is not None and replace(other, cosine=None) == source:
+            source = other
+    return source
+
+
 def declared_meta(dataset: ImageTextDataset, source: FeatureSource) -> FeatureMeta:
     """How the precomputed features of a dataset were computed, according to ``source``.
 

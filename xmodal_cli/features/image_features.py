@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmodal_cli.backbones.image_backbones import KINDS, build_backbone, other_features_error
+from xmodal_cli.backbones.image_backbones import KINDS, build_backbone, is_from_files, other_features_error
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.features.cache import load_features
+from xmodal_cli.features.cache import cached_meta, load_features
 from xmodal_cli.features.pixels import pixel_batches
+from xmodal_cli.features.region_import import source_meta
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta, Features, ImageBackbone, ImageTextDataset
 
@@ -93,14 +94,33 @@ def read_image_features(
     dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
 ) -> ImageFeatures:
     """The image features of ``settings.kind``, in memory. Raises like ``load_features``."""
-    if settings.kind not in KINDS and dataset.has_features:
-        raise IncompatibleFeatures(
-            f"{dataset.name} has precomputed features, and fine-tuning the image tower needs images",
-            "set optimizer.image_tower_lr_scale to 0, or use a dataset with images",
-        )
+    _check_images(dataset, settings)
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
         return ImageFeatures(drop_unreadable_images(dataset, reporter), backbone.meta, None, backbone)
     readable, features = load_readable_features(dataset, settings, compute, reporter)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
     return ImageFeatures(readable, features.meta, torch.from_numpy(values))
+
+
+def known_meta(dataset: ImageTextDataset, settings: FeaturesConfig) -> FeatureMeta | None:
+    """The description of what ``read_image_features`` will return; nothing is extracted.
+
+    None for regions whose files are not given. Raises like building the backbone, which is not built if the features
+    are in the cache or in the dataset.
+    """
+    _check_images(dataset, settings)
+    if (meta := cached_meta(dataset, settings)) is not None:
+        return meta
+    if is_from_files(settings.backbone):
+        return source_meta(settings.backbone)
+    return build_backbone(settings.backbone, settings.kind, settings.crops).meta
+
+
+def _check_images(dataset: ImageTextDataset, settings: FeaturesConfig) -> None:
+    """Raise IncompatibleFeatures for a dataset of features if a model reads pixels or computes on a trunk."""
+    if settings.kind not in KINDS and dataset.has_features:
+        raise IncompatibleFeatures(
+            f"{dataset.name} has precomputed features, and fine-tuning the image tower needs images",
+            "set optimizer.image_tower_lr_scale to 0, or use a dataset with images",
+        )

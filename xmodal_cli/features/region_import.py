@@ -17,7 +17,7 @@ from xmodal_cli.features.region_vectors import region_meta, region_vectors
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
 from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import Example, ImageTextDataset, Unreadable
+from xmodal_cli.types import Example, FeatureMeta, ImageTextDataset, Unreadable
 
 _LARGE = 1_000_000_000  # bytes; searching a source of this size is logged
 
@@ -39,6 +39,12 @@ def import_store(
         return store, 0
     with store_lock(folder, reporter):
         return _import(dataset.examples, folder, (name, source), images, reporter)
+
+
+def source_meta(backbone: str) -> FeatureMeta | None:
+    """The description of the regions in the files of a backbone ``NAME@PATH``; None without a path."""
+    name, _, path = backbone.partition("@")
+    return region_meta(name, open_regions(Path(path))) if path else None
 
 
 def _import(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,21 @@ def build_network(info: ModelInfo, build: Callable[[], nn.Module], has_towers: b
 
     Without pretrained towers it is first built without memory, so that damaged sizes cannot exhaust it.
     """
-    import torch
-
     with header_errors(info.path):
         if not has_towers:
-            with torch.device("meta"), _without_initialization():
+            with without_memory():
                 num_built = sum(parameter.numel() for parameter in build().parameters())
             check_parameters(num_built, num_elements(info.path))
         return build()
+
+
+@contextlib.contextmanager
+def without_memory() -> Iterator[None]:
+    """Build networks of any size without memory and without initial weights."""
+    import torch
+
+    with torch.device("meta"), _without_initialization():
+        yield
 
 
 def _without_initialization() -> AbstractContextManager[object]:

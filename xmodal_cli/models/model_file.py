@@ -91,8 +91,13 @@ def read_header(file: Path) -> ModelHeader:
 
 def num_elements(file: Path) -> int:
     """The number of all elements of the tensors of a model file, without reading them. Raises MissingData, BadModel."""
+    return sum(math.prod(shape) for shape in tensor_shapes(file).values())
+
+
+def tensor_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a model file, which are not read. Raises MissingData, BadModel."""
     with _open(file, "np") as opened:
-        return sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 (not a dict)
+        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118 (not a dict)
 
 
 def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from xmodal_cli.retrieval.text_filter import TextFilter, parse_text_filter
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
 _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
 _OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(index|json|help)", re.DOTALL)
+_NUMBER = re.compile(r"-k=?(\d+)")  # the option whose value follows a space
 _OPTION_HINT = "`xmodal search --help` lists the options"
 _PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
 _SUFFIX = re.compile(r"[^\s.]\.[A-Za-z][A-Za-z0-9]{1,5}$")
@@ -111,8 +112,10 @@ def _check_kind(text: str, word: str) -> None:
     """Raise an error for text that is an option or a path by its look."""
     if _OPTION.fullmatch(word):
         name = word.lstrip("-")
-        hint = f'{_OPTION_HINT}; to rank photos of {name!r} lower, write "- {name}"'
-        raise ConfigError(f"search has no option {word.partition('=')[0]!r}", hint)
+        number = _NUMBER.fullmatch(word)
+        help_ = f"the number of photos is -k {number[1]}" if number else _OPTION_HINT
+        hint = f'{help_}; to rank photos of {name!r} lower, write "- {name}"'
+        raise ConfigError(f"search has no option {word!r}", hint)
     if looks_like_path(text):
         raise _path_error(text)
 

@@ -29,7 +29,7 @@ from xmodal_cli.trainers.job import Job, build_average, build_batches, check_tra
 from xmodal_cli.trainers.val_metric import retrieval_metric
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
-from xmodal_cli.training.optimizer import build_optimizer, group_parameters
+from xmodal_cli.training.optimizer import build_optimizer, group_parameters, lower_lr
 from xmodal_cli.training.task import BatchLoss, Task
 from xmodal_cli.types import Loss, Matcher, Unreadable
 
@@ -138,7 +138,7 @@ def _warn_of_collapse(job: Job, **vectors: np.ndarray) -> None:
     """Warn if all vectors of a kind are equal: every score is a tie then, and the metrics mean nothing."""
     for kind, rows in vectors.items():
         if len(rows) > 1 and not np.ptp(rows, axis=0).any():
-            lower = f"--set optimizer.lr={job.config.optimizer.lr / 10:g}"
+            lower = f"--set optimizer.lr={lower_lr(job.config.optimizer.lr):g}"
             job.reporter.warn(f"all {kind} of val have the same vector: try a lower learning rate, for example {lower}")
 
 

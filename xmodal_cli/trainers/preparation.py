@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import ConfigError, IncompatibleFeatures
-from xmodal_cli.features.feature_source import declare_source
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.features.feature_source import declare_source, with_known_cosine
 from xmodal_cli.features.image_features import ImageFeatures, check_same_features, read_image_features
-from xmodal_cli.inference.models import describe_as, describe_model
-from xmodal_cli.inference.taggers import LoadedTagger
-from xmodal_cli.inference.towers import ImageSide, TextSide, image_side, input_features, text_side, text_states
-from xmodal_cli.models.assembly import Sizes, describe, describe_captioner
+from xmodal_cli.inference.models import describe_as
+from xmodal_cli.inference.towers import image_side, input_features, text_side, text_states
 from xmodal_cli.models.model_file import ModelHeader
 from xmodal_cli.models.token_batches import token_ids
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers import small_data
+from xmodal_cli.trainers.architecture import Pretrained, check_model, describe_architecture, given_tokenizer
 from xmodal_cli.trainers.batch_check import check_batches
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
 from xmodal_cli.trainers.early_checks import (
@@ -39,24 +38,9 @@ from xmodal_cli.trainers.job import Job, Split, plan_batches
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
+from xmodal_cli.trainers.resume import features_from_of
 from xmodal_cli.trainers.tagger import find_tags, tag_split
-from xmodal_cli.types import FeatureMeta, FeatureSource, ImageTextDataset, LanguageModel
-
-
-@dataclass(frozen=True)
-class _Pretrained:
-    """The pretrained networks inside the model, and the tagger that gives it tags; each None where it has none."""
-
-    image: ImageSide | None
-    text: TextSide | None
-    language_model: LanguageModel | None
-    tagger: LoadedTagger | None
-
-    @property
-    def sides(self) -> dict[str, ImageSide | TextSide]:
-        """The towers, by side."""
-        sides: dict[str, ImageSide | TextSide | None] = {"image": self.image, "text": self.text}
-        return {name: side for name, side in sides.items() if side is not None}
+from xmodal_cli.types import FeatureMeta, FeatureSource, ImageTextDataset
 
 
 def prepare(
@@ -73,16 +57,21 @@ def prepare(
     report_frozen_parts(config, reporter)
     if init_from is not None:
         describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
-    dataset = _declare_source(config, load_dataset(data), check_photos, compute, reporter)
+    dataset = _declare_source(config, load_dataset(data), run, check_photos, compute, reporter)
     for warning in left_out_warnings(dataset.select(*config.data.train_splits, config.data.val_split)):
         reporter.warn(warning)
     splits = _select_splits(config, dataset)
     check_batches(config, splits[0], compute.device, reporter)
     check_training_data(config, splits[0], init_from, compute.device)
     config, pretrained = _load_pretrained(config, compute)
+    check_model(config, splits[0], pretrained, init_from)
     train_images, val_images = _read_images(config, splits, compute, reporter)
     tags = find_tags(config, train_images.dataset, init_from) if config.kind == "tagger" else []
-    tokenizer = Tokenizer.from_captions(tags) if tags else _build_tokenizer(config, train_images, pretrained, init_from)
+    tokenizer = (
+        Tokenizer.from_captions(tags)
+        if tags
+        else given_tokenizer(pretrained, init_from) or vocabulary_of(config, train_images.dataset)
+    )
     train_images = limit_caption_words(train_images, config.data.max_caption_words)
     header = _build_header(config, dataset, train_images.meta, tokenizer, pretrained)
     header.architecture.update(describe_tags(tags, pretrained.tagger))
@@ -106,16 +95,21 @@ def prepare(
     )
 
 
-def _load_pretrained(config: Config, compute: Compute) -> tuple[Config, _Pretrained]:
+def _load_pretrained(config: Config, compute: Compute) -> tuple[Config, Pretrained]:
     """The pretrained networks that the settings name; the settings take over the sizes of a language model."""
     loaded = language_model(config)
     config = adopt_language_model_sizes(config, loaded)
     text = text_side(config)
-    return config, _Pretrained(image_side(config), text, loaded, load_tags_of(config, compute))
+    return config, Pretrained(image_side(config), text, loaded, load_tags_of(config, compute))
 
 
 def _declare_source(
-    config: Config, dataset: ImageTextDataset, check_photos: Path | None, compute: Compute, reporter: Reporter
+    config: Config,
+    dataset: ImageTextDataset,
+    run: Path,
+    check_photos: Path | None,
+    compute: Compute,
+    reporter: Reporter,
 ) -> ImageTextDataset:
     """The dataset with the declared backbone of its precomputed features, if there is one; checked on photos."""
     declared = config.data.features_from
@@ -125,8 +119,10 @@ def _declare_source(
             hint = "name the backbone that computed the features: --features-from BACKBONE"
             raise ConfigError("--check-photos needs a declared backbone", hint)
         return dataset
-    if source == dataset.features_from and check_photos is None:
-        return dataset  # it was compared when it was registered
+    if check_photos is None:
+        source = with_known_cosine(source, dataset.features_from, features_from_of(run))
+        if source == dataset.features_from:
+            return dataset  # it was compared when it was registered
     return declare_source(dataset, source, check_photos, compute, reporter)
 
 
@@ -152,42 +148,13 @@ def _read_images(
     return train, val
 
 
-def _build_tokenizer(
-    config: Config, images: ImageFeatures, pretrained: _Pretrained, init_from: str | None
-) -> Tokenizer:
-    """The tokenizer of the model to initialize from, of the pretrained text network, or of the training captions."""
-    if init_from is not None:
-        return _read_tokenizer(init_from, images.meta, pretrained.image)
-    if pretrained.text is not None:
-        return Tokenizer.from_json(pretrained.text.backbone.tokenizer)
-    if pretrained.language_model is not None:
-        return Tokenizer.from_json(pretrained.language_model.tokenizer)
-    return vocabulary_of(config, images.dataset)
-
-
-def _read_tokenizer(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> Tokenizer:
-    """The tokenizer of the model to initialize from.
-
-    Raises IncompatibleFeatures unless that model reads the same features, or those that the image tower computes.
-    """
-    info = describe_model(init_from)
-    read = info.meta
-    tower = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
-    if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != tower:
-        raise IncompatibleFeatures(
-            f"{info.name} reads features of {read.backbone}, this training has {meta.backbone}",
-            "initialize from a model of the same backbone, or name that backbone with --backbone",
-        )
-    return Tokenizer.from_json(info.header.tokenizer)
-
-
 def _build_header(
-    config: Config, dataset: ImageTextDataset, meta: FeatureMeta, tokenizer: Tokenizer, pretrained: _Pretrained
+    config: Config, dataset: ImageTextDataset, meta: FeatureMeta, tokenizer: Tokenizer, pretrained: Pretrained
 ) -> ModelHeader:
     """The header of the model file, without metrics."""
     return ModelHeader(
         kind=config.kind,
-        architecture=_describe_architecture(config, meta, tokenizer, pretrained),
+        architecture=describe_architecture(config, meta, tokenizer.vocab_size, pretrained),
         tokenizer=tokenizer.to_json(),
         backbone=asdict(meta),
         similarity=config.model.similarity.name if config.kind == "matcher" else "",
@@ -201,22 +168,11 @@ def _describe_dataset(config: Config, dataset: ImageTextDataset) -> dict[str, An
     return facts | ({"features_from": asdict(dataset.features_from)} if dataset.features_from else {})
 
 
-def _describe_architecture(
-    config: Config, meta: FeatureMeta, tokenizer: Tokenizer, pretrained: _Pretrained
-) -> dict[str, Any]:
-    image, text = pretrained.image, pretrained.text
-    image_dim, image_kind = (meta.dim, meta.kind) if image is None else (image.dim, image.kind)
-    sizes = Sizes(image_dim, image_kind, tokenizer.vocab_size, text.backbone.meta.dim if text is not None else 0)
-    model = replace(config.model, embed_dim=config.model.embed_dim or image_dim)
-    describe_fn = describe if config.kind == "matcher" else describe_captioner
-    return describe_fn(model, sizes, {name: side.facts() for name, side in pretrained.sides.items()})
-
-
 def _build_split(
     config: Config,
     images: ImageFeatures,
     tokenizer: Tokenizer,
-    pretrained: _Pretrained,
+    pretrained: Pretrained,
     compute: Compute,
     reporter: Reporter,
 ) -> Split:

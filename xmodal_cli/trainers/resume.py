@@ -11,8 +11,10 @@ from typing import Any
 from xmodal_cli.config import Config, from_dict, to_dict, with_data
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_errors import naming, reading
+from xmodal_cli.models.model_file import read_header
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
+from xmodal_cli.types import FeatureSource
 
 CONFIG_FILE = "config.toml"
 OPTIONS = {
@@ -27,6 +29,12 @@ OPTIONS = {
 def state_file(run: Path) -> Path:
     """The file that a run resumes from."""
     return run / "last" / STATE_FILE
+
+
+def features_from_of(run: Path) -> FeatureSource | None:
+    """The declared backbone in the model file of a run that is resumed, which may have been compared with photos."""
+    model = run / MODEL_FILE
+    return read_header(model).features_from if model.exists() else None
 
 
 def check_folder(run: Path, config: Config, resume: bool) -> None:

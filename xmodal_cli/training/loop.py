@@ -17,6 +17,7 @@ from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.training.checkpoint import LoopState, save_state, seed_epoch
 from xmodal_cli.training.log import RunLog
+from xmodal_cli.training.optimizer import lower_lr
 from xmodal_cli.training.step import TrainStep
 from xmodal_cli.training.task import Task
 
@@ -123,7 +124,7 @@ class _Loop:
         """Raise BadData; the command of the hint is not refused because of what this run has written."""
         if bool(is_finite):
             return
-        lower = f"--set optimizer.lr={self.train_step.optimizer.defaults['lr'] / 10:g}"
+        lower = f"--set optimizer.lr={lower_lr(self.train_step.optimizer.defaults['lr']):g}"
         hint = f"train again with a lower learning rate, for example {lower}"
         if self.state.best_score is not None:
             hint += f", and another --out: {self.folder} keeps its best model so far"

@@ -57,3 +57,8 @@ def build_schedule(
         return 1 - done if name == "linear" else 1.0
 
     return factor
+
+
+def lower_lr(lr: float) -> float:
+    """A learning rate to suggest after ``lr`` failed: a tenth, and never more than usual ones."""
+    return min(lr / 10, 1e-3)

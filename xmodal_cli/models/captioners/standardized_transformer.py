@@ -1,4 +1,4 @@
-"""The transformer captioner on standardized features, for small models that are trained in about a minute.
+"""The transformer captioner on standardized features, for small models that are trained quickly.
 
 Features of a frozen backbone are similar for all images, and the position of a cell is five numbers among hundreds.
 Standardization removes the mean of the features and scales the positions up (``_standardize``).
