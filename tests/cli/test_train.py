@@ -102,7 +102,8 @@ def test_results_depend_only_on_the_seed(xmodal, trained, planted, small_setting
 def test_a_killed_and_resumed_run_has_the_same_metrics(xmodal, trained, planted, small_settings, tmp_path):
     run = tmp_path / "killed"
     command = [sys.executable, "-m", "xmodal_cli", *map(str, train_args(planted, run, small_settings))]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # results depend on the number
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
         while not (in_second := [r for r in read_log(run) if r["event"] == "step" and r["epoch"] == 1][2:]):

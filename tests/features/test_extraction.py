@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -99,8 +100,16 @@ def test_both_strategies_give_the_same_features_and_restore_the_number_of_thread
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
 
 
-def test_each_worker_encodes_its_own_batch(image_files, mean_color, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Not by a patch of the function that reads the number: what restores it would set three for all later tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_each_worker_encodes_its_own_batch(image_files, mean_color, three_threads):
     barrier = threading.Barrier(3, timeout=20)  # breaks unless three batches are encoded at the same time
 
     class WaitingBackbone(mean_color):
@@ -109,6 +118,7 @@ def test_each_worker_encodes_its_own_batch(image_files, mean_color, monkeypatch)
             return super().encode(pixels)
 
     assert len(extract([image_files[0]] * 6, WaitingBackbone(), 1)) == 6
+    assert torch.get_num_threads() == 3
 
 
 def test_paths_are_read_as_they_are_needed(image_files, mean_color):

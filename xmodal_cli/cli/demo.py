@@ -1,4 +1,4 @@
-"""``xmodal demo``: train, search and caption on generated images in one to three minutes, optionally also on own photos."""
+"""``xmodal demo``: train, search and caption on generated images in a few minutes, optionally also on own photos."""
 
 from __future__ import annotations
 

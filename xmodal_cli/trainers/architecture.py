@@ -81,13 +81,19 @@ def check_model(config: Config, train: ImageTextDataset, pretrained: Pretrained,
         return
     if init_from is not None:
         _check_features(init_from, meta, pretrained.image)
-    tokenizer = given_tokenizer(pretrained, init_from)
-    vocab_size = tokenizer.vocab_size if tokenizer else TRIAL_VOCAB
-    architecture = describe_architecture(config, meta, vocab_size, pretrained)
+    architecture = describe_architecture(config, meta, _vocab_size(pretrained, init_from), pretrained)
     with without_memory():
         model = BUILDERS[config.kind](architecture, pretrained.towers())
     if init_from is not None:
         check_initial_weights(model, init_from)
+
+
+def _vocab_size(pretrained: Pretrained, init_from: str | None) -> int:
+    """The number of words, or of tags of a tagger, if the captions do not decide on it."""
+    if init_from is not None:
+        return int(describe_model(init_from).header.architecture["vocab_size"])
+    tokenizer = given_tokenizer(pretrained, None)
+    return tokenizer.vocab_size if tokenizer else TRIAL_VOCAB
 
 
 def _check_features(init_from: str, meta: FeatureMeta, image: ImageSide | None) -> None:
