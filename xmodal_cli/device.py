@@ -52,6 +52,11 @@ class Compute:
         return Compute(device, _resolve_precision(self.precision, device), "torch")
 
     @property
+    def description(self) -> str:
+        """The library, the device and the precision of a resolved ``Compute``, for messages."""
+        return f"{'onnxruntime' if self.runtime == 'onnx' else self.runtime}, {self.device}, {self.precision}"
+
+    @property
     def dtype(self) -> torch.dtype:
         """The torch dtype of the precision."""
         import torch

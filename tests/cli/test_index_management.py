@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli.device import Compute
-from xmodal_cli.inference import encoding, index_models, matchers, models, photo_vectors
+from xmodal_cli.inference import encoding, index_models, matchers, models, runtime
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.types import FeatureMeta, Unreadable
 
@@ -59,7 +59,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ColorMatcher:
     monkeypatch.setattr(models, "describe_model", lambda _: matcher)
     monkeypatch.setattr(index_models, "default_model", lambda _: "toy")
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
-    monkeypatch.setattr(photo_vectors, "choose_runtime", lambda compute, num_images: "torch")
+    monkeypatch.setattr(runtime, "choose_runtime", lambda compute, num_images: "torch")
     return matcher
 
 

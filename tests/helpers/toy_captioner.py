@@ -18,7 +18,7 @@ from xmodal_cli.config import Config
 from xmodal_cli.config.sections import CaptioningConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel
-from xmodal_cli.inference import caption_checks, caption_runtime, image_captioning
+from xmodal_cli.inference import caption_checks, caption_runtime, image_captioning, runtime
 from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.regions import REGION_COLUMNS
 from xmodal_cli.types import Decoding, FeatureMeta
@@ -143,7 +143,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Toy:
         return [_captions(halves, settings.num, attention and loaded[0].attends) for halves in features[0]]
 
     monkeypatch.setattr(caption_runtime, "load_captioner", load)
-    monkeypatch.setattr(caption_runtime, "choose_runtime", lambda compute, num_images: "torch")
+    monkeypatch.setattr(runtime, "choose_runtime", lambda compute, num_images: "torch")
     monkeypatch.setattr(image_captioning, "caption_features", generate)
     monkeypatch.setattr(caption_checks, "describe_as", describe)
     monkeypatch.setattr(caption_checks, "check_ensemble", lambda captioners: None)

@@ -14,7 +14,7 @@ import pytest
 
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import MissingData
-from xmodal_cli.inference import encoding, index_models, matchers, models, photo_vectors
+from xmodal_cli.inference import encoding, index_models, matchers, models, runtime
 from xmodal_cli.types import FeatureMeta, Unreadable
 
 COLORS = ("red", "green", "blue", "white")
@@ -80,7 +80,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> ToyMatcher:
     monkeypatch.setattr(models, "describe_model", describe)
     monkeypatch.setattr(index_models, "default_model", lambda kind: str(matcher.path))
     monkeypatch.setattr(encoding, "image_vectors", lambda loaded, reader=None: loaded.embed_images)
-    monkeypatch.setattr(photo_vectors, "choose_runtime", lambda compute, num_images: "torch")
+    monkeypatch.setattr(runtime, "choose_runtime", lambda compute, num_images: "torch")
     return matcher
 
 

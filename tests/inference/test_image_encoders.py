@@ -13,11 +13,11 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError, StorageError, Unavailable, UnknownName
 from xmodal_cli.inference import bundled_graphs, image_encoders, onnx_image_export
 from xmodal_cli.inference.encoding import image_vectors
+from xmodal_cli.inference.exported_matcher import open_matcher
 from xmodal_cli.inference.image_encoders import OnnxMatcher, load_backbone, load_matcher_images
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.models import describe_model
 from xmodal_cli.inference.onnx_folder import METADATA
-from xmodal_cli.inference.photo_vectors import open_image_encoder
 from xmodal_cli.inference.runtime import MIN_TORCH_IMAGES, choose_runtime
 from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.reporter import SILENT
@@ -58,7 +58,7 @@ def rows(results) -> np.ndarray:
 
 
 def vectors_of(matcher: OnnxMatcher, photos: list[Path]) -> np.ndarray:
-    return rows(open_image_encoder(matcher.info, Compute(runtime="onnx"), 1, SILENT).vectors()(photos))
+    return rows(image_vectors(open_matcher(matcher.info, Compute(runtime="onnx"), 1, SILENT))(photos))
 
 
 def test_the_bundled_matcher_equals_torch(photos, loaded, home):
@@ -106,11 +106,11 @@ def test_an_export_that_differs_from_torch_is_refused_and_torch_is_used(home, lo
     monkeypatch.setattr(onnx_image_export, "MIN_COSINE", 2.0)
     monkeypatch.setattr(bundled_graphs, "export_bundled_image", lambda *_: False)
     with pytest.raises(Unavailable, match="differ"):
-        open_image_encoder(loaded.info, Compute(runtime="onnx"), 1, SILENT)
+        open_matcher(loaded.info, Compute(runtime="onnx"), 1, SILENT)
     folder = image_encoders.backbone_folder(loaded.meta)
     tried = (folder / METADATA).stat().st_mtime_ns
-    encoder = open_image_encoder(loaded.info, Compute("cpu", "fp32"), 1, SILENT)
-    assert encoder.loaded is not None and encoder.runtime == "torch, cpu, fp32"
+    matcher = open_matcher(loaded.info, Compute("cpu", "fp32"), 1, SILENT)
+    assert matcher.compute.description == "torch, cpu, fp32"
     assert (folder / METADATA).stat().st_mtime_ns == tried  # not tried again
 
 
@@ -118,10 +118,10 @@ def test_torch_is_used_if_the_export_cannot_be_written(home, loaded, monkeypatch
     def full(*_: object) -> None:
         raise StorageError("no space left on the disk")
 
-    monkeypatch.setattr("xmodal_cli.inference.photo_vectors.load_matcher_images", full)
-    assert open_image_encoder(loaded.info, Compute("cpu", "fp32"), 1, SILENT).loaded is not None
+    monkeypatch.setattr("xmodal_cli.inference.exported_matcher.load_matcher_images", full)
+    assert isinstance(open_matcher(loaded.info, Compute("cpu", "fp32"), 1, SILENT), LoadedMatcher)
     with pytest.raises(StorageError):
-        open_image_encoder(loaded.info, Compute(runtime="onnx"), 1, SILENT)
+        open_matcher(loaded.info, Compute(runtime="onnx"), 1, SILENT)
 
 
 def test_the_runtime_depends_on_settings_and_the_number_of_images(monkeypatch):

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import cast
 
 from xmodal_cli import paths
-from xmodal_cli.errors import StorageError, Unavailable
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.captioners import LoadedCaptioner, load_captioner
-from xmodal_cli.inference.image_encoders import ON_CPU, find, load_backbone, raise_if_refused
+from xmodal_cli.inference.image_encoders import ON_CPU, find_or_export, load_backbone
 from xmodal_cli.inference.models import ModelInfo, describe_model
 from xmodal_cli.inference.onnx_captioner import OnnxCaptioner
 from xmodal_cli.inference.onnx_folder import source_record
-from xmodal_cli.inference.runtime import choose_runtime, has_torch, require_torch
+from xmodal_cli.inference.runtime import load_on_runtime, require_torch
 from xmodal_cli.inference.tag_requests import check_tags
 from xmodal_cli.inference.tagger_runtime import load_exported_tagger
 from xmodal_cli.inference.weights import read_tokenizer
@@ -31,14 +30,13 @@ def load_captioners(
     requested; their tagger runs with the same library. Raises the errors of ``choose_runtime`` and
     ``load_captioner``, and Unavailable.
     """
-    if choose_runtime(request.compute, num_images) == "onnx":
-        try:
-            return _load_exported(infos, request, reporter)
-        except (Unavailable, StorageError) as error:
-            if request.compute.runtime == "onnx" or not has_torch():
-                raise
-            reporter.info(f"{error.message}; torch is used instead")
-    return [load_captioner(info, request.compute) for info in infos]
+    return load_on_runtime(
+        request.compute,
+        num_images,
+        reporter,
+        lambda: _load_exported(infos, request, reporter),
+        lambda: [load_captioner(info, request.compute) for info in infos],
+    )
 
 
 def captioner_folder(fingerprint: str) -> Path:
@@ -52,11 +50,7 @@ def load_exported_captioner(info: ModelInfo, reporter: Reporter) -> LoadedCaptio
     Raises Unavailable if it cannot be exported, StorageError, and the errors of ``load_captioner``.
     """
     folder = captioner_folder(info.fingerprint)
-    model = find(OnnxCaptioner, folder, info.fingerprint)
-    if model is None:
-        _export(info, folder, reporter)
-        model = OnnxCaptioner(folder, info.fingerprint)
-    raise_if_refused(info.name, model.folder.export_error)
+    model = find_or_export(OnnxCaptioner, folder, info.fingerprint, info.name, lambda: _export(info, folder, reporter))
     return LoadedCaptioner(info, cast(Captioner, model), read_tokenizer(info), ON_CPU)
 
 

@@ -16,11 +16,11 @@ from xmodal_cli.captioning.ensemble import Ensemble
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference.caption_types import Caption
-from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.inference.models import LoadedModel, ModelInfo, describe_as
 from xmodal_cli.inference.runtime import has_torch
 from xmodal_cli.inference.weights import build_network, load_weights, read_tokenizer
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.types import Captioner, Decoding, FeatureMeta, Hypothesis
+from xmodal_cli.types import Captioner, Decoding, Hypothesis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,26 +30,15 @@ BATCH = 64  # images decoded at once
 
 
 @dataclass(frozen=True)
-class LoadedCaptioner:
+class LoadedCaptioner(LoadedModel):
     """A captioner in evaluation mode, on the device of ``compute``, which is resolved.
 
     ``model`` is an nn.Module, or an ``OnnxCaptioner`` if ``compute.runtime`` is ``onnx``.
     """
 
-    info: ModelInfo
     model: Captioner
     tokenizer: Tokenizer
     compute: Compute
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self.info.name
-
-    @property
-    def meta(self) -> FeatureMeta:
-        """The image features it reads."""
-        return self.info.meta
 
     @property
     def decoding(self) -> Decoding:

@@ -8,40 +8,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import StorageError, Unavailable
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.inference.image_encoders import ON_CPU, OnnxMatcher, load_matcher_images, raise_if_refused
-from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
-from xmodal_cli.inference.models import ModelInfo
-from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder
-from xmodal_cli.inference.runtime import choose_runtime, has_torch, needs_torch
+from xmodal_cli.inference.models import LoadedModel, ModelInfo
+from xmodal_cli.inference.runtime import load_on_runtime, needs_torch
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.onnx_text_encoder import OnnxTextEncoder
+
 
 @dataclass(frozen=True)
-class ExportedMatcher:
+class ExportedMatcher(LoadedModel):
     """The exports of a matcher; each side is exported when it is first used, which raises Unavailable if it cannot be.
 
     Its functions are those of ``LoadedMatcher``.
     """
 
-    info: ModelInfo
     reporter: Reporter
     compute: Compute = ON_CPU
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self.info.name
-
-    @property
-    def meta(self) -> FeatureMeta:
-        """The image features it reads."""
-        return self.info.meta
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in order."""
@@ -73,14 +61,15 @@ def open_matcher(
     A model whose image side cannot be exported runs with torch, unless onnxruntime is requested. Raises the errors of
     ``choose_runtime``, ``load_matcher_images`` and ``load_matcher``.
     """
-    if choose_runtime(compute, num_images) == "onnx":
+
+    def with_onnx() -> LoadedMatcher | ExportedMatcher:
         exported = ExportedMatcher(info, reporter)
-        try:
-            exported.images  # noqa: B018 - exported now
-        except (Unavailable, StorageError) as error:
-            if compute.runtime == "onnx" or not has_torch():
-                raise
-            reporter.info(f"{error.message}; torch is used instead")
-        else:
-            return exported
-    return load_matcher(info, compute)
+        exported.images  # noqa: B018 - exported now
+        return exported
+
+    def with_torch() -> LoadedMatcher | ExportedMatcher:
+        from xmodal_cli.inference.matchers import load_matcher
+
+        return load_matcher(info, compute)
+
+    return load_on_runtime(compute, num_images, reporter, with_onnx, with_torch)

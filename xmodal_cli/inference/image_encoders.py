@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from xmodal_cli import paths
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, XmodalError
 from xmodal_cli.inference.export_cleaning import backbone_fingerprint
-from xmodal_cli.inference.onnx_folder import source_record
+from xmodal_cli.inference.onnx_folder import OnnxFolder, source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
 from xmodal_cli.inference.runtime import needs_torch, require_torch
 from xmodal_cli.reporter import Reporter
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.models import ModelInfo
 
-Export = TypeVar("Export")
+
+class _HasFolder(Protocol):
+    folder: OnnxFolder
+
+
+Export = TypeVar("Export", bound=_HasFolder)
 ON_CPU = Compute("cpu", "fp32", "onnx")  # of all exports
 
 
@@ -50,12 +55,27 @@ def head_folder(fingerprint: str) -> Path:
     return paths.cache_dir() / "image-encoders" / fingerprint[:16]
 
 
-def find(export: Callable[[Path, str], Export], folder: Path, fingerprint: str) -> Export | None:
-    """The export in ``folder``, read by the class ``export``; None if there is none that can be used."""
+def find(read: Callable[[Path, str], Export], folder: Path, fingerprint: str) -> Export | None:
+    """The export in ``folder``, read by the class ``read``; None if there is none that can be used."""
     try:
-        return export(folder, fingerprint)
+        return read(folder, fingerprint)
     except (MissingData, BadData):
         return None
+
+
+def find_or_export(
+    read: Callable[[Path, str], Export], folder: Path, fingerprint: str, name: str, export: Callable[[], None]
+) -> Export:
+    """The export of the model ``name``; ``export`` writes it first if there is none that can be used.
+
+    Raises Unavailable if it cannot be exported, now or before.
+    """
+    found = find(read, folder, fingerprint)
+    if found is None:
+        export()
+        found = read(folder, fingerprint)
+    raise_if_refused(name, found.folder.export_error)
+    return found
 
 
 def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBackbone:
@@ -66,12 +86,9 @@ def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBack
     if meta.kind not in ("global", "grid") and not meta.kind.startswith("trunk-"):
         raise needs_torch(f"{meta.kind} of {meta.backbone} cannot be computed by onnxruntime, only with torch")
     folder, fingerprint = backbone_folder(meta), backbone_fingerprint(meta)
-    backbone = find(OnnxBackbone, folder, fingerprint)
-    if backbone is None:
-        _export_backbone(model, meta, reporter)
-        backbone = OnnxBackbone(folder, fingerprint)
-    raise_if_refused(meta.backbone, backbone.folder.export_error)
-    return backbone
+    return find_or_export(
+        OnnxBackbone, folder, fingerprint, meta.backbone, lambda: _export_backbone(model, meta, reporter)
+    )
 
 
 def load_matcher_images(info: ModelInfo, reporter: Reporter, loaded: LoadedMatcher | None = None) -> OnnxMatcher:
@@ -80,11 +97,9 @@ def load_matcher_images(info: ModelInfo, reporter: Reporter, loaded: LoadedMatch
     Raises Unavailable if it cannot be exported, StorageError, and the errors of ``load_matcher`` and ``backbone_of``.
     """
     backbone, folder = load_backbone(info.name, info.meta, reporter), head_folder(info.fingerprint)
-    head = find(OnnxImageHead, folder, info.fingerprint)
-    if head is None:
-        _export_head(info, backbone, reporter, loaded)
-        head = OnnxImageHead(folder, info.fingerprint)
-    raise_if_refused(info.name, head.folder.export_error)
+    head = find_or_export(
+        OnnxImageHead, folder, info.fingerprint, info.name, lambda: _export_head(info, backbone, reporter, loaded)
+    )
     return OnnxMatcher(info, backbone, head)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.exported_matcher import ExportedMatcher
     from xmodal_cli.inference.image_captioning import FeatureExtractors
     from xmodal_cli.inference.matchers import LoadedMatcher
+    from xmodal_cli.inference.models import LoadedModel
     from xmodal_cli.inference.taggers import LoadedTagger
 
 ON_ERROR = ("raise", "skip")
@@ -81,10 +82,10 @@ def _load_exported(info: ModelInfo) -> MatcherModel | CaptionerModel | TaggerMod
     return MatcherModel(ExportedMatcher(info, SILENT))
 
 
-class MatcherModel:
-    """An image-text matcher: encodes images and sentences as vectors of one space."""
+class _Model:
+    _loaded: LoadedModel
 
-    def __init__(self, loaded: LoadedMatcher | ExportedMatcher) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
 
     @property
@@ -96,6 +97,12 @@ class MatcherModel:
     def info(self) -> ModelInfo:
         """The header of the model file: architecture, backbone, training settings, metrics."""
         return self._loaded.info
+
+
+class MatcherModel(_Model):
+    """An image-text matcher: encodes images and sentences as vectors of one space."""
+
+    _loaded: LoadedMatcher | ExportedMatcher
 
     @property
     def embed_dim(self) -> int:
@@ -172,21 +179,10 @@ class ImageCaptions:
         return self.captions[0].text if self.captions else ""
 
 
-class CaptionerModel:
+class CaptionerModel(_Model):
     """An image captioner."""
 
-    def __init__(self, loaded: LoadedCaptioner) -> None:
-        self._loaded = loaded
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self._loaded.name
-
-    @property
-    def info(self) -> ModelInfo:
-        """The header of the model file: architecture, backbone, training settings, metrics."""
-        return self._loaded.info
+    _loaded: LoadedCaptioner
 
     def caption(
         self,
@@ -242,21 +238,10 @@ class ImageTags:
     tags: tuple[ScoredTag, ...]
 
 
-class TaggerModel:
+class TaggerModel(_Model):
     """A multi-label model that predicts words for images."""
 
-    def __init__(self, loaded: LoadedTagger) -> None:
-        self._loaded = loaded
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self._loaded.name
-
-    @property
-    def info(self) -> ModelInfo:
-        """The header of the model file: architecture, backbone, training settings, metrics."""
-        return self._loaded.info
+    _loaded: LoadedTagger
 
     @property
     def tags(self) -> tuple[str, ...]:

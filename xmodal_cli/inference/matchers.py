@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from xmodal_cli import starter
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import zero_shot
-from xmodal_cli.inference.models import ModelInfo, describe_as
-from xmodal_cli.types import FeatureMeta, Matcher
+from xmodal_cli.inference.models import LoadedModel, ModelInfo, describe_as
+from xmodal_cli.types import Matcher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,23 +26,12 @@ IMAGE_BATCH = 4096  # feature vectors per batch: images, or cells of all images
 
 
 @dataclass(frozen=True)
-class LoadedMatcher:
+class LoadedMatcher(LoadedModel):
     """A matcher in evaluation mode, on the device of ``compute``, which is resolved. ``model`` is an nn.Module."""
 
-    info: ModelInfo
     model: Matcher
     tokenizer: Tokenizer
     compute: Compute
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self.info.name
-
-    @property
-    def meta(self) -> FeatureMeta:
-        """The image features it reads."""
-        return self.info.meta
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in order."""

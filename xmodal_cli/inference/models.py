@@ -65,6 +65,23 @@ class ModelInfo:
             return from_dict(self.header.training)
 
 
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, with torch or as an export: the base of matchers, captioners and taggers."""
+
+    info: ModelInfo
+
+    @property
+    def name(self) -> str:
+        """The name of the run or of the file."""
+        return self.info.name
+
+    @property
+    def meta(self) -> FeatureMeta:
+        """The image features it reads."""
+        return self.info.meta
+
+
 def find_model(what: str) -> Path:
     """The model file of ``what``: a file, the folder of a run, or the name of a run or a model, also bundled ones.
 

@@ -8,9 +8,14 @@ number of images; torch is faster on a GPU, and on CPUs that compute bfloat16, i
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from typing import TypeVar
 
 from xmodal_cli.device import RUNTIMES, Compute
-from xmodal_cli.errors import INSTALL_ALL, ConfigError, Unavailable, UnknownName
+from xmodal_cli.errors import INSTALL_ALL, ConfigError, StorageError, Unavailable, UnknownName
+from xmodal_cli.reporter import Reporter
+
+Loaded = TypeVar("Loaded")
 
 MIN_TORCH_IMAGES = 500
 
@@ -52,3 +57,26 @@ def choose_runtime(compute: Compute, num_images: int) -> str:
         return "onnx"
     resolved = compute.resolve()
     return "onnx" if (resolved.device, resolved.precision) == ("cpu", "fp32") else "torch"
+
+
+def load_on_runtime(
+    compute: Compute,
+    num_images: int,
+    reporter: Reporter,
+    with_onnx: Callable[[], Loaded],
+    with_torch: Callable[[], Loaded],
+) -> Loaded:
+    """The result of ``with_onnx`` or ``with_torch``, as ``choose_runtime`` decides for ``num_images`` images.
+
+    What cannot be exported, or whose export cannot be written, is loaded with torch, unless onnxruntime is requested.
+    Raises the errors of ``choose_runtime`` and of both functions.
+    """
+    if choose_runtime(compute, num_images) == "torch":
+        return with_torch()
+    try:
+        return with_onnx()
+    except (Unavailable, StorageError) as error:
+        if compute.runtime == "onnx" or not has_torch():
+            raise
+        reporter.info(f"{error.message}; torch is used instead")
+    return with_torch()

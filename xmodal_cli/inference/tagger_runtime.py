@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli import paths
-from xmodal_cli.inference.image_encoders import ON_CPU, find, load_backbone, raise_if_refused, sample_views
+from xmodal_cli.inference.image_encoders import ON_CPU, find_or_export, load_backbone, sample_views
 from xmodal_cli.inference.models import ModelInfo
 from xmodal_cli.inference.onnx_folder import source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
@@ -25,11 +25,9 @@ def load_exported_tagger(info: ModelInfo, reporter: Reporter) -> LoadedTagger:
     Raises Unavailable if it cannot be exported, StorageError, and the errors of ``load_tagger``.
     """
     backbone, folder = load_backbone(info.name, info.meta, reporter), tagger_folder(info.fingerprint)
-    model = find(OnnxImageHead, folder, info.fingerprint)
-    if model is None:
-        _export(info, backbone, folder, reporter)
-        model = OnnxImageHead(folder, info.fingerprint)
-    raise_if_refused(info.name, model.folder.export_error)
+    model = find_or_export(
+        OnnxImageHead, folder, info.fingerprint, info.name, lambda: _export(info, backbone, folder, reporter)
+    )
     return LoadedTagger(info, model, tags_of(info), ON_CPU)
 
 

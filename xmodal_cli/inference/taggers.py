@@ -13,11 +13,11 @@ from xmodal_cli.captioning.tags import known_tags
 from xmodal_cli.device import Compute
 from xmodal_cli.inference.encoding import check_features, file_vectors, open_backbone, settings_for
 from xmodal_cli.inference.image_inputs import InputVectors
-from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.inference.models import LoadedModel, ModelInfo, describe_as
 from xmodal_cli.inference.onnx_image_encoder import OnnxImageHead
 from xmodal_cli.inference.weights import load_weights
 from xmodal_cli.models.tokenizer import Tokenizer
-from xmodal_cli.types import FeatureMeta, Tagger
+from xmodal_cli.types import Tagger
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,26 +29,15 @@ BATCH = 256  # images per batch
 
 
 @dataclass(frozen=True)
-class LoadedTagger:
+class LoadedTagger(LoadedModel):
     """A tagger in evaluation mode, on the device of ``compute``, which is resolved.
 
     ``model`` is an nn.Module, or an ``OnnxImageHead`` if ``compute.runtime`` is ``onnx``.
     """
 
-    info: ModelInfo
     model: Tagger | OnnxImageHead
     tags: tuple[str, ...]
     compute: Compute
-
-    @property
-    def name(self) -> str:
-        """The name of the run or of the file."""
-        return self.info.name
-
-    @property
-    def meta(self) -> FeatureMeta:
-        """The image features it reads."""
-        return self.info.meta
 
     def probabilities(self, features: Tensor | np.ndarray) -> np.ndarray:
         """(images, ...) features -> (images, tags) float32."""

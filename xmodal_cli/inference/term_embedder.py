@@ -18,9 +18,10 @@ from xmodal_cli.types import Unreadable
 if TYPE_CHECKING:
     import numpy as np
 
+    from xmodal_cli.data.images import ImageReader
+    from xmodal_cli.inference.image_inputs import InputVectors
     from xmodal_cli.inference.matchers import LoadedMatcher
     from xmodal_cli.inference.models import ModelInfo
-    from xmodal_cli.inference.photo_vectors import ImageEncoder
     from xmodal_cli.inference.text_encoders import SentenceEncoder
 
 
@@ -68,14 +69,13 @@ class TermEmbedder:
         return self._index.vectors.rows_of([] if known is None else [known])
 
     def _embed_photo(self, image: Path) -> np.ndarray:
-        from xmodal_cli.data.images import ImageReader
         from xmodal_cli.inference.unchecked_features import report_unchecked
 
-        reader = ImageReader()
         report_unchecked([self._model], self._reporter)
-        ((_, vector),) = self._photos.vectors(reader)([image])
-        for defect in dict.fromkeys(reader.defects):
+        ((_, vector),) = self._photos([image])
+        for defect in dict.fromkeys(self._images.defects):
             self._reporter.warn(f"{defect.path}: {defect.reason}")
+        self._images.defects.clear()
         if isinstance(vector, Unreadable):
             raise BadData(
                 f"{image} cannot be used as a query: {vector.reason}", "give a photo in a supported image format"
@@ -105,10 +105,17 @@ class TermEmbedder:
         return text_encoders.export(self._model, self._reporter) or text_encoders.TorchEncoder(self._matcher)
 
     @cached_property
-    def _photos(self) -> ImageEncoder:
-        from xmodal_cli.inference.photo_vectors import open_image_encoder
+    def _photos(self) -> InputVectors:
+        from xmodal_cli.inference import encoding
+        from xmodal_cli.inference.exported_matcher import open_matcher
 
-        return open_image_encoder(self._model, self._compute, 1, self._reporter)
+        return encoding.image_vectors(open_matcher(self._model, self._compute, 1, self._reporter), self._images)
+
+    @cached_property
+    def _images(self) -> ImageReader:
+        from xmodal_cli.data.images import ImageReader
+
+        return ImageReader()
 
     @cached_property
     def _matcher(self) -> LoadedMatcher:

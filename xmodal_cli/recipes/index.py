@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import image_encoders, text_encoders
+from xmodal_cli.inference.exported_matcher import ExportedMatcher, open_matcher
 from xmodal_cli.inference.index_models import describe_matcher, find_index_model, sentence_encoder, to_index_model
-from xmodal_cli.inference.photo_vectors import open_image_encoder
+from xmodal_cli.inference.matchers import LoadedMatcher
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
@@ -23,9 +23,6 @@ from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import Defect, ImageVectors
-
-if TYPE_CHECKING:
-    from xmodal_cli.inference.matchers import LoadedMatcher
 
 
 @dataclass(frozen=True)
@@ -69,23 +66,23 @@ def index(
     folder, photos = target.folder, target.photos
     info = find_index_model(folder, model, rebuild)
     card = read_metadata(folder).model if info is None else to_index_model(info)
-    loaded: LoadedMatcher | None = None
+    loaded: LoadedMatcher | ExportedMatcher | None = None
     defects: list[Defect] = []
 
     def embed() -> ImageVectors:
         nonlocal loaded, defects
         from xmodal_cli.data.images import ImageReader
+        from xmodal_cli.inference import encoding
 
         reader = ImageReader()
         defects = reader.defects
         made_by = info or describe_matcher(card.source)
         check_fingerprint(card, made_by.fingerprint, folder)
         num_new = len(photos.files) - (0 if rebuild or not is_index(folder) else read_metadata(folder).num_items)
-        encoder = open_image_encoder(made_by, compute, num_new, reporter)
-        loaded = encoder.loaded
-        reporter.info(f"embedding photos with {card.name} ({encoder.runtime})")
+        loaded = open_matcher(made_by, compute, num_new, reporter)
+        reporter.info(f"embedding photos with {card.name} ({loaded.compute.description})")
         report_unchecked([made_by], reporter)
-        return encoder.vectors(reader)
+        return encoding.image_vectors(loaded, reader)
 
     request = IndexRequest(
         photos, card, storage.recall, rebuild, selection.remove_missing, target.exclude, storage.store
@@ -93,8 +90,9 @@ def index(
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
-        image_encoders.ensure(info, reporter, loaded)
-        text_encoders.ensure(info, reporter, loaded)
+        with_torch = loaded if isinstance(loaded, LoadedMatcher) else None
+        image_encoders.ensure(info, reporter, with_torch)
+        text_encoders.ensure(info, reporter, with_torch)
     calibrate_index(folder, sentence_encoder(card, info), reporter)
     return make_report(folder, changes, photos, defects)
 
