@@ -144,6 +144,17 @@ def test_a_model_that_needs_torch_is_an_error_without_it(
     assert isinstance(xmodal.load("starter-captioner"), xmodal.CaptionerModel)
 
 
+def test_an_index_by_either_runtime_has_the_same_scores(photos: list[Path], home: Path) -> None:
+    scores = []
+    for runtime in ("torch", "onnx"):
+        xmodal.index(photos[0].parent, runtime, device="cpu", precision="fp32", runtime=runtime)
+        with xmodal.open_index(runtime, runtime=runtime) as index:
+            scores.append({hit.path: hit.score for hit in index.search("colorful noise").hits})
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3) and len(scores[0]) == len(photos)
+    with pytest.raises(xmodal.UnknownName, match="onxx"):
+        xmodal.index(photos[0].parent, "other", runtime="onxx")
+
+
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_captions_are_those_of_the_command(photos: list[Path], xmodal_command, runtime: str) -> None:
     captioner = xmodal.load("starter-captioner", device="cpu", precision="fp32", runtime=runtime)

@@ -177,20 +177,23 @@ def index(
     exclude: Sequence[str] = (),
     device: str = "auto",
     precision: str = "auto",
+    runtime: str = "auto",
     reporter: Reporter = SILENT,
 ) -> IndexReport:
     """Make an index match its folders, as ``xmodal index`` does; the report counts what was added, updated and so on.
 
-    ``exclude`` are patterns of files and folders to leave out, in the syntax of ``.gitignore``.
+    ``exclude`` are patterns of files and folders to leave out, in the syntax of ``.gitignore``. ``runtime`` is
+    ``onnx``, ``torch``, or ``auto`` for the faster one.
 
-    Raises UnknownName, MissingData, BadData, IncompatibleFeatures, StorageError.
+    Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures, StorageError, and Unavailable for a
+    model that needs torch if it is not installed.
     """
     from xmodal_cli.recipes.index import Selection, Storage
     from xmodal_cli.recipes.index import index as run
 
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     paths = [Path(root).expanduser() for root in roots]
-    compute, selection = Compute(device, precision), Selection(tuple(exclude))
+    compute, selection = Compute(device, precision, runtime), Selection(tuple(exclude))
     return run(paths, name, model, Storage(), rebuild, compute, reporter, selection)
 
 
@@ -212,11 +215,14 @@ def search(
         return opened.search(terms, k=k, folders=folders, after=after, before=before, threshold=threshold)
 
 
-def open_index(name: PathLike | None = None, *, reporter: Reporter = SILENT) -> PhotoIndex:
-    """An index by name or folder, the one built last by default. Raises UnknownName, MissingData, BadData."""
+def open_index(name: PathLike | None = None, *, runtime: str = "auto", reporter: Reporter = SILENT) -> PhotoIndex:
+    """An index by name or folder, the one built last by default. Raises UnknownName, MissingData, BadData.
+
+    ``runtime`` (``onnx``, ``torch``, ``auto``) encodes the photos of queries.
+    """
     from xmodal_cli.recipes.search import open_searcher
 
-    return PhotoIndex(open_searcher(None if name is None else str(name), reporter))
+    return PhotoIndex(open_searcher(None if name is None else str(name), reporter, runtime))
 
 
 class PhotoIndex:

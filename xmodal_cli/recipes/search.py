@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.inference.term_embedder import TermEmbedder
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval import faiss_products, registry
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.newest_photos import newest_photos
 from xmodal_cli.retrieval.query import Query, Term, parse_query
@@ -61,6 +61,7 @@ class Searcher:
         self._embedder = TermEmbedder(index, folder, reporter, runtime)
         self.folder, self.index_name = folder, folder.name
         self.model = index.metadata.model.name
+        self._num_searches = 0
 
     def __len__(self) -> int:
         return len(self._index)
@@ -74,6 +75,9 @@ class Searcher:
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in query.terms]
         selected = select_photos(self._index, query, self.folder, self._reporter)
+        self._num_searches += 1
+        if self._num_searches == 2:
+            faiss_products.start_import(self._index.vectors.num_rows)
         if vectors or selected is None:
             top = TopPhotos(self._index, vectors, query.options, selected)
             num_vanished = top.num_vanished

@@ -2,7 +2,8 @@
 
 numpy converts element by element, which takes ten times as long. The operator Cast of onnxruntime, which a search has
 imported for the text encoder, uses the instructions of the CPU. Its Gemm with one row scores what Cast has converted in
-half the time of numpy's product, and in one thread: that of a BLAS starts threads for each block.
+half the time of numpy's product, and in one thread: that of a BLAS starts threads for each block. Once a process has
+imported FAISS (``faiss_products.py``), that scores them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
+from xmodal_cli.retrieval import faiss_products
 
 # an ONNX model of one node, opset 17: y = Cast(a), float16 (n) -> float32 (n)
 _CAST = (
@@ -35,7 +38,12 @@ def half_to_float32(values: np.ndarray) -> np.ndarray:
 
 def half_inner_products(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """(n, dim) float16, (dim,) float32 -> (n,) float32, with the rounding of a product in float32."""
-    inputs = {"a": np.ascontiguousarray(vectors), "b": direction[None]}
+    vectors = np.ascontiguousarray(vectors)
+    if faiss_products.is_imported() and len(vectors):
+        found = faiss_products.inner_products(vectors.view(np.uint8), [(0, len(vectors))], direction)
+        if found is not None:
+            return found
+    inputs = {"a": vectors, "b": direction[None]}
     ((products,),) = _session(_INNER_PRODUCTS).run(None, inputs)
     return np.asarray(products)
 

@@ -15,12 +15,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xmodal_cli.errors import BadData
+from xmodal_cli.retrieval import faiss_products
 from xmodal_cli.retrieval.half_precision import half_inner_products, half_to_float32
 from xmodal_cli.retrieval.hints import rebuild_hint
 from xmodal_cli.retrieval.mapped_file import MappedFile
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 BLOCK = 1024  # rows per scored block, so that its float32 vectors stay in the CPU cache
+MIN_RUN = 8  # rows; FAISS is called once per run
 UNSORTED = -1  # instead of the key of cells
 WRITTEN = 16_384  # rows per block that is read, sorted and written
 
@@ -101,6 +103,11 @@ class StoredVectors:
 
     def inner_products(self, rows: np.ndarray | range, direction: np.ndarray) -> np.ndarray:
         """(rows,), (dim,) float32 -> (rows,) float32: the products of vectors with ``direction``."""
+        if self.layout.dtype == "fp16" and faiss_products.is_imported():
+            runs = _runs(rows)
+            found = faiss_products.inner_products(self._matrix, runs, direction) if _are_long(runs) else None
+            if found is not None:
+                return found
         products = np.empty(len(rows), np.float32)
         for block, part in _row_blocks(rows):
             vectors = self._stored(part)
@@ -123,6 +130,20 @@ class StoredVectors:
         """Yield the vectors of ``rows`` as (slice of rows, (rows, dim) float32) of at most ``BLOCK`` rows."""
         for block, part in _row_blocks(rows):
             yield block, self.take(part)
+
+
+def _runs(rows: np.ndarray | range) -> list[tuple[int, int]]:
+    """Ascending ``rows`` as runs (start, stop) of consecutive ones."""
+    if isinstance(rows, range):
+        return [(rows.start, rows.stop)]
+    ends = np.flatnonzero(np.diff(rows) != 1) + 1
+    starts = rows[np.concatenate([[0], ends])] if len(rows) else rows
+    stops = rows[np.concatenate([ends - 1, [len(rows) - 1]])] + 1 if len(rows) else rows
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def _are_long(runs: list[tuple[int, int]]) -> bool:
+    return sum(stop - start for start, stop in runs) >= MIN_RUN * max(1, len(runs))
 
 
 def _row_blocks(rows: np.ndarray | range) -> Iterator[tuple[slice, np.ndarray | slice]]:
