@@ -45,7 +45,7 @@ def randomize(model: torch.nn.Module, tokenizer: Tokenizer, dim: int = DIM) -> L
     info = SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=dim)
     for parameter in model.parameters():  # the vectors of an untrained model are nearly the same
         parameter.data += 0.2 * torch.randn_like(parameter)
-    return LoadedMatcher(info, model.eval(), tokenizer, Compute("cpu", "fp32"))
+    return LoadedMatcher(info, Compute("cpu", "fp32"), model.eval(), tokenizer)
 
 
 def word_matcher(text: str, args: dict | None = None, similarity: str = "cosine", model: str = "vse") -> LoadedMatcher:
@@ -88,9 +88,9 @@ def tower_matcher(name: str, layers: int, tuned: bool, model: str = "vse", text:
     built = build_matcher({"name": model, "args": {}, **parts, **sizes}, {"text": stack})
     return LoadedMatcher(
         SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=16),
+        Compute("cpu", "fp32"),
         built.eval(),
         Tokenizer.from_json(backbone.tokenizer),
-        Compute("cpu", "fp32"),
     )
 
 
@@ -187,9 +187,9 @@ class _LengthDependent(torch.nn.Module):
 def test_an_export_that_differs_from_torch_fails_once(tmp_path):
     loaded = LoadedMatcher(
         SimpleNamespace(name="toy", fingerprint=FINGERPRINT, embed_dim=5),
+        Compute("cpu", "fp32"),
         _LengthDependent().eval(),
         Tokenizer.from_captions(CAPTIONS),
-        Compute("cpu", "fp32"),
     )
     with pytest.raises(Unavailable, match=r"cannot be exported: its vectors differ from torch's: cosine 0\.[0-9]+"):
         export(loaded, tmp_path / "e")

@@ -51,7 +51,7 @@ def load_exported_captioner(info: ModelInfo, reporter: Reporter) -> LoadedCaptio
     """
     folder = captioner_folder(info.fingerprint)
     model = find_or_export(OnnxCaptioner, folder, info.fingerprint, info.name, lambda: _export(info, folder, reporter))
-    return LoadedCaptioner(info, cast(Captioner, model), read_tokenizer(info), ON_CPU)
+    return LoadedCaptioner(info, ON_CPU, cast(Captioner, model), read_tokenizer(info))
 
 
 def _load_exported(infos: Sequence[ModelInfo], request: CaptionRequest, reporter: Reporter) -> list[LoadedCaptioner]:

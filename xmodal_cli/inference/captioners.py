@@ -38,7 +38,6 @@ class LoadedCaptioner(LoadedModel):
 
     model: Captioner
     tokenizer: Tokenizer
-    compute: Compute
 
     @property
     def decoding(self) -> Decoding:
@@ -62,7 +61,7 @@ def load_captioner(what: str | ModelInfo, compute: Compute = Compute()) -> Loade
     model = build_network(info, lambda: build_captioner(architecture, towers), has_towers)
     load_weights(model, info)
     compute, tokenizer = compute.resolve(), read_tokenizer(info)
-    return LoadedCaptioner(info, cast("Captioner", model.eval().to(compute.device)), tokenizer, compute)
+    return LoadedCaptioner(info, compute, cast("Captioner", model.eval().to(compute.device)), tokenizer)
 
 
 def caption_features(

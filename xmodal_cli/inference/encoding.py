@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,16 +25,7 @@ if TYPE_CHECKING:
     from xmodal_cli.data.images import ImageReader
     from xmodal_cli.inference.exported_matcher import ExportedMatcher
     from xmodal_cli.inference.matchers import LoadedMatcher
-    from xmodal_cli.inference.models import ModelInfo
-
-
-class _LoadedModel(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def meta(self) -> FeatureMeta: ...
-    @property
-    def compute(self) -> Compute: ...
+    from xmodal_cli.inference.models import LoadedModel, ModelInfo
 
 
 def image_vectors(loaded: LoadedMatcher | ExportedMatcher, reader: ImageReader | None = None) -> InputVectors:
@@ -96,7 +87,7 @@ def _embed_files(
     return readable, np.stack(rows)
 
 
-def open_backbone(model: _LoadedModel) -> ImageBackbone:
+def open_backbone(model: LoadedModel) -> ImageBackbone:
     """The backbone of a loaded model, on its runtime. Raises the errors of ``load_backbone`` and ``backbone_of``."""
     if model.compute.runtime == "onnx":
         return load_backbone(model.name, model.meta, SILENT)

@@ -29,7 +29,6 @@ class ExportedMatcher(LoadedModel):
     """
 
     reporter: Reporter
-    compute: Compute = ON_CPU
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in order."""
@@ -63,7 +62,7 @@ def open_matcher(
     """
 
     def with_onnx() -> LoadedMatcher | ExportedMatcher:
-        exported = ExportedMatcher(info, reporter)
+        exported = ExportedMatcher(info, ON_CPU, reporter)
         exported.images  # noqa: B018 - exported now
         return exported
 

@@ -78,8 +78,9 @@ def _load_exported(info: ModelInfo) -> MatcherModel | CaptionerModel | TaggerMod
 
         return TaggerModel(load_exported_tagger(info, SILENT))
     from xmodal_cli.inference.exported_matcher import ExportedMatcher
+    from xmodal_cli.inference.image_encoders import ON_CPU
 
-    return MatcherModel(ExportedMatcher(info, SILENT))
+    return MatcherModel(ExportedMatcher(info, ON_CPU, SILENT))
 
 
 class _Model:

@@ -31,7 +31,6 @@ class LoadedMatcher(LoadedModel):
 
     model: Matcher
     tokenizer: Tokenizer
-    compute: Compute
 
     def embed_texts(self, sentences: Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32, in order."""
@@ -82,7 +81,7 @@ def load_matcher(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedM
     info = describe_as("matcher", what, "`xmodal models list` shows the matchers")
     model, tokenizer = zero_shot.build(info.name) if zero_shot.supports(info.name) else _load_from_file(info)
     compute = compute.resolve()
-    return LoadedMatcher(info, cast("Matcher", model.eval().to(compute.device)), tokenizer, compute)
+    return LoadedMatcher(info, compute, cast("Matcher", model.eval().to(compute.device)), tokenizer)
 
 
 def _load_from_file(info: ModelInfo) -> tuple[nn.Module, Tokenizer]:

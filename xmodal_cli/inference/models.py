@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmodal_cli import starter
 from xmodal_cli.config import Config, from_dict
+from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel, MissingData, UnknownName
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
@@ -70,6 +71,7 @@ class LoadedModel:
     """A model in memory, with torch or as an export: the base of matchers, captioners and taggers."""
 
     info: ModelInfo
+    compute: Compute
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ def load_exported_tagger(info: ModelInfo, reporter: Reporter) -> LoadedTagger:
     model = find_or_export(
         OnnxImageHead, folder, info.fingerprint, info.name, lambda: _export(info, backbone, folder, reporter)
     )
-    return LoadedTagger(info, model, tags_of(info), ON_CPU)
+    return LoadedTagger(info, ON_CPU, model, tags_of(info))
 
 
 def _export(info: ModelInfo, backbone: OnnxBackbone, folder: Path, reporter: Reporter) -> None:

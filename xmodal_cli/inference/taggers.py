@@ -37,7 +37,6 @@ class LoadedTagger(LoadedModel):
 
     model: Tagger | OnnxImageHead
     tags: tuple[str, ...]
-    compute: Compute
 
     def probabilities(self, features: Tensor | np.ndarray) -> np.ndarray:
         """(images, ...) features -> (images, tags) float32."""
@@ -63,7 +62,7 @@ def load_tagger(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedTa
     model = build_tagger(architecture, load_towers(info.name, architecture))
     load_weights(model, info)
     compute = compute.resolve()
-    return LoadedTagger(info, cast(Tagger, model.eval().to(compute.device)), tags_of(info), compute)
+    return LoadedTagger(info, compute, cast(Tagger, model.eval().to(compute.device)), tags_of(info))
 
 
 def tags_of(info: ModelInfo) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import image_encoders, text_encoders
 from xmodal_cli.inference.exported_matcher import ExportedMatcher, open_matcher
 from xmodal_cli.inference.index_models import describe_matcher, find_index_model, sentence_encoder, to_index_model
-from xmodal_cli.inference.matchers import LoadedMatcher
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
@@ -23,6 +23,9 @@ from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.target import find_target
 from xmodal_cli.retrieval.update import IndexRequest, update_index
 from xmodal_cli.types import Defect, ImageVectors
+
+if TYPE_CHECKING:
+    from xmodal_cli.inference.matchers import LoadedMatcher
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def index(
     changes = update_index(folder, request, embed, reporter)
     registry.set_default(folder)
     if info is not None:
-        with_torch = loaded if isinstance(loaded, LoadedMatcher) else None
+        with_torch = None if isinstance(loaded, ExportedMatcher) else loaded
         image_encoders.ensure(info, reporter, with_torch)
         text_encoders.ensure(info, reporter, with_torch)
     calibrate_index(folder, sentence_encoder(card, info), reporter)
