@@ -30,6 +30,7 @@ LAYERS = {
             "memory",
             "numba_kernel",
             "output_files",
+            "printable",
             "regions",
             "result_json",
             "splits",

@@ -29,7 +29,7 @@ from xmodal_cli.demo.results import Truth
 from xmodal_cli.reports.attention_page import AttentionSheet, AttentionSheets
 from xmodal_cli.reports.charts import Curve, plot
 from xmodal_cli.reports.inline_images import InlineImage
-from xmodal_cli.reports.pages import environment, printable, render
+from xmodal_cli.reports.pages import environment, render
 from xmodal_cli.reports.retrieval_page import Case, RetrievalPage, RetrievedItem, Section
 from xmodal_cli.reports.search_page import Found, FoundPhoto, SearchPage
 
@@ -151,8 +151,7 @@ def test_every_class_of_a_page_has_a_style_or_is_used_as_a_hook() -> None:
         ("two\nlines\u00a0and\u2009spaces", "two\nlines\u00a0and\u2009spaces"),
     ],
 )
-def test_printable(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_text_is_printable(text: str, shown: str) -> None:
     template = environment().from_string("{% macro m(x) %}{{ x }}{% endmacro %}{{ m(text) }}{{ text }}")
     assert template.render(text=text) == 2 * shown
 

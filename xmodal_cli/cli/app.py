@@ -17,7 +17,7 @@ import typer
 import typer.main
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.version import __version__
 
 COMMANDS = (

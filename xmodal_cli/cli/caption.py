@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import options, output
-from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.data.summary import DatasetSummary, Spread

@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.search_result import SearchResult

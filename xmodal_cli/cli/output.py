@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from xmodal_cli.cli import printable, streams
+from xmodal_cli import printable
+from xmodal_cli.cli import streams
 from xmodal_cli.cli.progress import Bar, PlainProgress
 from xmodal_cli.result_json import to_json
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,9 +10,9 @@ from itertools import chain
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.printable import escape_unprintable
 from xmodal_cli.cli.search_outputs import SearchOutputs
 from xmodal_cli.errors import BadData, XmodalError, bug_message, error_lines, is_debugging
+from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.retrieval.search_options import SearchOptions
 
 

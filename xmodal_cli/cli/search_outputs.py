@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
-from xmodal_cli.cli.printable import escape_unprintable
+from xmodal_cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.search_result import SearchResult

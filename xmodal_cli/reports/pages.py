@@ -1,7 +1,8 @@
 """Render the Jinja2 templates in ``templates/`` to HTML pages.
 
-Every value is escaped: HTML by Jinja2, characters that cannot be displayed by ``printable``. A variable that a template
-uses and the context does not have raises ``jinja2.UndefinedError``. Jinja2 is imported by the first ``render``.
+Every value is escaped: HTML by Jinja2, characters that cannot be displayed by ``xmodal_cli.printable``. A variable that
+a template uses and the context does not have raises ``jinja2.UndefinedError``. Jinja2 is imported by the first
+``render``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_KEPT = "\n\t\u200c\u200d"  # line breaks, and the joiners of Persian and Indic words and of emoji
+_KEPT = "\n\t"
 
 
 def render(name: str, context: Mapping[str, object]) -> str:
@@ -55,20 +57,9 @@ def environment() -> Environment:
     return made
 
 
-def printable(text: str) -> str:
-    """``text`` with backslash escapes for control characters, bidirectional controls and undecodable bytes."""
-    if text.isprintable():
-        return text
-    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _is_shown(character: str) -> bool:
-    return character.isprintable() or character in _KEPT or (character.isspace() and ord(character) > 0x9F)
-
-
 def _finalize(value: object) -> object:
     """What a ``{{ }}`` of a template outputs for ``value``; markup of a macro was made printable before."""
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    return escape_unprintable(value, _KEPT) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _thousands(number: int) -> str:

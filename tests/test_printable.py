@@ -14,7 +14,7 @@ import pytest
 from helpers.toy_captioner import install, paint
 
 from xmodal_cli.cli import hits, output, tables
-from xmodal_cli.cli.printable import escape_json, escape_unprintable
+from xmodal_cli.printable import escape_json, escape_unprintable
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
 Run = Callable[..., Any]

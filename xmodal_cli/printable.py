@@ -1,4 +1,4 @@
-"""Escapes for characters that control a terminal, in all text that the command line prints.
+"""Escapes for characters that control a terminal or the direction of text, in all that is printed or sent.
 
 File names, captions, model headers and the names of datasets are written by others. Printed as they are, they could
 move the cursor, set the title of the window, hide text or change its direction.
