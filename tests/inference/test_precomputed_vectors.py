@@ -20,7 +20,7 @@ from xmodal_cli.retrieval.index import open_index
 from xmodal_cli.retrieval.query import parse_query
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import select_photos
+from xmodal_cli.retrieval.selection import photo_condition
 from xmodal_cli.retrieval.vector_export import export_index
 from xmodal_cli.retrieval.vector_files import find_vector_files
 from xmodal_cli.retrieval.vector_import import VectorSource
@@ -129,9 +129,10 @@ def test_imported_captions_are_found(tmp_path: Path) -> None:
         index_vectors(folder, "clip", rebuild=True)
         with open_index(indexes_dir() / "clip") as index:
             assert index.items.has_captions() == bool(expected)
-            selected = select_photos(index, parse_query(["caption:7"], SearchOptions()), tmp_path) if expected else None
-            ids = [] if selected is None else selected.ids.tolist()
-            assert [entry.item.path for entry in index.items.of_ids(ids)] == expected
+            if expected:
+                condition = photo_condition(index, parse_query(["caption:7"], SearchOptions()), tmp_path)
+                assert condition is not None
+                assert [entry.item.path for entry in index.items.newest(condition)] == expected
 
 
 def test_vectors_of_extreme_length_are_normalized(tmp_path: Path) -> None:

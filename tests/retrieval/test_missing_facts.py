@@ -20,7 +20,7 @@ from xmodal_cli.retrieval import missing_facts
 from xmodal_cli.retrieval.database import ITEMS
 from xmodal_cli.retrieval.query import parse_query
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import select_photos
+from xmodal_cli.retrieval.selection import photo_condition
 
 if TYPE_CHECKING:
     from helpers.index_fixtures import PhotoIndexFixture
@@ -73,9 +73,9 @@ def _facts(index: PhotoIndexFixture) -> Facts:
 def _selected(index: PhotoIndexFixture, reporter: _Warnings) -> list[str]:
     with index.open() as opened:
         query = parse_query([], SearchOptions(after="2002", before="2003"))
-        found = select_photos(opened, query, index.index_folder, reporter)
-        assert found is not None
-        return [Path(entry.item.path).name for entry in opened.items.of_ids(found.ids.tolist())]
+        condition = photo_condition(opened, query, index.index_folder, reporter)
+        assert condition is not None
+        return sorted(Path(entry.item.path).name for entry in opened.items.newest(condition))
 
 
 EXPECTED: Facts = {

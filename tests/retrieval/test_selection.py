@@ -18,7 +18,7 @@ from xmodal_cli.retrieval.newest_photos import newest_photos
 from xmodal_cli.retrieval.query import parse_query
 from xmodal_cli.retrieval.search import TermVector
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import select_photos
+from xmodal_cli.retrieval.selection import photo_condition, select_photos
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
 QUERY = np.random.default_rng(5).standard_normal(DIM).astype(np.float32)
@@ -47,12 +47,13 @@ def found(index: PhotoIndexFixture, *words: str, **options: object) -> list[str]
     """The names of the hits; with a sentence among the words, best first."""
     query = parse_query(words, SearchOptions(**{"num_hits": 50, **options}))  # type: ignore[arg-type]
     with index.open() as opened:
-        selection = select_photos(opened, query, index.index_folder)
+        condition = photo_condition(opened, query, index.index_folder)
         if query.terms:
+            selection = None if condition is None else select_photos(opened, condition)
             photos = TopPhotos(opened, [TermVector(QUERY)], query.options, selection).photos
             return [Path(photo.item.path).name for photo in photos]
-        assert selection is not None
-        return [Path(photo.item.path).name for photo in newest_photos(opened, query.options, selection)[0]]
+        assert condition is not None
+        return [Path(photo.item.path).name for photo in newest_photos(opened, query.options, condition)[0]]
 
 
 def ranked(index: PhotoIndexFixture, wanted: list[Path]) -> list[str]:
@@ -94,6 +95,27 @@ def test_filters_alone_list_the_newest_photos(filled: PhotoIndexFixture) -> None
     assert found(filled, "name:.jpg", folders=("a",), num_hits=3) == ["028.jpg", "024.jpg", "022.jpg"]
 
 
+def test_copies_of_the_newest_photos_are_counted(filled: PhotoIndexFixture) -> None:
+    content = (filled.photos / "a" / "028.jpg").read_bytes()
+    for name in ("a/copy.jpg", "a/gone.jpg", "b/copy.jpg"):
+        age(filled.add(name, content), 1990)
+    filled.update()
+    (filled.photos / "a" / "gone.jpg").unlink()
+    with filled.open() as opened:
+        for folder, copies in (("a", 1), ("b", 0)):
+            query = parse_query([], SearchOptions(2, folders=(folder,)))
+            condition = photo_condition(opened, query, filled.index_folder)
+            assert condition is not None
+            photos, num_vanished = newest_photos(opened, query.options, condition)
+            assert ([photo.duplicates for photo in photos], num_vanished) == ([copies, 0], 0)
+
+
+def test_all_photos_by_pages_of_growing_size(filled: PhotoIndexFixture) -> None:
+    with filled.open() as opened:
+        names = [Path(entry.item.path).name for entry in opened.items.newest(first_page=2)]
+    assert names == sorted((path.name for path in filled.photos.rglob("*.jpg")), reverse=True)
+
+
 def test_copies_outside_the_selection_are_not_counted(filled: PhotoIndexFixture) -> None:
     content = (filled.photos / "a" / "000.jpg").read_bytes()
     for name in ("a/copy.jpg", "b/copy.jpg"):
@@ -101,7 +123,9 @@ def test_copies_outside_the_selection_are_not_counted(filled: PhotoIndexFixture)
     filled.update()
     query = parse_query(["q"], SearchOptions(50, folders=("a",)))
     with filled.open() as opened:
-        selection = select_photos(opened, query, filled.index_folder)
+        condition = photo_condition(opened, query, filled.index_folder)
+        assert condition is not None
+        selection = select_photos(opened, condition)
         photos = TopPhotos(opened, [TermVector(QUERY)], query.options, selection).photos
     assert [photo.duplicates for photo in photos if photo.duplicates] == [1]
     assert all("/a/" in photo.item.path for photo in photos)

@@ -26,7 +26,7 @@ from xmodal_cli.retrieval.item_captions import CaptionWriter, NewCaption
 from xmodal_cli.retrieval.query import parse_query
 from xmodal_cli.retrieval.search import TermVector
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import select_photos
+from xmodal_cli.retrieval.selection import photo_condition
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def _content(photo_index: PhotoIndexFixture, folder: Path) -> Content:
         photos = TopPhotos(index, terms, SearchOptions(100, fold=False)).photos
         texts = {e.item.path: t for es, ts in index.items.with_captions(9) for e, t in zip(es, ts, strict=True)}
         if index.items.has_captions():
-            selected = select_photos(index, parse_query(["caption:photo"], SearchOptions()), folder)
-            assert selected is not None
-            found = {entry.item.path for entry in index.items.of_ids(selected.ids.tolist())}
+            condition = photo_condition(index, parse_query(["caption:photo"], SearchOptions()), folder)
+            assert condition is not None
+            found = {entry.item.path for entry in index.items.newest(condition)}
             assert found == {path for path, text in texts.items() if text is not None}
         return {
             Path(p.item.path).name: (p.score, p.item.width, p.item.height, p.item.taken, texts[p.item.path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -39,8 +40,40 @@ def test_pages_of_hits_are_the_whole_list(client):
     assert [hit["rank"] for part in parts for hit in part] == list(range(1, 9))
 
 
-def test_without_a_query_all_photos_are_listed(client):
-    assert len(hits(client.get("/api/search"))) == NUM_PHOTOS
+def test_without_a_query_all_photos_are_listed_in_pages(client):
+    whole = hits(client.get("/api/search"))
+    assert len(whole) == NUM_PHOTOS
+    parts = [hits(client.get("/api/search", params={"k": 3, "offset": n})) for n in (0, 3, 6)]
+    assert [hit for part in parts for hit in part] == whole
+
+
+def test_a_name_that_is_not_utf8_is_an_escape_as_in_the_command(client, photos, xmodal):
+    name = b"caf\xe9.jpg"
+    paint(photos / "named.jpg", 77).rename(photos / os.fsdecode(name))
+    try:
+        assert main(["index", str(photos)]) == 0
+        response = client.get("/api/search", params={"q": "name:caf"})
+        assert b"caf\\udce9.jpg" in response.content
+        assert [os.fsencode(hit["path"]) for hit in hits(response)] == [os.fsencode(photos) + b"/" + name]
+        (photos / os.fsdecode(name)).rename(photos / "moved.jpg")
+        gone = client.get(f"/api/photos/{hits(response)[0]['id']}/file")
+        assert gone.status_code == 404 and "caf" in gone.json()["title"]
+    finally:
+        (photos / "moved.jpg").unlink(missing_ok=True)
+        assert main(["index", str(photos)]) == 0
+
+
+def test_warnings_of_a_caption(client, photos):
+    content = paint(photos / "cut.jpg", 78, (800, 600)).read_bytes()
+    (photos / "cut.jpg").write_bytes(content[: len(content) * 9 // 10])
+    try:
+        assert main(["index", str(photos)]) == 0
+        (warning,) = client.get("/api/caption", params={"id": key_of(client, "cut.jpg")}).json()["warnings"]
+        assert "truncated" in warning
+        assert client.get("/api/caption", params={"id": key_of(client, "1.jpg")}).json()["warnings"] == []
+    finally:
+        (photos / "cut.jpg").unlink()
+        assert main(["index", str(photos)]) == 0
 
 
 @pytest.mark.parametrize("as_form", [False, True])
@@ -55,6 +88,7 @@ def test_similar_photos_and_photos_in_queries(client):
     key = key_of(client, "5.jpg")
     similar = hits(client.get("/api/similar", params={"id": key}))
     assert similar[0]["id"] == key
+    assert hits(client.get("/api/similar", params={"id": key, "q": "dogs", "unlike": key})) == similar
     unlike = hits(client.get("/api/search", params={"unlike": key}))
     assert unlike[-1]["id"] == key
     both = hits(client.get("/api/search", params={"like": key, "q": "dogs"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -35,7 +36,7 @@ def command(
 
     settings = ServeSettings(index, host, port, runtime=runtime.value)
     if not settings.is_local:
-        settings = ServeSettings(index, host, port, server.new_token(), runtime.value)
+        settings = replace(settings, token=server.new_token())
     server.check_settings(settings)
     listener = server.bind(settings)
     address = server.address_of(settings)

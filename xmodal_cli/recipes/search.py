@@ -10,13 +10,14 @@ from xmodal_cli.errors import XmodalError
 from xmodal_cli.inference.term_embedder import TermEmbedder
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import faiss_products, registry
+from xmodal_cli.retrieval.conditions import ALL
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.newest_photos import newest_photos
 from xmodal_cli.retrieval.query import Query, Term, parse_query
 from xmodal_cli.retrieval.search import TermVector
 from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
-from xmodal_cli.retrieval.selection import select_photos
+from xmodal_cli.retrieval.selection import photo_condition, select_photos
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.top_photos import TopPhotos
 
@@ -71,19 +72,20 @@ class Searcher:
         return self.run(parse_query(words, options))
 
     def run(self, query: Query) -> SearchResult:
-        """The best photos for a query."""
+        """The best photos for a query; all photos, the newest first, for one without terms and filters."""
         unknown: list[str] = []
         vectors = [TermVector(self._embedder.embed(t, unknown), t.weight, t.image is None) for t in query.terms]
-        selected = select_photos(self._index, query, self.folder, self._reporter)
+        condition = photo_condition(self._index, query, self.folder, self._reporter)
         self._num_searches += 1
         if self._num_searches == 2:
             faiss_products.start_import(self._index.vectors.num_rows)
-        if vectors or selected is None:
+        if vectors:
+            selected = None if condition is None else select_photos(self._index, condition)
             top = TopPhotos(self._index, vectors, query.options, selected)
             num_vanished = top.num_vanished
             hits = tuple(Hit(i, p.item.path, min(p.score, 1.0), p.duplicates) for i, p in enumerate(top.photos, 1))
         else:
-            newest, num_vanished = newest_photos(self._index, query.options, selected)
+            newest, num_vanished = newest_photos(self._index, query.options, condition or ALL)
             hits = tuple(Hit(i, p.item.path, None, p.duplicates) for i, p in enumerate(newest, 1))
         return SearchResult(
             index=self.index_name,
@@ -101,11 +103,6 @@ class Searcher:
     def items(self) -> ItemStore:
         """The photos of the index."""
         return self._index.items
-
-    @property
-    def roots(self) -> tuple[str, ...]:
-        """The folders of the index."""
-        return self._index.metadata.roots
 
     def embed(self, sentence: str) -> np.ndarray:
         """(dim,) float32, the vector of a sentence."""

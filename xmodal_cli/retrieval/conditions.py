@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # ISO 8601, local time
 DATE = "coalesce(taken, strftime('%Y-%m-%dT%H:%M:%S', mtime_ns / 1000000000, 'unixepoch', 'localtime'))"
 CAPTIONS = "item_captions"  # the full-text table of captions
 
 
-@dataclass
+@dataclass(frozen=True)
 class Condition:
     """An SQL expression, and the values of its parameters."""
 
-    parts: list[str] = field(default_factory=list)
-    values: list[str | bytes] = field(default_factory=list)
+    sql: str = "1"
+    values: tuple[str | bytes, ...] = ()
 
-    def add(self, sql: str, values: Sequence[str | bytes]) -> None:
-        """Add an expression that must hold too."""
-        self.parts.append(f"({sql})")
-        self.values += values
+    def and_also(self, sql: str, values: Sequence[str | bytes]) -> Condition:
+        """The condition that an expression holds too."""
+        return Condition(f"({sql})" if self.sql == "1" else f"{self.sql} AND ({sql})", (*self.values, *values))
 
-    @property
-    def sql(self) -> str:
-        return " AND ".join(self.parts) or "1"
+
+ALL = Condition()

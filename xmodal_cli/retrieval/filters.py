@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.retrieval.conditions import CAPTIONS, DATE, Condition
+from xmodal_cli.retrieval.conditions import ALL, CAPTIONS, DATE, Condition
 from xmodal_cli.retrieval.text_filter import TextFilter
 
 NAME_FUNCTION = "name_matches"  # of SQLite, for names that are not ASCII
@@ -51,17 +51,19 @@ class PhotoFilter:
 
     def condition(self) -> Condition:
         """The condition on a row of ``items``."""
-        condition = Condition()
+        condition = ALL
         if self.folders:
             parts = [_inside(folder) for folder in self.folders]
-            condition.add(" OR ".join(sql for sql, _ in parts), [value for _, values in parts for value in values])
+            condition = condition.and_also(
+                " OR ".join(sql for sql, _ in parts), [value for _, values in parts for value in values]
+            )
         if self.after is not None:
-            condition.add(f"{DATE} >= ?", [self.after])
+            condition = condition.and_also(f"{DATE} >= ?", [self.after])
         if self.before is not None:
-            condition.add(f"{DATE} < ?", [self.before])
+            condition = condition.and_also(f"{DATE} < ?", [self.before])
         for text in self.texts:
             sql, values = _caption(text.text) if text.field == "caption" else _file_name(text.text)
-            condition.add(f"NOT ({sql})" if text.negative else sql, values)
+            condition = condition.and_also(f"NOT ({sql})" if text.negative else sql, values)
         return condition
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import Category
-from xmodal_cli.retrieval.conditions import CAPTIONS, DATE, Condition
+from xmodal_cli.retrieval.conditions import ALL, CAPTIONS, DATE, Condition
 from xmodal_cli.retrieval.database import damaged, reading
 
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
@@ -84,9 +84,9 @@ class ItemStore:
             raise damaged(self._file, "it does not have the photos of all vectors")
         return found
 
-    def of_digest(self, digest: bytes) -> list[IndexedItem]:
-        """All photos with these bytes."""
-        return list(self._select("digest = ?", (digest,)))
+    def of_digest(self, digest: bytes, condition: Condition = ALL) -> list[IndexedItem]:
+        """All photos with these bytes that a condition selects."""
+        return list(self._select(f"digest = ? AND {condition.sql}", (digest, *condition.values)))
 
     def find_digest(self, digest: bytes) -> IndexedItem | None:
         """A photo with these bytes, with a vector of the current version of decoding if there is one."""
@@ -147,21 +147,16 @@ class ItemStore:
         """The number of photos whose headers were not read."""
         return self._count(f"SELECT count(*) FROM items WHERE {_NO_FACTS}", ())
 
-    def newest(self, ids: Sequence[int]) -> Iterator[IndexedItem]:
-        """The photos with these keys, the newest first, those of one date by path."""
-        dates: list[tuple[str, bytes, int]] = []
-        with reading(self._file):
-            for part in _parts(ids):
-                placeholders = ",".join("?" * len(part))
-                dates += self._database.execute(
-                    f"SELECT {DATE}, path, id FROM items WHERE id IN ({placeholders})", part
-                )
-            dates.sort(key=lambda record: record[1])
-            dates.sort(key=lambda record: record[0], reverse=True)
-        for start in range(0, len(dates), _PER_QUERY):
-            keys = [key for _, _, key in dates[start : start + _PER_QUERY]]
-            found = {entry.id: entry for entry in self.of_ids(keys)}
-            yield from (found[key] for key in keys if key in found)
+    def newest(self, condition: Condition = ALL, first_page: int = _PER_QUERY) -> Iterator[IndexedItem]:
+        """The photos that a condition selects, the newest first, those of one date by path.
+
+        They are read in pages, each four times as large as the one before it.
+        """
+        start, size = 0, first_page
+        statement = f"{condition.sql} ORDER BY {DATE} DESC, path LIMIT ? OFFSET ?"
+        while page := list(self._select(statement, (*condition.values, size, start))):
+            yield from page
+            start, size = start + len(page), 4 * size
 
     def has_captions(self) -> bool:
         """Whether captions were written to the index."""

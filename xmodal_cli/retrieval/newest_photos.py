@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xmodal_cli.retrieval.conditions import Condition
 from xmodal_cli.retrieval.index import Index
-from xmodal_cli.retrieval.items import Item
+from xmodal_cli.retrieval.items import IndexedItem, Item
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.retrieval.selection import PhotoSelection
-from xmodal_cli.retrieval.top_photos import exists
+from xmodal_cli.retrieval.top_photos import MARGIN, is_present
 
 
-@dataclass
+@dataclass(frozen=True)
 class NewestPhoto:
     """A hit without a score. ``duplicates`` is the number of further files with the same bytes."""
 
@@ -19,23 +19,24 @@ class NewestPhoto:
     duplicates: int = 0
 
 
-def newest_photos(index: Index, options: SearchOptions, selection: PhotoSelection) -> tuple[list[NewestPhoto], int]:
+def newest_photos(index: Index, options: SearchOptions, condition: Condition) -> tuple[list[NewestPhoto], int]:
     """The newest selected photos that exist, at most ``num_hits``, and the number of newer ones that do not exist."""
     photos: list[NewestPhoto] = []
-    of_digest: dict[bytes, NewestPhoto] = {}
+    digests = set[bytes]()
     num_missing = num_vanished = 0
-    for entry in index.items.newest(selection.ids.tolist()):
-        first = of_digest.get(entry.item.digest) if options.fold else None
-        if first is None and len(photos) == options.num_hits:
-            if not options.fold:
-                break
-            continue  # a copy of a hit may follow
-        if not exists(entry.item.path):
+    for entry in index.items.newest(condition, options.num_hits + MARGIN):
+        if len(photos) == options.num_hits:
+            break
+        if not is_present(entry.item):
             num_missing += 1
-        elif first is not None:
-            first.duplicates += 1
-        else:
-            photos.append(NewestPhoto(entry.item))
-            of_digest[entry.item.digest] = photos[-1]
+        elif not options.fold or entry.item.digest not in digests:
+            copies = _copies(index, entry, condition) if options.fold else 0
+            photos.append(NewestPhoto(entry.item, copies))
+            digests.add(entry.item.digest)
             num_vanished = num_missing
     return photos, num_vanished
+
+
+def _copies(index: Index, entry: IndexedItem, condition: Condition) -> int:
+    others = index.items.of_digest(entry.item.digest, condition)
+    return sum(is_present(other.item) for other in others if other.id != entry.id)

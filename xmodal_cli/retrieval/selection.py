@@ -10,6 +10,7 @@ import numpy as np
 
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.retrieval.conditions import Condition
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.query import Query
@@ -27,8 +28,14 @@ class PhotoSelection:
         return i < len(self.ids) and int(self.ids[i]) == key
 
 
-def select_photos(index: Index, query: Query, folder: Path, reporter: Reporter = SILENT) -> PhotoSelection | None:
-    """The photos that the filters of ``query`` select from the index in ``folder``; None without filters.
+def select_photos(index: Index, condition: Condition) -> PhotoSelection:
+    """The photos of an index that a condition selects."""
+    ids, segments, positions = index.items.locations(condition)
+    return PhotoSelection(ids, index.vectors.mask(segments, positions))
+
+
+def photo_condition(index: Index, query: Query, folder: Path, reporter: Reporter = SILENT) -> Condition | None:
+    """The condition of the filters of ``query`` on the photos of the index in ``folder``; None without filters.
 
     Dates in photos that were not read, of an index that was upgraded, are a warning.
     Raises ConfigError for an invalid date, MissingData for a folder without photos, Unavailable without captions.
@@ -50,8 +57,7 @@ def select_photos(index: Index, query: Query, folder: Path, reporter: Reporter =
             f"the dates in {num_unread} photos of the index {index_name(folder)} were not read yet, their modification "
             f"times are compared; read them: {index_command(index=index_name(folder))}"
         )
-    ids, segments, positions = index.items.locations(photo_filter.condition())
-    return PhotoSelection(ids, index.vectors.mask(segments, positions))
+    return photo_filter.condition()
 
 
 def _resolve(name: str, index: Index, folder: Path) -> str:

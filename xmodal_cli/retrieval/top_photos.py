@@ -105,7 +105,7 @@ class TopPhotos:
 
     def _is_there(self, entry: IndexedItem) -> bool:
         if entry.id not in self._exists:
-            self._exists[entry.id] = entry.item.size == NOT_READ or exists(entry.item.path)
+            self._exists[entry.id] = is_present(entry.item)
         return self._exists[entry.id]
 
 
@@ -127,6 +127,11 @@ class _Copies:
             if items[other].digest == items[position].digest or cosines[i] >= COPY_COSINE:
                 return i
         return None
+
+
+def is_present(item: Item) -> bool:
+    """Whether the file of a photo exists, or its vector was imported without it."""
+    return item.size == NOT_READ or exists(item.path)
 
 
 def exists(path: str) -> bool:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.caption_service import CaptionService
-from xmodal_cli.serve.photo_views import HEIGHTS, PhotoViews
+from xmodal_cli.serve.disconnects import while_connected
+from xmodal_cli.serve.photo_views import HEIGHTS, PhotoViews, existing_file
+from xmodal_cli.serve.result_response import ResultResponse
 from xmodal_cli.serve.search_request import read_request
 from xmodal_cli.serve.search_service import SearchService
 from xmodal_cli.serve.settings import ServeSettings
@@ -20,6 +24,7 @@ from xmodal_cli.serve.uploads import uploaded_photos
 from xmodal_cli.serve.worker import Worker
 from xmodal_cli.version import __version__
 
+Result = TypeVar("Result")
 FOREVER = "private, max-age=31536000, immutable"  # the address of a view has the digest of the photo
 VIEW_THREADS = 2
 
@@ -53,49 +58,53 @@ class Api:
 
     async def status(self, request: Request) -> Response:
         """The version, and whether there is an index."""
-        found = await self._search_worker.run(self._searches.indexes)
-        return JSONResponse({"xmodal": __version__, "default": found["default"], "indexes": len(found["indexes"])})
+        found = await self._run(request, self._search_worker, self._searches.indexes)
+        return ResultResponse({"xmodal": __version__, "default": found["default"], "indexes": len(found["indexes"])})
 
     async def indexes(self, request: Request) -> Response:
         """The indexes of this machine."""
-        return JSONResponse(await self._search_worker.run(self._searches.indexes))
+        return ResultResponse(await self._run(request, self._search_worker, self._searches.indexes))
 
     async def search(self, request: Request) -> Response:
         """``GET /api/search?q=two+dogs``."""
         call = partial(self._searches.search, read_request(request.query_params))
-        return JSONResponse(await self._search_worker.run(call))
+        return ResultResponse(await self._run(request, self._search_worker, call))
 
     async def search_photos(self, request: Request) -> Response:
         """``POST /api/search`` with photos in the body, and the parameters of ``search``."""
         parsed = read_request(request.query_params)
         async with uploaded_photos(request, self.settings) as photos:
-            return JSONResponse(await self._search_worker.run(partial(self._searches.search, parsed, photos)))
+            return ResultResponse(
+                await self._run(request, self._search_worker, partial(self._searches.search, parsed, photos))
+            )
 
     async def similar(self, request: Request) -> Response:
         """``GET /api/similar?id=12``: photos like an indexed one."""
-        parsed = read_request(request.query_params.__class__([("like", _key(request)), *_without_id(request)]))
-        return JSONResponse(await self._search_worker.run(partial(self._searches.search, parsed)))
+        parsed = replace(read_request(request.query_params), line="", like=(_key(request),), unlike=())
+        return ResultResponse(await self._run(request, self._search_worker, partial(self._searches.search, parsed)))
 
     async def embed(self, request: Request) -> Response:
         """``GET /api/embed?q=two+dogs``: the vector of a sentence."""
         parsed = read_request(request.query_params)
-        vector = await self._search_worker.run(partial(self._searches.embed, parsed.index, parsed.line))
-        return JSONResponse({"vector": vector})
+        vector = await self._run(request, self._search_worker, partial(self._searches.embed, parsed.index, parsed.line))
+        return ResultResponse({"vector": vector})
 
     async def caption(self, request: Request) -> Response:
         """``GET /api/caption?id=12``: captions of an indexed photo."""
-        entry = await self._entry(request, int(_key(request)))
-        return JSONResponse(await self._caption_worker.run(partial(self._captions.caption, Path(entry.item.path))))
+        entry = await self._entry(request, _key(request))
+        return ResultResponse(
+            await self._run(request, self._caption_worker, partial(self._captions.caption, existing_file(entry.item)))
+        )
 
     async def photo(self, request: Request) -> Response:
         """The facts of a photo."""
         key, index = request.path_params["key"], request.query_params.get("index") or None
         entry = await self._entry(request, key)
-        caption = await self._search_worker.run(partial(self._searches.caption, index, key))
+        caption = await self._run(request, self._search_worker, partial(self._searches.caption, index, key))
         item = entry.item
-        facts = {"id": key, "path": item.path.encode(errors="backslashreplace").decode(), "bytes": item.size}
+        facts = {"id": key, "path": item.path, "bytes": item.size}
         facts |= {"width": item.width, "height": item.height, "taken": item.taken, "caption": caption}
-        return JSONResponse(facts)
+        return ResultResponse(facts)
 
     async def view(self, request: Request) -> Response:
         """A thumbnail or a large view, WebP."""
@@ -103,22 +112,23 @@ class Api:
         if kind not in HEIGHTS:
             raise MissingData(f"a photo has no {kind[:40]!r}", f"known: {', '.join((*HEIGHTS, 'file'))}")
         entry = await self._entry(request, request.path_params["key"])
-        content = await self._view_worker.run(partial(self._views.view, entry.item, kind))
+        content = await self._run(request, self._view_worker, partial(self._views.view, entry.item, kind))
         versioned = request.query_params.get("v") == entry.item.digest.hex()[:12]
         return Response(content, 200, {"Cache-Control": FOREVER if versioned else "no-cache"}, "image/webp")
 
     async def file(self, request: Request) -> Response:
         """The file of a photo, as a download."""
         entry = await self._entry(request, request.path_params["key"])
-        path = Path(entry.item.path)
-        if not path.is_file():
-            raise MissingData(f"{path} does not exist any more", "update the index: xmodal index FOLDER")
+        path = existing_file(entry.item)
         name = path.name.encode(errors="replace").decode()
         return FileResponse(path, media_type="application/octet-stream", filename=name)
 
     async def _entry(self, request: Request, key: int) -> IndexedItem:
         index = request.query_params.get("index") or None
-        return await self._search_worker.run(partial(self._searches.entry, index, key))
+        return await self._run(request, self._search_worker, partial(self._searches.entry, index, key))
+
+    async def _run(self, request: Request, worker: Worker, call: Callable[[], Result]) -> Result:
+        return await while_connected(request, worker.run(call))
 
     async def close(self) -> None:
         """Close the indexes; calls that wait are canceled."""
@@ -127,12 +137,8 @@ class Api:
             worker.close()
 
 
-def _key(request: Request) -> str:
+def _key(request: Request) -> int:
     key = request.query_params.get("id", "")
     if not (key.isascii() and key.isdigit() and len(key) < 18):
         raise ConfigError("the parameter id is missing or not a number", "for example: id=12")
-    return key
-
-
-def _without_id(request: Request) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in request.query_params.multi_items() if name not in ("id", "like", "q")]
+    return int(key)

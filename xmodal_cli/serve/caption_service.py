@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.data.images import ImageReader
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData
 from xmodal_cli.inference.caption_types import CaptionRequest
@@ -22,15 +23,17 @@ class CaptionService:
     """Loads the captioner when the first caption is needed."""
 
     def __init__(self, runtime: str) -> None:
-        self._runtime = runtime
+        self._runtime, self._reader = runtime, ImageReader()
 
     def caption(self, path: Path) -> dict[str, Any]:
-        """The JSON of ``xmodal caption``. Raises BadData, MissingData, UnknownName, BadModel."""
+        """The captions of ``xmodal caption``, and its warnings. Raises BadData, MissingData, UnknownName, BadModel."""
+        self._reader.defects.clear()
         ((_, found),) = self._generator.captions([path])
         if isinstance(found, Unreadable):
             raise BadData(f"{path}: {found.reason}", found.hint)
         captions = [{"text": caption.text, "score": caption.score} for caption in found]
-        return {"model": self._generator.name, "captions": captions}
+        warnings = [*self._generator.warnings, *dict.fromkeys(defect.reason for defect in self._reader.defects)]
+        return {"model": self._generator.name, "captions": captions, "warnings": warnings}
 
     @cached_property
     def _generator(self) -> CaptionGenerator:
@@ -38,4 +41,4 @@ class CaptionService:
 
         settings = (f"decoding.num={NUM_CAPTIONS}",)
         compute = Compute("cpu", "fp32", self._runtime)
-        return load_generator(CaptionRequest((default_model("captioner"),), settings, compute=compute))
+        return load_generator(CaptionRequest((default_model("captioner"),), settings, compute=compute), self._reader)

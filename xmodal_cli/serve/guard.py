@@ -29,6 +29,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _SAFE_SITES = ("same-origin", "none", "")
+_OTHER_SITE = (403, "requests of other sites are refused")
+_NO_TOKEN = (401, "this server needs its token: open the address that it printed")
 
 
 class Guard:
@@ -53,32 +55,29 @@ class Guard:
             await send(message)
 
         token = self._new_token(scope)
-        refusal = self._reason(headers) or ("" if token else self._token_reason(headers))
-        if refusal:
-            status = 401 if refusal.startswith("this server needs") else 403
-            await problem(status, refusal)(scope, receive, send_guarded)
+        refusal = self._foreign(headers) or (None if token else self._without_token(headers))
+        if refusal is not None:
+            await problem(*refusal)(scope, receive, send_guarded)
             return
         await self._app(scope, receive, send_guarded)
 
-    def _reason(self, headers: Headers) -> str:
-        """Why a request is refused, or empty."""
+    def _foreign(self, headers: Headers) -> tuple[int, str] | None:
+        """(status, reason) for a request of another host or site, else None."""
         host = headers.get("host", "")
         if not self._settings.allows_host(host):
-            return "the Host header does not name this server"
-        origin = headers.get("origin")
+            return 403, "the Host header does not name this server"
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "")
         if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-            return "requests of other sites are refused"
-        if headers.get("sec-fetch-site", "") not in _SAFE_SITES and headers.get("sec-fetch-mode") != "navigate":
-            return "requests of other sites are refused"
-        return ""
+            return _OTHER_SITE
+        is_link = headers.get("sec-fetch-mode") == "navigate"
+        return None if site in _SAFE_SITES or is_link else _OTHER_SITE
 
-    def _token_reason(self, headers: Headers) -> str:
+    def _without_token(self, headers: Headers) -> tuple[int, str] | None:
+        """(status, reason) for a request without the token, if the server has one, else None."""
         token = self._settings.token
-        if not token:
-            return ""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         given = bearer if scheme.lower() == "bearer" else _cookie(headers.get("cookie", ""))
-        return "" if _equal(given, token) else "this server needs its token: open the address that it printed"
+        return _NO_TOKEN if token and not _equal(given, token) else None
 
     def _new_token(self, scope: Scope) -> str:
         """The token, if the address of a page has it: it becomes a cookie."""

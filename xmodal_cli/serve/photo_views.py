@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from xmodal_cli.data.images import ImageReader
+from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import MissingData, StorageError
 from xmodal_cli.paths import cache_dir, write_bytes
 from xmodal_cli.retrieval.items import Item
@@ -26,13 +26,20 @@ _QUALITY = 82
 _PER_CLEANING = 500  # new files
 
 
+def existing_file(item: Item) -> Path:
+    """The file of an indexed photo. Raises MissingData."""
+    path = Path(item.path)
+    if not path.is_file():
+        raise MissingData(f"{path} does not exist any more", "update the index: xmodal index FOLDER")
+    return path
+
+
 class PhotoViews:
     """Makes and keeps views. Its methods can be called from several threads."""
 
     def __init__(self, folder: Path | None = None, max_cache: int = MAX_CACHE) -> None:
         self._folder = folder or cache_dir() / "thumbnails"
-        self._max_cache, self._reader = max_cache, ImageReader()
-        self._lock, self._num_new = threading.Lock(), 0
+        self._max_cache, self._lock, self._num_new = max_cache, threading.Lock(), 0
 
     def view(self, item: Item, kind: str) -> bytes:
         """The WebP file of a photo. Raises MissingData, BadImage."""
@@ -41,15 +48,12 @@ class PhotoViews:
             content = file.read_bytes()
             os.utime(file)
             return content
-        content = self._encode(Path(item.path), HEIGHTS[kind])
+        content = self._encode(existing_file(item), HEIGHTS[kind])
         self._keep(file, content)
         return content
 
     def _encode(self, path: Path, height: int) -> bytes:
-        if not path.exists():
-            raise MissingData(f"{path} does not exist any more", "update the index: xmodal index FOLDER")
-        self._reader.defects.clear()
-        image = self._reader.open(path, height)
+        image = open_image(path, height)
         image.thumbnail((round(height * MAX_RATIO), height), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=_QUALITY, method=2)

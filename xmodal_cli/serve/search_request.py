@@ -28,12 +28,12 @@ class SearchRequest:
     like: tuple[int, ...] = ()
     unlike: tuple[int, ...] = ()
 
-    def query(self, photos: Sequence[Term], roots: Sequence[str]) -> Query:
+    def query(self, photos: Sequence[Term]) -> Query:
         """The query; one without terms and filters is for all photos, the newest first. Raises ConfigError."""
         words = split_line(self.line, find_files=False)
         options = replace(self.options, num_hits=self.options.num_hits + self.offset)
         if not (words or photos or options.has_filters):
-            options = replace(options, folders=tuple(roots))
+            return Query((), (), (), options)
         return parse_query(words, options, photos, find_files=False)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from xmodal_cli.errors import MissingData
 from xmodal_cli.recipes.search import Searcher, open_searcher
 from xmodal_cli.reporter import SILENT
+from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.retrieval.query import Term
@@ -31,27 +32,11 @@ class SearchService:
         """
         searcher = self.searcher(request.index)
         photos = [*self._photo_terms(searcher, request.like, 1.0), *self._photo_terms(searcher, request.unlike, -1.0)]
-        found = searcher.run(request.query([*photos, *uploads], searcher.roots))
+        found = searcher.run(request.query([*photos, *uploads]))
         hits = found.hits[request.offset :]
         entries = {entry.item.path: entry for entry in searcher.items.of_paths([hit.path for hit in hits])}
-        return {
-            "index": found.index,
-            "model": found.model,
-            "query": list(found.query),
-            "items": found.items,
-            "vanished": found.vanished,
-            "unknown_words": list(found.unknown_words),
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "path": _text(hit.path),
-                    "score": hit.score,
-                    "duplicates": hit.duplicates,
-                    **_facts(entries.get(hit.path)),
-                }
-                for hit in hits
-            ],
-        }
+        listed = [{**to_json(hit), **_facts(entries.get(hit.path))} for hit in hits]
+        return {**to_json(found), "hits": listed}
 
     def entry(self, index: str | None, key: int) -> IndexedItem:
         """A photo of an index. Raises MissingData."""
@@ -79,7 +64,7 @@ class SearchService:
                 "unreadable": metadata.num_unreadable,
                 "model": metadata.model.name,
                 "updated": metadata.updated,
-                "roots": [_text(root) for root in metadata.roots],
+                "roots": metadata.roots,
             }
             for folder, metadata in found
         ]
@@ -122,7 +107,3 @@ def _facts(entry: IndexedItem | None) -> dict[str, Any]:
         "taken": item.taken,
         "v": item.digest.hex()[:12],
     }
-
-
-def _text(path: str) -> str:
-    return path.encode(errors="backslashreplace").decode()

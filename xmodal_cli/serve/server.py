@@ -8,7 +8,7 @@ import socket
 
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.retrieval import registry
-from xmodal_cli.serve.settings import ServeSettings
+from xmodal_cli.serve.settings import ServeSettings, in_address
 
 
 def new_token() -> str:
@@ -18,9 +18,8 @@ def new_token() -> str:
 
 def address_of(settings: ServeSettings) -> str:
     """The address of the page, with the token if there is one."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     token = f"?token={settings.token}" if settings.token else ""
-    return f"http://{host}:{settings.port}/{token}"
+    return f"http://{in_address(settings.host)}:{settings.port}/{token}"
 
 
 def check_settings(settings: ServeSettings) -> None:

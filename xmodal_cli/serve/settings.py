@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DEFAULT_PORT = 7878
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,16 @@ class ServeSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
-        return self.host in ("127.0.0.1", "localhost", "::1")
+        return self.host in LOCAL_HOSTS
 
     def allows_host(self, header: str) -> bool:
         """Whether a Host header names this server; with a token, any name may lead here."""
         if not self.is_local:
             return bool(self.token)
         name = header.lower().removesuffix(f":{self.port}")
-        return name in LOCAL_HOSTS
+        return name in map(in_address, LOCAL_HOSTS)
+
+
+def in_address(host: str) -> str:
+    """A host as it is written in an address: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host

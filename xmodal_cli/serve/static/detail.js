@@ -30,6 +30,7 @@ export class Detail {
     element("large").src = viewOf(photo, "view", index);
     element("download").href = viewOf(photo, "file", index);
     element("captions").replaceChildren();
+    element("warnings").textContent = "";
     element("similar").replaceChildren();
     this.showFacts({ path: photo.path, taken: photo.taken, score: photo.score });
     if (!this.dialog.open) this.dialog.showModal();
@@ -103,6 +104,7 @@ export class Detail {
       return item;
     });
     list.replaceChildren(...items);
+    element("warnings").textContent = found ? found.warnings.join(" ") : "";
   }
 
   async copy() {
