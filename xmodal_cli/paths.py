@@ -19,6 +19,7 @@ from pathlib import Path
 from xmodal_cli.errors import StorageError, XmodalError
 
 MODEL_FILE = "model.safetensors"  # in the folder of a run
+CONFIG_FILE = "config.toml"  # the settings of a run
 
 
 def home() -> Path:

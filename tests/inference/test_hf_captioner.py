@@ -166,8 +166,8 @@ def test_supported_names(saved, tmp_path):
 @pytest.mark.parametrize(
     ("file", "damage", "error", "message"),
     [
-        ("model.safetensors", None, MissingData, r"no model\.safetensors"),
-        ("preprocessor_config.json", None, MissingData, r"no preprocessor_config\.json"),
+        ("model.safetensors", None, MissingData, r"missing model\.safetensors"),
+        ("preprocessor_config.json", None, MissingData, r"missing preprocessor_config\.json"),
         ("model.safetensors", b"hello", BadModel, "cannot be read as a captioner"),
         ("config.json", b"{", BadModel, "cannot be read as a captioner"),
         ("config.json", b'{"model_type": "bert"}', BadModel, "cannot be read as a captioner"),
@@ -207,4 +207,23 @@ def test_the_hint_offline_has_the_address_of_the_model(monkeypatch, tmp_path):
     with pytest.raises(DownloadError, match="hf/some/model are not cached") as raised:
         hf_captioner.load("hf/some/model", Compute("cpu", "fp32"))
     assert "https://" in raised.value.hint
-    assert "some/model into a folder" in raised.value.hint
+    assert "hf download some/model" in raised.value.hint and "--model FOLDER" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["hf/", "hf/a/b/c", "hf/-a", "hf/a b", "hf/a--b", "hf/a/..", "hf/" + "a" * 97])
+def test_a_name_that_the_hub_cannot_have(name):
+    with pytest.raises(ConfigError, match="cannot be a model of the Hugging Face hub"):
+        hf_captioner.load(name, Compute("cpu", "fp32"))
+
+
+def test_all_missing_files_and_the_next_step_are_listed(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(MissingData, match=r"preprocessor_config\.json, tokenizer_config\.json and model\.safetensors"):
+        hf_captioner.check_name(str(tmp_path))
+    for name in ("preprocessor_config.json", "tokenizer_config.json", "pytorch_model.bin"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(MissingData, match=r"is missing model\.safetensors in") as caught:
+        hf_captioner.check_name(str(tmp_path))
+    assert caught.value.hint.startswith(f"`xmodal models convert {tmp_path}/pytorch_model.bin --out {tmp_path}/model.")
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    hf_captioner.check_name(str(tmp_path))

@@ -220,5 +220,5 @@ def test_tern_as_published_without_bert_names_the_setting(xmodal, shapes, region
     done = train_published(xmodal, shapes, *local, "--out", tmp_path / "run")
     assert done.code == 1
     assert "hf/of-nobody/absent-bert are not cached and cannot be downloaded" in done.err
-    assert "set text.backbone to that folder" in done.err
+    assert "set text.backbone to its path" in done.err
     assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from xmodal_cli.backbones.hugging_face_names import CAPTIONER_FILES, download_hint
 from xmodal_cli.backbones.weights import check_reachable, download_errors
 
 FILE_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # neither pickles nor code
@@ -17,15 +18,14 @@ def hugging_face_folder(repo: str, what: str) -> Path:
 
     ``what`` is the requested name, for error messages.
     """
-    from huggingface_hub import hf_hub_url, snapshot_download
+    from huggingface_hub import snapshot_download
 
     with contextlib.suppress(Exception):  # not cached, or only partly
         folder = Path(snapshot_download(repo, allow_patterns=FILE_PATTERNS, local_files_only=True))
         if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
             return folder
-    url = hf_hub_url(repo, "config.json").partition("/resolve/")[0]
-    with download_errors(what, f"download the files of {url} into a folder and give that folder"):
-        check_reachable(url)
+    with download_errors(what, download_hint(repo, CAPTIONER_FILES, "give it with --model FOLDER")):
+        check_reachable("https://huggingface.co")
         return Path(snapshot_download(repo, allow_patterns=FILE_PATTERNS))
 
 

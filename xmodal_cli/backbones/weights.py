@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.backbones.hugging_face_names import FILES, download_hint
 from xmodal_cli.errors import BadData, DownloadError, StorageError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.paths import cache_dir, write_text
@@ -133,10 +134,20 @@ def torch_hub_file(url: str) -> Path:
     return target
 
 
-def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = "") -> Path:
+def hugging_face_files(name: str, repo: str, setting: str) -> Path:
+    """The folder of an encoder or language model in ``repo``, from the cache or the hub. Raises DownloadError.
+
+    ``name`` is what the ``setting`` has.
+    """
+    hint = download_hint(repo, FILES, f"set {setting} to its path")
+    files = [hugging_face_file(repo, (file,), name, hint=hint) for file in FILES]
+    return files[0].parent
+
+
+def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = "", hint: str = "") -> Path:
     """The first of ``names`` that exists in ``repo``, from the Hugging Face cache or hub. Raises DownloadError.
 
-    ``what`` is the name of the backbone, or of anything else if ``remedy`` is given.
+    ``what`` is the name of the backbone, or of anything else if ``remedy`` or the whole ``hint`` is given.
     """
     from huggingface_hub import hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -146,7 +157,7 @@ def hugging_face_file(repo: str, names: Sequence[str], what: str, remedy: str = 
             return Path(hf_hub_download(repo, name, local_files_only=True))
     url = hf_hub_url(repo, names[0])
     remedy = remedy or f"name the backbone {what}@FILE, or put the file into the Hugging Face cache"
-    with download_errors(what, f"download {url} and {remedy}"):
+    with download_errors(what, hint or f"download {url} and {remedy}"):
         check_reachable(url)
         for name in names:
             with contextlib.suppress(EntryNotFoundError):

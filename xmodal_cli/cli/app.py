@@ -17,6 +17,7 @@ import typer
 import typer.main
 
 from xmodal_cli.cli import output
+from xmodal_cli.cli.panels import use_plain_panels
 from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.version import __version__
 
@@ -67,7 +68,7 @@ def run(args: Sequence[str]) -> None:
     app.rich_markup_mode = "rich" if on_terminal else None
     command = typer.main.get_command(app)
     if not on_terminal:
-        _keep_short_help(command)
+        _use_plain_help(command)
     try:
         code = command(args=list(args), prog_name="xmodal", standalone_mode=False)
     except typer.Abort:
@@ -93,11 +94,17 @@ def _show_usage_error(error: Any, on_terminal: bool) -> int:
     return int(error.exit_code)
 
 
-def _keep_short_help(command: Any) -> None:
-    """Set the first paragraph of each command's help as its short help, which is not truncated in lists of commands."""
+def _use_plain_help(command: Any) -> None:
+    """Set the first paragraph of each command's help as its short help, which is not truncated in lists of commands.
+
+    Options are listed in their groups.
+    """
     for child in getattr(command, "commands", {}).values():
         child.short_help = " ".join(cleandoc(child.help or "").partition("\n\n")[0].split())
-        _keep_short_help(child)
+        if hasattr(child, "commands"):
+            _use_plain_help(child)
+        else:
+            use_plain_panels(child)
 
 
 def _print_version(requested: bool) -> None:

@@ -40,13 +40,22 @@ def command(
             help="Run, model file or hf/NAME (default: the default captioner). Repeat for an ensemble.",
         ),
     ] = None,
-    beam: Annotated[int | None, typer.Option("--beam", metavar="N", help="Beam size (1 = greedy).")] = None,
-    num: Annotated[int | None, typer.Option("--num", metavar="N", help="Number of captions per photo.")] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Sample instead of beam search.")] = False,
+    beam: Annotated[
+        int | None,
+        typer.Option("--beam", rich_help_panel=options.CAPTIONS, metavar="N", help="Beam size (1 = greedy)."),
+    ] = None,
+    num: Annotated[
+        int | None,
+        typer.Option("--num", rich_help_panel=options.CAPTIONS, metavar="N", help="Number of captions per photo."),
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", rich_help_panel=options.CAPTIONS, help="Sample instead of beam search.")
+    ] = False,
     tags: Annotated[
         str | None,
         typer.Option(
             "--tags",
+            rich_help_panel=options.CAPTIONS,
             metavar="A,B",
             help="Tags that condition the caption, for models trained with tags: words, auto (those of the default "
             "tagger), auto:TAGGER or none.",
@@ -54,25 +63,45 @@ def command(
     ] = None,
     nearest: Annotated[
         bool,
-        typer.Option("--nearest", help="Retrieve the best of all training captions instead; --model is a matcher."),
+        typer.Option(
+            "--nearest",
+            rich_help_panel=options.CAPTIONS,
+            help="Retrieve the best of all training captions instead; --model is a matcher.",
+        ),
     ] = False,
     attention: Annotated[
-        Path | None, typer.Option("--attention", metavar="DIR", help="Save per-word attention maps to DIR.")
+        Path | None,
+        typer.Option(
+            "--attention", rich_help_panel=options.OUTPUT, metavar="DIR", help="Save per-word attention maps to DIR."
+        ),
     ] = None,
     write: Annotated[
         Sidecar | None,
-        typer.Option("--write", metavar="txt", help="Also write captions to a .txt file next to each photo."),
+        typer.Option(
+            "--write",
+            rich_help_panel=options.OUTPUT,
+            metavar="txt",
+            help="Also write captions to a .txt file next to each photo.",
+        ),
     ] = None,
     index: Annotated[
         str | None,
         typer.Option("--index", metavar="NAME", help="Caption the photos of an index, for searches by caption:WORDS."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Let --write and --attention overwrite existing files.")
+        bool,
+        typer.Option(
+            "--force", rich_help_panel=options.OUTPUT, help="Let --write and --attention overwrite existing files."
+        ),
     ] = False,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="PATTERN", help="Leave out, as in .gitignore. Can be repeated."),
+        typer.Option(
+            "--exclude",
+            rich_help_panel=options.PHOTOS,
+            metavar="PATTERN",
+            help="Leave out, as in .gitignore. Can be repeated.",
+        ),
     ] = None,
     settings: options.Set = None,
     device: options.Device = "auto",

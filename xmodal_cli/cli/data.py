@@ -44,7 +44,12 @@ def info(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Dataset name or path.")],
     format: options.Format = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Decode every image: truncated ones count as damaged (slower).")
+        bool,
+        typer.Option(
+            "--strict",
+            rich_help_panel=options.PHOTOS,
+            help="Decode every image: truncated ones count as damaged (slower).",
+        ),
     ] = False,
     as_json: options.Json = False,
 ) -> None:

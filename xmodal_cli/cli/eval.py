@@ -25,31 +25,55 @@ def command(
     ],
     data: Annotated[str | None, typer.Option("--data", metavar="DATA", help="Dataset name or path.")] = None,
     split: Annotated[str, typer.Option("--split", callback=options.canonical, help="Split to evaluate on.")] = "test",
-    folds: Annotated[int, typer.Option("--folds", metavar="N", min=1, help="Average over N folds (COCO 1K: 5).")] = 1,
+    folds: Annotated[
+        int,
+        typer.Option(
+            "--folds", rich_help_panel=options.METRICS, metavar="N", min=1, help="Average over N folds (COCO 1K: 5)."
+        ),
+    ] = 1,
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Also evaluate all of them as one ensemble.")] = False,
     bootstrap: Annotated[
         int,
         typer.Option(
             "--bootstrap",
+            rich_help_panel=options.METRICS,
             metavar="N",
             min=0,
             help="Add 95% confidence intervals from N bootstrap samples of the images.",
         ),
     ] = 0,
     top_k: Annotated[
-        str | None, typer.Option("--top-k", metavar="K,K,...", help="Cut-offs of R@K (default: 1,5,10).")
+        str | None,
+        typer.Option(
+            "--top-k", rich_help_panel=options.METRICS, metavar="K,K,...", help="Cut-offs of R@K (default: 1,5,10)."
+        ),
     ] = None,
-    ndcg: Annotated[bool, typer.Option("--ndcg", help="Add NDCG@25 with ROUGE-L as relevance.")] = False,
+    ndcg: Annotated[
+        bool, typer.Option("--ndcg", rich_help_panel=options.METRICS, help="Add NDCG@25 with ROUGE-L as relevance.")
+    ] = False,
     ranks: Annotated[
         Path | None,
-        typer.Option("--ranks", metavar="FILE", help="Write per-query ranks and top results (.jsonl, .csv)."),
+        typer.Option(
+            "--ranks",
+            rich_help_panel=options.OUTPUT,
+            metavar="FILE",
+            help="Write per-query ranks and top results (.jsonl, .csv).",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="DIR", help="Write an HTML report with example queries, failures and images."),
+        typer.Option(
+            "--report",
+            rich_help_panel=options.OUTPUT,
+            metavar="DIR",
+            help="Write an HTML report with example queries, failures and images.",
+        ),
     ] = None,
     beam: Annotated[
-        int | None, typer.Option("--beam", metavar="N", min=1, help="Beam size of captioners (1 = greedy).")
+        int | None,
+        typer.Option(
+            "--beam", rich_help_panel=options.CAPTIONS, metavar="N", min=1, help="Beam size of captioners (1 = greedy)."
+        ),
     ] = None,
     settings: options.Set = None,
     device: options.Device = "auto",

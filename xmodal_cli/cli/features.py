@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Format, Json, Precision, PrecisionOption, Strict, canonical
+from xmodal_cli.cli.options import COMPUTATION, Device, Format, Json, Precision, PrecisionOption, Strict, canonical
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
@@ -69,7 +69,13 @@ def command(
     precision: PrecisionOption = Precision.auto,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", min=1, help="Batch size (default: depends on the device)."),
+        typer.Option(
+            "--batch-size",
+            rich_help_panel=COMPUTATION,
+            metavar="N",
+            min=1,
+            help="Batch size (default: depends on the device).",
+        ),
     ] = None,
     strict: Strict = False,
     json: Json = False,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import Device, Json, Precision, PrecisionOption, Runtime, RuntimeOption, Strict
+from xmodal_cli.cli.options import (
+    INDEXES,
+    PHOTOS,
+    Device,
+    Json,
+    Precision,
+    PrecisionOption,
+    Runtime,
+    RuntimeOption,
+    Strict,
+)
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.report import IndexReport
@@ -52,21 +62,45 @@ def command(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Rebuild from scratch.")] = False,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="PATTERN", help="Leave out, as in .gitignore; is stored. Can be repeated."),
+        typer.Option(
+            "--exclude",
+            rich_help_panel=PHOTOS,
+            metavar="PATTERN",
+            help="Leave out, as in .gitignore; is stored. Can be repeated.",
+        ),
     ] = None,
     remove_missing: Annotated[
-        bool, typer.Option("--remove-missing", help="Remove the photos of folders that are empty or do not exist.")
+        bool,
+        typer.Option(
+            "--remove-missing",
+            rich_help_panel=PHOTOS,
+            help="Remove the photos of folders that are empty or do not exist.",
+        ),
     ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the indexes and their folders.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", rich_help_panel=INDEXES, help="List the indexes and their folders.")
+    ] = False,
     remove: Annotated[
-        Path | None, typer.Option("--remove", metavar="FOLDER", help="Remove a folder from an index; keeps the files.")
+        Path | None,
+        typer.Option(
+            "--remove",
+            rich_help_panel=INDEXES,
+            metavar="FOLDER",
+            help="Remove a folder from an index; keeps the files.",
+        ),
     ] = None,
     rename: Annotated[
         tuple[str, str] | None,
-        typer.Option("--rename", metavar="OLD NEW", help="Rename an index, or a folder that has a new path."),
+        typer.Option(
+            "--rename",
+            rich_help_panel=INDEXES,
+            metavar="OLD NEW",
+            help="Rename an index, or a folder that has a new path.",
+        ),
     ] = None,
     delete: Annotated[
-        str | None, typer.Option("--delete", metavar="INDEX", help="Delete an index; keeps the photos.")
+        str | None,
+        typer.Option("--delete", rich_help_panel=INDEXES, metavar="INDEX", help="Delete an index; keeps the photos."),
     ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,

@@ -11,6 +11,14 @@ import typer
 
 from xmodal_cli.splits import canonical_split
 
+# groups of options in --help; those without one are listed first, as "Options"
+PHOTOS = "Photos"
+CAPTIONS = "Captions"
+INDEXES = "Indexes"
+METRICS = "Metrics"
+OUTPUT = "Output"
+COMPUTATION = "Computation"
+
 
 def canonical(split: str | None) -> str | None:
     """The name of a split: val for dev."""
@@ -37,20 +45,27 @@ Strict = Annotated[
     bool,
     typer.Option(
         "--strict",
+        rich_help_panel=PHOTOS,
         callback=_set_strict,
         help="Leave out truncated images, which are otherwise decoded as far as they go.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print the result as JSON.")]
 Data = Annotated[str, typer.Option("--data", metavar="DATA", help="Dataset name (f8k, shapes) or path.")]
 Format = Annotated[
     str | None, typer.Option("--format", metavar="NAME", help="Dataset format (default: detected from the path).")
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N|mps", help="Device to run on.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", rich_help_panel=COMPUTATION, metavar="auto|cpu|cuda|cuda:N|mps", help="Device to run on."),
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        "--precision", metavar="auto|fp32|bf16|fp16", help="Precision of the forward pass (auto: bf16 if supported)."
+        "--precision",
+        rich_help_panel=COMPUTATION,
+        metavar="auto|fp32|bf16|fp16",
+        help="Precision of the forward pass (auto: bf16 if supported).",
     ),
 ]
 
@@ -67,11 +82,12 @@ RuntimeOption = Annotated[
     Runtime,
     typer.Option(
         "--runtime",
+        rich_help_panel=COMPUTATION,
         metavar="auto|onnx|torch",
         help="Library that runs the networks (auto: onnxruntime, or torch where it is faster).",
     ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Random seed.")]
+Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=COMPUTATION, help="Random seed.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as section.key=value. Can be repeated."),

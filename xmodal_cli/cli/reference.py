@@ -13,6 +13,7 @@ from typing import Any
 import typer.main
 
 from xmodal_cli.cli.app import build_app
+from xmodal_cli.cli.panels import FIRST, options_by_panel
 
 INTRODUCTION = """# Commands
 
@@ -41,7 +42,6 @@ def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _page(path: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     words = " ".join(_placeholder(a) for a in arguments)
     yield f"## {path}\n\n```\n{path} {words}{' ' if words else ''}[OPTIONS]\n```\n"
     text, _, examples = inspect.cleandoc(command.help or "").partition("Examples:")
@@ -49,8 +49,12 @@ def _page(path: str, command: Any) -> Iterator[str]:
     lines = [line.strip() for line in examples.splitlines() if line.strip()]
     yield "\n".join(["```", *lines, "```\n"])
     rows = [(_placeholder(a), a.help) for a in arguments]
-    rows += [(" ".join([", ".join(o.opts), _value(o)]).strip(), o.help) for o in options]
-    yield "\n".join(["| option | |", "|---|---|", *(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in rows), ""])
+    for panel, options in options_by_panel(command).items():
+        rows += [("", f"**{panel}**")] if panel != FIRST else []
+        named = [o for o in options if o.name != "help"]
+        rows += [(" ".join([", ".join(o.opts), _value(o)]).strip(), o.help) for o in named]
+    cells = ((f"`{_cell(name)}`" if name else "", _cell(text)) for name, text in rows)
+    yield "\n".join(["| option | |", "|---|---|", *(f"| {name} | {text} |" for name, text in cells), ""])
 
 
 def _placeholder(argument: Any) -> str:

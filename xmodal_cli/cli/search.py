@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from xmodal_cli.cli import fast_path
 from xmodal_cli.cli.hit_lines import PATHS, check_format
-from xmodal_cli.cli.options import IndexName, Json, Runtime, RuntimeOption
+from xmodal_cli.cli.options import COMPUTATION, OUTPUT, PHOTOS, IndexName, Json, Runtime, RuntimeOption
 from xmodal_cli.cli.search_outputs import SearchOutputs
 from xmodal_cli.retrieval.search_options import SearchOptions
 
@@ -48,38 +48,71 @@ def command(
     index: IndexName = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="Number of photos to show.")] = 10,
     folders: Annotated[
-        list[str] | None, typer.Option("--in", metavar="FOLDER", help="Only photos in this folder. Can be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--in", rich_help_panel=PHOTOS, metavar="FOLDER", help="Only photos in this folder. Can be repeated."
+        ),
     ] = None,
     after: Annotated[
         str | None,
-        typer.Option("--after", metavar="DATE", help="Only photos of this date (2024, 2024-06, ...) or later."),
+        typer.Option(
+            "--after",
+            rich_help_panel=PHOTOS,
+            metavar="DATE",
+            help="Only photos of this date (2024, 2024-06, ...) or later.",
+        ),
     ] = None,
     before: Annotated[
-        str | None, typer.Option("--before", metavar="DATE", help="Only photos before this date.")
+        str | None,
+        typer.Option("--before", rich_help_panel=PHOTOS, metavar="DATE", help="Only photos before this date."),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", metavar="S", help="Only photos with at least this score.")
+        float | None,
+        typer.Option("--threshold", rich_help_panel=PHOTOS, metavar="S", help="Only photos with at least this score."),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Show every copy of a photo, instead of their number.")] = False,
-    paths: Annotated[bool, typer.Option("--paths", help="Print only the paths, one per line.")] = False,
-    null: Annotated[bool, typer.Option("-0", help="Print only the paths, each followed by a null byte.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", rich_help_panel=PHOTOS, help="Show every copy of a photo, instead of their number.")
+    ] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", rich_help_panel=OUTPUT, help="Print only the paths, one per line.")
+    ] = False,
+    null: Annotated[
+        bool, typer.Option("-0", rich_help_panel=OUTPUT, help="Print only the paths, each followed by a null byte.")
+    ] = False,
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="TEXT", help="One line per photo, such as '{score:.3f} {path}'.")
+        str | None,
+        typer.Option(
+            "--format", rich_help_panel=OUTPUT, metavar="TEXT", help="One line per photo, such as '{score:.3f} {path}'."
+        ),
     ] = None,
     open_: Annotated[
-        int | None, typer.Option("--open", metavar="N", min=1, help="Also open photo N with the system's viewer.")
+        int | None,
+        typer.Option(
+            "--open", rich_help_panel=OUTPUT, metavar="N", min=1, help="Also open photo N with the system's viewer."
+        ),
     ] = None,
     copy_to: Annotated[
-        Path | None, typer.Option("--copy-to", metavar="DIR", help="Also copy the photos to a folder.")
+        Path | None,
+        typer.Option("--copy-to", rich_help_panel=OUTPUT, metavar="DIR", help="Also copy the photos to a folder."),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Also write an HTML page with the photos and scores.")
+        Path | None,
+        typer.Option(
+            "--html", rich_help_panel=OUTPUT, metavar="FILE", help="Also write an HTML page with the photos and scores."
+        ),
     ] = None,
     sheet: Annotated[
-        Path | None, typer.Option("--sheet", metavar="FILE", help="Also write a PNG with the photos in a grid.")
+        Path | None,
+        typer.Option(
+            "--sheet", rich_help_panel=OUTPUT, metavar="FILE", help="Also write a PNG with the photos in a grid."
+        ),
     ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Score every photo of a large index.")] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Show the photos in the terminal.")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", rich_help_panel=COMPUTATION, help="Score every photo of a large index.")
+    ] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", rich_help_panel=OUTPUT, help="Show the photos in the terminal.")
+    ] = False,
     runtime: RuntimeOption = Runtime.auto,
     json: Json = False,
 ) -> None:

@@ -34,7 +34,9 @@ def command(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="MODEL", help="Initialize weights from this model.")
     ] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and exit.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", rich_help_panel=options.OUTPUT, help="Print the settings and exit.")
+    ] = False,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     seed: options.Seed = None,

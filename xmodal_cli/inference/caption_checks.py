@@ -89,4 +89,5 @@ def _check_hugging_face(names: Sequence[str], request: CaptionRequest) -> Huggin
     from xmodal_cli.inference import hf_captioner
 
     hf_captioner.generate_arguments(decoding)
+    hf_captioner.check_name(names[0])
     return HuggingFaceRequest(names[0], decoding)

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.backbones.hugging_face_names import CONFIG, PREFIX, is_hugging_face_name
+from xmodal_cli.backbones.hugging_face_names import CAPTIONER_FILES, PREFIX, check_folder, is_hugging_face_name, repo_of
 from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData, BadModel, ConfigError, MissingData
+from xmodal_cli.errors import BadData, BadModel, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
 from xmodal_cli.types import Decoding, ImageOpener, Unreadable
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.caption_types import Caption, CaptionResults
 
 
-NEEDED = (CONFIG, "preprocessor_config.json", "tokenizer_config.json")
 BATCH = 16  # images per batch
 
 
@@ -35,16 +34,25 @@ def supports(name: str) -> bool:
     return is_hugging_face_name(name)
 
 
+def check_name(name: str) -> None:
+    """Raise ConfigError for a name that the hub cannot have, MissingData for a folder without a required file."""
+    if name.startswith(PREFIX):
+        repo_of(name)
+    else:
+        check_folder(f"the captioner {name}", Path(name).expanduser(), CAPTIONER_FILES)
+
+
 def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
     """Load the model ``name``. Raises DownloadError, MissingData, BadModel, ConfigError."""
     from xmodal_cli.backbones.hub import hugging_face_folder, quiet
 
     compute = compute.resolve()
+    check_name(name)
     if name.startswith(PREFIX):
-        folder = hugging_face_folder(name.removeprefix(PREFIX), name)
+        folder = hugging_face_folder(repo_of(name), name)
+        check_folder(f"the captioner {name}", folder, CAPTIONER_FILES)
     else:
         folder = Path(name).expanduser()
-    _check_files(name, folder)
     with quiet():
         tokenizer, processor = _load_processors(folder)
         model = _load_network(folder).eval().to(compute.device, compute.dtype)
@@ -155,16 +163,6 @@ def generate_arguments(settings: Decoding) -> dict[str, Any]:
     early_stopping = "never" if settings.early_stopping == "exact" else False  # the names of transformers
     beam = {"num_beams": settings.beam, "length_penalty": settings.length_penalty, "early_stopping": early_stopping}
     return arguments | beam
-
-
-def _check_files(name: str, folder: Path) -> None:
-    for file in NEEDED:
-        if not (folder / file).is_file():
-            hint = "it needs config.json, preprocessor_config.json, its tokenizer's files and model.safetensors"
-            raise MissingData(f"the captioner {name} has no {file} in {folder}", hint)
-    if not any(folder.glob("model*.safetensors")):
-        hint = "if there is a pytorch_model.bin: `xmodal models convert pytorch_model.bin --out model.safetensors`"
-        raise MissingData(f"the captioner {name} has no model.safetensors in {folder}", hint)
 
 
 def _load_processors(folder: Path) -> tuple[Any, Any]:

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from xmodal_cli import starter
+from xmodal_cli.backbones.hugging_face_names import is_hugging_face_name, is_repo
 from xmodal_cli.config import Config, from_dict
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadModel, MissingData, UnknownName
+from xmodal_cli.errors import BadModel, ConfigError, MissingData, UnknownName, XmodalError
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
-from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, models_dir, runs_dir
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta
 
 
@@ -94,11 +95,25 @@ def find_model(what: str) -> Path:
     for file in (*candidates, starter.file_of(what)):
         if file is not None and file.is_file():
             return file
-    if (runs_dir() / what).is_dir() or path.is_dir():
-        raise MissingData(f"the run {what} has no model yet", "train at least one epoch")
-    if path.suffix in (".safetensors", ".npz") or len(path.parts) > 1:
-        raise MissingData(f"file not found: {what}", "see `xmodal models list`")
-    raise UnknownName.of("model", what, model_names())
+    raise _not_found(what, path)
+
+
+def _not_found(what: str, path: Path) -> XmodalError:
+    """The error for a name without a model file."""
+    if is_hugging_face_name(what):
+        hint = "to caption photos: xmodal caption PHOTO --model " + what
+        return ConfigError(f"{what} is a Hugging Face model, which only `xmodal caption` reads", hint)
+    run = runs_dir() / what
+    if run.is_dir() or (path / CONFIG_FILE).is_file():
+        return MissingData(f"the run {what} has no model yet", "train at least one epoch")
+    if path.is_dir():
+        hint = "give a run or a model file: see `xmodal models list`"
+        return MissingData(f"the folder {what} has neither a {MODEL_FILE}, as runs have, nor a config.json", hint)
+    if path.suffix in (".safetensors", ".npz") or "/" in what:
+        of_hub = is_repo(what) and path.suffix not in (".safetensors", ".npz")
+        captioners = f"; captioners of the Hugging Face hub have names such as hf/{what}" if of_hub else ""
+        return MissingData(f"file not found: {what}", f"see `xmodal models list`{captioners}")
+    return UnknownName.of("model", what, model_names())
 
 
 def model_names() -> list[str]:

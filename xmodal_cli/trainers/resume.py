@@ -12,11 +12,10 @@ from xmodal_cli.config import Config, from_dict, to_dict, with_data
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.model_file import read_header
-from xmodal_cli.paths import MODEL_FILE
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE
 from xmodal_cli.training.checkpoint import FILE as STATE_FILE
 from xmodal_cli.types import FeatureSource
 
-CONFIG_FILE = "config.toml"
 OPTIONS = {
     "preset": "--model",
     "features.backbone": "--backbone",

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from xmodal_cli.backbones.hugging_face_names import FILES, check_folder
 from xmodal_cli.backbones.weights import cached_fingerprint, read_weights
-from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.errors import BadData
 from xmodal_cli.file_errors import parse_json
 from xmodal_cli.types import LanguageModel
 
@@ -43,10 +44,7 @@ def load_folder(name: str, folder: Path) -> LanguageModel:
     """The language model in ``folder``. Raises MissingData for a missing file, BadData for an invalid one."""
     config_file, tokenizer_file = folder / "config.json", folder / "tokenizer.json"
     weights_file = folder / "model.safetensors"
-    for file in (config_file, tokenizer_file, weights_file):
-        if not file.is_file():
-            hint = "it needs config.json, tokenizer.json and model.safetensors"
-            raise MissingData(f"the language model {name} is missing {file.name} in {folder}", hint)
+    check_folder(f"the language model {name}", folder, FILES)
     config = _config(config_file)
     tokenizer, num_ids = _tokenizer(tokenizer_file)
     tensors = rename_weights(weights_file, read_weights(weights_file), config["n_layer"])

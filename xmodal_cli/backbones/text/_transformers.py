@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.backbones.hub import quiet
+from xmodal_cli.backbones.hugging_face_names import FILES, check_folder
 from xmodal_cli.backbones.weights import weights_errors
-from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.length_mask import length_mask
 from xmodal_cli.types import TextBackbone, TextMeta
@@ -57,10 +58,7 @@ def load_folder(name: str, folder: Path, tuned_layers: int = 0) -> TextBackbone:
     ``tuned_layers``.
     """
     weights, tokenizer = folder / "model.safetensors", folder / "tokenizer.json"
-    for file in (weights, tokenizer):
-        if not file.is_file():
-            hint = "it needs config.json, tokenizer.json and model.safetensors; `xmodal models convert` writes the last"
-            raise MissingData(f"the sentence encoder {name} is missing {file.name} in {folder}", hint)
+    check_folder(f"the sentence encoder {name}", folder, FILES)
     network = _network(folder, weights)
     dim = int(network.config.hidden_size)
     _freeze_embeddings(network)

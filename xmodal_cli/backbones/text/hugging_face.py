@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xmodal_cli.backbones.hugging_face_names import FILES, PREFIX, is_hugging_face_name
+from xmodal_cli.backbones.hugging_face_names import PREFIX, is_hugging_face_name, repo_of
 from xmodal_cli.types import TextBackbone
 
 
@@ -24,12 +24,9 @@ def supports(name: str) -> bool:
 def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     """The encoder from a folder, the cache, or the hub. Raises DownloadError, MissingData, BadData."""
     from xmodal_cli.backbones.text._transformers import load_folder
-    from xmodal_cli.backbones.weights import hugging_face_file
+    from xmodal_cli.backbones.weights import hugging_face_files
 
     if not name.startswith(PREFIX):
         folder = Path(name).expanduser().resolve()  # model files store it as an absolute path
         return load_folder(str(folder), folder, tuned_layers)
-    remedy = "put it into a folder with config.json, tokenizer.json and model.safetensors, "
-    remedy += "and set text.backbone to that folder"
-    files = [hugging_face_file(name.removeprefix(PREFIX), (file,), name, remedy) for file in FILES]
-    return load_folder(name, files[0].parent, tuned_layers)
+    return load_folder(name, hugging_face_files(name, repo_of(name), "text.backbone"), tuned_layers)
