@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -156,3 +157,23 @@ def test_features_of_another_dataset_or_backbone_are_not_replaced(xmodal, tmp_pa
         done = xmodal("features", *options, "--out", out)
         assert done.code == 1
         assert f"{out} has other features (1 images, global of efficientnet-lite2)" in done.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --model vse --data nope",
+        "train --model vse --data /no/where",
+        "train --model nope --data shapes",
+        "eval nope --data shapes",
+        "eval starter --data nope",
+        "features nope",
+        "caption photo.jpg --model nope",
+        "index /no/where",
+        "demo /no/where",
+    ],
+)
+def test_names_that_do_not_exist_are_reported_without_torch(home, command):
+    code = "import sys; from xmodal_cli.__main__ import main; print(main(), 'torch' in sys.modules)"
+    run = [sys.executable, "-c", f"import sys; sys.argv[1:] = {command.split()}; {code}"]
+    assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.split() == ["1", "False"]

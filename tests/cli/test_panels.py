@@ -13,7 +13,7 @@ MOST = 12  # options that a reader has to look through at once
 
 
 def commands(path, command):
-    """All commands that are no groups, as (words, command)."""
+    """All commands except groups, as (words, command)."""
     children = getattr(command, "commands", {})
     for name, child in children.items():
         yield from commands((*path, name), child)

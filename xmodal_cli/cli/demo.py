@@ -10,6 +10,7 @@ import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_captions, print_retrieval
+from xmodal_cli.errors import MissingData
 from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def command(
 
       xmodal demo --json
     """
+    if folder is not None and not folder.expanduser().is_dir():  # reported before torch is imported
+        raise MissingData(f"the folder {folder} does not exist", "give a folder of photos: xmodal demo ~/Pictures")
     from xmodal_cli.demo.run import demo as run
 
     result = run(folder, output.TerminalReporter())

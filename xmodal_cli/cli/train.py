@@ -78,9 +78,12 @@ def command(
         else:
             output.print_text(to_toml(config, comments=True).rstrip())
         return
-    from xmodal_cli.recipes.train import train_model
+    from xmodal_cli.data.registry import resolve
 
     data = data_argument(config, data)
+    resolve(data)  # an unknown dataset is reported before torch is imported, which takes seconds
+    from xmodal_cli.recipes.train import train_model
+
     result = train_model(config, data, out, resume, init_from, output.TerminalReporter(), check_photos)
     if as_json:
         output.print_json(result)
