@@ -125,3 +125,9 @@ def sort_small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def photo_index(tmp_path: Path) -> PhotoIndexFixture:
     return PhotoIndexFixture(tmp_path)
+
+
+def change_counts(changes: IndexChanges) -> dict[str, int]:
+    """The numbers of photos by what an update did with them, without zeros."""
+    names = ("added", "updated", "moved", "removed", "unchanged")
+    return {name: getattr(changes, name) for name in names if getattr(changes, name)}
