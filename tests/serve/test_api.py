@@ -13,6 +13,10 @@ from helpers.served_photos import NUM_PHOTOS, paint
 from PIL import Image
 
 from xmodal_cli.__main__ import main
+from xmodal_cli.errors import ConfigError
+from xmodal_cli.inference import image_captioning
+from xmodal_cli.inference.caption_types import Caption, CaptionGenerator
+from xmodal_cli.serve.caption_service import CaptionService
 
 
 def hits(response) -> list[dict]:
@@ -93,6 +97,37 @@ def test_similar_photos_and_photos_in_queries(client):
     assert unlike[-1]["id"] == key
     both = hits(client.get("/api/search", params={"like": key, "q": "dogs"}))
     assert {hit["id"] for hit in both} == {hit["id"] for hit in similar}
+
+
+def test_facts_of_a_photo(client, photos):
+    key = key_of(client, "7.jpg")
+    facts = client.get(f"/api/photos/{key}").json()
+    assert (facts["id"], facts["path"], facts["bytes"]) == (
+        key,
+        str(photos / "7.jpg"),
+        (photos / "7.jpg").stat().st_size,
+    )
+    assert (facts["width"], facts["height"], facts["camera"], facts["iso"]) == (150, 400, "Box Camera", 400)
+    assert facts["has_location"] is False and facts["lens"] is None
+
+
+def test_words_of_captions_have_attention_maps(client, photos):
+    for caption in client.get("/api/caption", params={"id": key_of(client, "2.jpg")}).json()["captions"]:
+        maps = np.array(caption["attention"])
+        assert " ".join(caption["words"]) == caption["text"]
+        assert maps.shape == (len(caption["words"]), 9, 9)
+        np.testing.assert_allclose(maps.max(axis=(1, 2)), 1)
+
+
+def test_captions_of_a_captioner_without_maps(monkeypatch, photos):
+    def without_maps(request, reader):
+        if request.attention is not None:
+            raise ConfigError("no maps")
+        return CaptionGenerator("plain", lambda paths: iter([(paths[0], [Caption("a dog", -1.0, ["a", "dog"])])]))
+
+    monkeypatch.setattr(image_captioning, "load_generator", without_maps)
+    found = CaptionService("auto").caption(photos / "0.jpg")
+    assert found["captions"] == [{"text": "a dog", "score": -1.0, "words": ["a", "dog"]}]
 
 
 def test_captions_and_vectors(client, photos, xmodal):

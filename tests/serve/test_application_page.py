@@ -124,6 +124,15 @@ def test_the_detail_view_captions_and_finds_similar_photos(page):
     wait_for(page, "document.querySelectorAll('#similar img').length === 7")
     page.click("#describe")
     wait_for(page, "document.querySelectorAll('#captions li').length === 3")
+    assert "Box Camera" in page.inner_text("#facts") and "ISO 400" in page.inner_text("#facts")
+    page.hover("#captions li:first-child button:nth-child(2)")
+    wait_for(page, "!document.getElementById('attention').hidden")
+    sizes = "[document.getElementById('attention'), document.getElementById('large')].map(e => e.clientWidth)"
+    assert len(set(page.evaluate(sizes))) == 1
+    page.focus("#captions li:first-child button:first-child")
+    page.hover("#name")
+    page.evaluate("document.activeElement.blur()")
+    wait_for(page, "document.getElementById('attention').hidden")
     page.click("#more")
     wait_for(page, "location.search.includes('like=')")
     wait_for(page, f"document.querySelector('#grid img').alt === '{first}'")

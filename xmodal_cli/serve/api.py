@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from xmodal_cli.data.camera_facts import read_camera_facts
 from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
@@ -104,6 +107,7 @@ class Api:
         item = entry.item
         facts = {"id": key, "path": item.path, "bytes": item.size}
         facts |= {"width": item.width, "height": item.height, "taken": item.taken, "caption": caption}
+        facts |= to_json(await self._run(request, self._view_worker, partial(read_camera_facts, Path(item.path))))
         return ResultResponse(facts)
 
     async def view(self, request: Request) -> Response:

@@ -6,15 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.captioning.attention_maps import is_square, square_maps
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.device import Compute
-from xmodal_cli.errors import BadData
+from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.types import Unreadable
 
 if TYPE_CHECKING:
-    from xmodal_cli.inference.caption_types import CaptionGenerator
+    from xmodal_cli.inference.caption_types import Caption, CaptionGenerator
 
 NUM_CAPTIONS = 3
 
@@ -26,12 +27,15 @@ class CaptionService:
         self._runtime, self._reader = runtime, ImageReader()
 
     def caption(self, path: Path) -> dict[str, Any]:
-        """The captions of ``xmodal caption``, and its warnings. Raises BadData, MissingData, UnknownName, BadModel."""
+        """The captions of ``xmodal caption``, and its warnings; words have attention maps if the captioner has them.
+
+        Raises BadData, MissingData, UnknownName, BadModel.
+        """
         self._reader.defects.clear()
         ((_, found),) = self._generator.captions([path])
         if isinstance(found, Unreadable):
             raise BadData(f"{path}: {found.reason}", found.hint)
-        captions = [{"text": caption.text, "score": caption.score} for caption in found]
+        captions = [_to_json(caption, self._generator.views) for caption in found]
         warnings = [*self._generator.warnings, *dict.fromkeys(defect.reason for defect in self._reader.defects)]
         return {"model": self._generator.name, "captions": captions, "warnings": warnings}
 
@@ -41,4 +45,18 @@ class CaptionService:
 
         settings = (f"decoding.num={NUM_CAPTIONS}",)
         compute = Compute("cpu", "fp32", self._runtime)
-        return load_generator(CaptionRequest((default_model("captioner"),), settings, compute=compute), self._reader)
+        models = (default_model("captioner"),)
+        try:  # a folder requests attention weights; nothing is written to it
+            with_maps = CaptionRequest(models, settings, attention=Path(), compute=compute)
+            return load_generator(with_maps, self._reader)
+        except ConfigError:  # the captioner has no maps
+            return load_generator(CaptionRequest(models, settings, compute=compute), self._reader)
+
+
+def _to_json(caption: Caption, views: int) -> dict[str, Any]:
+    """A caption with its ``words`` and, per word, the rows of a square map with weights in [0, 1]."""
+    record: dict[str, Any] = {"text": caption.text, "score": caption.score, "words": caption.words}
+    weights = caption.attention
+    if weights is not None and caption.boxes is None and is_square(weights.shape[1], views):
+        record["attention"] = square_maps(weights, views).astype(float).round(3).tolist()
+    return record

@@ -1,12 +1,14 @@
 // The view of one photo: facts, captions, similar photos, and the actions that change the query.
 
 import { request, viewOf } from "./api.js";
+import { AttentionMap, captionItems } from "./attention.js";
 
 const element = (id) => document.getElementById(id);
 
 export class Detail {
   constructor({ onQuery, onClose, onMove }) {
     this.dialog = element("detail");
+    this.attention = new AttentionMap(element("large"), element("attention"));
     this.onQuery = onQuery;
     this.dialog.addEventListener("close", onClose);
     element("close").addEventListener("click", () => this.dialog.close());
@@ -30,6 +32,7 @@ export class Detail {
     element("large").src = viewOf(photo, "view", index);
     element("download").href = viewOf(photo, "file", index);
     element("captions").replaceChildren();
+    this.attention.hide();
     element("warnings").textContent = "";
     element("similar").replaceChildren();
     this.showFacts({ path: photo.path, taken: photo.taken, score: photo.score });
@@ -59,6 +62,10 @@ export class Detail {
       Caption: facts.caption,
       Taken: facts.taken ? facts.taken.replace("T", " ") : "",
       Size: [size, bytes].filter(Boolean).join(", "),
+      Camera: facts.camera,
+      Lens: facts.lens,
+      Exposure: exposureOf(facts),
+      Location: facts.has_location ? "the file has coordinates" : "",
       Path: facts.path,
       Error: facts.error,
     };
@@ -98,12 +105,7 @@ export class Detail {
     list.textContent = "Captioning …";
     const found = await this.fetch("caption", { id: photo.id });
     if (this.photo !== photo) return;
-    const items = (found ? found.captions : []).map((caption) => {
-      const item = document.createElement("li");
-      item.textContent = caption.text;
-      return item;
-    });
-    list.replaceChildren(...items);
+    list.replaceChildren(...captionItems(found ? found.captions : [], this.attention));
     element("warnings").textContent = found ? found.warnings.join(" ") : "";
   }
 
@@ -121,4 +123,18 @@ export class Detail {
     this.onQuery(kind, this.photo);
     this.dialog.close();
   }
+}
+
+function exposureOf(facts) {
+  const parts = [
+    facts.exposure && secondsOf(facts.exposure),
+    facts.aperture && `f/${Number(facts.aperture.toFixed(1))}`,
+    facts.iso && `ISO ${facts.iso}`,
+    facts.focal_length && `${Math.round(facts.focal_length)} mm`,
+  ];
+  return parts.filter(Boolean).join(", ");
+}
+
+function secondsOf(exposure) {
+  return exposure >= 0.4 ? `${Number(exposure.toFixed(1))} s` : `1/${Math.round(1 / exposure)} s`;
 }
