@@ -134,8 +134,12 @@ def test_captions_and_vectors(client, photos, xmodal):
     found = client.get("/api/caption", params={"id": key_of(client, "2.jpg")}).json()
     expected = xmodal("caption", photos / "2.jpg", "--num", "3", "--json").json
     assert [c["text"] for c in found["captions"]] == [c["text"] for c in expected[0]["captions"]]
-    vector = client.get("/api/embed", params={"q": "two dogs"}).json()["vector"]
-    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    vectors = client.get("/api/embed", params={"q": ["two dogs", "snow"]}).json()["vectors"]
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1], atol=1e-5)
+    (photo,) = client.post("/api/embed", content=(photos / "2.jpg").read_bytes()).json()["vectors"]
+    found = client.get("/api/search", params={"q": "two dogs", "k": 8}).json()["hits"]
+    score = next(hit["score"] for hit in found if hit["path"].endswith("/2.jpg"))
+    assert np.dot(photo, vectors[0]) == pytest.approx(score, abs=2e-3)
 
 
 @pytest.mark.parametrize(("kind", "size"), [("thumbnail", (120, 320)), ("view", (150, 400))])
@@ -179,6 +183,10 @@ def test_a_file_is_a_download(client, photos):
         ("/static/../api.py", 404, "Not Found"),
         ("/static/%2e%2e/api.py", 404, "Not Found"),
         ("/api/caption", 400, "id"),
+        ("/api/embed", 400, "1 to 64 sentences"),
+        ("/api/search?weight=0", 400, "weight"),
+        ("/api/search?weight=nan", 400, "weight"),
+        ("/api/search?term=a&term=", 400, "empty"),
         ("/nothing", 404, "Not Found"),
     ],
 )

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from xmodal_cli.cli import fast_path
+from xmodal_cli.cli import fast_path, output
 from xmodal_cli.cli.hit_lines import PATHS, check_format
 from xmodal_cli.cli.options import COMPUTATION, OUTPUT, PHOTOS, IndexName, Json, Runtime, RuntimeOption
 from xmodal_cli.cli.search_outputs import SearchOutputs
 from xmodal_cli.retrieval.search_options import SearchOptions
 
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.search import Searcher
+    from xmodal_cli.serve.client import RemoteSearcher
+
 _MINUS = "\ue000"  # replaces the minus of a term while the options are parsed
 _WITH_VALUE = (
     *("-k", "--index", "--html", "--sheet", "--runtime", "--in", "--after", "--before", "--threshold", "--format"),
-    *("--open", "--copy-to"),
+    *("--open", "--copy-to", "--server"),
 )
 
 
@@ -113,6 +117,15 @@ def command(
     preview: Annotated[
         bool, typer.Option("--preview", rich_help_panel=OUTPUT, help="Show the photos in the terminal.")
     ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            rich_help_panel=COMPUTATION,
+            metavar="URL",
+            help="Search on a running `xmodal serve`, at this address.",
+        ),
+    ] = None,
     runtime: RuntimeOption = Runtime.auto,
     json: Json = False,
 ) -> None:
@@ -142,6 +155,8 @@ def command(
         xmodal search "blurred photo" --threshold 0.4 -k 500 -0 | xargs -0 ls -l
 
         xmodal search --json < sentences.txt
+
+        xmodal search "two dogs" --server http://127.0.0.1:7878
     """
     options = SearchOptions(k, not all_, threshold, tuple(folders or ()), after, before, exact)
     template = _template(paths or null, format_, json)
@@ -150,20 +165,34 @@ def command(
     if terms:
         words = [t.replace(_MINUS, "-", 1) if t.startswith(_MINUS) else t for t in terms]
         with outputs.checked():
-            outputs.add(fast_path.search_once(words, index, options, runtime.value))
+            if server is None:
+                outputs.add(fast_path.search_once(words, index, options, runtime.value))
+            else:
+                outputs.add(_searcher(server, index, runtime.value).search(words, options))
     elif sys.stdin is None or not sys.stdin.isatty():
         from xmodal_cli.cli.search_lines import search_lines
 
         with outputs.checked():
-            failed = search_lines(index, options, outputs, runtime.value)
+            failed = search_lines(lambda: _searcher(server, index, runtime.value), options, outputs)
         if failed:
             raise typer.Exit(1)
-    elif outputs != SearchOutputs(preview=preview) or not sys.stdout.isatty():
+    elif outputs != SearchOutputs(preview=preview) or not sys.stdout.isatty() or server is not None:
         raise typer.BadParameter("give at least one, or one query per line on stdin", param_hint="TERMS")
     else:
         from xmodal_cli.cli.prompt import run_prompt
 
         run_prompt(index, options, preview, runtime.value)
+
+
+def _searcher(server: str | None, index: str | None, runtime: str) -> Searcher | RemoteSearcher:
+    """What searches: an index of this machine, or a server."""
+    if server is not None:
+        from xmodal_cli.serve.client import RemoteSearcher
+
+        return RemoteSearcher(server, index, output.TerminalReporter())
+    from xmodal_cli.recipes.search import open_searcher
+
+    return open_searcher(index, output.TerminalReporter(), runtime)
 
 
 def _template(paths: bool, format_: str | None, json: bool) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,19 +16,24 @@ from xmodal_cli.errors import BadData, XmodalError, bug_message, error_lines, is
 from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.retrieval.search_options import SearchOptions
 
+if TYPE_CHECKING:
+    from xmodal_cli.recipes.search import Searcher
+    from xmodal_cli.serve.client import RemoteSearcher
 
-def search_lines(index: str | None, options: SearchOptions, outputs: SearchOutputs, runtime: str) -> bool:
+
+def search_lines(
+    open_searcher: Callable[[], Searcher | RemoteSearcher], options: SearchOptions, outputs: SearchOutputs
+) -> bool:
     """Search for each line of stdin; returns whether a line failed. Its error is printed, the others are processed."""
     lines = _read_lines()
     first = next(lines, None)
     if first is None:
         message = 'give at least one, as in xmodal search "two dogs", or one query per line on stdin'
         raise typer.BadParameter(message, param_hint="TERMS")
-    from xmodal_cli.recipes.search import open_searcher
     from xmodal_cli.retrieval.query_line import split_line
 
     failed = False
-    with open_searcher(index, output.TerminalReporter(), runtime) as searcher:
+    with open_searcher() as searcher:
         for line in chain([first], lines):  # one at a time: a program may wait for each result
             try:
                 result = searcher.search(split_line(line), options)

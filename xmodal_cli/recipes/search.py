@@ -104,9 +104,9 @@ class Searcher:
         """The photos of the index."""
         return self._index.items
 
-    def embed(self, sentence: str) -> np.ndarray:
-        """(dim,) float32, the vector of a sentence."""
-        return self._embedder.embed(Term(sentence), [])
+    def embed(self, term: Term) -> np.ndarray:
+        """(dim,) float32, the vector of a sentence or photo."""
+        return self._embedder.embed(term, [])
 
     def reopen(self) -> None:
         """Open the index as it is now. Encoders stay loaded if its model is the same."""

@@ -90,7 +90,7 @@ def parse_term(word: str, find_files: bool = True) -> Term:
     if image is None:
         if find_files:
             _check_kind(text, unweighted)
-        _check_text(text)
+        check_sentence(text)
     return Term(text, sign * weight, image)
 
 
@@ -120,14 +120,15 @@ def _check_kind(text: str, word: str) -> None:
         raise _path_error(text)
 
 
-def _check_text(text: str) -> None:
-    """Raise BadData for text that cannot be encoded, or has control characters."""
+def check_sentence(text: str) -> str:
+    """Return ``text``. Raises BadData for text that cannot be encoded, or has control characters."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise BadData(f"the query {text!a} is not valid UTF-8", "write it in UTF-8") from error
     if _CONTROLS.search(text):
         raise BadData(f"the query {text!a} has control characters", "write it as UTF-8 text")
+    return text
 
 
 def _path_error(text: str) -> ConfigError | MissingData:

@@ -18,12 +18,13 @@ from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
+from xmodal_cli.serve.openapi import openapi_document
 from xmodal_cli.serve.photo_views import HEIGHTS, PhotoViews, existing_file
 from xmodal_cli.serve.result_response import ResultResponse
-from xmodal_cli.serve.search_request import read_request
+from xmodal_cli.serve.search_request import read_request, read_sentences
 from xmodal_cli.serve.search_service import SearchService
 from xmodal_cli.serve.settings import ServeSettings
-from xmodal_cli.serve.uploads import uploaded_photos
+from xmodal_cli.serve.uploads import uploaded_photos, without_folder
 from xmodal_cli.serve.worker import Worker
 from xmodal_cli.version import __version__
 
@@ -52,7 +53,9 @@ class Api:
             Route("/api/search", self.search, methods=["GET"]),
             Route("/api/search", self.search_photos, methods=["POST"]),
             Route("/api/similar", self.similar),
-            Route("/api/embed", self.embed),
+            Route("/api/embed", self.embed, methods=["GET"]),
+            Route("/api/embed", self.embed_photos, methods=["POST"]),
+            Route("/api/openapi.json", self.openapi),
             Route("/api/caption", self.caption),
             Route("/api/photos/{key:int}", self.photo),
             Route("/api/photos/{key:int}/file", self.file),
@@ -63,6 +66,10 @@ class Api:
         """The version, and whether there is an index."""
         found = await self._run(request, self._search_worker, self._searches.indexes)
         return ResultResponse({"xmodal": __version__, "default": found["default"], "indexes": len(found["indexes"])})
+
+    async def openapi(self, request: Request) -> Response:
+        """The description of the API."""
+        return ResultResponse(openapi_document())
 
     async def indexes(self, request: Request) -> Response:
         """The indexes of this machine."""
@@ -77,9 +84,8 @@ class Api:
         """``POST /api/search`` with photos in the body, and the parameters of ``search``."""
         parsed = read_request(request.query_params)
         async with uploaded_photos(request, self.settings) as photos:
-            return ResultResponse(
-                await self._run(request, self._search_worker, partial(self._searches.search, parsed, photos))
-            )
+            found = await self._run(request, self._search_worker, partial(self._searches.search, parsed, photos))
+            return ResultResponse({**found, "warnings": [without_folder(text, photos) for text in found["warnings"]]})
 
     async def similar(self, request: Request) -> Response:
         """``GET /api/similar?id=12``: photos like an indexed one."""
@@ -87,10 +93,18 @@ class Api:
         return ResultResponse(await self._run(request, self._search_worker, partial(self._searches.search, parsed)))
 
     async def embed(self, request: Request) -> Response:
-        """``GET /api/embed?q=two+dogs``: the vector of a sentence."""
-        parsed = read_request(request.query_params)
-        vector = await self._run(request, self._search_worker, partial(self._searches.embed, parsed.index, parsed.line))
-        return ResultResponse({"vector": vector})
+        """``GET /api/embed?q=two+dogs&q=snow``: the vectors of sentences."""
+        sentences = read_sentences(request.query_params)
+        index = request.query_params.get("index") or None
+        call = partial(self._searches.embed, index, sentences)
+        return ResultResponse(await self._run(request, self._search_worker, call))
+
+    async def embed_photos(self, request: Request) -> Response:
+        """``POST /api/embed``: the vectors of photos in the body."""
+        index = request.query_params.get("index") or None
+        async with uploaded_photos(request, self.settings) as photos:
+            call = partial(self._searches.embed, index, photos)
+            return ResultResponse(await self._run(request, self._search_worker, call))
 
     async def caption(self, request: Request) -> Response:
         """``GET /api/caption?id=12``: captions of an indexed photo."""

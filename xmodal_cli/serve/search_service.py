@@ -8,7 +8,7 @@ from typing import Any
 
 from xmodal_cli.errors import MissingData
 from xmodal_cli.recipes.search import Searcher, open_searcher
-from xmodal_cli.reporter import SILENT
+from xmodal_cli.reporter import SilentReporter
 from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.items import IndexedItem
@@ -18,12 +18,23 @@ from xmodal_cli.serve.search_request import SearchRequest
 MAX_OPEN = 4  # indexes
 
 
+class CollectedWarnings(SilentReporter):
+    """Keeps the warnings of a search."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.texts.append(message)
+
+
 class SearchService:
     """All methods are for one thread: SQLite connections and the searchers' models belong to it."""
 
     def __init__(self, default: str | None, runtime: str) -> None:
         self._default, self._runtime = default, runtime
         self._searchers: dict[str, Searcher] = {}
+        self._warnings = CollectedWarnings()
 
     def search(self, request: SearchRequest, uploads: Sequence[Term] = ()) -> dict[str, Any]:
         """The JSON of ``xmodal search``, with the key of each photo in the index.
@@ -31,12 +42,13 @@ class SearchService:
         Raises ConfigError, UnknownName, MissingData, BadData.
         """
         searcher = self.searcher(request.index)
+        self._warnings.texts.clear()
         photos = [*self._photo_terms(searcher, request.like, 1.0), *self._photo_terms(searcher, request.unlike, -1.0)]
-        found = searcher.run(request.query([*photos, *uploads]))
+        found = searcher.run(request.query(photos, uploads))
         hits = found.hits[request.offset :]
         entries = {entry.item.path: entry for entry in searcher.items.of_paths([hit.path for hit in hits])}
         listed = [{**to_json(hit), **_facts(entries.get(hit.path))} for hit in hits]
-        return {**to_json(found), "hits": listed}
+        return {**to_json(found), "hits": listed, "warnings": list(self._warnings.texts)}
 
     def entry(self, index: str | None, key: int) -> IndexedItem:
         """A photo of an index. Raises MissingData."""
@@ -49,10 +61,10 @@ class SearchService:
         """The caption of a photo that ``xmodal caption --index`` has stored."""
         return self.searcher(index).items.caption_of(key)
 
-    def embed(self, index: str | None, line: str) -> list[float]:
-        """(dim,) the vector of a sentence, of unit length."""
-        vector = self.searcher(index).embed(line)
-        return [float(value) for value in vector]
+    def embed(self, index: str | None, terms: Sequence[Term]) -> dict[str, Any]:
+        """The vectors (terms, dim) of sentences and photos by the model of an index."""
+        searcher = self.searcher(index)
+        return {"model": searcher.model, "vectors": [searcher.embed(term).tolist() for term in terms]}
 
     def indexes(self) -> dict[str, Any]:
         """The indexes of this machine, and the name of the default one, None without an index."""
@@ -76,7 +88,7 @@ class SearchService:
         folder = registry.find_index(name or self._default)
         key = str(folder)
         if (searcher := self._searchers.pop(key, None)) is None:
-            searcher = open_searcher(key, SILENT, self._runtime)
+            searcher = open_searcher(key, self._warnings, self._runtime)
         elif not searcher.is_current():
             searcher.reopen()
         self._searchers[key] = searcher  # the last used one is the last

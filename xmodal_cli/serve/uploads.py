@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -39,8 +39,16 @@ async def uploaded_photos(request: Request, settings: ServeSettings) -> AsyncIte
         try:
             yield [Term(path.name, 1.0, path) for path in paths]
         except XmodalError as error:  # the path is of no use to the client
-            error.message = error.message.replace(f"{folder}{os.sep}", "the uploaded ")
+            error.message = without_folder(error.message, [Term("", 1.0, Path(folder, "photo"))])
             raise
+
+
+def without_folder(text: str, photos: Sequence[Term]) -> str:
+    """A message without the temporary folder of the uploaded photos."""
+    folders = {f"{photo.image.parent}{os.sep}" for photo in photos if photo.image is not None}
+    for folder in folders:
+        text = text.replace(folder, "the uploaded ")
+    return text
 
 
 async def _save_body(request: Request, folder: Path, settings: ServeSettings) -> list[Path]:

@@ -1,0 +1,114 @@
+"""The description of the HTTP API (OpenAPI 3.1), for programs that generate clients and forms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from xmodal_cli.serve.search_request import DEFAULT_HITS, MAX_HITS, MAX_LINE
+from xmodal_cli.version import __version__
+
+_STRING, _INTEGER, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
+_IDS = {"type": "array", "items": _INTEGER}
+PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
+    "q": ({"type": "string", "maxLength": MAX_LINE}, "A line in the query grammar, or a sentence for /api/embed."),
+    "term": ({"type": "array", "items": _STRING}, "One term of the query, as an argument of xmodal search."),
+    "index": (_STRING, "Name of an index; the default is that of the server."),
+    "k": ({**_INTEGER, "minimum": 1, "maximum": MAX_HITS, "default": DEFAULT_HITS}, "Number of photos."),
+    "offset": ({**_INTEGER, "minimum": 0, "maximum": MAX_HITS, "default": 0}, "Number of hits to skip."),
+    "in": ({"type": "array", "items": _STRING}, "Only photos in this folder."),
+    "after": (_STRING, "Only photos of this date or later: 2024, 2024-06 or 2024-06-15."),
+    "before": (_STRING, "Only photos before this date."),
+    "threshold": (_NUMBER, "Only photos with at least this score."),
+    "all": (_STRING, "1: every copy of a photo is a hit."),
+    "exact": (_STRING, "1: score every photo of a large index."),
+    "like": (_IDS, "Photos of the index in the query."),
+    "unlike": (_IDS, "Photos of the index in the query, with weight -1."),
+    "at": (_IDS, "Position of each uploaded photo among all terms; the default is the last."),
+    "weight": ({"type": "array", "items": _NUMBER}, "Weight of each uploaded photo; the default is 1."),
+    "id": (_INTEGER, "Key of a photo, which the hits have."),
+    "key": (_INTEGER, "Key of a photo, which the hits have."),
+    "kind": ({"type": "string", "enum": ["thumbnail", "view"]}, "At most 320 or 1,600 pixels in height."),
+    "v": (_STRING, "Version of the photo, which the hits have: the browser keeps the view."),
+}
+_FILTERS = ("index", "k", "offset", "in", "after", "before", "threshold", "all", "exact")
+_QUERY = ("q", "term", "like", "unlike", *_FILTERS)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An endpoint: what it does, its ``parameters``, the fields of its JSON, and whether its body has photos."""
+
+    summary: str
+    parameters: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    content: str = "application/json"
+    takes_photos: bool = False
+
+
+_RESULT = ("index", "model", "query", "hits", "items", "vanished", "unknown_words", "warnings")
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("/api/status", "get"): Operation("Version, default index", (), ("xmodal", "default", "indexes")),
+    ("/api/indexes", "get"): Operation("The indexes", (), ("indexes", "default")),
+    ("/api/openapi.json", "get"): Operation("This description"),
+    ("/api/search", "get"): Operation("Search photos", _QUERY, _RESULT),
+    ("/api/search", "post"): Operation(
+        "Search with photos in the body", (*_QUERY, "at", "weight"), _RESULT, takes_photos=True
+    ),
+    ("/api/similar", "get"): Operation("Photos like an indexed one", ("id", *_FILTERS), _RESULT),
+    ("/api/embed", "get"): Operation("Vectors of sentences", ("q", "index"), ("model", "vectors")),
+    ("/api/embed", "post"): Operation("Vectors of photos", ("index",), ("model", "vectors"), takes_photos=True),
+    ("/api/caption", "get"): Operation("Captions", ("id", "index"), ("model", "captions", "warnings")),
+    ("/api/photos/{key}", "get"): Operation("Facts of a photo", ("key", "index"), ("id", "path", "bytes", "taken")),
+    ("/api/photos/{key}/file", "get"): Operation("The file", ("key", "index"), content="application/octet-stream"),
+    ("/api/photos/{key}/{kind}", "get"): Operation("A view", ("key", "kind", "index", "v"), content="image/webp"),
+}
+
+
+@cache
+def openapi_document() -> dict[str, Any]:
+    """The document, as JSON."""
+    paths: dict[str, dict[str, Any]] = {}
+    for (path, method), operation in OPERATIONS.items():
+        paths.setdefault(path, {})[method] = _operation(path, operation)
+    problem = {"title": _STRING, "status": _INTEGER, "hint": _STRING}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "xmodal", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": {"Problem": {"type": "object", "properties": problem, "required": ["title", "status"]}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {name: {} for name in operation.fields}}
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "parameters": [_parameter(name, f"{{{name}}}" in path) for name in operation.parameters],
+        "responses": {
+            "200": {
+                "description": "OK",
+                "content": {operation.content: {"schema": schema if operation.fields else {}}},
+            },
+            "default": {
+                "description": "An error",
+                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            },
+        },
+    }
+    if operation.takes_photos:
+        photos = {"type": "object", "properties": {"photo": {"type": "array", "items": {}}}}
+        content = {"image/*": {"schema": {}}, "multipart/form-data": {"schema": photos}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _parameter(name: str, is_in_path: bool) -> dict[str, Any]:
+    schema, text = PARAMETERS[name]
+    position = "path" if is_in_path else "query"
+    return {"name": name, "in": position, "required": is_in_path or name == "id", "schema": schema, "description": text}
