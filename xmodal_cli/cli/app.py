@@ -70,7 +70,7 @@ def run(args: Sequence[str]) -> None:
     if not on_terminal:
         _use_plain_help(command)
     try:
-        code = command(args=list(args), prog_name="xmodal", standalone_mode=False)
+        code = command(args=list(args), prog_name="xmodal", standalone_mode=False, obj=list(args))
     except typer.Abort:
         code = 1
     except Exception as error:

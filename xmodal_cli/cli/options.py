@@ -87,6 +87,12 @@ RuntimeOption = Annotated[
         help="Library that runs the networks (auto: onnxruntime, or torch where it is faster).",
     ),
 ]
+NumProcesses = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc", rich_help_panel=COMPUTATION, metavar="N", help="Train a matcher by N processes, one per GPU."
+    ),
+]
 Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=COMPUTATION, help="Random seed.")]
 Set = Annotated[
     list[str] | None,

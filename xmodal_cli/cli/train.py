@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_val_metrics
 
+if TYPE_CHECKING:
+    from xmodal_cli.config import Config
+
 
 def command(
+    context: typer.Context,
     model: Annotated[str, typer.Option("--model", metavar="PRESET", help="Preset name or .toml file.")],
     data: Annotated[
         str | None,
@@ -37,6 +42,7 @@ def command(
     print_config: Annotated[
         bool, typer.Option("--print-config", rich_help_panel=options.OUTPUT, help="Print the settings and exit.")
     ] = False,
+    num_processes: options.NumProcesses = None,
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     seed: options.Seed = None,
@@ -82,9 +88,14 @@ def command(
 
     data = data_argument(config, data)
     resolve(data)  # an unknown dataset is reported before torch is imported, which takes seconds
+    if num_processes is not None:
+        _start_processes(config, num_processes, context.obj)
     from xmodal_cli.recipes.train import train_model
+    from xmodal_cli.training.distributed import is_main_process
 
     result = train_model(config, data, out, resume, init_from, output.TerminalReporter(), check_photos)
+    if not is_main_process():
+        return
     if as_json:
         output.print_json(result)
         return
@@ -92,6 +103,17 @@ def command(
         title = f"best on val (epoch {result.best_epoch} of {result.epochs})"
         print_val_metrics(title, result.run.name, result.metrics)
     _print_next_steps(result.run, data, result.interrupted, result.seconds)
+
+
+def _start_processes(config: Config, num_processes: int, arguments: Sequence[str]) -> None:
+    """Run the command line ``arguments`` in several processes, and exit with their status. Raises ConfigError."""
+    from xmodal_cli.trainers.early_checks import check_processes
+    from xmodal_cli.training.launcher import run_processes
+
+    check_processes(config, num_processes)
+    position = next(i for i, argument in enumerate(arguments) if argument.partition("=")[0] == "--nproc")
+    after = position + (1 if "=" in arguments[position] else 2)
+    raise typer.Exit(run_processes(num_processes, [*arguments[:position], *arguments[after:]]))
 
 
 def _without_auto(flags: list[str]) -> list[str]:

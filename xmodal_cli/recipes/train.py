@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -27,6 +28,7 @@ from xmodal_cli.trainers.preparation import prepare
 from xmodal_cli.trainers.resume import check_folder, state_file
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
+from xmodal_cli.training.distributed import process_group
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import Interrupted, fit
 
@@ -71,14 +73,21 @@ def train_model(
     ``data.features_from`` is checked on the photos in the folder ``check_photos``. Raises XmodalError kinds: unknown
     data or names, a run that already exists (without ``resume``), settings that differ from those of the run that is
     resumed, a split without captions, a full disk, a run that another process is training.
+
+    Processes that torchrun has started train the run together; all return the result, and the main one writes it.
     """
     started = time.perf_counter()
     run = run_folder(config, data, out)
-    with folder_lock(run, f"the run {run}", reporter):
-        check_folder(run, config, resume)
-        if not resume:
-            report_untrained_start(config, init_from, reporter)
-        job = prepare(with_data(config, ""), data, run, init_from, reporter, check_photos)  # a model file has no paths
+    with process_group(config.training.device) as group, contextlib.ExitStack() as stack:
+        reporter = reporter if group.is_main else SILENT
+        with group.main_first():
+            if group.is_main:
+                stack.enter_context(folder_lock(run, f"the run {run}", reporter))
+                check_folder(run, config, resume)
+            if not resume:
+                report_untrained_start(config, init_from, reporter)
+            nameless = with_data(config, "")  # a model file has no paths
+            job = prepare(nameless, data, run, init_from, reporter, check_photos, group)
         state, interrupted = _fit(job, resolve_name(data))
         return _finish(job, state, interrupted, time.perf_counter() - started)
 
@@ -99,14 +108,19 @@ def _fit(job: Job, data: str) -> tuple[LoopState, bool]:
     small_data.report(config, job.adapted, len(task.batches), job.reporter)
     state.adapted = dict(job.adapted)
     train_step = build_train_step(job.effective_config, task, optimizer, job.compute)
-    write_text(job.run / CONFIG_FILE, to_toml(with_data(config, data)))  # the first file of the run, after all checks
-    rewind_log(job.run, state.step if state.epoch or state.history else -1)
-    with RunLog(job.run, config.training.tensorboard) as log:
+    with _open_log(job, data, state) if job.group.is_main else contextlib.nullcontext() as log:
         try:
-            fit(train_step, config.training, state, job.run, job.reporter, log)
+            fit(train_step, config.training, state, job.run, job.reporter, log, job.group)
         except Interrupted:
             return state, True
     return state, False
+
+
+def _open_log(job: Job, data: str, state: LoopState) -> RunLog:
+    """Write the settings, which are the first file of the run, after all checks; open the log at the last step."""
+    write_text(job.run / CONFIG_FILE, to_toml(with_data(job.config, data)))
+    rewind_log(job.run, state.step if state.epoch or state.history else -1)
+    return RunLog(job.run, job.config.training.tensorboard)
 
 
 def _origin(header: ModelHeader) -> str:
@@ -123,7 +137,8 @@ def _finish(job: Job, state: LoopState, interrupted: bool, seconds: float) -> Tr
     record: dict[str, Any] = {"preset": job.config.preset, "data": job.train.images.dataset.name}
     record |= {"split": job.config.data.val_split, "best_epoch": state.best_epoch, "epochs": state.epoch}
     record |= {"best": best, "history": state.history}
-    write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")
-    draw_curves(job.run)
+    if job.group.is_main:
+        write_text(job.run / "metrics.json", json.dumps(record, indent=2) + "\n")
+        draw_curves(job.run)
     model, val = job.run / MODEL_FILE, nest(best)
     return TrainResult(job.run, model, state.best_epoch, state.epoch, interrupted, val, round(seconds, 3))

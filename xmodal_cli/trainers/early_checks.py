@@ -43,6 +43,12 @@ def check_sections(config: Config) -> None:
                 )
 
 
+def check_processes(config: Config, num_processes: int) -> None:
+    """Raise ConfigError for a kind of model that several processes cannot train."""
+    if num_processes > 1 and config.kind != "matcher":
+        raise ConfigError(f"{config.kind}s are trained by one process, not {num_processes}", "omit --nproc")
+
+
 def report_frozen_parts(config: Config, reporter: Reporter) -> None:
     """Report a warning for settings that choose what is fine-tuned of a pretrained network that is frozen."""
     rates = config.optimizer

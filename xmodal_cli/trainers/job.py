@@ -25,6 +25,7 @@ from xmodal_cli.reporter import Reporter
 from xmodal_cli.settings import check_settings
 from xmodal_cli.trainers import small_data
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches, EpochBatches
+from xmodal_cli.training.distributed import SINGLE, ProcessGroup
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
 from xmodal_cli.training.step import TrainStep
@@ -60,6 +61,7 @@ class Job:
     towers: Towers
     compute: Compute  # resolved
     reporter: Reporter
+    group: ProcessGroup = SINGLE
     init_from: str | None = None  # name of the model whose weights training starts from
     language_model: dict[str, Tensor] | None = None  # pretrained weights of a captioner's language model
     adapted: Mapping[str, float] = field(default_factory=dict)  # settings that a small dataset changes
@@ -110,9 +112,9 @@ def build_batches(job: Job) -> EpochBatches:
     config, images = job.config, job.train.images
     plan = plan_batches(config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption))
     if images.features is not None:
-        return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan)
+        return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan, job.group.shard)
     assert images.backbone is not None
-    numbered = CaptionBatches(torch.arange(len(images.paths)), job.train.gather_tokens, plan)
+    numbered = CaptionBatches(torch.arange(len(images.paths)), job.train.gather_tokens, plan, job.group.shard)
     opener = pixel_opener(images.paths, images.backbone, _build_augmentation(config))
     return PixelBatches(numbered, opener, config.training.seed, job.compute.device)
 

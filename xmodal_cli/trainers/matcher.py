@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn, optim
 
 from xmodal_cli import catalog
@@ -111,27 +112,40 @@ class MatcherObjective:
 
 
 def _build_batch_loss(model: TrainableMatcher, job: Job, state: LoopState) -> BatchLoss:
-    warmup_epochs, matcher = job.effective_config.warmup.epochs, model.matcher
+    warmup_epochs, matcher, group = job.effective_config.warmup.epochs, model.matcher, job.group
 
     def batch_loss(batch: Batch) -> Tensor:
-        images = matcher.encode_image(batch.image_features)
-        texts = matcher.encode_text(batch.tokens, batch.lengths)
+        num_images, num_captions = batch.positives.shape
+        images = group.gather(matcher.encode_image(batch.image_features), num_images)
+        texts = group.gather(matcher.encode_text(batch.tokens, batch.lengths), num_captions)
         loss = model.first if state.epoch < warmup_epochs else model.loss
         with job.compute.autocast(enabled=False):
             if isinstance(loss, ProxyLoss):
                 return _proxy_loss(loss, images, texts, batch)
             return loss(matcher.similarity(images, texts), batch.positives)
 
-    return batch_loss
+    return group.parallel_loss(model, batch_loss)
 
 
 def _evaluate(matcher: Matcher, job: Job) -> dict[str, float]:
-    """The retrieval metrics of the val split, by flat names."""
-    images = _embed_images(matcher, job.val.images, job.compute)
-    texts = embed_tokens(matcher, job.val.gather_tokens, job.val.lengths, job.compute)
-    image_of_caption = job.val.images.dataset.image_of_caption
-    _warn_of_collapse(job, images=images, texts=texts)
-    return flatten(score_embeddings(Embeddings(images, texts, image_of_caption, matcher.similarity.name)))
+    """The retrieval metrics of the val split, by flat names; each process embeds a part of the split."""
+    group, val = job.group, job.val
+    num_images, num_captions = len(val.images.dataset.examples), len(val.lengths)
+    own_images, own_captions = group.shard(torch.arange(num_images)), group.shard(torch.arange(num_captions))
+    images = group.gather_array(_embed_images(matcher, val.images, own_images, job.compute), num_images)
+
+    def gather_tokens(rows: Tensor, length: int) -> Tensor:
+        return val.gather_tokens(own_captions[rows], length)
+
+    texts = group.gather_array(
+        embed_tokens(matcher, gather_tokens, val.lengths[own_captions], job.compute), num_captions
+    )
+    metrics = None
+    if group.is_main:
+        _warn_of_collapse(job, images=images, texts=texts)
+        image_of_caption = val.images.dataset.image_of_caption
+        metrics = flatten(score_embeddings(Embeddings(images, texts, image_of_caption, matcher.similarity.name)))
+    return cast(dict[str, float], group.broadcast(metrics))
 
 
 def _warn_of_collapse(job: Job, **vectors: np.ndarray) -> None:
@@ -142,18 +156,19 @@ def _warn_of_collapse(job: Job, **vectors: np.ndarray) -> None:
             job.reporter.warn(f"all {kind} of val have the same vector: try a lower learning rate, for example {lower}")
 
 
-def _embed_images(matcher: Matcher, images: ImageFeatures, compute: Compute) -> np.ndarray:
-    """(images, embed_dim) float32, from the features or from the files."""
+def _embed_images(matcher: Matcher, images: ImageFeatures, rows: Tensor, compute: Compute) -> np.ndarray:
+    """(rows,) int64 -> (rows, embed_dim) float32, from the features or from the files."""
     if images.features is not None:
-        return embed_features(matcher, images.features, compute)
+        own = images.features if len(rows) == len(images.features) else images.features[rows]
+        return embed_features(matcher, own, compute)
     assert images.backbone is not None
     embed = partial(embed_features, matcher, compute=compute)
-    rows = []
-    for path, vector in file_vectors(images.backbone, embed, compute, images.paths):
+    paths, vectors = [images.paths[row] for row in rows.tolist()], []
+    for path, vector in file_vectors(images.backbone, embed, compute, paths):
         if isinstance(vector, Unreadable):
             raise BadData(f"{path} can no longer be read: {vector.reason}", "restore the file and resume with --resume")
-        rows.append(vector)
-    return np.stack(rows)
+        vectors.append(vector)
+    return np.stack(vectors)
 
 
 def _proxy_loss(loss: ProxyLoss, images: Tensor, texts: Tensor, batch: Batch) -> Tensor:

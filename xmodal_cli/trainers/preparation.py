@@ -29,6 +29,7 @@ from xmodal_cli.trainers.architecture import Pretrained, check_model, describe_a
 from xmodal_cli.trainers.batch_check import check_batches
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
 from xmodal_cli.trainers.early_checks import (
+    check_processes,
     check_sections,
     check_training_data,
     report_frozen_parts,
@@ -40,20 +41,28 @@ from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
 from xmodal_cli.trainers.resume import features_from_of
 from xmodal_cli.trainers.tagger import find_tags, tag_split
+from xmodal_cli.training.distributed import SINGLE, ProcessGroup
 from xmodal_cli.types import FeatureMeta, FeatureSource, ImageTextDataset
 
 
 def prepare(
-    config: Config, data: str, run: Path, init_from: str | None, reporter: Reporter, check_photos: Path | None = None
+    config: Config,
+    data: str,
+    run: Path,
+    init_from: str | None,
+    reporter: Reporter,
+    check_photos: Path | None = None,
+    group: ProcessGroup = SINGLE,
 ) -> Job:
     """Load the data, extract missing features, build the tokenizer and the architecture. Raises XmodalError.
 
     ``check_photos`` is a folder of photos on which the declared backbone of precomputed features is checked.
     """
-    compute = Compute(config.training.device, config.training.precision).resolve()
+    compute = group.compute(Compute(config.training.device, config.training.precision))
     find_objective(config).check(config)
     check_vocabulary(config)
     check_sections(config)
+    check_processes(config, group.size)
     report_frozen_parts(config, reporter)
     if init_from is not None:
         describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
@@ -89,6 +98,7 @@ def prepare(
         towers={name: side.stack() for name, side in pretrained.sides.items()},
         compute=compute,
         reporter=reporter,
+        group=group,
         init_from=init_from,
         language_model=pretrained.language_model.tensors if pretrained.language_model else None,
         adapted=small_data.adapt(config, _count_steps(config, train)),

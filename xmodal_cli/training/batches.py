@@ -6,7 +6,7 @@ the epoch's number, so a resumed run repeats the batches of an interrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xmodal_cli.models.token_batches import GatherTokens
 
+Shard = Callable[[Tensor], Tensor]  # (n,) -> the part of this process
 POOL = 50  # batches that are sorted by length together; a larger pool has less padding and less random batches
 
 
@@ -108,12 +109,22 @@ class BatchPlan:
         return [torch.cat(parts) for parts in batches]
 
 
+def _whole(rows: Tensor) -> Tensor:
+    return rows
+
+
 class CaptionBatches:
     """The batches of a plan, with features and tokens."""
 
-    def __init__(self, image_features: Tensor, gather_tokens: GatherTokens, plan: BatchPlan) -> None:
-        """``image_features`` (images, ...), on the device of the batches."""
-        self._features, self._gather_tokens, self._plan = image_features, gather_tokens, plan
+    def __init__(
+        self, image_features: Tensor, gather_tokens: GatherTokens, plan: BatchPlan, shard: Shard = _whole
+    ) -> None:
+        """``image_features`` (images, ...), on the device of the batches.
+
+        ``shard`` selects the images and the captions of a batch that this process encodes; ``positives``, ``images``
+        and ``captions`` are those of the whole batch.
+        """
+        self._features, self._gather_tokens, self._plan, self._shard = image_features, gather_tokens, plan, shard
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -126,9 +137,10 @@ class CaptionBatches:
 
     def _gather(self, rows: Tensor) -> Batch:
         images, positives = in_batch_positives(self._plan.image_of_caption[rows])
-        lengths = self._plan.lengths[rows]
-        tokens = self._gather_tokens(rows, int(lengths.max()))
-        features = self._features[images.to(self._features.device)]
+        own_images, own_rows = self._shard(images), self._shard(rows)
+        lengths = self._plan.lengths[own_rows]
+        tokens = self._gather_tokens(own_rows, int(lengths.max()))
+        features = self._features[own_images.to(self._features.device)]
         tokens, lengths, positives = (part.to(features.device) for part in (tokens, lengths, positives))
         return Batch(features, tokens, lengths, positives, images, rows)
 

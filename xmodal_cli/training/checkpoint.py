@@ -111,6 +111,6 @@ def _optimizer_state(tensors: dict[str, Tensor], optimizer: optim.Optimizer) -> 
     return entries
 
 
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed the global generators of torch before an epoch."""
-    torch.manual_seed((seed + 1) * 1_000_003 + epoch)
+def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
+    """Seed the global generators of torch before an epoch; the processes of one training have different dropout."""
+    torch.manual_seed((seed + 1) * 1_000_003 + epoch + (rank << 40))

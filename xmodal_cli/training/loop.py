@@ -16,6 +16,7 @@ from xmodal_cli.config import TrainingConfig
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import ProgressTask, Reporter
 from xmodal_cli.training.checkpoint import LoopState, save_state, seed_epoch
+from xmodal_cli.training.distributed import SINGLE, ProcessGroup
 from xmodal_cli.training.log import RunLog
 from xmodal_cli.training.optimizer import lower_lr
 from xmodal_cli.training.step import TrainStep
@@ -27,15 +28,22 @@ class Interrupted(Exception):
 
 
 def fit(
-    train_step: TrainStep, config: TrainingConfig, state: LoopState, folder: Path, reporter: Reporter, log: RunLog
+    train_step: TrainStep,
+    config: TrainingConfig,
+    state: LoopState,
+    folder: Path,
+    reporter: Reporter,
+    log: RunLog | None,
+    group: ProcessGroup = SINGLE,
 ) -> LoopState:
     """Train from ``state`` to the last epoch or until ``patience`` runs out; returns the last state.
 
     Evaluates every ``validate_every`` epochs or steps and at the end, saves the best model, and writes ``folder/last``
-    after each epoch. Of ``config`` it uses also ``epochs``, ``patience``, ``seed``, ``log_every`` and ``eval_initial``.
+    after each epoch. Of several processes, only the main one writes files, and has a ``log``. Of ``config`` it uses
+    also ``epochs``, ``patience``, ``seed``, ``log_every`` and ``eval_initial``.
     Raises Interrupted at Ctrl-C, BadData when the loss is not finite.
     """
-    loop = _Loop(train_step, config, state, folder, reporter, log)
+    loop = _Loop(train_step, config, state, folder, reporter, log, group)
     if state.scaler:
         train_step.scaler.load_state_dict(state.scaler)
     with reporter.task("training", config.epochs * len(loop.task.batches), "steps") as bar:
@@ -47,11 +55,12 @@ def fit(
             try:
                 loop.train_epoch()
             except KeyboardInterrupt as error:
-                if state.best_score is None:
+                if state.best_score is None and group.is_main:
                     loop.task.save_best({})  # a model of a part of the first epoch, so that the run has one
                 raise Interrupted from error
             state.scaler = train_step.scaler.state_dict() if train_step.scaler.is_enabled() else {}
-            save_state(folder / "last", state, loop.task.models, train_step.optimizer)
+            if group.is_main:
+                save_state(folder / "last", state, loop.task.models, train_step.optimizer)
     if state.epoch < config.epochs:
         reporter.info(f"stopped: no better val {loop.task.score} in {state.waited} evaluations (training.patience)")
     if state.best_score == 0:
@@ -71,24 +80,25 @@ class _Loop:
         state: LoopState,
         folder: Path,
         reporter: Reporter,
-        log: RunLog,
+        log: RunLog | None,
+        group: ProcessGroup,
     ) -> None:
         self.train_step, self.config, self.state = train_step, config, state
-        self.folder, self.reporter, self.log = folder, reporter, log
+        self.folder, self.reporter, self.log, self.group = folder, reporter, log, group
         self.task = train_step.task
 
     def train_epoch(self) -> None:
         """One pass over the batches, with the evaluations that are due; advances ``state.step`` and ``state.epoch``."""
         config, state = self.config, self.state
         self.task.model.train()
-        seed_epoch(config.seed, state.epoch)
+        seed_epoch(config.seed, state.epoch, self.group.rank)
         step, captions, since = state.step, 0, time.perf_counter()
         last_step = step + len(self.task.batches)
         is_finite: Tensor | bool = True
         for batch in self.task.batches.epoch(state.epoch):
             loss, lr, grad_norm = self.train_step(batch, step)
             step += 1
-            captions += len(batch.lengths)
+            captions += batch.positives.shape[1]
             self.bar.advance()
             is_finite = is_finite & self._is_finite(loss, grad_norm)
             if step % config.log_every == 0 or step == last_step:
@@ -96,7 +106,7 @@ class _Loop:
             if step % config.log_every == 0:
                 value, seconds = loss.item(), time.perf_counter() - since
                 metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
-                self.log.write("step", step, state.epoch, metrics)
+                self._write("step", step, state.epoch, metrics)
                 self.bar.advance(0, loss=value, **_progress(self.task, state))
                 captions, since = 0, time.perf_counter()
             if self._is_due(step) and step != last_step:
@@ -106,6 +116,10 @@ class _Loop:
         state.step, state.epoch = step, state.epoch + 1
         if self._is_due(step, at_end=True):
             self.evaluate(state.epoch)
+
+    def _write(self, event: str, step: int, epoch: int, metrics: dict[str, float]) -> None:
+        if self.log is not None:
+            self.log.write(event, step, epoch, metrics)
 
     def _is_due(self, step: int, at_end: bool = False) -> bool:
         """Whether the model is evaluated after ``step``; ``at_end`` is set after the last step of an epoch."""
@@ -139,7 +153,7 @@ class _Loop:
         for model in task.models.values():
             model.eval()
         metrics = task.evaluate()
-        self.log.write("eval", step or state.step, epoch, metrics)
+        self._write("eval", step or state.step, epoch, metrics)
         entry = {"epoch": epoch, **({} if step is None else {"step": step}), **metrics}
         state.history.append(entry)
         value = metrics[task.score]
@@ -149,7 +163,8 @@ class _Loop:
         state.waited += 1
         if is_best:
             state.best_score, state.best_epoch, state.best, state.waited = score, epoch, entry, 0
-            task.save_best(metrics)
+            if self.group.is_main:
+                task.save_best(metrics)
         when = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
         best = ", the best so far" if is_best else ""
         self.reporter.info(f"{when}: val {task.score} {value:.{task.digits}f}{best}")

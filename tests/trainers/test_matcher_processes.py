@@ -1,0 +1,127 @@
+"""Training a matcher by several processes: the same model as by one, exact resumption, and errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="torchrun needs gloo with signals")
+
+NO_DROPOUT = [f"--set=model.{part}_encoder.args.dropout=0" for part in ("image", "text")]
+
+
+def start(arguments: list[object], home: Path, *options: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "XMODAL_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "xmodal_cli", *map(str, arguments), *map(str, options)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def train(arguments: list[object], home: Path, *options: object) -> tuple[int, str, str]:
+    with start(arguments, home, *options) as process:
+        out, err = process.communicate(timeout=500)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def arguments(planted: Path, small_settings: list[str]) -> list[object]:
+    return [
+        *("train", "--model", "vse", "--data", planted, "--device", "cpu", "--precision", "fp32"),
+        *small_settings,
+        *NO_DROPOUT,
+    ]
+
+
+def state(run: Path) -> dict[str, Any]:
+    return load_file(run / "last" / "state.safetensors")
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("loss", "num"),
+    [
+        (["loss=triplet"], 3),  # 160 images are not divisible by 3
+        (["loss=infonce", "loss.args.learnable=true"], 2),
+        (["loss=metric-learning", "loss.args.loss=ProxyAnchorLoss"], 2),
+    ],
+)
+def test_gradients_are_those_of_one_process(
+    arguments: list[object], home: Path, tmp_path: Path, loss: list[str], num: int
+) -> None:
+    """Adam's first moment after one step on all captions is 0.1 times the gradient."""
+    one_step = [f"--set={setting}" for setting in (*loss, "training.batch_size=1000", "training.epochs=1")]
+    for number in (1, num):
+        processes = ("--nproc", number) if number > 1 else ()
+        code, _, err = train([*arguments, *one_step, "--out", tmp_path / str(number)], home, *processes)
+        assert code == 0, err
+    expected, actual = state(tmp_path / "1"), state(tmp_path / str(num))
+    moments = [name for name in expected if name.endswith("exp_avg")]
+    assert len(moments) >= 3 and all(expected[name].any() for name in moments)
+    for name in moments:
+        assert (actual[name] - expected[name]).abs().max() < 1e-6, name
+
+
+def test_a_run_by_two_processes_has_the_files_and_metrics_of_one(
+    arguments: list[object], home: Path, tmp_path: Path
+) -> None:
+    runs = [tmp_path / str(number) for number in (1, 2)]
+    for number, run in enumerate(runs, start=1):
+        processes = (f"--nproc={number}",) if number > 1 else ()
+        code, out, err = train([*arguments, "--out", run, "--json"], home, *processes)
+        assert code == 0, err
+        assert json.loads(out)["run"] == str(run)  # printed once
+        assert err.count("val rsum") == 4
+    assert sorted(p.name for p in runs[0].iterdir()) == sorted(p.name for p in runs[1].iterdir())
+    first, second = (metrics(run)["history"][0] for run in runs)
+    assert second == pytest.approx(first, abs=5.1)  # rounding changes the rank of one or two of 40 images
+
+
+def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], home: Path, tmp_path: Path) -> None:
+    """One process is killed: the others end, with an error that says so; resuming gives the run without the kill."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    code, _, err = train([*arguments, "--out", undisturbed], home, "--nproc", 2)
+    assert code == 0, err
+    process = start([*arguments, "--out", killed], home, "--nproc", 2)
+    deadline = time.monotonic() + 300
+    while not (killed / "last" / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+    victim = max(int(pid) for pid in children.stdout.split())
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in err
+    if not (killed / "metrics.json").exists():  # it was killed before it had finished
+        code, _, err = train([*arguments, "--out", killed, "--resume"], home, "--nproc", 2)
+        assert code == 0, err
+    assert metrics(killed) == metrics(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("preset", "num", "message"),
+    [
+        ("transformer", "2", "captioners are trained by one process, not 2"),
+        ("vse", "0", "--nproc must be at least 1, not 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_at_once(xmodal: Any, planted: Path, preset: str, num: str, message: str):
+    done = xmodal("train", "--model", preset, "--data", planted, "--nproc", num)
+    assert (done.code, message in done.err) == (1, True), done.err
+
+
+def test_an_error_is_reported_once(arguments: list[object], home: Path, tmp_path: Path) -> None:
+    code, out, err = train([*arguments, "--set", "data.val_split=nothing", "--out", tmp_path / "r"], home, "--nproc", 2)
+    assert (code, out) == (1, "")
+    assert err.count("nothing") == 1 and "Traceback" not in err, err
