@@ -89,7 +89,7 @@ def test_a_run_by_two_processes_has_the_files_and_metrics_of_one(
 
 
 def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], home: Path, tmp_path: Path) -> None:
-    """One process is killed: the others end, with an error that says so; resuming gives the run without the kill."""
+    """One process is killed: the others end with an error; resuming gives the run without the kill."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     code, _, err = train([*arguments, "--out", undisturbed], home, "--nproc", 2)
     assert code == 0, err
@@ -98,8 +98,8 @@ def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], 
     while not (killed / "last" / "state.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-    victim = max(int(pid) for pid in children.stdout.split())
-    os.kill(victim, signal.SIGKILL)
+    last = max(int(pid) for pid in children.stdout.split())
+    os.kill(last, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
     assert "Traceback" not in err
