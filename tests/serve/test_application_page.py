@@ -178,6 +178,26 @@ def test_an_updated_index_is_used_while_the_page_is_open(page, photos):
         assert main(["index", str(photos)]) == 0
 
 
+def test_watched_photos_appear_on_the_page(served_home, browser, photos):
+    port = free_port()
+    command = [sys.executable, "-m", "xmodal_cli", "serve", "--watch", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        wait_for_photos(page)
+        paint(photos / "watched.jpg", 51)
+        try:
+            wait_for_photos(page, NUM_PHOTOS + 1)
+            wait_for(page, "document.getElementById('updates').hidden")
+        finally:
+            (photos / "watched.jpg").unlink()
+        wait_for_photos(page)
+        page.close()
+        process.terminate()
+
+
 def test_markup_in_names_is_text(browser, address, photos):
     name = "<img src=x onerror=document.title='bad'>.jpg"
     paint(photos / name, 60)

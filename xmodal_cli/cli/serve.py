@@ -19,6 +19,7 @@ def command(
         str, typer.Option("--host", metavar="HOST", help="Address to listen on; beyond this machine a token is needed.")
     ] = "127.0.0.1",
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the web browser.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the index when photos in its folders change.")] = False,
     runtime: options.RuntimeOption = options.Runtime.auto,
 ) -> None:
     """Search photos in a web browser: a page and an HTTP API on this machine.
@@ -30,11 +31,13 @@ def command(
       xmodal serve --open
 
       xmodal serve --index holidays --port 8000
+
+      xmodal serve --index holidays --watch
     """
     from xmodal_cli.serve import server
     from xmodal_cli.serve.settings import ServeSettings
 
-    settings = ServeSettings(index, host, port, runtime=runtime.value)
+    settings = ServeSettings(index, host, port, runtime=runtime.value, watch=watch)
     if not settings.is_local:
         settings = replace(settings, token=server.new_token())
     server.check_settings(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from xmodal_cli.data.camera_facts import read_camera_facts
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.result_json import to_json
+from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
@@ -25,6 +27,7 @@ from xmodal_cli.serve.search_request import read_request, read_sentences
 from xmodal_cli.serve.search_service import SearchService
 from xmodal_cli.serve.settings import ServeSettings
 from xmodal_cli.serve.uploads import uploaded_photos, without_folder
+from xmodal_cli.serve.watcher import Watcher, index_updater
 from xmodal_cli.serve.worker import Worker
 from xmodal_cli.version import __version__
 
@@ -41,6 +44,7 @@ class Api:
         self._searches = SearchService(settings.index, settings.runtime)
         self._captions = CaptionService(settings.runtime)
         self._views = PhotoViews()
+        self._watcher = _new_watcher(settings) if settings.watch else None
         self._search_worker = Worker("search", settings.max_waiting)
         self._caption_worker = Worker("caption", settings.max_waiting)
         self._view_worker = Worker("view", 8 * settings.max_waiting, VIEW_THREADS)
@@ -55,6 +59,7 @@ class Api:
             Route("/api/similar", self.similar),
             Route("/api/embed", self.embed, methods=["GET"]),
             Route("/api/embed", self.embed_photos, methods=["POST"]),
+            Route("/api/updates", self.updates),
             Route("/api/openapi.json", self.openapi),
             Route("/api/caption", self.caption),
             Route("/api/photos/{key:int}", self.photo),
@@ -66,6 +71,10 @@ class Api:
         """The version, and whether there is an index."""
         found = await self._run(request, self._search_worker, self._searches.indexes)
         return ResultResponse({"xmodal": __version__, "default": found["default"], "indexes": len(found["indexes"])})
+
+    async def updates(self, request: Request) -> Response:
+        """Whether an index is watched, and the state of its updates."""
+        return ResultResponse({"watching": self._watcher is not None, "watch": self._watcher and self._watcher.state})
 
     async def openapi(self, request: Request) -> Response:
         """The description of the API."""
@@ -148,11 +157,23 @@ class Api:
     async def _run(self, request: Request, worker: Worker, call: Callable[[], Result]) -> Result:
         return await while_connected(request, worker.run(call))
 
+    def start(self) -> None:
+        """Watch the index, if that is requested."""
+        if self._watcher is not None:
+            self._watcher.start()
+
     async def close(self) -> None:
-        """Close the indexes; calls that wait are canceled."""
+        """Close the indexes; calls that wait are canceled, and an update ends."""
+        if self._watcher is not None:
+            await to_thread(self._watcher.close)
         await self._search_worker.run(self._searches.close)
         for worker in (self._search_worker, self._caption_worker, self._view_worker):
             worker.close()
+
+
+def _new_watcher(settings: ServeSettings) -> Watcher:
+    folder = registry.find_index(settings.index)
+    return Watcher(folder, index_updater(folder, settings.runtime))
 
 
 def _key(request: Request) -> int:

@@ -51,6 +51,7 @@ _RESULT = ("index", "model", "query", "hits", "items", "vanished", "unknown_word
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/api/status", "get"): Operation("Version, default index", (), ("xmodal", "default", "indexes")),
     ("/api/indexes", "get"): Operation("The indexes", (), ("indexes", "default")),
+    ("/api/updates", "get"): Operation("State of --watch", (), ("watching", "watch")),
     ("/api/openapi.json", "get"): Operation("This description"),
     ("/api/search", "get"): Operation("Search photos", _QUERY, _RESULT),
     ("/api/search", "post"): Operation(

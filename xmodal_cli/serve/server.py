@@ -8,6 +8,7 @@ import socket
 
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.serve.settings import ServeSettings, in_address
 
 
@@ -23,9 +24,11 @@ def address_of(settings: ServeSettings) -> str:
 
 
 def check_settings(settings: ServeSettings) -> None:
-    """Raises UnknownName, MissingData for an index that does not exist."""
-    if settings.index is not None:
-        registry.find_index(settings.index)
+    """Raises UnknownName, MissingData for an unknown index, ConfigError for one without folders to watch."""
+    if settings.index is not None or settings.watch:
+        folder = registry.find_index(settings.index)
+        if settings.watch and not read_metadata(folder).roots:
+            raise ConfigError(f"the index {folder.name} has no folders to watch", "it has imported vectors only")
 
 
 def bind(settings: ServeSettings) -> socket.socket:

@@ -12,8 +12,9 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 class ServeSettings:
     """``index`` is that of the first page, None for the one built last.
 
-    ``token`` is required of every request if it is not empty. ``max_waiting`` requests wait for the models, further
-    ones are refused. Uploads have at most ``max_upload`` bytes each, and ``max_photos`` photos.
+    With ``watch`` it is updated when its photos change. ``token`` is required of every request if it is not empty.
+    ``max_waiting`` requests wait for the models, further ones are refused. Uploads have at most ``max_upload`` bytes
+    each, and ``max_photos`` photos.
     """
 
     index: str | None = None
@@ -24,6 +25,7 @@ class ServeSettings:
     max_waiting: int = 64
     max_upload: int = 64 * 2**20
     max_photos: int = 8
+    watch: bool = False
 
     @property
     def is_local(self) -> bool:

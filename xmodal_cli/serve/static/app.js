@@ -4,6 +4,7 @@ import { request } from "./api.js";
 import { Detail } from "./detail.js";
 import { Grid } from "./grid.js";
 import { FILTERS, readState, toParams, writeState } from "./state.js";
+import { followUpdates } from "./updates.js";
 
 const DELAY = 80; // milliseconds after the last key
 const PAGE = 60; // photos
@@ -218,3 +219,7 @@ try {
   showError(error);
 }
 element("query").focus();
+followUpdates(element("updates"), async () => {
+  await fillIndexes();
+  if (!element("detail").open && scrollY < innerHeight) search();
+});
