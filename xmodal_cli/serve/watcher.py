@@ -115,7 +115,7 @@ class Watcher:
             self.report(task="", error="", hint="", updates=self.state.updates + has_changed)
         except Stopped:
             pass
-        except Exception as error:  # the server goes on
+        except Exception as error:  # the server continues
             self._keep_error(error)
 
     def _keep_error(self, error: Exception) -> None:
