@@ -35,6 +35,7 @@ LAYERS = {
             "result_json",
             "splits",
             "unit_vectors",
+            "viewer",
         ),
         1,
     ),

@@ -11,8 +11,8 @@ import sys
 import pytest
 from helpers import fake_search
 
+from xmodal_cli import viewer
 from xmodal_cli.cli import prompt as cli_prompt
-from xmodal_cli.cli import viewer
 from xmodal_cli.cli.completion import COMMANDS, complete
 from xmodal_cli.cli.history import NUM_LINES, History
 from xmodal_cli.cli.prompt import Prompt, parse_command
@@ -254,6 +254,13 @@ def test_errors_without_a_viewer_or_display_have_the_path(programs, monkeypatch,
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(Unavailable, match="no display"):
         viewer.open_photo(photo)
+
+
+def test_the_folder_of_a_photo_is_shown(programs, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(viewer, "open_photo", opened.append)
+    viewer.show_in_folder(tmp_path / "a.jpg")
+    assert opened == [tmp_path]
 
 
 def test_other_viewers(programs, tmp_path, monkeypatch):

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from helpers.served_photos import NUM_PHOTOS, paint
 from PIL import Image
+from starlette.testclient import TestClient
 
 from xmodal_cli.__main__ import main
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.inference import image_captioning
 from xmodal_cli.inference.caption_types import Caption, CaptionGenerator
+from xmodal_cli.serve import api
+from xmodal_cli.serve.application import create_app
 from xmodal_cli.serve.caption_service import CaptionService
+from xmodal_cli.serve.settings import ServeSettings
 
 
 def hits(response) -> list[dict]:
@@ -109,6 +113,19 @@ def test_facts_of_a_photo(client, photos):
     )
     assert (facts["width"], facts["height"], facts["camera"], facts["iso"]) == (150, 400, "Box Camera", 400)
     assert facts["has_location"] is False and facts["lens"] is None
+
+
+@pytest.mark.parametrize(("address", "status"), [("127.0.0.1", 204), ("10.0.0.5", 403)])
+def test_the_file_manager_is_for_local_clients(monkeypatch, photos, address, status):
+    shown: list[Path] = []
+    monkeypatch.setattr(api, "show_in_folder", shown.append)
+    app = create_app(ServeSettings())
+    with TestClient(app, base_url="http://127.0.0.1:7878", client=(address, 50000)) as client:
+        assert client.get("/api/status").json()["local"] == (status == 204)
+        response = client.post(f"/api/photos/{key_of(client, '3.jpg')}/show")
+        assert client.get("/api/photos/1/show").status_code == 404  # never by a link
+    assert response.status_code == status
+    assert shown == ([photos / "3.jpg"] if status == 204 else [])
 
 
 def test_words_of_captions_have_attention_maps(client, photos):

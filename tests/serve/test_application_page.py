@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,29 @@ def test_the_detail_view_captions_and_finds_similar_photos(page):
     assert not page.evaluate("document.getElementById('detail').open")
     page.go_back()
     wait_for(page, "document.querySelectorAll('#chips li').length === 0")
+
+
+def test_a_selection_is_downloaded(page):
+    page.focus("#grid li:first-child button")
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    wait_for(page, "document.getElementById('selected').textContent === '2 photos selected'")
+    assert not page.evaluate("document.getElementById('detail').open")
+    selected = names(page)[:2]
+    page.fill("#query", "a red sky")  # the selection stays
+    wait_for(page, "location.search.includes('red')")
+    wait_for(page, "document.querySelectorAll('#grid input:checked').length === 2")
+    with page.expect_download() as started:
+        page.click("#list")
+    lines = Path(started.value.path()).read_text(encoding="utf-8").splitlines()
+    assert [Path(line).name for line in lines] == selected
+    with page.expect_download() as started:
+        page.click("#zip")
+    assert zipfile.ZipFile(started.value.path()).namelist() == selected
+    page.click("#clear")
+    wait_for(page, "document.getElementById('selection').hidden")
+    assert page.locator("#grid input:checked").count() == 0
 
 
 def test_filters_and_errors(page):

@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmodal_cli.cli.viewer import open_photo
 from xmodal_cli.errors import ConfigError, StorageError
 from xmodal_cli.paths import atomic_path, storage_errors
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.viewer import open_photo
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.search_result import SearchResult

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from xmodal_cli.cli import hits, output
 from xmodal_cli.cli.completion import COMMANDS, enable_tab_completion
 from xmodal_cli.cli.history import open_history
-from xmodal_cli.cli.viewer import open_photo
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
 from xmodal_cli.retrieval.search_options import SearchOptions
+from xmodal_cli.viewer import open_photo
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher

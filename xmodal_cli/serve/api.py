@@ -21,15 +21,18 @@ from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
 from xmodal_cli.serve.openapi import openapi_document
+from xmodal_cli.serve.photo_archive import Archives, existing_files, read_keys
 from xmodal_cli.serve.photo_views import HEIGHTS, PhotoViews, existing_file
+from xmodal_cli.serve.problems import problem
 from xmodal_cli.serve.result_response import ResultResponse
 from xmodal_cli.serve.search_request import read_request, read_sentences
 from xmodal_cli.serve.search_service import SearchService
-from xmodal_cli.serve.settings import ServeSettings
+from xmodal_cli.serve.settings import LOCAL_HOSTS, ServeSettings
 from xmodal_cli.serve.uploads import uploaded_photos, without_folder
 from xmodal_cli.serve.watcher import Watcher, index_updater
 from xmodal_cli.serve.worker import Worker
 from xmodal_cli.version import __version__
+from xmodal_cli.viewer import show_in_folder
 
 Result = TypeVar("Result")
 FOREVER = "private, max-age=31536000, immutable"  # the address of a view has the digest of the photo
@@ -43,7 +46,7 @@ class Api:
         self.settings = settings
         self._searches = SearchService(settings.index, settings.runtime)
         self._captions = CaptionService(settings.runtime)
-        self._views = PhotoViews()
+        self._views, self._archives = PhotoViews(), Archives()
         self._watcher = _new_watcher(settings) if settings.watch else None
         self._search_worker = Worker("search", settings.max_waiting)
         self._caption_worker = Worker("caption", settings.max_waiting)
@@ -62,15 +65,18 @@ class Api:
             Route("/api/updates", self.updates),
             Route("/api/openapi.json", self.openapi),
             Route("/api/caption", self.caption),
+            Route("/api/archive", self.archive),
             Route("/api/photos/{key:int}", self.photo),
+            Route("/api/photos/{key:int}/show", self.show, methods=["POST"]),
             Route("/api/photos/{key:int}/file", self.file),
             Route("/api/photos/{key:int}/{kind:str}", self.view),
         ]
 
     async def status(self, request: Request) -> Response:
-        """The version, and whether there is an index."""
+        """The version, whether there is an index, and whether the client is on this machine."""
         found = await self._run(request, self._search_worker, self._searches.indexes)
-        return ResultResponse({"xmodal": __version__, "default": found["default"], "indexes": len(found["indexes"])})
+        counts = {"default": found["default"], "indexes": len(found["indexes"])}
+        return ResultResponse({"xmodal": __version__, **counts, "local": self._is_local(request)})
 
     async def updates(self, request: Request) -> Response:
         """Whether an index is watched, and the state of its updates."""
@@ -149,6 +155,24 @@ class Api:
         path = existing_file(entry.item)
         name = path.name.encode(errors="replace").decode()
         return FileResponse(path, media_type="application/octet-stream", filename=name)
+
+    async def archive(self, request: Request) -> Response:
+        """``GET /api/archive?id=12&id=15``: the files of photos as a zip; those that do not exist are left out."""
+        index, keys = request.query_params.get("index") or None, read_keys(request.query_params)
+        entries = await self._run(request, self._search_worker, partial(self._searches.entries, index, keys))
+        return self._archives.response(await self._run(request, self._view_worker, partial(existing_files, entries)))
+
+    async def show(self, request: Request) -> Response:
+        """``POST /api/photos/12/show`` opens the folder of a photo in the file manager, for users of this machine."""
+        if not self._is_local(request):
+            return problem(403, "photos are shown in the file manager of this machine only", "download the file")
+        entry = await self._entry(request, request.path_params["key"])
+        await self._run(request, self._view_worker, partial(show_in_folder, existing_file(entry.item)))
+        return Response(status_code=204)
+
+    def _is_local(self, request: Request) -> bool:
+        """Whether the server listens on this machine only, and the client is on it."""
+        return self.settings.is_local and request.client is not None and request.client.host in LOCAL_HOSTS
 
     async def _entry(self, request: Request, key: int) -> IndexedItem:
         index = request.query_params.get("index") or None

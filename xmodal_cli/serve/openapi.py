@@ -38,18 +38,22 @@ _QUERY = ("q", "term", "like", "unlike", *_FILTERS)
 
 @dataclass(frozen=True)
 class Operation:
-    """An endpoint: what it does, its ``parameters``, the fields of its JSON, and whether its body has photos."""
+    """An endpoint: what it does, its ``parameters``, the fields of its JSON, and whether its body has photos.
+
+    ``content`` is the type of the response, empty for none. With ``takes_ids`` the parameter ``id`` can be repeated.
+    """
 
     summary: str
     parameters: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     content: str = "application/json"
     takes_photos: bool = False
+    takes_ids: bool = False
 
 
 _RESULT = ("index", "model", "query", "hits", "items", "vanished", "unknown_words", "warnings")
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("/api/status", "get"): Operation("Version, default index", (), ("xmodal", "default", "indexes")),
+    ("/api/status", "get"): Operation("Version, default index", (), ("xmodal", "default", "indexes", "local")),
     ("/api/indexes", "get"): Operation("The indexes", (), ("indexes", "default")),
     ("/api/updates", "get"): Operation("State of --watch", (), ("watching", "watch")),
     ("/api/openapi.json", "get"): Operation("This description"),
@@ -61,6 +65,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/api/embed", "get"): Operation("Vectors of sentences", ("q", "index"), ("model", "vectors")),
     ("/api/embed", "post"): Operation("Vectors of photos", ("index",), ("model", "vectors"), takes_photos=True),
     ("/api/caption", "get"): Operation("Captions", ("id", "index"), ("model", "captions", "warnings")),
+    ("/api/archive", "get"): Operation(
+        "Files of photos as a zip", ("id", "index"), content="application/zip", takes_ids=True
+    ),
+    ("/api/photos/{key}/show", "post"): Operation(
+        "Open the folder of a photo in the file manager of this machine", ("key", "index"), content=""
+    ),
     ("/api/photos/{key}", "get"): Operation("Facts of a photo", ("key", "index"), ("id", "path", "bytes", "taken")),
     ("/api/photos/{key}/file", "get"): Operation("The file", ("key", "index"), content="application/octet-stream"),
     ("/api/photos/{key}/{kind}", "get"): Operation("A view", ("key", "kind", "index", "v"), content="image/webp"),
@@ -87,14 +97,15 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _operation(path: str, operation: Operation) -> dict[str, Any]:
-    schema = {"type": "object", "properties": {name: {} for name in operation.fields}}
+    fields: dict[str, Any] = {"type": "object", "properties": {name: {} for name in operation.fields}}
+    schema = fields if operation.fields else {}
     described: dict[str, Any] = {
         "summary": operation.summary,
-        "parameters": [_parameter(name, f"{{{name}}}" in path) for name in operation.parameters],
+        "parameters": [_parameter(name, f"{{{name}}}" in path, operation) for name in operation.parameters],
         "responses": {
-            "200": {
+            "200" if operation.content else "204": {
                 "description": "OK",
-                "content": {operation.content: {"schema": schema if operation.fields else {}}},
+                "content": {operation.content: {"schema": schema}} if operation.content else {},
             },
             "default": {
                 "description": "An error",
@@ -109,7 +120,9 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _parameter(name: str, is_in_path: bool) -> dict[str, Any]:
+def _parameter(name: str, is_in_path: bool, operation: Operation) -> dict[str, Any]:
     schema, text = PARAMETERS[name]
+    if name == "id" and operation.takes_ids:
+        schema = _IDS
     position = "path" if is_in_path else "query"
     return {"name": name, "in": position, "required": is_in_path or name == "id", "schema": schema, "description": text}

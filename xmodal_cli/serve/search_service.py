@@ -52,10 +52,11 @@ class SearchService:
 
     def entry(self, index: str | None, key: int) -> IndexedItem:
         """A photo of an index. Raises MissingData."""
-        found = next(iter(self.searcher(index).items.of_ids([key])), None)
-        if found is None:
-            raise MissingData(f"the index has no photo {key}", "it was removed, or the index was rebuilt: search again")
-        return found
+        return self.entries(index, [key])[0]
+
+    def entries(self, index: str | None, keys: Sequence[int]) -> list[IndexedItem]:
+        """Photos of an index, in the order of their keys. Raises MissingData."""
+        return _entries(self.searcher(index), keys)
 
     def caption(self, index: str | None, key: int) -> str | None:
         """The caption of a photo that ``xmodal caption --index`` has stored."""
@@ -102,10 +103,15 @@ class SearchService:
             self._searchers.popitem()[1].close()
 
     def _photo_terms(self, searcher: Searcher, keys: Sequence[int], weight: float) -> list[Term]:
-        found = {entry.id: entry for entry in searcher.items.of_ids(keys)}
-        if missing := [key for key in keys if key not in found]:
-            raise MissingData(f"the index has no photo {missing[0]}", "the index was rebuilt: search again")
-        return [Term(str(key), weight, Path(found[key].item.path)) for key in keys]
+        return [Term(str(entry.id), weight, Path(entry.item.path)) for entry in _entries(searcher, keys)]
+
+
+def _entries(searcher: Searcher, keys: Sequence[int]) -> list[IndexedItem]:
+    found = {entry.id: entry for entry in searcher.items.of_ids(keys)}
+    if missing := [key for key in keys if key not in found]:
+        hint = "it was removed, or the index was rebuilt: search again"
+        raise MissingData(f"the index has no photo {missing[0]}", hint)
+    return [found[key] for key in keys]
 
 
 def _facts(entry: IndexedItem | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ export async function request(path, params, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError({ title: "The server does not respond.", hint: "Start it again: xmodal serve", status: 0 });
   }
+  if (response.status === 204) return null;
   const body = await response.json().catch((error) => {
     if (error.name === "AbortError") throw error;
     return { title: `The server responded with status ${response.status}.`, status: response.status };

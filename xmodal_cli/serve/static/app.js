@@ -3,6 +3,7 @@
 import { request } from "./api.js";
 import { Detail } from "./detail.js";
 import { Grid } from "./grid.js";
+import { Selection } from "./selection.js";
 import { FILTERS, readState, toParams, writeState } from "./state.js";
 import { followUpdates } from "./updates.js";
 
@@ -18,7 +19,8 @@ let timer = 0;
 let isComplete = true;
 let opened = -1;
 
-const grid = new Grid(element("grid"), (position) => openPhoto(position));
+const selection = new Selection(() => grid.clearSelection());
+const grid = new Grid(element("grid"), selection, (position) => openPhoto(position));
 const detail = new Detail({
   onQuery: (kind, photo) => addPhoto(kind, photo),
   onClose: () => grid.focus(opened),
@@ -173,6 +175,7 @@ element("filters").addEventListener("input", (event) => {
 });
 element("index").addEventListener("change", (event) => {
   state = { ...state, index: event.target.value, like: [], unlike: [] };
+  selection.clear();
   showChips();
   search({ replace: false });
 });
@@ -212,6 +215,9 @@ addEventListener("popstate", () => {
 new IntersectionObserver(loadMore, { rootMargin: "1000px" }).observe(element("end"));
 
 fillForm();
+request("status")
+  .then((found) => (element("show").hidden = !found.local))
+  .catch(() => {}); // the search shows the error
 try {
   if (await fillIndexes()) await search();
   else showMessage("There is no index yet.", "Build one: xmodal index FOLDER");

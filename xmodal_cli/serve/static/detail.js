@@ -15,6 +15,7 @@ export class Detail {
     element("more").addEventListener("click", () => this.query("like"));
     element("less").addEventListener("click", () => this.query("unlike"));
     element("copy").addEventListener("click", () => this.copy());
+    element("show").addEventListener("click", () => this.fetch(`photos/${this.photo.id}/show`, {}, { method: "POST" }));
     element("describe").addEventListener("click", () => this.describe());
     this.dialog.addEventListener("keydown", (event) => {
       if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
@@ -43,11 +44,11 @@ export class Detail {
     if (similar && this.photo === photo) this.showSimilar(similar.hits);
   }
 
-  async fetch(path, values = {}) {
+  async fetch(path, values = {}, options = {}) {
     const params = new URLSearchParams(values);
     if (this.index) params.set("index", this.index);
     try {
-      return await request(path, params);
+      return await request(path, params, options);
     } catch (error) {
       this.showFacts({ error: `${error.message} ${error.hint || ""}` });
       return null;

@@ -3,8 +3,9 @@
 import { viewOf } from "./api.js";
 
 export class Grid {
-  constructor(list, onOpen) {
+  constructor(list, selection, onOpen) {
     this.list = list;
+    this.selection = selection;
     this.onOpen = onOpen;
     this.photos = [];
     list.addEventListener("keydown", (event) => this.move(event));
@@ -38,8 +39,22 @@ export class Grid {
     label.title = photo.path;
     button.append(image);
     button.addEventListener("click", () => this.onOpen(position));
-    item.append(button, label);
+    item.append(button, label, this.checkbox(photo, name, index));
     return item;
+  }
+
+  checkbox(photo, name, index) {
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.tabIndex = -1; // the space bar selects the focused photo
+    box.checked = this.selection.has(photo);
+    box.setAttribute("aria-label", `Select ${name}`);
+    box.addEventListener("change", () => this.selection.toggle(photo, index));
+    return box;
+  }
+
+  clearSelection() {
+    for (const box of this.list.querySelectorAll("input")) box.checked = false;
   }
 
   focus(position) {
@@ -50,6 +65,11 @@ export class Grid {
     const tiles = [...this.list.children];
     const current = tiles.indexOf(event.target.closest("li"));
     if (current < 0) return;
+    if (event.key === " " && event.target.matches("button")) {
+      event.preventDefault();
+      tiles[current].querySelector("input").click();
+      return;
+    }
     const next = this.neighbor(tiles, current, event.key);
     if (next === undefined) return;
     event.preventDefault();

@@ -1,4 +1,4 @@
-"""Opens a photo with the default viewer of the system."""
+"""Opens a photo with the default viewer of the system, or its folder with the file manager."""
 
 from __future__ import annotations
 
@@ -23,8 +23,20 @@ def open_photo(path: Path) -> subprocess.Popen[bytes] | None:
     if sys.platform == "win32":
         os.startfile(path)
         return None
+    return _start([*_viewer_command(path), str(path)], path)
+
+
+def show_in_folder(path: Path) -> subprocess.Popen[bytes] | None:
+    """Open the folder of ``path`` with the file manager of the system; raises the errors of ``open_photo``."""
+    if sys.platform == "win32":
+        return _start(["explorer", f"/select,{path}"], path, any_code=True)
+    if sys.platform == "darwin":
+        return _start(["open", "-R", str(path)], path)
+    return open_photo(path.parent)
+
+
+def _start(command: list[str], path: Path, any_code: bool = False) -> subprocess.Popen[bytes] | None:
     null = subprocess.DEVNULL
-    command = [*_viewer_command(path), str(path)]
     try:  # in a new session, so that Ctrl-C at the prompt does not end it
         viewer = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)
     except OSError as error:
@@ -33,7 +45,7 @@ def open_photo(path: Path) -> subprocess.Popen[bytes] | None:
         code = viewer.wait(STARTUP_SECONDS)
     except subprocess.TimeoutExpired:
         return viewer
-    if code != 0:
+    if code != 0 and not any_code:  # the explorer of Windows exits with 1
         raise Unavailable(f"{command[0]} could not open the photo", f"the photo is {path}")
     return None
 
