@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,17 @@ from torch import nn, optim
 
 from xmodal_cli import file_errors
 from xmodal_cli.backbones.finetuned_tower import read_tuned_tower
-from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.config import load_config
+from xmodal_cli.data.sentences import read_sentences
+from xmodal_cli.data.text_files import read_text
+from xmodal_cli.errors import BadData, BadModel, XmodalError
 from xmodal_cli.evaluation.embeddings import read_embeddings
+from xmodal_cli.evaluation.rank_file import check_rank_file
+from xmodal_cli.evaluation.results_file import read_results
 from xmodal_cli.file_errors import reading
 from xmodal_cli.models import model_file
 from xmodal_cli.models.model_file import read_header, read_tensors
+from xmodal_cli.models.word_vectors import check_word_vectors
 from xmodal_cli.training.checkpoint import load_state
 
 
@@ -74,3 +81,30 @@ def test_a_missing_package_is_not_called_damage(tmp_path: Path, monkeypatch: pyt
         missing()
     with pytest.raises(BadData), reading(file, "again"):
         raise ModuleNotFoundError("No module named 'nosuch'", name="nosuch")
+
+
+def _read_with_numpy(file: Path) -> None:
+    with reading(file, "hint"):
+        np.load(file)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_sentences,
+        lambda file: load_config(str(file)),
+        read_results,
+        check_word_vectors,
+        read_text,
+        check_rank_file,
+        read_header,
+        _read_with_numpy,
+    ],
+)
+def test_a_named_pipe_is_never_opened(tmp_path, read):
+    """A reader that opened it would wait for a writer forever."""
+    file = tmp_path / "pipe.toml"
+    os.mkfifo(file)
+    with pytest.raises(XmodalError, match=r"pipe\.toml .*(a named pipe, not a file|is not a file of|does not exist)"):
+        read(file)

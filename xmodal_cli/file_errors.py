@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from xmodal_cli.errors import BadData, XmodalError, missing_package
+from xmodal_cli.file_identity import check_regular
 
 _ACCESS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _LENGTH = 200  # of a reason; libraries quote whole files
@@ -19,10 +21,13 @@ _LENGTH = 200  # of a reason; libraries quote whole files
 def reading(file: Path, hint: str, kind: type[BadData] = BadData, what: str = "cannot be read") -> Iterator[None]:
     """Raise every exception while ``file`` is read as ``kind``, with its reason and ``hint``.
 
+    A named pipe, a socket and a device are never opened.
+
     Libraries raise exceptions of any type for damaged files. An XmodalError, and the error of a package that is not
     installed, are raised as they are.
     """
     try:
+        _check_kind(file)
         yield
     except XmodalError:
         raise
@@ -30,6 +35,16 @@ def reading(file: Path, hint: str, kind: type[BadData] = BadData, what: str = "c
         if missing_package(error):
             raise
         raise kind(f"{file} {what}: {reason_of(error)}", access_hint(error) or hint) from error
+
+
+def _check_kind(file: Path) -> None:
+    """Raise NotRegularFile for a pipe, socket or device; what cannot be examined is left to its reader."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISDIR(mode):
+        check_regular(file, mode)
 
 
 @contextlib.contextmanager
@@ -53,6 +68,7 @@ def open_safetensors(file: Path, framework: str) -> Any:
     """``safetensors.safe_open``, which reports a file without read permission as missing. Raises OSError."""
     from safetensors import safe_open
 
+    _check_kind(file)
     with open(file, "rb"):
         return safe_open(file, framework=framework)
 

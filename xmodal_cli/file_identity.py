@@ -38,11 +38,17 @@ def check_regular(path: Path | str, mode: int) -> None:
         raise NotRegularFile(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
+def read_regular(path: Path | str) -> bytes:
+    """The content of a regular file. Raises OSError; NotRegularFile for pipes and devices."""
+    with open_regular(path) as stream:
+        return stream.read()
+
+
 def sha256_of(file: Path) -> str:
     """The sha256 of a file in hex. Raises OSError."""
     import hashlib  # takes a few milliseconds, not needed for `xmodal --help`
 
-    with open(file, "rb") as stream:
+    with open_regular(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

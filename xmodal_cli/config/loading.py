@@ -13,6 +13,7 @@ from xmodal_cli.config.renames import NOTES, new_component_name, new_name, upgra
 from xmodal_cli.config.sections import Component, Config
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.file_errors import naming
+from xmodal_cli.file_identity import read_regular
 from xmodal_cli.settings import check_value
 from xmodal_cli.splits import canonical_split
 
@@ -72,7 +73,7 @@ def from_dict(tables: Mapping[str, Any]) -> Config:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(file).decode("utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no configuration file {file}", "give a preset's name or an existing .toml file"

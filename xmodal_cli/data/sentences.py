@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_identity import read_regular
 
 
 def read_sentences(text: Path) -> list[str]:
     """The lines that are not empty, without spaces around them. Raises MissingData, BadData."""
     try:
-        lines = text.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(text).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise MissingData(
             f"{text} cannot be read: {error.strerror}", "give a text file with one sentence per line"

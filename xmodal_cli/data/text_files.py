@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli.errors import BadData
+from xmodal_cli.file_identity import open_regular, read_regular
 
 _MAX_BYTES = 1 << 33  # of a decompressed file; a small file can decompress to any size
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -50,7 +51,7 @@ def is_text(row: str) -> bool:
 def read_start(file: Path, size: int = 1 << 16) -> str:
     """The first ``size`` bytes of a text file, also a gzipped one; "" if it cannot be read."""
     try:
-        with gzip.open(file) if file.suffix == ".gz" else open(file, "rb") as stream:
+        with open_regular(file) as raw, gzip.open(raw) if file.suffix == ".gz" else raw as stream:
             content = stream.read(size)
         return _decode(content, "replace")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError):
@@ -88,8 +89,8 @@ def _split_lines(text: str) -> list[str]:
 def _read_bytes(file: Path) -> bytes:
     try:
         if file.suffix != ".gz":
-            return file.read_bytes()
-        with gzip.open(file) as stream:
+            return read_regular(file)
+        with open_regular(file) as raw, gzip.open(raw) as stream:
             content = stream.read(_MAX_BYTES + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadData(f"{file} is not a complete gzip file: {error}", "fetch it again") from error

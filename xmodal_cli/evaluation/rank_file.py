@@ -15,6 +15,7 @@ import numpy as np
 from xmodal_cli.evaluation.extras import EvaluatedModel
 from xmodal_cli.evaluation.scoring import Fold
 from xmodal_cli.file_errors import parse_json
+from xmodal_cli.file_identity import open_regular
 from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.result_json import to_json
@@ -75,8 +76,8 @@ def _is_rank_file(file: Path) -> bool:
     """Whether ``file`` has the columns of the rows that ``write_ranks`` writes."""
     columns = [column.name for column in fields(RankedQuery)]
     try:
-        with file.open(encoding="utf-8") as stream:
-            line = stream.readline(100_000)
+        with open_regular(file) as stream:
+            line = stream.readline(100_000).decode("utf-8")
         return line.rstrip("\n").split(",") == columns if file.suffix == ".csv" else list(parse_json(line)) == columns
     except (OSError, ValueError, TypeError):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Container, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.file_identity import open_regular
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.models.word_embeddings import WordEmbedding
 from xmodal_cli.reporter import Reporter
@@ -40,7 +42,7 @@ def initialize_from_word_vectors(model: nn.Module, tokenizer: Tokenizer, file: P
 def check_word_vectors(file: Path) -> None:
     """Raise MissingData or BadData unless ``file`` begins like a file of word vectors."""
     try:
-        with open(file, encoding="utf-8", errors="replace") as lines:
+        with io.TextIOWrapper(open_regular(file), encoding="utf-8", errors="replace") as lines:
             _, *values = lines.readline(MAX_LINE).rstrip().split(" ")
     except FileNotFoundError as error:
         raise MissingData(f"{file} does not exist", _HINT) from error
@@ -64,7 +66,7 @@ def _read_vectors(file: Path, width: int, words: Container[str]) -> Iterator[tup
     Some words of published files contain spaces, so lines are split from the right.
     """
     try:
-        with open(file, encoding="utf-8", errors="replace") as lines:
+        with io.TextIOWrapper(open_regular(file), encoding="utf-8", errors="replace") as lines:
             for line_number, line in enumerate(lines, 1):
                 if line_number == 1 and _is_header(line, width, file):
                     continue
