@@ -29,7 +29,7 @@ def server(served_home: Path) -> Iterator[str]:
 
 
 def check_same_results(found: dict, expected: dict) -> None:
-    """Equal up to the last bits of scores: a process that searches again computes them with FAISS."""
+    """Equal up to the last bits of scores."""
     for one, other in zip(found.get("hits", []), expected.get("hits", []), strict=True):
         assert one.pop("score") == pytest.approx(other.pop("score"), abs=1e-6)
     assert json.dumps(found) == json.dumps(expected)
