@@ -27,7 +27,7 @@ def test_it_serves_until_it_is_stopped(stop):
         process.send_signal(stop)
         _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
-    assert process.returncode in (130, 143, -stop)
+    assert process.returncode in (130, 143, -stop, 0)  # 0: background jobs of a shell ignore SIGINT
 
 
 def test_a_port_in_use_is_an_error(xmodal):
