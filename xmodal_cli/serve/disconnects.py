@@ -24,6 +24,7 @@ async def while_connected(request: Request, work: Awaitable[Result]) -> Result:
     finally:
         task.cancel()
         gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)  # work that waits is canceled when it returns
 
 
 async def _disconnect(request: Request) -> None:
