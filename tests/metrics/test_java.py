@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import stat
 import subprocess
@@ -28,7 +29,10 @@ def fake_java(tmp_path, monkeypatch):
     def make(code):
         program = tmp_path / "bin" / "java"
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!{sys.executable}\nimport json, os, sys\n{code}\n", encoding="utf-8")
+        script = program.with_suffix(".py")
+        script.write_text(f"import json, os, sys\n{code}\n", encoding="utf-8")
+        command = shlex.join([sys.executable, str(script)])  # the path may have spaces, which a shebang cannot have
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n', encoding="utf-8")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", str(program.parent))
 

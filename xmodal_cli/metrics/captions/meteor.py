@@ -27,7 +27,9 @@ def build(seconds: float = 1800.0) -> CaptionMetric:
     def meteor(candidates: Sequence[Words], references: Sequence[Sequence[Words]]) -> MetricScores:
         check_pairs(candidates, references)
         program = [java(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", str(jar("meteor", "meteor-1.5.jar"))]
-        with line_process("METEOR", [*program, "-", "-", "-stdio", "-l", "en", "-norm"], seconds) as process:
+        # METEOR does not find its own file of paraphrases in a folder with a space in its path
+        options = ["-stdio", "-l", "en", "-norm", "-a", str(jar("meteor", "data", "paraphrase-en.gz"))]
+        with line_process("METEOR", [*program, "-", "-", *options], seconds) as process:
             return _scores(process, candidates, references)
 
     return meteor
