@@ -20,10 +20,22 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 NO_DROPOUT = [f"--set=model.{part}_encoder.args.dropout=0" for part in ("image", "text")]
 
 
+def _receive_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # background jobs of a shell ignore it
+
+
 def start(arguments: list[object], home: Path, *options: object) -> subprocess.Popen[str]:
     environment = {**os.environ, "XMODAL_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "xmodal_cli", *map(str, arguments), *map(str, options)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_receive_interrupts,  # noqa: PLW1509 - no other thread runs then
+    )
 
 
 def train(arguments: list[object], home: Path, *options: object) -> tuple[int, str, str]:
@@ -53,6 +65,12 @@ def children_of(pid: int) -> list[int]:
 
 def state(run: Path) -> dict[str, Any]:
     return load_file(run / "last" / "state.safetensors")
+
+
+def wait_for_state(run: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not (run / "last" / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def metrics(run: Path) -> dict[str, Any]:
@@ -105,9 +123,7 @@ def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], 
     code, _, err = train([*arguments, "--out", undisturbed], home, "--nproc", 2)
     assert code == 0, err
     process = start([*arguments, "--out", killed], home, "--nproc", 2)
-    deadline = time.monotonic() + 300
-    while not (killed / "last" / "state.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for_state(killed)
     os.kill(max(children_of(process.pid)), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode not in (0, None)
@@ -116,6 +132,26 @@ def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], 
         code, _, err = train([*arguments, "--out", killed, "--resume"], home, "--nproc", 2)
         assert code == 0, err
     assert metrics(killed) == metrics(undisturbed)
+
+
+def test_ctrl_c_leaves_a_usable_run(arguments: list[object], home: Path, tmp_path: Path) -> None:
+    process = start([*arguments, "--set", "training.epochs=500", "--out", tmp_path / "run"], home, "--nproc", 2)
+    wait_for_state(tmp_path / "run")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "error" not in err and err.count("interrupted after") == 1, err
+    assert (tmp_path / "run" / "model.safetensors").exists() and metrics(tmp_path / "run")["epochs"] < 500
+
+
+@pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0"}])
+def test_an_incomplete_environment_of_torchrun_is_an_error(
+    xmodal: Any, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = xmodal("train", "--model", "vse", "--data", planted, "--out", tmp_path / "run")
+    assert done.code == 1 and "WORLD_SIZE is set" in done.err
 
 
 @pytest.mark.parametrize(

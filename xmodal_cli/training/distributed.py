@@ -136,8 +136,8 @@ class _LossModule(nn.Module):
 
 
 def is_main_process() -> bool:
-    """Whether this process is the only one of a training, or the one that writes. torch is not initialized."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process is the only one of a training, or the one that writes. Raises ConfigError."""
+    return _read_environment().is_main
 
 
 @contextlib.contextmanager
@@ -147,10 +147,10 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     A process that ends leaves the others waiting: errors of communication become ``ProcessEnded``. Raises ConfigError
     for an incomplete environment.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    group = _read_environment()
+    if group.size == 1:
         yield SINGLE
         return
-    group = _read_environment()
     uses_gpu = device != "cpu" and torch.cuda.is_available()
     if uses_gpu:
         torch.cuda.set_device(group.local_rank)
@@ -166,11 +166,15 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
 
 
 def _read_environment() -> ProcessGroup:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return SINGLE
     try:
         rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     except (KeyError, ValueError) as error:
         hint = "start it with torchrun --nproc-per-node N -m xmodal_cli train ..., or xmodal train --nproc N"
-        raise ConfigError(f"WORLD_SIZE is set, but the environment of torchrun is incomplete: {error}", hint) from error
+        raise ConfigError(
+            f"WORLD_SIZE is set, but the environment of torchrun is incomplete or invalid: {error}", hint
+        ) from error
     return ProcessGroup(rank, size, local_rank)
 
 
