@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from helpers.index_fixtures import sort_small_segments
+from PIL import Image
 from safetensors.numpy import save_file
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
@@ -81,6 +82,17 @@ def test_imported_vectors_are_searched_as_by_brute_force(
         assert [c for _, texts in index.items.with_captions(100) for c in texts] == [f"photo {n}" for n in range(250)]
     with open_searcher("clip") as searcher, pytest.raises(MissingData, match="vectors of an unknown model"):
         searcher.search(["a dog"])
+
+
+def test_photos_cannot_be_added_to_vectors_of_an_unknown_model(tmp_path: Path) -> None:
+    """Deleting photos needs no model; embedding them does, and the error names what is unknown."""
+    from xmodal_cli.recipes.index import index
+
+    index_vectors(_write(tmp_path / "clip", [_vectors(30)], [_rows(0, 30)]), "clip")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    with pytest.raises(MissingData, match="vectors of an unknown model, which cannot encode photos"):
+        index([tmp_path / "photos"], "clip")
 
 
 def test_the_recall_is_measured_on_the_vectors_of_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,3 +197,14 @@ def test_invalid_options(
     monkeypatch.chdir(empty)
     with pytest.raises(error, match=message):
         found(filled, "q", **options)
+
+
+def test_photos_that_do_not_exist_are_counted_also_where_none_is_left(filled: PhotoIndexFixture) -> None:
+    deleted = sorted((filled.photos / "a").iterdir())
+    for photo in deleted:
+        photo.unlink()
+    with filled.open() as opened:
+        query = parse_query([], SearchOptions(3, folders=("a",)))
+        condition = photo_condition(opened, query, filled.index_folder)
+        assert condition is not None
+        assert newest_photos(opened, query.options, condition) == ([], len(deleted))

@@ -56,6 +56,9 @@ def print_warnings(result: SearchResult) -> None:
         from xmodal_cli.retrieval.hints import index_command, index_name
 
         command = index_command(index=index_name(Path(result.folder)))
-        output.TerminalReporter().warn(
-            f"{result.vanished} photos no longer exist and were skipped; run `{command}` to update the index"
+        skipped = (
+            "1 photo no longer exists and was"
+            if result.vanished == 1
+            else f"{result.vanished:,} photos no longer exist and were"
         )
+        output.TerminalReporter().warn(f"{skipped} skipped; run `{command}` to update the index")

@@ -152,7 +152,7 @@ def command(
 
         xmodal search "a red car" --sheet cars.png --html cars.html --preview
 
-        xmodal search "blurred photo" --threshold 0.4 -k 500 -0 | xargs -0 ls -l
+        xmodal search "blurred photo" --threshold 0.4 -k 500 -0 | xargs -r -0 ls -l
 
         xmodal search --json < sentences.txt
 

@@ -72,9 +72,12 @@ def left_out_warnings(dataset: ImageTextDataset) -> list[str]:
         first = f"{rows[0].where} {rows[0].reason}"
         lines.append(f"{len(rows):,} rows of {dataset.name} cannot be used, for example: {first}")
     if counts.empty:
-        lines.append(f"{counts.empty:,} captions of {dataset.name} are empty and left out")
+        lines.append(f"left out of {dataset.name}: {counts.empty:,} empty {_captions(counts.empty)}")
     if counts.duplicate:
-        lines.append(
-            f"{counts.duplicate:,} captions of {dataset.name} repeat another one of the image and are left out"
-        )
+        what = f"{_captions(counts.duplicate)} that {'repeats' if counts.duplicate == 1 else 'repeat'} another one"
+        lines.append(f"left out of {dataset.name}: {counts.duplicate:,} {what} of the image")
     return lines
+
+
+def _captions(count: int) -> str:
+    return "caption" if count == 1 else "captions"

@@ -41,7 +41,7 @@ def find_index_model(folder: Path, model: str | None, rebuild: bool) -> ModelInf
     """
     if model is None and is_index(folder):
         try:
-            return describe_matcher(read_metadata(folder).model.source)
+            return stored_matcher(read_metadata(folder).model, folder)
         except (MissingData, DownloadError):
             if not rebuild:
                 return None
@@ -49,6 +49,21 @@ def find_index_model(folder: Path, model: str | None, rebuild: bool) -> ModelInf
             if not rebuild or isinstance(error, BadModel):
                 raise
     return describe_matcher(default_model("matcher") if model is None else model)
+
+
+def stored_matcher(card: IndexModel, folder: Path) -> ModelInfo:
+    """The matcher that an index names. Raises MissingData if it names none, and what ``describe_as`` raises."""
+    check_model_known(card, folder)
+    return describe_matcher(card.source)
+
+
+def check_model_known(card: IndexModel, folder: Path) -> None:
+    """Raise MissingData for an index of imported vectors without a model."""
+    if not card.source:
+        raise MissingData(
+            f"the index {folder.name!r} has vectors of an unknown model, which cannot encode photos and queries",
+            "import them with the model that computed them: xmodal vectors import DIR --model M --rebuild",
+        )
 
 
 def describe_matcher(what: str) -> ModelInfo:

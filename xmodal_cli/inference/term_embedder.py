@@ -127,14 +127,11 @@ class TermEmbedder:
     def _model(self) -> ModelInfo:
         """The model of the index. Raises MissingData, IncompatibleFeatures."""
         from xmodal_cli.inference import models
+        from xmodal_cli.inference.index_models import check_model_known
         from xmodal_cli.retrieval.index import check_fingerprint
 
         model = self._index.metadata.model
-        if not model.source:
-            raise MissingData(
-                f"the index {self._folder.name!r} has vectors of an unknown model, which cannot encode queries",
-                "import them with the model that computed them: xmodal vectors import DIR --model M --rebuild",
-            )
+        check_model_known(model, self._folder)
         try:
             info = models.describe_model(model.source)
         except (MissingData, UnknownName) as error:

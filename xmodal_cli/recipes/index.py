@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import image_encoders, text_encoders
 from xmodal_cli.inference.exported_matcher import ExportedMatcher, open_matcher
-from xmodal_cli.inference.index_models import describe_matcher, find_index_model, sentence_encoder, to_index_model
+from xmodal_cli.inference.index_models import (
+    describe_matcher,
+    find_index_model,
+    sentence_encoder,
+    stored_matcher,
+    to_index_model,
+)
 from xmodal_cli.inference.unchecked_features import report_unchecked
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.reporter import SILENT, Reporter
@@ -79,7 +85,7 @@ def index(
 
         reader = ImageReader()
         defects = reader.defects
-        made_by = info or describe_matcher(card.source)
+        made_by = info or stored_matcher(card, folder)
         check_fingerprint(card, made_by.fingerprint, folder)
         num_new = len(photos.files) - (0 if rebuild or not is_index(folder) else read_metadata(folder).num_items)
         loaded = open_matcher(made_by, compute, num_new, reporter)

@@ -20,7 +20,10 @@ class NewestPhoto:
 
 
 def newest_photos(index: Index, options: SearchOptions, condition: Condition) -> tuple[list[NewestPhoto], int]:
-    """The newest selected photos that exist, at most ``num_hits``, and the number of newer ones that do not exist."""
+    """The newest selected photos that exist, at most ``num_hits``, and the number of newer ones that do not exist.
+
+    If there are fewer than ``num_hits``, all that do not exist are counted.
+    """
     photos: list[NewestPhoto] = []
     digests = set[bytes]()
     num_missing = num_vanished = 0
@@ -34,7 +37,7 @@ def newest_photos(index: Index, options: SearchOptions, condition: Condition) ->
             photos.append(NewestPhoto(entry.item, copies))
             digests.add(entry.item.digest)
             num_vanished = num_missing
-    return photos, num_vanished
+    return photos, num_vanished if len(photos) == options.num_hits else num_missing
 
 
 def _copies(index: Index, entry: IndexedItem, condition: Condition) -> int:

@@ -35,7 +35,8 @@ class TopPhoto:
 class TopPhotos:
     """The best photos that exist, fewer than ``num_hits`` if there are no more.
 
-    ``num_vanished`` better ones do not exist. With ``selection``, all other photos are ignored.
+    ``num_vanished`` better ones do not exist; if there are fewer hits, all others. With ``selection``, all other photos
+    are ignored.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class TopPhotos:
                 chosen.append(position)
                 self.photos.append(TopPhoto(entry.item, score))
                 self.num_vanished = num_vanished
+        if len(self.photos) < self._options.num_hits:
+            self.num_vanished = num_vanished
         if self._options.fold:
             self._count_identical({entry.id for entry, _ in candidates})
 

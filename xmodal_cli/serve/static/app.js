@@ -63,7 +63,7 @@ async function search({ append = false, replace = true } = {}) {
 function describe(found, milliseconds) {
   element("message").hidden = found.hits.length > 0;
   const unknown = found.unknown_words.length ? ` Unknown words: ${found.unknown_words.join(", ")}.` : "";
-  const vanished = found.vanished ? ` ${found.vanished} photos no longer exist: update the index.` : "";
+  const vanished = found.vanished ? ` Photos that no longer exist: ${found.vanished}. Update the index.` : "";
   const text = `${found.items.toLocaleString("en")} photos in ${found.index}, model ${found.model}, ${Math.round(milliseconds)} ms.`;
   element("status").textContent = `${text}${unknown}${vanished}`;
   if (!grid.photos.length) showMessage("No photo matches.", "Remove a filter, or lower the lowest score.");
