@@ -294,6 +294,26 @@ def test_a_toml_file_is_a_preset_and_lends_its_name(tmp_path):
     assert config.model.text_encoder == Component("bow")
 
 
+def test_a_toml_file_starts_from_the_preset_that_it_names(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "vse"\n[data]\nmax_vocab = 9\n[loss.args]\nhardest_negative = true\n', encoding="utf-8")
+    config, vse = load_config(str(file)), load_config("vse")
+    assert (config.data.max_vocab, config.optimizer, config.training) == (9, vse.optimizer, vse.training)
+    assert config.loss.args == {**vse.loss.args, "hardest_negative": True}
+    assert replace(config, data=vse.data, loss=vse.loss) == vse
+    file.write_text('preset = "vsee"\n[data]\nmax_vocab = 9\n', encoding="utf-8")
+    with pytest.raises(UnknownName, match="there is no preset called 'vsee'"):
+        load_config(str(file))
+
+
+def test_arguments_with_the_name_of_their_component_are_complete(tmp_path):
+    config = load_config("vse")
+    config = replace(config, loss=Component("triplet"), model=replace(config.model, text_encoder=Component("gru")))
+    file = tmp_path / "config.toml"
+    file.write_text(to_toml(config), encoding="utf-8")
+    assert load_config(str(file)) == config
+
+
 @pytest.mark.parametrize("name", catalog.names("preset"))
 def test_a_configuration_survives_toml_and_is_a_preset_itself(name, tmp_path):
     config = load_config(name, ["training.epochs=3"])
@@ -376,7 +396,8 @@ def test_the_data_of_a_toml_file(xmodal, tmp_path, monkeypatch):
 
 def test_a_run_is_resumed_with_or_without_the_data_option(xmodal, planted, small_settings, tmp_path):
     file, run = tmp_path / "mine.toml", tmp_path / "run"
-    file.write_text(f'preset = "vse"\n[data]\npath = "{planted}"\nmax_vocab = 12\nmax_caption_words = 7\n')
+    tables = f'[data]\npath = "{planted}"\nmax_vocab = 12\nmax_caption_words = 7\n[schedule]\nname = "constant"\n'
+    file.write_text(f'preset = "vse"\n{tables}')
     options = ["train", "--model", file, "--out", run, "--device", "cpu", *small_settings]
     done = xmodal(*options, "--set", "training.epochs=1", "--json")
     assert done.code == 0, done.err

@@ -19,11 +19,17 @@ from xmodal_cli.splits import canonical_split
 
 
 def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
-    """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top."""
+    """The configuration of a preset's name or of a TOML file, with ``section.key=value`` settings on top.
+
+    The settings that a TOML file leaves out are those of its ``preset``, without one the defaults. Raises ConfigError,
+    UnknownName.
+    """
     is_file = preset.endswith(".toml")
     file = Path(preset) if is_file else catalog.path("preset", preset)
     with naming(file):
-        config = _resolve_data_path(from_dict(_read_toml(file)), file)
+        tables = upgrade(_read_toml(file))
+        base = _base(tables)
+        config = _resolve_data_path(_merge(base, tables, "", base), file)
     config = replace(config, preset=config.preset or (file.stem if is_file else catalog.canonical(preset)))
     return with_settings(config, settings)
 
@@ -51,6 +57,32 @@ def data_argument(config: Config, data: str | None = None) -> str:
 def with_data(config: Config, data: str) -> Config:
     """``config`` with ``data``, a name or a path, as its dataset."""
     return replace(config, data=replace(config.data, name=data, path=""))
+
+
+def _base(tables: Mapping[str, Any]) -> Config:
+    """The preset that the tables of a TOML file name, else the defaults. Raises UnknownName.
+
+    ``preset`` may also be the name of another TOML file, as in ``config.toml`` of its runs, which have all settings.
+    """
+    name = tables.get("preset", "")
+    if not isinstance(name, str) or not name:
+        return Config()
+    if catalog.canonical(name) in catalog.names("preset"):
+        return _without_replaced_args(load_config(name), tables)
+    if "model" not in tables:
+        raise UnknownName.of("preset", name, catalog.names("preset"))
+    return Config()
+
+
+def _without_replaced_args(current: Any, tables: Mapping[str, Any]) -> Any:
+    """Drop ``args`` of ``current`` where ``tables`` have both the component's name and its ``args``, which are all."""
+    changes: dict[str, Any] = {}
+    if isinstance(getattr(current, "args", None), dict) and {"name", "args"} <= tables.keys():
+        changes["args"] = {}
+    for key, table in tables.items():
+        if isinstance(table, Mapping) and is_dataclass(inner := getattr(current, key, None)):
+            changes[key] = _without_replaced_args(inner, table)
+    return replace(current, **changes)
 
 
 def _resolve_data_path(config: Config, file: Path) -> Config:

@@ -70,8 +70,13 @@ class TextConfig:
 class DataConfig:
     """The dataset, its splits and the vocabulary. ``path`` in a TOML file is relative to that file."""
 
-    name: str = setting("", "dataset to train on if --data is not given: a name, or a path; empty: shapes")
-    path: str = setting("", "folder or file of the dataset, instead of its name; relative to the TOML file")
+    name: str = setting(
+        "", "dataset to train on if --data is not given: a name, or a path in the current folder; empty: shapes"
+    )
+    path: str = setting(
+        "",
+        "folder or file of the dataset, instead of its name; relative to the TOML file, in --set to the current folder",
+    )
     features_from: str = setting(
         "",
         "backbone of the dataset's precomputed features, with features.crops views; empty: as registered, or unknown",
