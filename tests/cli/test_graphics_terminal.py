@@ -10,6 +10,7 @@ from typing import IO
 import pytest
 
 from xmodal_cli.cli import graphics_terminal
+from xmodal_cli.errors import ConfigError
 from xmodal_cli.reports.terminal_images import GraphicsProtocol
 
 pty = pytest.importorskip("pty")
@@ -69,7 +70,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTerminal]:
         ({"KITTY_WINDOW_ID": "1", "TERM": "screen-256color"}, "blocks-256"),
         ({"TERM": "dumb", "COLORTERM": "truecolor"}, None),
         ({"TERM": "xterm-kitty", "XMODAL_PREVIEW": "sixel"}, "sixel"),
-        ({"TERM": "xterm-kitty", "XMODAL_PREVIEW": "nonsense"}, "kitty"),
+        ({"TERM": "xterm-kitty", "XMODAL_PREVIEW": ""}, "kitty"),
     ],
 )
 def test_terminals_known_by_name(
@@ -79,6 +80,14 @@ def test_terminals_known_by_name(
         monkeypatch.setenv(name, value)
     terminal.connect()
     assert graphics_terminal.find_protocol() == expected
+
+
+def test_an_unknown_protocol_is_refused(terminal: FakeTerminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-kitty")
+    monkeypatch.setenv("XMODAL_PREVIEW", "none")
+    terminal.connect()
+    with pytest.raises(ConfigError, match="XMODAL_PREVIEW is 'none'"):
+        graphics_terminal.find_protocol()
 
 
 @pytest.mark.parametrize(

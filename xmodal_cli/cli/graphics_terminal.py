@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import output
+from xmodal_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from xmodal_cli.reports.terminal_images import GraphicsProtocol
@@ -24,13 +25,15 @@ VARIABLE = "XMODAL_PREVIEW"
 
 
 def find_protocol() -> GraphicsProtocol | None:
-    """How stdout shows images; None if it is not a terminal, or one without colors."""
+    """How stdout shows images; None if it is not a terminal, or one without colors. Raises ConfigError."""
     from xmodal_cli.reports.terminal_images import GraphicsProtocol
 
     if not output.supports_escapes(sys.stdout):
         return None
-    if os.environ.get(VARIABLE) in tuple(GraphicsProtocol):
-        return GraphicsProtocol(os.environ[VARIABLE])
+    if chosen := os.environ.get(VARIABLE):
+        if chosen not in tuple(GraphicsProtocol):
+            raise ConfigError(f"{VARIABLE} is {chosen!r}", f"set it to one of: {', '.join(GraphicsProtocol)}")
+        return GraphicsProtocol(chosen)
     named = _protocol_of(os.environ)
     if named is not None:
         return named

@@ -68,7 +68,8 @@ def _base(tables: Mapping[str, Any]) -> Config:
     if not isinstance(name, str) or not name:
         return Config()
     if catalog.canonical(name) in catalog.names("preset"):
-        return _without_replaced_args(load_config(name), tables)
+        base: Config = _without_replaced_args(load_config(name), tables)
+        return base
     if "model" not in tables:
         raise UnknownName.of("preset", name, catalog.names("preset"))
     return Config()

@@ -9,6 +9,7 @@ import torch
 from xmodal_cli.config import Config
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import ImageTextDataset
 
 
@@ -22,15 +23,27 @@ def check_vocabulary(config: Config) -> None:
         )
 
 
-def limit_caption_words(images: ImageFeatures, max_words: int) -> ImageFeatures:
-    """The images of ``limit_words``, with their features."""
+def limit_caption_words(images: ImageFeatures, max_words: int, reporter: Reporter) -> ImageFeatures:
+    """The images of ``limit_words``, with their features; reports how many captions and images are left out."""
     if not max_words:
         return images
     dataset, features = limit_words(images.dataset, max_words), images.features
+    _report_left_out(images.dataset, dataset, max_words, reporter)
     if features is not None and len(dataset.examples) < len(images.dataset.examples):
         kept = set(dataset.ids)
         features = features[torch.tensor([row for row, name in enumerate(images.dataset.ids) if name in kept])]
     return replace(images, dataset=dataset, features=features)
+
+
+def _report_left_out(dataset: ImageTextDataset, limited: ImageTextDataset, max_words: int, reporter: Reporter) -> None:
+    num_captions, num_images = len(dataset.captions), len(dataset.examples)
+    captions, images = num_captions - len(limited.captions), num_images - len(limited.examples)
+    without = f", and {images:,} of {num_images:,} images that have no other" if images else ""
+    if captions:
+        reporter.info(
+            f"{captions:,} of {num_captions:,} training captions have more than {max_words} words and are left out"
+            + without
+        )
 
 
 def limit_words(dataset: ImageTextDataset, max_words: int) -> ImageTextDataset:

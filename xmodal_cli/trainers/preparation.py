@@ -81,7 +81,7 @@ def prepare(
         if tags
         else given_tokenizer(pretrained, init_from) or vocabulary_of(config, train_images.dataset)
     )
-    train_images = limit_caption_words(train_images, config.data.max_caption_words)
+    train_images = limit_caption_words(train_images, config.data.max_caption_words, reporter)
     header = _build_header(config, dataset, train_images.meta, tokenizer, pretrained)
     header.architecture.update(describe_tags(tags, pretrained.tagger))
     train, val = (
