@@ -14,7 +14,13 @@ from xmodal_cli.features import cache
 from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SilentReporter
 from xmodal_cli.trainers import early_checks
-from xmodal_cli.trainers.early_checks import UNUSED, check_sections, report_frozen_parts, report_untrained_start
+from xmodal_cli.trainers.early_checks import (
+    UNUSED,
+    check_sections,
+    report_frozen_parts,
+    report_untrained_start,
+    report_val_in_training,
+)
 
 
 class Recorder(SilentReporter):
@@ -138,6 +144,14 @@ def test_settings_of_frozen_networks_are_reported():
         "features.tuned_blocks=3",
         "text.tuned_layers=2",
     ]
+
+
+def test_a_val_split_that_is_trained_on_is_reported():
+    recorder = Recorder()
+    report_val_in_training(load_config("vse"), recorder)
+    assert recorder.warnings == []
+    report_val_in_training(load_config("vse", ["data.train_splits=train,dev"]), recorder)
+    assert "the split val is trained on and evaluated" in recorder.warnings[0]
 
 
 @pytest.mark.parametrize(

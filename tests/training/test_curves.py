@@ -7,7 +7,7 @@ import json
 import pytest
 
 from xmodal_cli.training import curves
-from xmodal_cli.training.log import FILE
+from xmodal_cli.training.log import FILE, read_log
 
 SIDES = ("image_to_text", "text_to_image")
 RETRIEVAL = {f"{side} {name}": value for side in SIDES for name, value in
@@ -78,3 +78,11 @@ def test_a_captioner_has_the_scores_of_its_captions(drawn):
 def test_a_run_that_ended_before_its_first_evaluation(drawn):
     panels = drawn({}, epochs=0)
     assert list(panels) == ["training loss", "val scores"]
+
+
+def test_a_run_that_ended_inside_of_an_epoch(drawn, monkeypatch):
+    """Its last evaluation, after one of the four steps of the fourth epoch, has the number of that epoch."""
+    within = {"event": "eval", "step": 13, "epoch": 4, **RETRIEVAL}
+    monkeypatch.setattr(curves, "read_log", lambda folder: [*read_log(folder), within])
+    (epochs, _), *_ = drawn(RETRIEVAL)["val recall"][2].values()
+    assert epochs == [1, 2, 3, 13 / 4]

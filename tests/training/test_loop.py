@@ -193,7 +193,12 @@ def test_the_log_has_steps_and_evaluations(toy):
     state = run.train(log_every=3)
     log = read_log(run.folder)
     steps, evals = ([r for r in log if r["event"] == event] for event in ("step", "eval"))
-    assert [r["step"] for r in steps] == list(range(3, state.step + 1, 3))
+    per_epoch = state.step // 3
+    assert [r["step"] for r in steps] == [n for n in range(1, state.step + 1) if n % 3 == 0 or n % per_epoch == 0]
+    run = toy()
+    run.train(log_every=1000)
+    ends = [r["step"] for r in read_log(run.folder) if r["event"] == "step"]
+    assert ends == [per_epoch, 2 * per_epoch, 3 * per_epoch]
     assert [r["epoch"] for r in evals] == [1, 2, 3]
     assert all({"loss", "lr", "grad_norm", "captions_per_s"} <= set(r) for r in steps)
     assert [r["score"] for r in evals] == [h["score"] for h in state.history]

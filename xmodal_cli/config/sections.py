@@ -138,7 +138,7 @@ class TrainingConfig:
     seed: int = setting(0, "seed of all random numbers", min=0, max=MAX_SEED)
     precision: str = setting("auto", "precision of the forward pass", choices=PRECISIONS)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    log_every: int = setting(20, "steps between two lines of the log", min=1)
+    log_every: int = setting(20, "steps between two lines of the log, which has the last step of an epoch too", min=1)
     tensorboard: bool = setting(True, "write TensorBoard event files, if tensorboardX is installed")
 
 

@@ -60,6 +60,13 @@ def report_frozen_parts(config: Config, reporter: Reporter) -> None:
             reporter.warn(f"{setting}={value} has no effect, because optimizer.{name} is 0: the network is frozen")
 
 
+def report_val_in_training(config: Config, reporter: Reporter) -> None:
+    """Report a warning if the split that chooses the best model is trained on."""
+    val = config.data.val_split
+    if val in config.data.train_splits:
+        reporter.warn(f"the split {val} is trained on and evaluated, so the best epoch and its metrics mean little")
+
+
 def report_untrained_start(config: Config, init_from: str | None, reporter: Reporter) -> None:
     """Report a warning for self-critical training from random weights, whose samples are noise."""
     if config.kind == "captioner" and catalog.canonical(config.loss.name) == "self-critical" and init_from is None:

@@ -33,6 +33,7 @@ from xmodal_cli.trainers.early_checks import (
     check_sections,
     check_training_data,
     report_frozen_parts,
+    report_val_in_training,
     vocabulary_of,
 )
 from xmodal_cli.trainers.job import Job, Split, plan_batches
@@ -64,6 +65,7 @@ def prepare(
     check_sections(config)
     check_processes(config, group.size)
     report_frozen_parts(config, reporter)
+    report_val_in_training(config, reporter)
     if init_from is not None:
         describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
     dataset = _declare_source(config, load_dataset(data), run, check_photos, compute, reporter)

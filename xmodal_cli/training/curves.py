@@ -34,9 +34,11 @@ def draw_curves(folder: Path) -> Path:
 
 
 def _steps_per_epoch(evals: Sequence[Record]) -> float:
-    """From the last evaluation, which is at the end of an epoch; 0 if there is none."""
-    ended = [r for r in evals if r["epoch"] > 0 and r["step"] > 0]
-    return ended[-1]["step"] / ended[-1]["epoch"] if ended else 0
+    """The largest quotient of the evaluations, that of one at the end of an epoch if there is one; 0 if there is none.
+
+    An evaluation inside of an epoch has the number of that epoch, so its quotient is smaller.
+    """
+    return max((r["step"] / r["epoch"] for r in evals if r["epoch"] > 0 and r["step"] > 0), default=0)
 
 
 def _val_panels(evals: Sequence[Record]) -> list[tuple[str, list[str]]]:

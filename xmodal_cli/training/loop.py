@@ -101,9 +101,8 @@ class _Loop:
             captions += batch.positives.shape[1]
             self.bar.advance()
             is_finite = is_finite & self._is_finite(loss, grad_norm)
-            if step % config.log_every == 0 or step == last_step:
+            if step % config.log_every == 0 or step == last_step:  # a short epoch has a loss in the log too
                 self._check_finite(is_finite, step)
-            if step % config.log_every == 0:
                 value, seconds = loss.item(), time.perf_counter() - since
                 metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
                 self._write("step", step, state.epoch, metrics)
