@@ -195,8 +195,8 @@ def test_the_log_has_steps_and_evaluations(toy):
     steps, evals = ([r for r in log if r["event"] == event] for event in ("step", "eval"))
     per_epoch = state.step // 3
     assert [r["step"] for r in steps] == [n for n in range(1, state.step + 1) if n % 3 == 0 or n % per_epoch == 0]
-    run = toy()
-    run.train(log_every=1000)
+    (run.folder / "log.jsonl").unlink()
+    toy().train(log_every=1000)
     ends = [r["step"] for r in read_log(run.folder) if r["event"] == "step"]
     assert ends == [per_epoch, 2 * per_epoch, 3 * per_epoch]
     assert [r["epoch"] for r in evals] == [1, 2, 3]
