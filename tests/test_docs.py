@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
 import runpy
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import reach, tree
@@ -74,6 +78,32 @@ def test_the_commands_on_the_pages_parse(page: Path) -> None:
             command.make_context("xmodal", list(words), resilient_parsing=False)
         else:
             assert not words or words[0].startswith("-"), f"{page.name}: {line}"
+
+
+def python_in(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_in(page)], ids=lambda p: p.name)
+def test_python_on_the_pages_uses_names_and_arguments_that_exist(page: Path) -> None:
+    """Names that are imported from the package, and the keywords of calls of these names and of ``xmodal.NAME``."""
+    import xmodal_cli as xmodal
+
+    names: dict[str, object] = {"xmodal": xmodal}
+    for code in python_in(page):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("xmodal_cli"):
+                module = importlib.import_module(str(node.module))
+                names |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+            if isinstance(node, ast.Call) and (called := resolve(node.func, names)) is not None:
+                inspect.signature(called).bind_partial(**{word.arg: None for word in node.keywords if word.arg})
+
+
+def resolve(node: ast.expr, names: dict[str, object]) -> Any:
+    """The function or class that ``NAME`` or ``xmodal.NAME`` is; None for other expressions."""
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "xmodal":
+        return getattr(names["xmodal"], node.attr)
+    return names.get(node.id) if isinstance(node, ast.Name) else None
 
 
 # ---------------------------------------------------------------------------- generated blocks

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from xmodal_cli.errors import BadData, BadModel, ConfigError
+from xmodal_cli.reporter import SILENT
 from xmodal_cli.training.checkpoint import FILE, LoopState, load_state, save_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, read_log, rewind_log
@@ -120,6 +121,14 @@ def test_training_stops_when_patience_runs_out(toy):
     again = toy(scores=[9.0])
     assert again.train(epochs=5, patience=2).epoch == 4  # resumed, it has still run out
     assert toy(scores=[9.0]).train(epochs=5, patience=3).epoch == 5
+
+
+def test_progress_shows_the_epochs_of_the_run(toy, monkeypatch):
+    bar = SILENT.task("", None)
+    shown = []
+    monkeypatch.setattr(type(bar), "advance", lambda self, amount=1, **facts: shown.append(facts.get("epoch")))
+    toy().train(epochs=2)
+    assert {epoch for epoch in shown if epoch} == {1, 2}
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_a_model(toy):

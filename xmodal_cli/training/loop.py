@@ -106,7 +106,7 @@ class _Loop:
                 value, seconds = loss.item(), time.perf_counter() - since
                 metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
                 self._write("step", step, state.epoch, metrics)
-                self.bar.advance(0, loss=value, **_progress(self.task, state))
+                self.bar.advance(0, loss=value, **_progress(self.task, state, config.epochs))
                 captions, since = 0, time.perf_counter()
             if self._is_due(step) and step != last_step:
                 with torch.random.fork_rng():  # the steps after it use the same random numbers as without it
@@ -167,13 +167,14 @@ class _Loop:
         when = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
         best = ", the best so far" if is_best else ""
         self.reporter.info(f"{when}: val {task.score} {value:.{task.digits}f}{best}")
-        self.bar.advance(0, **_progress(task, state))
+        self.bar.advance(0, **_progress(task, state, self.config.epochs))
 
 
-def _progress(task: Task, state: LoopState) -> dict[str, object]:
-    """What the progress bar shows: the epoch (1-based), and the latest val score if there is one."""
+def _progress(task: Task, state: LoopState, epochs: int) -> dict[str, object]:
+    """What the progress bar shows: the epoch, from 1 to ``epochs``, and the latest val score if there is one."""
     latest = state.history[-1][task.score] if state.history else None
-    return {"epoch": state.epoch + 1} | ({} if latest is None else {f"val {task.score}": f"{latest:.{task.digits}f}"})
+    epoch: dict[str, object] = {"epoch": min(state.epoch + 1, epochs)}
+    return epoch if latest is None else epoch | {f"val {task.score}": f"{latest:.{task.digits}f}"}
 
 
 def _stopped_improving(state: LoopState, patience: int) -> bool:
