@@ -167,6 +167,19 @@ def test_invalid_settings_are_errors_before_anything_is_written(planted, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("captioning.tag_prob=0.5", "self-critical training generates captions without tags"),
+        ("captioning.scheduled_sampling=0.2", "self-critical training has no scheduled sampling"),
+    ],
+)
+def test_self_critical_training_refuses_settings_that_have_no_effect(planted, tmp_path, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        train(planted, tmp_path / "run", "loss.name=self-critical", setting)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_file_holds_every_weight(finished):
     loaded = load_captioner(str(finished))
     tensors = read_tensors(finished / "model.safetensors")

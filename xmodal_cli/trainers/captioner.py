@@ -64,6 +64,11 @@ class CaptionerObjective:
         check_decoding(config.decoding)
         check_tags(config)
         caption_metric(config.training.metric)
+        if config.loss.name == "self-critical" and config.captioning.scheduled_sampling:
+            raise ConfigError(
+                "self-critical training has no scheduled sampling: it feeds the words that the model generates",
+                "set captioning.scheduled_sampling=0",
+            )
         if config.warmup.epochs:
             raise ConfigError("a captioner has no warm-up by another loss", "set warmup.epochs=0")
 

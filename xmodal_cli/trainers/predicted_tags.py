@@ -20,16 +20,16 @@ from xmodal_cli.trainers.job import Split
 
 
 def check_tags(config: Config) -> None:
-    """Raise ConfigError for a tagger whose tags would not be used."""
-    if not config.captioning.tagger:
-        return
-    if not config.captioning.tag_prob:
+    """Raise ConfigError for tags that would not be used."""
+    settings = config.captioning
+    if config.loss.name == "self-critical" and (settings.tagger or settings.tag_prob):
+        raise ConfigError(
+            "self-critical training generates captions without tags",
+            'leave the tags out: --set captioning.tag_prob=0 --set captioning.tagger=""',
+        )
+    if settings.tagger and not settings.tag_prob:
         raise ConfigError(
             "captioning.tagger has no effect while captioning.tag_prob is 0", "add --set captioning.tag_prob=1"
-        )
-    if config.loss.name == "self-critical":
-        raise ConfigError(
-            "self-critical training generates captions without tags", 'leave out captioning.tagger: set it to ""'
         )
 
 

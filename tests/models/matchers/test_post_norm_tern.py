@@ -11,6 +11,7 @@ from helpers.text_batches import SENTENCES, STATES, VOCAB, captions, with_garbag
 from torch import Tensor, nn
 
 from xmodal_cli.config import Component, ModelConfig
+from xmodal_cli.config.loading import load_config
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.models.assembly import Sizes, build_matcher, describe
 
@@ -62,3 +63,27 @@ def test_every_weight_is_trained():
 def test_a_width_that_does_not_fit_the_heads_raises():
     with pytest.raises(ConfigError, match="a multiple of num_heads, 3, not 16"):
         published(num_heads=3)
+
+
+def test_the_preset_has_the_layers_and_weights_of_the_code_of_the_authors():
+    """models/visual.py and models/tern.py of github.com/mesnico/TERN, without BERT and without the layer
+    ``img_enc.fc``, whose output is not used."""
+    with torch.device("meta"):
+        model = build_matcher(describe(load_config("tern").model, Sizes(2048 + NUM_COLUMNS, "regions", VOCAB, 768)))
+        regions = [
+            nn.Linear(2048 + 5, 2048),
+            nn.Linear(2048, 2048),
+            *(nn.TransformerEncoderLayer(2048, 4, 2048) for _ in range(4)),
+        ]
+        joint = [
+            nn.Linear(2048, 1024),
+            nn.Linear(768, 1024),
+            *(nn.TransformerEncoderLayer(1024, 4, 2048) for _ in range(2)),
+        ]
+    assert sorted(p.shape for p in model.image_encoder.parameters()) == shapes_of(regions)
+    assert sorted(p.shape for p in model.parameters()) == shapes_of([*regions, *joint])
+    assert sum(p.numel() for p in model.parameters()) == 128_833_536
+
+
+def shapes_of(layers: list[nn.Module]) -> list[torch.Size]:
+    return sorted(p.shape for layer in layers for p in layer.parameters())
