@@ -159,7 +159,7 @@ def _show_retrieval(results: Sequence[RetrievalResult], as_json: bool) -> None:
         return
     first = results[0]
     source = f"{first.data} {first.split}: " if first.data else ""
-    title = f"{source}{first.images:,} images, {first.captions:,} captions, {first.protocol}"
+    title = f"{source}{first.images:,} images, {first.captions:,} captions, protocol {first.protocol}"
     print_retrieval(title, _by_name(results))
 
 

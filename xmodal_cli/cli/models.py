@@ -73,7 +73,8 @@ def info(
         "xmodal",
     )
     for key in fields:
-        output.print_line(f"{key:12} {getattr(report, key)}")
+        if (value := getattr(report, key)) not in ("", None):
+            output.print_line(f"{key:12} {value}")
     if declared := report.dataset.get("features_from"):
         checked = "not checked" if declared["cosine"] is None else f"cosine {declared['cosine']:.3f} on photos"
         output.print_line(f"{'features':12} precomputed, declared as {declared['backbone']}, {checked}")
