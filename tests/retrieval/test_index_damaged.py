@@ -59,6 +59,7 @@ def _change(photo_index: PhotoIndexFixture, key: str, value: Any) -> None:
         content = vars(read_metadata(photo_index.index_folder).model) | {"meta": vars(photo_index.model.meta)}
         content = {name: content[name] for name in content if (name, value) != (inner, KeyError)}
         value = content | ({} if value is KeyError else {inner: value})
+    _execute(photo_index, "DELETE FROM meta WHERE key = 'sha256'")  # the values are checked without it, too
     if value is KeyError:
         _execute(photo_index, "DELETE FROM meta WHERE key = ?", outer)
     else:

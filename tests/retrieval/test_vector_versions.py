@@ -44,6 +44,7 @@ def save(path: Path, profile: bytes | None, side: int = 8) -> None:
 def make_old(photo_index: PhotoIndexFixture) -> None:
     """Rewrite the index as an xmodal of the first version wrote it; new vectors differ from its vectors."""
     with contextlib.closing(sqlite3.connect(photo_index.index_folder / ITEMS)) as database, database:
+        database.execute("DELETE FROM meta WHERE key = 'sha256'")  # older versions have no checksum
         database.execute("UPDATE meta SET value = '\"rgb-1\"' WHERE key = 'decoding'")
         database.execute("UPDATE items SET decoding = 'rgb-1'")
     photo_index.embedder.order = False
@@ -193,4 +194,5 @@ def test_an_unknown_version_is_refused_and_can_be_rebuilt(old_index: PhotoIndexF
 
 def _set_decoding(photo_index: PhotoIndexFixture, value: object) -> None:
     with contextlib.closing(sqlite3.connect(photo_index.index_folder / ITEMS)) as database, database:
+        database.execute("DELETE FROM meta WHERE key = 'sha256'")
         database.execute("UPDATE meta SET value = ? WHERE key = 'decoding'", (json.dumps(value),))

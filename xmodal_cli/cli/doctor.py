@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 COLORS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
-def command(as_json: options.Json = False) -> None:
+def command(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also read all models, features, exports and indexes, and report damage.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
     """Check package versions, device, weights, Java, disk space and stored data, and suggest fixes.
 
     Every package is imported in a separate process, so a broken package is reported instead of ending the command.
@@ -30,10 +35,12 @@ def command(as_json: options.Json = False) -> None:
       xmodal doctor
 
       xmodal doctor --json
+
+      xmodal doctor --verify
     """
     from xmodal_cli.doctor.examine import examine, worst
 
-    findings = examine(output.TerminalReporter())
+    findings = examine(output.TerminalReporter(), verify)
     if as_json:
         output.print_json({"status": worst(findings), "findings": [asdict(finding) for finding in findings]})
     else:

@@ -102,6 +102,10 @@ def command(
         str | None,
         typer.Option("--delete", rich_help_panel=INDEXES, metavar="INDEX", help="Delete an index; keeps the photos."),
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", rich_help_panel=INDEXES, help="Read a whole index and report damage; changes nothing."),
+    ] = False,
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     runtime: RuntimeOption = Runtime.auto,
@@ -130,10 +134,12 @@ def command(
         xmodal index ~/Pictures --index clip --model open_clip/ViT-B-32/laion2b_s34b_b79k
 
         xmodal index --list
+
+        xmodal index --check --index family
     """
     from xmodal_cli.cli import index_management
 
-    edits = index_management.Edits(list_, remove, rename, delete)
+    edits = index_management.Edits(list_, remove, rename, delete, check)
     if edits.requested():
         index_management.run(edits, index, bool(paths), json)
         return

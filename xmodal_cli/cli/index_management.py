@@ -24,10 +24,17 @@ class Edits:
     remove: Path | None
     rename: tuple[str, str] | None
     delete: str | None
+    check: bool
 
     def requested(self) -> list[str]:
         """The options that are set."""
-        values = {"--list": self.show, "--remove": self.remove, "--rename": self.rename, "--delete": self.delete}
+        values = {
+            "--list": self.show,
+            "--remove": self.remove,
+            "--rename": self.rename,
+            "--delete": self.delete,
+            "--check": self.check,
+        }
         return [option for option, value in values.items() if value is not None and value is not False]
 
 
@@ -44,6 +51,8 @@ def run(edits: Edits, index: str | None, has_paths: bool, json: bool) -> None:
         _rename(*edits.rename, index, json)
     elif edits.delete is not None:
         _delete(edits.delete, json)
+    else:
+        _check(index, json)
 
 
 def _show_list(index: str | None, json: bool) -> None:
@@ -120,6 +129,17 @@ def _delete(name: str, json: bool) -> None:
     delete_index(folder)
     facts = {"index": folder.name, "folder": str(folder), "deleted": True}
     _print(facts, f"the index {folder.name} was deleted; the photos are kept", json)
+
+
+def _check(name: str | None, json: bool) -> None:
+    from dataclasses import asdict
+
+    from xmodal_cli.retrieval import registry
+    from xmodal_cli.retrieval.integrity import check_index
+
+    checked = check_index(registry.find_index(name), output.TerminalReporter())
+    size = f"{checked.num_bytes / 1e6:,.1f} MB"
+    _print(asdict(checked), f"index {checked.index}: {checked.num_photos:,} photos, no damage in {size}", json)
 
 
 def _folder_with(root: str, index: str | None) -> Path:

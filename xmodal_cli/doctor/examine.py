@@ -21,11 +21,15 @@ LAZY_CHECKS = {
     "weights": ("towers", "starters", "java"),
     "home": ("location", "sizes", "disks", "defaults", "datasets", "models", "indexes", "downloads"),
 }
+VERIFIED = {"stored_files": ("models", "checkpoints", "features", "exports", "indexes")}
 
 
-def examine(reporter: Reporter = SILENT) -> list[Finding]:
-    """The findings of all checks, in the order of the report. Raises nothing; takes about 15 s."""
-    probes = _probe(reporter)
+def examine(reporter: Reporter = SILENT, verify: bool = False) -> list[Finding]:
+    """The findings of all checks, in the order of the report. Raises nothing; takes about 15 s.
+
+    ``verify`` also reads all files that xmodal wrote, and compares their checksums.
+    """
+    probes, lazy = _probe(reporter), {**LAZY_CHECKS, **(VERIFIED if verify else {})}
     device = probes.get(DEVICE, Probe(DEVICE))
     checks: list[tuple[str, Check]] = [
         ("versions", software.versions),
@@ -35,7 +39,7 @@ def examine(reporter: Reporter = SILENT) -> list[Finding]:
         ("optional", software.optional),
         *((name, partial(check, device)) for name, check in _device_checks()),
         ("memory", machine.memory),
-        *((name, partial(_import_and_run, file, name)) for file, names in LAZY_CHECKS.items() for name in names),
+        *((name, partial(_import_and_run, file, name)) for file, names in lazy.items() for name in names),
     ]
     return [finding for name, check in checks for finding in _run_check(name, check)]
 

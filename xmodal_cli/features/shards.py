@@ -5,16 +5,17 @@ A shard is written atomically and read as a memory map, without torch; a truncat
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import os
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xmodal_cli import json_checksum
 from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE
 from xmodal_cli.errors import BadData
 from xmodal_cli.file_errors import parse_json_object, reading
@@ -31,7 +32,7 @@ class ShardMetadata:
     """The metadata of a shard: the image ids of its rows, and the unreadable images of its chunk.
 
     ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing. ``defects`` and ``decoding`` are
-    those of ``store.StoreSummary``.
+    those of ``store.StoreSummary``. ``values_sha256`` is the checksum of the features, empty in older versions.
     """
 
     plan: str
@@ -39,6 +40,7 @@ class ShardMetadata:
     skipped: tuple[tuple[str, str, str, str, bool], ...]  # (image id, path, reason, category, may change)
     defects: tuple[tuple[str, str, str], ...] = ()
     decoding: str = DECODING
+    values_sha256: str = ""
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -51,21 +53,23 @@ def write_shard(file: Path, rows: list[np.ndarray], metadata: ShardMetadata, dty
     from safetensors.numpy import save_file
 
     values = np.stack(rows).astype(dtype) if rows else np.zeros((0,), dtype=np.float16)
+    metadata = replace(metadata, values_sha256=_sha256(values))
     with atomic_path(file) as draft:
-        save_file({ARRAY: values}, draft, metadata={METADATA: json.dumps(asdict(metadata))})
+        save_file({ARRAY: values}, draft, metadata={METADATA: json_checksum.to_text(asdict(metadata))})
 
 
 def read_shard_metadata(file: Path) -> ShardMetadata:
     """Read the metadata of a shard. Raises BadData for a damaged, truncated or foreign file."""
     header, _ = _read_header(file)
     try:
-        metadata = parse_json_object(header["__metadata__"][METADATA])
+        metadata = json_checksum.parse(header["__metadata__"][METADATA])
         skipped = tuple(_skipped(*entry) for entry in metadata["skipped"])
         defects = tuple((str(p), str(r), str(c)) for p, r, c in metadata.get("defects", ()))
         decoding = str(metadata.get("decoding", DECODING_BEFORE))
-        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped, defects, decoding)
+        sha256 = str(metadata.get("values_sha256", ""))
+        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped, defects, decoding, sha256)
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file, "it has no metadata") from error
+        raise _damaged(file, "its metadata is missing or damaged") from error
 
 
 def _skipped(
@@ -83,6 +87,17 @@ def map_shard(file: Path) -> np.ndarray:
         if math.prod(shape) == 0:
             return np.zeros((0, *shape[1:]), dtype=dtype)
         return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape)
+
+
+def verify_shard(file: Path) -> None:
+    """Read the whole file and compare the checksum of its features. Raises BadData."""
+    stored, values = read_shard_metadata(file).values_sha256, map_shard(file)
+    if stored and stored != _sha256(values):
+        raise _damaged(file, "the checksum of its features is wrong")
+
+
+def _sha256(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli import json_checksum
 from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE
 from xmodal_cli.errors import BadData, Category, MissingData
-from xmodal_cli.features.shards import map_shard, shard_path
-from xmodal_cli.file_errors import parse_json_object, reading
+from xmodal_cli.features.shards import map_shard, read_shard_metadata, shard_path, verify_shard
+from xmodal_cli.file_errors import reading
 from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.paths import write_text
 from xmodal_cli.types import Defect, FeatureMeta, Features, Unreadable
@@ -105,11 +105,23 @@ class FeatureStore:
 
     @cached_property
     def shards(self) -> tuple[np.ndarray, ...]:
-        """The memory maps of non-empty shards. Raises BadData for a damaged shard or one of another length."""
-        maps = [map_shard(shard_path(self.folder, n)) for n in range(len(self.summary.rows_per_shard))]
-        if tuple(len(m) for m in maps) != self.summary.rows_per_shard:
+        """The memory maps of non-empty shards. Raises BadData for a damaged shard or one of other images."""
+        maps = [map_shard(file) for file in self.files]
+        found = tuple(image_id for file in self.files for image_id in read_shard_metadata(file).ids)
+        if tuple(len(m) for m in maps) != self.summary.rows_per_shard or found != self.ids:
             raise BadData(f"the shards in {self.folder} do not match features.json", "run `xmodal features` again")
         return tuple(m for m in maps if len(m))
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all shards."""
+        return [shard_path(self.folder, n) for n in range(len(self.summary.rows_per_shard))]
+
+    def verify(self) -> None:
+        """Read all shards and compare their checksums. Raises BadData for a damaged one."""
+        _ = self.shards
+        for file in self.files:
+            verify_shard(file)
 
     @property
     def dtype(self) -> np.dtype:
@@ -154,7 +166,7 @@ def open_store(folder: Path) -> FeatureStore:
     if not file.is_file():
         raise MissingData(f"{folder} has no complete features", "extract them with `xmodal features DATA --out DIR`")
     with reading(file, "delete it and run `xmodal features` again"):
-        return FeatureStore(folder, _summary_from(parse_json_object(file.read_bytes())))
+        return FeatureStore(folder, _summary_from(json_checksum.parse(file.read_bytes())))
 
 
 def open_features(folder: Path) -> Features:
@@ -171,7 +183,7 @@ def open_features(folder: Path) -> Features:
 def write_summary(folder: Path, summary: StoreSummary) -> None:
     """Write ``features.json``, which makes the store complete. Raises StorageError."""
     data = {_JSON_KEYS.get(name, name): value for name, value in asdict(summary).items()}
-    write_text(folder / SUMMARY, json.dumps({"format": FORMAT, **data}, indent=1) + "\n")
+    write_text(folder / SUMMARY, json_checksum.to_text({"format": FORMAT, **data}, indent=1) + "\n")
 
 
 def _summary_from(data: dict[str, Any]) -> StoreSummary:

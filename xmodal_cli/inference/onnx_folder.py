@@ -5,14 +5,14 @@ Reading one needs neither torch nor the model file. Folders are written by ``onn
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli import json_checksum
 from xmodal_cli.errors import BadData, MissingData, StorageError
-from xmodal_cli.file_errors import parse_json_object, reading
+from xmodal_cli.file_errors import reading
 from xmodal_cli.file_identity import sha256_of, size_and_mtime
 from xmodal_cli.paths import write_text
 
@@ -61,9 +61,19 @@ class OnnxFolder:
 
     def _save_metadata(self) -> None:
         try:
-            write_text(self.path / METADATA, json.dumps(self.metadata, indent=2) + "\n")
+            write_text(self.path / METADATA, json_checksum.to_text(self.metadata, indent=2) + "\n")
         except StorageError:
             return  # without the cache, the next start is only slower
+
+
+def verify_export(folder: Path) -> int:
+    """Read all files of an export and compare their checksums; returns their size. Raises MissingData, BadData."""
+    metadata, num_bytes = _read_metadata(folder, lambda _: None), 0
+    for name, record in metadata["files"].items():
+        if _checksum(folder / name) != record["sha256"]:
+            raise BadData(f"{folder / name} is not the file that was exported", f"delete {folder}; {HINT}")
+        num_bytes += (folder / name).stat().st_size
+    return num_bytes
 
 
 def open_session(graph: Path, packed: bool, convolutional: bool = False) -> Any:
@@ -101,7 +111,7 @@ def file_records(folder: Path) -> dict[str, Any]:
 def _read_metadata(folder: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     with reading(folder / METADATA, HINT):
         try:
-            metadata = parse_json_object((folder / METADATA).read_bytes())
+            metadata = json_checksum.parse((folder / METADATA).read_bytes())
         except FileNotFoundError as error:
             raise MissingData(f"{folder} has no export", HINT) from error
         if metadata["format"] != FORMAT:

@@ -5,7 +5,6 @@ The graphs come from ``onnx_tracing``, or from the bundled ones in ``starter``.
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from xmodal_cli import atomic_folder
+from xmodal_cli import atomic_folder, json_checksum
 from xmodal_cli.errors import StorageError, Unavailable, XmodalError
 from xmodal_cli.file_errors import parse_json_object
 from xmodal_cli.file_identity import size_and_mtime
@@ -47,7 +46,7 @@ class ExportRecord:
             made_by["torch"] = sys.modules["torch"].__version__
         common = {"format": FORMAT, "fingerprint": self.fingerprint, "model": self.name, "source": self.source}
         metadata = {**common, **facts, "made_by": made_by, "files": file_records(folder)}
-        (folder / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+        (folder / METADATA).write_text(json_checksum.to_text(metadata, indent=2) + "\n", encoding="utf-8")
 
 
 def write_export(folder: Path, record: ExportRecord, write: Callable[[Path], None]) -> None:

@@ -5,18 +5,18 @@ The header's metadata key ``xmodal`` is the JSON of a ModelHeader. Reading it ne
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli import json_checksum
 from xmodal_cli.config import upgrade
 from xmodal_cli.errors import BadModel, MissingData, missing_package
-from xmodal_cli.file_errors import access_hint, open_safetensors, parse_json_object, reading, reason_of
+from xmodal_cli.file_errors import access_hint, open_safetensors, reading, reason_of
 from xmodal_cli.models.header_check import HINT, check_fields, header_errors
+from xmodal_cli.models.tensor_digest import digest_of
 from xmodal_cli.paths import atomic_path
 from xmodal_cli.types import FeatureMeta, FeatureSource
 from xmodal_cli.version import __version__
@@ -66,9 +66,9 @@ def write_model(file: Path, header: ModelHeader, tensors: Mapping[str, Tensor]) 
     from safetensors.torch import save_file
 
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = replace(header, fingerprint=_fingerprint(contiguous))
+    header = replace(header, fingerprint=digest_of(contiguous))
     with atomic_path(file) as draft:
-        save_file(contiguous, draft, metadata={KEY: json.dumps(asdict(header))})
+        save_file(contiguous, draft, metadata={KEY: json_checksum.to_text(asdict(header))})
     return header
 
 
@@ -77,7 +77,7 @@ def read_header(file: Path) -> ModelHeader:
     with _open(file, "np") as opened:
         text = _header_text(opened, file)
     with header_errors(file):
-        fields = parse_json_object(text)
+        fields = json_checksum.parse(text)
         if fields.get("format") != FORMAT:
             raise BadModel(
                 f"{file} has model format {fields.get('format')}, but this version reads format {FORMAT}",
@@ -107,14 +107,18 @@ def _upgraded(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_tensors(file: Path, fingerprint: str | None = None) -> dict[str, Tensor]:
-    """Read all weights, to the CPU. Raises MissingData, BadModel.
+    """Read all weights, to the CPU, and compare their sha256 with the header. Raises MissingData, BadModel.
 
     ``fingerprint`` is from a header that was read before; BadModel if the file was replaced since then.
     """
     with _open(file, "pt") as opened, reading(file, HINT, BadModel):
-        if fingerprint is not None and parse_json_object(_header_text(opened, file)).get("fingerprint") != fingerprint:
+        stored = json_checksum.parse(_header_text(opened, file)).get("fingerprint")
+        if fingerprint is not None and stored != fingerprint:
             raise BadModel(f"{file} was replaced while it was being read", "run the command again")
-        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        if stored != digest_of(tensors):
+            raise ValueError("the checksum of its weights is wrong")
+        return tensors
 
 
 def _header_text(opened: Any, file: Path) -> str:
@@ -136,18 +140,3 @@ def _open(file: Path, framework: str) -> Any:
         if hint := access_hint(error):
             raise BadModel(f"{file} cannot be read: {reason_of(error)}", hint) from error
         raise BadModel(f"{file} is truncated or not a safetensors file ({reason_of(error)})", HINT) from error
-
-
-def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.view(-1).view(_bytes_type()).numpy().data)
-    return digest.hexdigest()
-
-
-def _bytes_type() -> Any:
-    import torch
-
-    return torch.uint8

@@ -9,8 +9,8 @@ import sqlite3
 
 from xmodal_cli.retrieval.conditions import CAPTIONS
 from xmodal_cli.retrieval.items import NOT_READ
+from xmodal_cli.retrieval.metadata import CAPTIONER
 
-CAPTIONER = "captioner"  # in the table ``meta``: which model and settings have written the captions
 _DELETE = f"INSERT INTO {CAPTIONS} ({CAPTIONS}, rowid, caption, tags) VALUES ('delete', old.id, old.caption, old.tags);"
 _INSERT = f"INSERT INTO {CAPTIONS} (rowid, caption, tags) VALUES (new.id, new.caption, new.tags);"
 _SCHEMA = (

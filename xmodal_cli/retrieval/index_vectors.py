@@ -25,7 +25,7 @@ class IndexVectors:
     def __init__(
         self, folder: Path, segments: Sequence[Segment], dim: int, cells: Mapping[int, CoarseQuantizer] | None = None
     ) -> None:
-        self.dim, self.cells = dim, cells or {}
+        self.dim, self.cells, self.segments = dim, cells or {}, list(segments)
         self.parts: list[StoredVectors] = []
         for segment in segments:
             path = segment_path(folder, segment.id)

@@ -16,8 +16,9 @@ from pathlib import Path
 from xmodal_cli.atomic_folder import write_lock
 from xmodal_cli.file_errors import parse_json
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.retrieval.caption_table import CAPTIONER, create_caption_table
+from xmodal_cli.retrieval.caption_table import create_caption_table
 from xmodal_cli.retrieval.database import ITEMS, connect_writer, reading, transaction
+from xmodal_cli.retrieval.metadata import CAPTIONER
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xmodal_cli import json_checksum
 from xmodal_cli.data.decoding import DECODING, DECODING_BEFORE, VERSIONS
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.types import FeatureMeta
@@ -18,6 +19,7 @@ from xmodal_cli.version import __version__
 FORMAT = 2
 STORES = ("fp16", "fp32")
 RECALL = 0.99  # the default
+CAPTIONER = "captioner"  # in the table ``meta``: which model and settings have written the captions
 UNMEASURED = 0.1  # the fraction of cells that is searched before the recall is measured
 
 
@@ -93,8 +95,8 @@ class IndexMetadata:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n"
 
     def to_rows(self) -> list[tuple[str, str]]:
-        """The rows of the table ``meta``: names and values as JSON."""
-        return [(key, json.dumps(value)) for key, value in asdict(self).items()]
+        """The rows of the table ``meta`` except CAPTIONER: names and values as JSON, and their checksum."""
+        return [(key, json.dumps(value)) for key, value in json_checksum.with_checksum(asdict(self)).items()]
 
 
 def parse_metadata(content: Mapping[str, Any]) -> IndexMetadata:

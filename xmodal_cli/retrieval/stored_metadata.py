@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli import json_checksum
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_errors import parse_json, parse_json_object
 from xmodal_cli.retrieval.database import ITEMS, connect_reader, damaged, format_of, unreadable
 from xmodal_cli.retrieval.hints import index_command, index_name, rebuild_hint
-from xmodal_cli.retrieval.metadata import FORMAT, IndexMetadata, NewerVersion, parse_metadata
+from xmodal_cli.retrieval.metadata import CAPTIONER, FORMAT, IndexMetadata, NewerVersion, parse_metadata
 
 METADATA = "index.json"
 
@@ -44,7 +45,8 @@ def load_metadata(database: sqlite3.Connection, file: Path) -> IndexMetadata:
         if found > FORMAT:
             raise NewerVersion(f"format {found}")
         if found == FORMAT:
-            return parse_metadata({key: parse_json(value) for key, value in database.execute("SELECT * FROM meta")})
+            rows = database.execute("SELECT * FROM meta WHERE key != ?", (CAPTIONER,))
+            return parse_metadata(json_checksum.verify({key: parse_json(value) for key, value in rows}))
     return _read_format_1(file.parent)
 
 

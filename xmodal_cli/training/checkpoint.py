@@ -6,8 +6,8 @@ random number generators: every epoch seeds them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn, optim
 
+from xmodal_cli import json_checksum
 from xmodal_cli.errors import BadModel, ConfigError
-from xmodal_cli.file_errors import open_safetensors, parse_json_object, reading
+from xmodal_cli.file_errors import open_safetensors, reading
+from xmodal_cli.models.tensor_digest import digest_of
 from xmodal_cli.models.towers import load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.paths import atomic_path
 
 FILE = "state.safetensors"
+DIGEST = "tensors"  # the key of their sha256 in the header
 
 
 @dataclass
@@ -47,11 +50,13 @@ def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], 
     """Write ``folder/state.safetensors``; ``models`` by name. Raises StorageError."""
     tensors: dict[str, Tensor] = {}
     for part, model in models.items():
-        tensors |= {f"{part}.{name}": value.contiguous() for name, value in trainable_state_dict(model).items()}
+        tensors |= {f"{part}.{name}": value for name, value in trainable_state_dict(model).items()}
     for number, entry in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{key}": value.contiguous() for key, value in entry.items()}
+        tensors |= {f"optimizer.{number}.{key}": value for key, value in entry.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {**asdict(state), DIGEST: digest_of(tensors)}
     with atomic_path(folder / FILE) as partial_file:
-        save_file(tensors, partial_file, metadata={"loop": json.dumps(asdict(state))})
+        save_file(tensors, partial_file, metadata={"loop": json_checksum.to_text(header)})
 
 
 def load_state(
@@ -61,20 +66,33 @@ def load_state(
 
     Raises BadModel for an invalid file, ConfigError for another ``origin``.
     """
-    file = folder / FILE
-    with reading(file, "delete the run's folder and train again", BadModel, "cannot be resumed from"):
-        with open_safetensors(file, "pt") as opened:
-            state = _state_from(parse_json_object(opened.metadata()["loop"]))
-            if state.origin != origin:
-                hint = "resume with the same data and features, or train in another folder with --out"
-                raise ConfigError(f"{folder.parent} was trained on other data", hint)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    state, tensors = read_state(folder)
+    if state.origin != origin:
+        hint = "resume with the same data and features, or train in another folder with --out"
+        raise ConfigError(f"{folder.parent} was trained on other data", hint)
+    with _reading(folder):
         for part, model in models.items():
             prefix = f"{part}."
             own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             load_trainable_state_dict(model, own)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": _optimizer_state(tensors, optimizer)})
     return state
+
+
+def read_state(folder: Path) -> tuple[LoopState, dict[str, Tensor]]:
+    """The loop state and the tensors of ``folder/state.safetensors``, whose checksums are compared. Raises BadModel."""
+    with _reading(folder):
+        with open_safetensors(folder / FILE, "pt") as opened:
+            fields = json_checksum.parse(opened.metadata()["loop"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+        digest = fields.pop(DIGEST, None)  # older versions have none
+        if digest is not None and digest != digest_of(tensors):
+            raise ValueError("the checksum of its tensors is wrong")
+        return _state_from(fields), tensors
+
+
+def _reading(folder: Path) -> AbstractContextManager[None]:
+    return reading(folder / FILE, "delete the run's folder and train again", BadModel, "cannot be resumed from")
 
 
 def _state_from(fields: dict[str, Any]) -> LoopState:
