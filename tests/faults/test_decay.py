@@ -151,7 +151,7 @@ def test_flipped_bits(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_exchanged_shards_are_refused(tmp_path: Path) -> None:
-    """Two shards of the same size, in each other's place: their vectors would belong to other images."""
+    """Two shards of the same size with exchanged names: their vectors would belong to other images."""
     from helpers.files_of_data import META
 
     from xmodal_cli.features.shards import ShardMetadata, shard_path, write_shard

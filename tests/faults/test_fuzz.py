@@ -1,4 +1,4 @@
-"""Mutated files of every kind that is read: an error that names the file, or none; in time, and in no other place.
+"""Mutated files of every kind that is read: an error that names the file, or none; in time; nothing else is written.
 
 2,000 inputs here; ``python -m helpers.fuzzing --count 300000`` in ``tests`` reads any number of others. The folder
 ``corpus`` has inputs that once failed.
