@@ -21,7 +21,8 @@ Generated from `--help` by `python -m xmodal_cli.cli.reference`; a test checks t
 
 Every command has `--help`. Results go to stdout, with `--json` as JSON; progress and warnings go to stderr. Exit codes:
 0 success, 1 user-fixable error (an `error:` and a `hint:` line), 2 wrong usage, 130 interrupted (`train` after
-Ctrl-C: 0, the run is usable). `XMODAL_HOME` sets the folder for datasets, runs, models, indexes and caches; `XMODAL_DEBUG=1` shows tracebacks.
+Ctrl-C: 0, the run is usable). `XMODAL_HOME` sets the folder for datasets, runs, models, indexes and caches;
+`XMODAL_DEBUG=1` shows tracebacks.
 """
 
 
