@@ -31,6 +31,7 @@ LAYERS = {
             "numba_kernel",
             "output_files",
             "printable",
+            "process_sum",
             "regions",
             "result_json",
             "splits",

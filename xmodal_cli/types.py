@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from xmodal_cli.dataset_types import PRECOMPUTED as PRECOMPUTED
 from xmodal_cli.dataset_types import Example as Example
@@ -156,6 +156,22 @@ class Loss(Protocol):
 
     def __call__(self, scores: Tensor, positives: Tensor) -> Tensor:
         """(images, captions) scores, (images, captions) bool positives -> scalar."""
+        ...
+
+
+@runtime_checkable
+class AnchorLoss(Protocol):
+    """A loss that is a sum over anchors, so that the scores of some anchors can be computed at a time.
+
+    It is the sum of ``of_anchors`` over images and over captions, divided by ``num_terms``.
+    """
+
+    def of_anchors(self, scores: Tensor, positives: Tensor) -> Tensor:
+        """(anchors, candidates) scores, of images with captions or the reverse, and bool positives -> scalar."""
+        ...
+
+    def num_terms(self, num_captions: int) -> int:
+        """What the sum over all anchors is divided by in a batch of ``num_captions``."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ SMALL = (
 )
 
 
-def write_planted(folder: Path, dim: int = 20, seed: int = 0) -> Path:
+def write_planted(folder: Path, dim: int = 20, seed: int = 0, sizes: Mapping[str, int] = SIZES) -> Path:
     """Image features that are the sum of the vectors of two things, with three captions per image that name both."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(len(THINGS), dim))
-    for split, size in SIZES.items():
+    for split, size in sizes.items():
         features, captions = [], []
         for _ in range(size):
             pair = rng.choice(len(THINGS), 2, replace=False)

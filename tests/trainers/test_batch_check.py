@@ -87,6 +87,8 @@ def test_a_batch_that_does_not_fit_in_memory_is_refused_and_the_hint_fits(monkey
     with pytest.raises(ConfigError, match=r"a batch of 1,000 captions needs about 24\.0 MB") as caught:
         check_batches(config, data, "cpu", SILENT)
     check_batches(load_config("vse", [caught.value.hint.rpartition("--set ")[2]]), data, "cpu", SILENT)
+    chunks = ["training.batch_size=1000000", "training.local_loss=true", "training.chunk_size=40"]
+    check_batches(load_config("vse", chunks), data, "cpu", SILENT)
     check_batches(config, data, "cuda", SILENT)  # another memory
     monkeypatch.setattr(batch_check, "available_bytes", lambda: None)
     check_batches(config, data, "cpu", SILENT)

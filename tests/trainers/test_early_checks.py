@@ -60,6 +60,14 @@ def train(preset: str, dataset: Path, *settings: str, init_from: str | None = No
         ("vse", ("tagging.num_tags=5",), ConfigError, "tagging.num_tags applies only to taggers"),
         ("transformer", ("text.backbone=minilm",), ConfigError, "text.backbone applies only to matchers"),
         ("tagger", ("decoding.beam=3",), ConfigError, "decoding.beam applies only to captioners"),
+        ("tagger", ("training.chunk_size=3",), ConfigError, "training.chunk_size applies only to matchers"),
+        ("transformer", ("training.local_loss=true",), ConfigError, "training.local_loss applies only to matchers"),
+        (
+            "vse",
+            ("training.local_loss=true", "loss.name=metric-learning"),
+            ConfigError,
+            "training.local_loss does not work with metric-learning",
+        ),
         ("transformer", ("decoding.num_beam_groups=3",), ConfigError, "a divisor of the beam size"),
         ("transformer", ("decoding.num=9",), ConfigError, "at most the beam size"),
         ("vse", ("data.max_caption_words=1",), BadData, "have more than 1 words"),
@@ -139,10 +147,11 @@ def test_settings_of_frozen_networks_are_reported():
     report_frozen_parts(load_config("best-offline"), recorder)
     assert recorder.warnings == []
     report_frozen_parts(load_config("best-offline", ["optimizer.image_tower_lr_scale=0"]), recorder)
-    report_frozen_parts(load_config("vse", ["text.tuned_layers=2"]), recorder)
+    report_frozen_parts(load_config("vse", ["text.tuned_layers=2", "training.gradient_checkpointing=true"]), recorder)
     assert [warning.partition(" has no effect")[0] for warning in recorder.warnings] == [
         "features.tuned_blocks=3",
         "text.tuned_layers=2",
+        "training.gradient_checkpointing",
     ]
 
 

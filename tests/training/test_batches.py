@@ -8,16 +8,17 @@ import torch
 
 from xmodal_cli.models.token_batches import padded
 from xmodal_cli.training.batches import BatchPlan, CaptionBatches
+from xmodal_cli.training.distributed import ProcessGroup
 
 
-def numbered(lengths, image_of_caption, batch_size, seed=0):
+def numbered(lengths, image_of_caption, batch_size, seed=0, **parts):
     """Captions whose first token is their own position."""
     lengths, image_of_caption = torch.tensor(lengths), torch.tensor(image_of_caption)
     tokens = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
     tokens = tokens.long() * 1000
     tokens[:, 0] = torch.arange(len(lengths))
     features = torch.arange(int(image_of_caption.max()) + 1)[:, None].float()  # an image's feature is its position
-    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, image_of_caption, batch_size, seed))
+    return CaptionBatches(features, padded(tokens), BatchPlan(lengths, image_of_caption, batch_size, seed), **parts)
 
 
 @pytest.mark.parametrize(("num", "batch_size"), [(1, 4), (4, 4), (103, 8), (1000, 7), (5, 100)])
@@ -92,3 +93,17 @@ def test_other_epochs_mix_other_captions():
     batches = numbered(lengths, np.zeros(400, np.int64), 10)
     together = [{frozenset(b.tokens[:, 0].tolist()) for b in batches.epoch(n)} for n in range(2)]
     assert not together[0] & together[1]
+
+
+@pytest.mark.parametrize("size", [2, 9])
+def test_parts_have_images_with_all_of_their_captions(size):
+    rng = np.random.default_rng(0)
+    captions = rng.integers(1, 9, 50), np.repeat(np.arange(20), rng.multinomial(50, [1 / 20] * 20))
+    groups = [ProcessGroup(rank, size) for rank in range(size)]
+    parts = [numbered(*captions, 6, part=group.part, split_images=True) for group in groups]
+    for batch, *own in zip(numbered(*captions, 6).epoch(1), *(part.epoch(1) for part in parts), strict=True):
+        counted = [part for part in own if not part.is_stand_in]
+        assert torch.equal(torch.cat([part.images for part in counted]), batch.images)
+        assert sorted(torch.cat([part.captions for part in counted]).tolist()) == sorted(batch.captions.tolist())
+        assert all(part.size == batch.size for part in own)
+        assert all(not part.lengths.any() for part in own if part.is_stand_in)

@@ -25,7 +25,7 @@ class Numbered:
         order = torch.randperm(NUM_IMAGES, generator=torch.Generator().manual_seed(number))
         for images in torch.split(order, 4):
             size = len(images)
-            yield Batch(images, images[:, None], torch.ones(size, dtype=torch.int64), torch.eye(size, dtype=torch.bool))
+            yield Batch(images, images[:, None], torch.ones(size, dtype=torch.int64), torch.arange(size))
 
 
 def noisy(number, random):
@@ -52,7 +52,7 @@ def test_every_image_comes_with_its_own_pixels_in_the_order_of_the_plan():
     for batch, plan in zip(drawn, planned, strict=True):
         assert batch.image_features.dtype == torch.uint8 and batch.image_features.shape[1:] == (3, 2, 2)
         assert batch.image_features[:, 0, 0, 0].tolist() == plan.image_features.tolist()
-        for name in ("tokens", "lengths", "positives"):
+        for name in ("tokens", "lengths", "image_of_caption"):
             assert torch.equal(getattr(batch, name), getattr(plan, name))
 
 

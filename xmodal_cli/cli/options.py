@@ -89,9 +89,7 @@ RuntimeOption = Annotated[
 ]
 NumProcesses = Annotated[
     int | None,
-    typer.Option(
-        "--nproc", rich_help_panel=COMPUTATION, metavar="N", help="Train a matcher by N processes, one per GPU."
-    ),
+    typer.Option("--nproc", rich_help_panel=COMPUTATION, metavar="N", help="Train by N processes, one per GPU."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=COMPUTATION, help="Random seed.")]
 Set = Annotated[

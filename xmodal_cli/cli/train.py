@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_val_metrics
-
-if TYPE_CHECKING:
-    from xmodal_cli.config import Config
 
 
 def command(
@@ -89,7 +86,7 @@ def command(
     data = data_argument(config, data)
     resolve(data)  # an unknown dataset is reported before torch is imported, which takes seconds
     if num_processes is not None:
-        _start_processes(config, num_processes, context.obj)
+        _start_processes(num_processes, context.obj)
     from xmodal_cli.recipes.train import train_model
     from xmodal_cli.training.distributed import is_main_process
 
@@ -105,12 +102,10 @@ def command(
     _print_next_steps(result.run, data, result.interrupted, result.seconds)
 
 
-def _start_processes(config: Config, num_processes: int, arguments: Sequence[str]) -> None:
+def _start_processes(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line ``arguments`` in several processes, and exit with their status. Raises ConfigError."""
-    from xmodal_cli.trainers.early_checks import check_processes
     from xmodal_cli.training.launcher import run_processes
 
-    check_processes(config, num_processes)
     position = next(i for i, argument in enumerate(arguments) if argument.partition("=")[0] == "--nproc")
     after = position + (1 if "=" in arguments[position] else 2)
     raise typer.Exit(run_processes(num_processes, [*arguments[:position], *arguments[after:]]))

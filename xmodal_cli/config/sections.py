@@ -134,6 +134,15 @@ class TrainingConfig:
         0.0, "decay of the moving average of the weights, which is evaluated and saved; 0: no average", min=0, below=1
     )
     eval_initial: bool = setting(False, "evaluate the model before the first step too; it may be the best")
+    chunk_size: int = setting(
+        0, "matchers: images and captions encoded at once, with the gradients of the whole batch; 0: all of it", min=0
+    )
+    local_loss: bool = setting(
+        False, "matchers: a process, or a chunk, computes the scores of its own images and captions only"
+    )
+    gradient_checkpointing: bool = setting(
+        False, "blocks of a fine-tuned image backbone are recomputed in the backward pass, for less memory"
+    )
     group_captions_by_image: bool = setting(False, "all captions of an image are in the same batch")
     seed: int = setting(0, "seed of all random numbers", min=0, max=MAX_SEED)
     precision: str = setting("auto", "precision of the forward pass", choices=PRECISIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,13 +34,19 @@ class ImageFeatures:
     features: Tensor | None
     backbone: ImageBackbone | None = None
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """(images, ...) features or uint8 pixels, ``size`` images at a time. Raises BadData for an unreadable file."""
+    def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Tensor]:
+        """(images, ...) features or uint8 pixels, ``size`` images at a time, of all images or of ``rows``.
+
+        Raises BadData for an unreadable file.
+        """
+        rows = range(len(self.dataset.examples)) if rows is None else rows
         if self.features is not None:
-            yield from torch.split(self.features, size)
+            for start in range(0, len(rows), size):
+                yield self.features[torch.as_tensor(rows[start : start + size])]
             return
         assert self.backbone is not None
-        yield from pixel_batches(self.paths, self.backbone, size)
+        paths = self.paths
+        yield from pixel_batches([paths[row] for row in rows], self.backbone, size)
 
     @property
     def paths(self) -> list[Path]:

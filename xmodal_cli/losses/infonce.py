@@ -34,12 +34,18 @@ class InfoNCE(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature))) if learnable else None
 
     def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
+        of_both = self.of_anchors(scores, positives) + self.of_anchors(scores.T, positives.T)
+        return of_both / self.num_terms(positives.shape[1])
+
+    def of_anchors(self, scores: Tensor, positives: Tensor) -> Tensor:
+        """See ``types.AnchorLoss``."""
         logits = self._scale() * scores
-        image, caption = positives.nonzero(as_tuple=True)  # the positive pairs
-        of_pair = logits[image, caption]
-        of_images = self._costs(of_pair, logits, positives, image)
-        of_captions = self._costs(of_pair, logits.T, positives.T, caption)
-        return (of_images.mean() + of_captions.mean()) / 2
+        anchor, candidate = positives.nonzero(as_tuple=True)  # the positive pairs
+        return self._costs(logits[anchor, candidate], logits, positives, anchor).sum()
+
+    def num_terms(self, num_captions: int) -> int:
+        """The pairs, each caption having one image, in two directions."""
+        return 2 * num_captions
 
     def _scale(self) -> Tensor | float:
         if self.log_scale is None:

@@ -26,9 +26,16 @@ class Sigmoid(nn.Module):
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     def forward(self, scores: Tensor, positives: Tensor) -> Tensor:
+        return self.of_anchors(scores, positives) / positives.shape[1]
+
+    def of_anchors(self, scores: Tensor, positives: Tensor) -> Tensor:
+        """See ``types.AnchorLoss``."""
         logits = self.log_scale.exp() * scores + self.bias
-        log_probs = logsigmoid(torch.where(positives, logits, -logits))
-        return -log_probs.sum() / positives.shape[1]
+        return -logsigmoid(torch.where(positives, logits, -logits)).sum()
+
+    def num_terms(self, num_captions: int) -> int:
+        """Each pair is one of both directions."""
+        return 2 * num_captions
 
 
 def build(scale: float = 10.0, bias: float = -10.0) -> Sigmoid:

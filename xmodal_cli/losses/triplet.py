@@ -19,11 +19,16 @@ class Triplet:
         self.margin, self.hardest_negative, self.ncon, self.semi_hard = margin, hardest_negative, ncon, semi_hard
 
     def __call__(self, scores: Tensor, positives: Tensor) -> Tensor:
-        image, caption = positives.nonzero(as_tuple=True)  # the positive pairs
-        of_pair = scores[image, caption][:, None]
-        captions = self._reduce(of_pair, scores[image], ~positives[image])
-        images = self._reduce(of_pair, scores.T[caption], ~positives.T[caption])
-        return captions + images
+        return self.of_anchors(scores, positives) + self.of_anchors(scores.T, positives.T)
+
+    def of_anchors(self, scores: Tensor, positives: Tensor) -> Tensor:
+        """See ``types.AnchorLoss``."""
+        anchor, candidate = positives.nonzero(as_tuple=True)  # the positive pairs
+        return self._reduce(scores[anchor, candidate][:, None], scores[anchor], ~positives[anchor])
+
+    def num_terms(self, num_captions: int) -> int:
+        """The loss is a sum."""
+        return 1
 
     def _reduce(self, of_pair: Tensor, scores: Tensor, negative: Tensor) -> Tensor:
         """(pairs, 1) scores of the pairs, (pairs, candidates) scores, and which are negatives -> scalar."""

@@ -63,15 +63,18 @@ def _no_negatives(config: Config, image_of_caption: np.ndarray) -> ConfigError:
 
 
 def _check_memory(config: Config, num_captions: int) -> None:
-    """Compare the scores of a batch, (captions, captions) in several copies, with the memory that is available."""
+    """Compare the scores at once, (anchors, captions) in several copies, with the memory that is available."""
     available = available_bytes()
-    size = min(config.training.batch_size, num_captions)
-    needed = 4 * SCORE_COPIES * size**2
+    size = anchors = min(config.training.batch_size, num_captions)
+    if config.training.local_loss:
+        anchors = min(config.training.chunk_size or size, size)  # the processes of a machine share its memory
+    needed = 4 * SCORE_COPIES * size * anchors
     if available is None or needed <= available:
         return
     fits = int((available / (4 * SCORE_COPIES)) ** 0.5)
     raise ConfigError(
         f"a batch of {size:,} captions needs about {format_bytes(needed)} for its scores, and "
         f"{format_bytes(available)} are available",
-        f"decrease it, for example --set training.batch_size={max(1, min(fits // 2, 4096))}",
+        "set training.local_loss=true and a training.chunk_size, or decrease it, for example "
+        f"--set training.batch_size={max(1, min(fits // 2, 4096))}",
     )

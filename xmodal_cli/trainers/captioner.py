@@ -6,6 +6,7 @@ images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
-from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
+from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, recompute_towers, trial_sizes
 from xmodal_cli.trainers.predicted_tags import check_tags
 from xmodal_cli.trainers.scheduled_sampling import replace_tokens
 from xmodal_cli.trainers.self_critical import self_critical_loss
@@ -97,6 +98,7 @@ class CaptionerObjective:
         initialize(model.model, job)
         model.to(job.compute.device)
         average = build_average(model, job.effective_config.training.ema)
+        recompute_towers(job)
         evaluated = model if average is None else cast(TrainableCaptioner, average.module)
 
         metric = caption_metric(job.config.training.metric)
@@ -112,16 +114,29 @@ class CaptionerObjective:
             batch_loss = self_critical_loss(model.model, model.captioner, model.loss, job)
         else:
             batch_loss = _teacher_forcing(model.captioner, model.loss, job, state)
+        batch_loss = job.group.parallel_loss(model, batch_loss)
         return Task(model, build_batches(job), batch_loss, evaluate, metric.name, save_best, average, digits=3)
 
 
 def _evaluate(captioner: Captioner, job: Job, metric: ValMetric) -> dict[str, float]:
-    """The metrics of greedy captions of the val split, with the tags of ``captioning.tagger`` if there is one."""
-    images = job.val.images
+    """The metrics of greedy captions of the val split; each process generates those of some batches."""
+    group, num_images = job.group, len(job.val.images.dataset.examples)
+    rows = group.blocks(num_images, BATCH)
+    candidates = group.merge(rows, _write_captions(captioner, job, rows))
+    scores = _score(candidates, job, metric) if group.is_main else None
+    return cast(dict[str, float], group.broadcast(scores))
+
+
+def _write_captions(captioner: Captioner, job: Job, rows: Sequence[int]) -> list[str]:
+    """Greedy captions of some val images, with the tags of ``captioning.tagger`` if there is one."""
     settings = replace(job.config.decoding, beam=1, num=1, num_beam_groups=1, sample=False)
-    batches, prompts = images.batches(BATCH), job.val.prompts
-    candidates = write_captions(captioner, job.tokenizer, batches, settings, job.compute, prompts)
-    references = [example.captions for example in images.dataset.examples]
+    prompts = [job.val.prompts[row] for row in rows] if job.val.prompts else ()
+    batches = job.val.images.batches(BATCH, rows)
+    return write_captions(captioner, job.tokenizer, batches, settings, job.compute, prompts)
+
+
+def _score(candidates: Sequence[str], job: Job, metric: ValMetric) -> dict[str, float]:
+    references = [example.captions for example in job.val.images.dataset.examples]
     names = tuple(dict.fromkeys((*CAPTION_METRICS, metric.component)))
     scores = score_captions(candidates, references, names=names)
     if scores.scores.get(metric.name) is None:
@@ -145,7 +160,7 @@ def _teacher_forcing(captioner: Captioner, loss: CaptionLoss, job: Job, state: L
         if max_tags and prompt_lengths is not None and batch.captions is not None:
             prompts = prompt_lengths[batch.captions].to(mask.device)
             mask &= positions >= prompts[:, None]
-        image_of_caption = batch.positives.int().argmax(0)
+        image_of_caption = batch.image_of_caption
         prob = last_prob * state.epoch / max(1, epochs - 1)
         if prob:
             tokens = replace_tokens(captioner, batch.image_features, image_of_caption, tokens, prob, prompts)

@@ -27,6 +27,7 @@ UNUSED = {
     "tagger": ("text", "captioning", "decoding"),
 }
 READERS = {"captioning": "captioners", "decoding": "captioners", "tagging": "taggers", "text": "matchers"}
+OF_MATCHERS = ("chunk_size", "local_loss")  # settings of [training]
 LOGIT_COPIES = 4  # (captions, words, vocab) float32 arrays at once: logits, log-probabilities and their gradients
 
 
@@ -41,12 +42,11 @@ def check_sections(config: Config) -> None:
                     f"{section}.{name} applies only to {READERS[section]}, and {config.preset} is a {config.kind}",
                     "leave it out",
                 )
-
-
-def check_processes(config: Config, num_processes: int) -> None:
-    """Raise ConfigError for a kind of model that several processes cannot train."""
-    if num_processes > 1 and config.kind != "matcher":
-        raise ConfigError(f"{config.kind}s are trained by one process, not {num_processes}", "omit --nproc")
+    for name in OF_MATCHERS if config.kind != "matcher" else ():
+        if getattr(config.training, name):
+            raise ConfigError(
+                f"training.{name} applies only to matchers, and {config.preset} is a {config.kind}", "leave it out"
+            )
 
 
 def report_frozen_parts(config: Config, reporter: Reporter) -> None:
@@ -58,6 +58,11 @@ def report_frozen_parts(config: Config, reporter: Reporter) -> None:
     ):
         if value and not rate:
             reporter.warn(f"{setting}={value} has no effect, because optimizer.{name} is 0: the network is frozen")
+    if config.training.gradient_checkpointing and not rates.image_tower_lr_scale:
+        reporter.warn(
+            "training.gradient_checkpointing has no effect, because optimizer.image_tower_lr_scale is 0: the image "
+            "backbone is frozen"
+        )
 
 
 def report_val_in_training(config: Config, reporter: Reporter) -> None:

@@ -28,6 +28,7 @@ from xmodal_cli.training.batches import BatchPlan, CaptionBatches, EpochBatches
 from xmodal_cli.training.distributed import SINGLE, ProcessGroup
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule
 from xmodal_cli.training.pixel_batches import PixelBatches
+from xmodal_cli.training.recomputation import recompute_blocks
 from xmodal_cli.training.step import TrainStep
 from xmodal_cli.training.task import Task
 
@@ -95,6 +96,14 @@ def build_average(model: nn.Module, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
+def recompute_towers(job: Job) -> None:
+    """With ``gradient_checkpointing``, recompute the blocks of a fine-tuned image tower in the backward pass."""
+    if job.config.training.gradient_checkpointing:
+        for network, is_tuned in job.towers.get("image", ()):
+            if is_tuned:
+                recompute_blocks(network)
+
+
 def plan_batches(config: Config, lengths: Tensor, image_of_caption: Tensor) -> BatchPlan:
     """The batches of captions with (captions,) int64 lengths and images."""
     return BatchPlan(
@@ -111,10 +120,13 @@ def build_batches(job: Job) -> EpochBatches:
     """The batches of the training split, from features in memory or from image files."""
     config, images = job.config, job.train.images
     plan = plan_batches(config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption))
+    part, split_images = job.group.part, config.kind == "captioner"
     if images.features is not None:
-        return CaptionBatches(images.features.to(job.compute.device), job.train.gather_tokens, plan, job.group.shard)
+        features = images.features.to(job.compute.device)
+        return CaptionBatches(features, job.train.gather_tokens, plan, part, split_images)
     assert images.backbone is not None
-    numbered = CaptionBatches(torch.arange(len(images.paths)), job.train.gather_tokens, plan, job.group.shard)
+    positions = torch.arange(len(images.paths))
+    numbered = CaptionBatches(positions, job.train.gather_tokens, plan, part, split_images)
     opener = pixel_opener(images.paths, images.backbone, _build_augmentation(config))
     return PixelBatches(numbered, opener, config.training.seed, job.compute.device)
 

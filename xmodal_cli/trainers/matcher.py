@@ -26,13 +26,15 @@ from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.models.word_vectors import check_word_vectors
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
-from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, trial_sizes
+from xmodal_cli.trainers.job import Job, build_average, build_batches, check_training, recompute_towers, trial_sizes
+from xmodal_cli.trainers.local_loss import check_local_losses, local_loss
 from xmodal_cli.trainers.val_metric import retrieval_metric
 from xmodal_cli.training.batches import Batch
 from xmodal_cli.training.checkpoint import LoopState
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters, lower_lr
+from xmodal_cli.training.recomputation import check_chunks, in_chunks
 from xmodal_cli.training.task import BatchLoss, Task
-from xmodal_cli.types import Loss, Matcher, Unreadable
+from xmodal_cli.types import AnchorLoss, Loss, Matcher, Unreadable
 
 
 class TrainableMatcher(nn.Module):
@@ -87,6 +89,7 @@ class MatcherObjective:
         initialize(model.model, job)
         model.to(job.compute.device)
         average = build_average(model, job.effective_config.training.ema)
+        recompute_towers(job)
         evaluated = model if average is None else cast(TrainableMatcher, average.module)
 
         metric = retrieval_metric(job.config.training.metric)
@@ -113,16 +116,21 @@ class MatcherObjective:
 
 def _build_batch_loss(model: TrainableMatcher, job: Job, state: LoopState) -> BatchLoss:
     warmup_epochs, matcher, group = job.effective_config.warmup.epochs, model.matcher, job.group
+    chunk_size, local = job.config.training.chunk_size, job.config.training.local_loss
+    check_chunks(model, chunk_size)
 
     def batch_loss(batch: Batch) -> Tensor:
-        num_images, num_captions = batch.positives.shape
-        images = group.gather(matcher.encode_image(batch.image_features), num_images)
-        texts = group.gather(matcher.encode_text(batch.tokens, batch.lengths), num_captions)
+        images = in_chunks(matcher.encode_image, chunk_size, batch.image_features)
+        texts = in_chunks(matcher.encode_text, chunk_size, batch.tokens, batch.lengths)
+        images, texts = group.gather(images, batch.num_images, not local), group.gather(texts, batch.size, not local)
         loss = model.first if state.epoch < warmup_epochs else model.loss
         with job.compute.autocast(enabled=False):
-            if isinstance(loss, ProxyLoss):
-                return _proxy_loss(loss, images, texts, batch)
-            return loss(matcher.similarity(images, texts), batch.positives)
+            if local:
+                return local_loss(cast(AnchorLoss, loss), matcher.similarity, images, texts, batch, group, chunk_size)
+            with group.same_random_numbers(images.device):
+                if isinstance(loss, ProxyLoss):
+                    return _proxy_loss(loss, images, texts, batch)
+                return loss(matcher.similarity(images, texts), batch.positives)
 
     return group.parallel_loss(model, batch_loss)
 
@@ -175,7 +183,7 @@ def _proxy_loss(loss: ProxyLoss, images: Tensor, texts: Tensor, batch: Batch) ->
     """The classes are the positions of the images in the training data."""
     assert batch.images is not None
     classes = batch.images.to(images.device)
-    value: Tensor = loss(images, texts, classes, classes[batch.positives.long().argmax(0)])
+    value: Tensor = loss(images, texts, classes, classes[batch.image_of_caption])
     return value
 
 
@@ -188,6 +196,8 @@ def _build_losses(config: Config, num_images: int, embed_dim: int) -> tuple[Loss
 
 
 def _check_losses(config: Config, losses: tuple[Loss, Loss]) -> None:
+    if config.training.local_loss:
+        check_local_losses(config, losses)
     if config.model.similarity.name != "cosine" and any(isinstance(loss, ProxyLoss) for loss in losses):
         raise ConfigError(
             f"losses with proxies compare cosines, not the similarity {config.model.similarity.name}",

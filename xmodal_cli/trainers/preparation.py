@@ -29,7 +29,6 @@ from xmodal_cli.trainers.architecture import Pretrained, check_model, describe_a
 from xmodal_cli.trainers.batch_check import check_batches
 from xmodal_cli.trainers.caption_limits import check_vocabulary, limit_caption_words
 from xmodal_cli.trainers.early_checks import (
-    check_processes,
     check_sections,
     check_training_data,
     report_frozen_parts,
@@ -63,7 +62,6 @@ def prepare(
     find_objective(config).check(config)
     check_vocabulary(config)
     check_sections(config)
-    check_processes(config, group.size)
     report_frozen_parts(config, reporter)
     report_val_in_training(config, reporter)
     if init_from is not None:

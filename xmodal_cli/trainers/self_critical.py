@@ -6,7 +6,7 @@ beam search that finds fewer captions than requested does not add empty ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,8 @@ def self_critical_loss(model: torch.nn.Module, captioner: Captioner, loss: SelfC
         assert images is not None
         model.eval()  # no dropout: captions are sampled from the same policy whose gradient is computed
         generated = generate_captions(captioner, features, special_tokens, loss, max_length)
+        if batch.is_stand_in:
+            generated = replace(generated, lengths=torch.zeros_like(generated.lengths))
         reward = rewards(images, generated.tokens, generated.lengths).to(features.device)
         baseline = None
         if loss.baseline == "greedy":

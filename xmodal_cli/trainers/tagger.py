@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn, optim
 
@@ -15,14 +16,14 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.tag_scores import score_tags
 from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.inference.models import describe_as
-from xmodal_cli.inference.taggers import tag_probabilities
+from xmodal_cli.inference.taggers import BATCH, tag_probabilities
 from xmodal_cli.models.assembly import build_tagger, describe_captioner
 from xmodal_cli.models.model_file import write_model
 from xmodal_cli.models.token_batches import padded
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
-from xmodal_cli.trainers.job import Job, Split, build_average, check_training, trial_sizes
+from xmodal_cli.trainers.job import Job, Split, build_average, check_training, recompute_towers, trial_sizes
 from xmodal_cli.trainers.val_metric import tag_metric
 from xmodal_cli.training.batches import Batch, ImageBatches
 from xmodal_cli.training.checkpoint import LoopState
@@ -87,12 +88,13 @@ class TaggerObjective:
         model.to(job.compute.device)
         train, val = (_inputs(model, split) for split in (job.train, job.val))
         average = build_average(model, job.effective_config.training.ema)
+        recompute_towers(job)
         evaluated = model if average is None else cast(TrainableTagger, average.module)
-        loss = _build_loss(job.config)
+        loss, group = _build_loss(job.config), job.group
         soft = job.config.tagging.soft_targets
 
         def batch_loss(batch: Batch) -> Tensor:
-            logits = model.logits(batch.image_features)
+            logits = group.gather(model.logits(batch.image_features), len(batch.tokens))
             targets = batch.tokens if soft else (batch.tokens > 0).float()
             with job.compute.autocast(enabled=False):
                 return loss(logits.float(), targets)
@@ -107,7 +109,7 @@ class TaggerObjective:
         return Task(
             model,
             _build_batches(train, job),
-            batch_loss,
+            group.parallel_loss(model, batch_loss),
             evaluate,
             tag_metric(job.config.training.metric),
             save_best,
@@ -153,12 +155,18 @@ def _inputs(model: TrainableTagger, split: Split) -> Tensor:
 
 def _build_batches(features: Tensor, job: Job) -> ImageBatches:
     training, device = job.config.training, job.compute.device
-    return ImageBatches(features.to(device), _targets(job.train).to(device), training.batch_size, training.seed)
+    targets = _targets(job.train).to(device)
+    return ImageBatches(features.to(device), targets, training.batch_size, training.seed, job.group.part)
 
 
 def _evaluate(model: TrainableTagger, inputs: Tensor, job: Job) -> dict[str, float]:
-    """The metrics of the val split."""
-    return score_tags(tag_probabilities(model.logits, inputs, job.compute), _targets(job.val).numpy() > 0)
+    """The metrics of the val split, of which each process has some batches."""
+    group = job.group
+    rows = group.blocks(len(inputs), BATCH)
+    own = inputs if group.size == 1 else inputs[rows]
+    probabilities = group.merge(rows, list(tag_probabilities(model.logits, own, job.compute)) if len(own) else [])
+    metrics = score_tags(np.stack(probabilities), _targets(job.val).numpy() > 0) if group.is_main else None
+    return cast(dict[str, float], group.broadcast(metrics))
 
 
 def _build_loss(config: Config) -> TagLoss:

@@ -7,7 +7,7 @@ the epoch's number, so a resumed run repeats the batches of an interrupted one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xmodal_cli.models.token_batches import GatherTokens
 
-Shard = Callable[[Tensor], Tensor]  # (n,) -> the part of this process
+Part = Callable[[int], slice]  # a number of rows -> those of this process, which may be none
 POOL = 50  # batches that are sorted by length together; a larger pool has less padding and less random batches
 
 
@@ -28,9 +28,27 @@ class Batch:
         Tensor  # (captions, longest) int64, padded with 0; (captions, longest, dim) states; or (images, tags) targets
     )
     lengths: Tensor  # (captions,) int64
-    positives: Tensor  # (images, captions) bool
+    image_of_caption: Tensor  # (captions,) int64: the image of each caption, as a position in the batch
     images: Tensor | None = None  # (images,) int64, on the CPU: positions in the dataset
     captions: Tensor | None = None  # (captions,) int64, on the CPU: positions in the dataset
+    is_stand_in: bool = False  # no part of the global batch: processes without a part have one that counts nothing
+    num_captions: int = 0  # of the global batch, if this is a part of it with its own ``image_of_caption``
+
+    @property
+    def size(self) -> int:
+        """The number of captions of the global batch."""
+        return self.num_captions or len(self.image_of_caption)
+
+    @property
+    def num_images(self) -> int:
+        """The number of distinct images."""
+        return len(self.image_features) if self.images is None else len(self.images)
+
+    @property
+    def positives(self) -> Tensor:
+        """(images, captions) bool: whether they belong together."""
+        images = torch.arange(self.num_images, device=self.image_of_caption.device)
+        return self.image_of_caption[None, :] == images[:, None]
 
 
 class EpochBatches(Protocol):
@@ -109,22 +127,29 @@ class BatchPlan:
         return [torch.cat(parts) for parts in batches]
 
 
-def _whole(rows: Tensor) -> Tensor:
-    return rows
+def _all_rows(count: int) -> slice:
+    return slice(count)
 
 
 class CaptionBatches:
     """The batches of a plan, with features and tokens."""
 
     def __init__(
-        self, image_features: Tensor, gather_tokens: GatherTokens, plan: BatchPlan, shard: Shard = _whole
+        self,
+        image_features: Tensor,
+        gather_tokens: GatherTokens,
+        plan: BatchPlan,
+        part: Part = _all_rows,
+        split_images: bool = False,
     ) -> None:
         """``image_features`` (images, ...), on the device of the batches.
 
-        ``shard`` selects the images and the captions of a batch that this process encodes; ``positives``, ``images``
-        and ``captions`` are those of the whole batch.
+        ``part`` selects the images and the captions of a batch that this process encodes; ``image_of_caption``,
+        ``images`` and ``captions`` are those of the whole batch. With ``split_images`` it selects images, and a batch
+        has these with all of their captions, for losses that are sums over captions.
         """
-        self._features, self._gather_tokens, self._plan, self._shard = image_features, gather_tokens, plan, shard
+        self._features, self._gather_tokens, self._plan = image_features, gather_tokens, plan
+        self._part, self._split_images = part, split_images
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -133,30 +158,46 @@ class CaptionBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at each call."""
         for rows in self._plan.epoch(number):
-            yield self._gather(rows)
+            yield self._gather_images(rows) if self._split_images else self._gather(rows, self._part)
 
-    def _gather(self, rows: Tensor) -> Batch:
-        images, positives = in_batch_positives(self._plan.image_of_caption[rows])
-        own_images, own_rows = self._shard(images), self._shard(rows)
+    def _gather_images(self, rows: Tensor) -> Batch:
+        """The part of a batch that has the images of this process, with their captions."""
+        image_of_caption = self._plan.image_of_caption[rows]
+        images = torch.unique(image_of_caption)
+        own = images[self._part(len(images))]
+        if len(own):
+            return replace(self._gather(rows[torch.isin(image_of_caption, own)]), num_captions=len(rows))
+        batch = self._gather(rows[-1:])
+        return replace(batch, lengths=torch.zeros_like(batch.lengths), is_stand_in=True, num_captions=len(rows))
+
+    def _gather(self, rows: Tensor, part: Part = _all_rows) -> Batch:
+        images, image_of_caption = torch.unique(self._plan.image_of_caption[rows], return_inverse=True)
+        own_images, own_rows = _select(images, part), _select(rows, part)
         lengths = self._plan.lengths[own_rows]
         tokens = self._gather_tokens(own_rows, int(lengths.max()))
         features = self._features[own_images.to(self._features.device)]
-        tokens, lengths, positives = (part.to(features.device) for part in (tokens, lengths, positives))
-        return Batch(features, tokens, lengths, positives, images, rows)
+        tokens, lengths, image_of_caption = (part.to(features.device) for part in (tokens, lengths, image_of_caption))
+        return Batch(features, tokens, lengths, image_of_caption, images, rows)
 
 
-def in_batch_positives(image_of_caption: Tensor) -> tuple[Tensor, Tensor]:
-    """(captions,) images of captions -> the distinct images (images,), the positives (images, captions) bool."""
-    images, position = torch.unique(image_of_caption, return_inverse=True)
-    return images, position[None, :] == torch.arange(len(images))[:, None]
+def _select(rows: Tensor, part: Part) -> Tensor:
+    """The rows of a part; one row stands in for an empty part, because no network encodes nothing."""
+    own = rows[part(len(rows))]
+    return own if len(own) else rows[-1:]
 
 
 class ImageBatches:
     """Batches of images with one row of targets each, every image once per epoch in random order."""
 
-    def __init__(self, image_features: Tensor, targets: Tensor, batch_size: int, seed: int) -> None:
-        """``image_features`` (images, ...) and ``targets`` (images, tags), on the device of the batches."""
-        self._features, self._targets = image_features, targets
+    def __init__(
+        self, image_features: Tensor, targets: Tensor, batch_size: int, seed: int, part: Part = _all_rows
+    ) -> None:
+        """``image_features`` (images, ...) and ``targets`` (images, tags), on the device of the batches.
+
+        ``part`` selects the image features of a batch that this process encodes, perhaps none: one that stands in would
+        count in batch normalization. The targets are those of all.
+        """
+        self._features, self._targets, self._part = image_features, targets, part
         self._batch_size, self._seed = batch_size, seed
 
     def __len__(self) -> int:
@@ -168,6 +209,6 @@ class ImageBatches:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         for images in torch.split(torch.randperm(len(self._features), generator=generator), self._batch_size):
             rows = images.to(self._features.device)
+            own = rows[self._part(len(rows))]
             ones = torch.ones(len(images), dtype=torch.int64)
-            positives = torch.eye(len(images), dtype=torch.bool)
-            yield Batch(self._features[rows], self._targets[rows], ones, positives, images, images)
+            yield Batch(self._features[own], self._targets[rows], ones, torch.arange(len(images)), images, images)

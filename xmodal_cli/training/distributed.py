@@ -1,8 +1,9 @@
 """Training by several processes that torchrun has started, one per GPU or per group of CPU cores.
 
 Each process encodes its part of a global batch. The embeddings of all parts are gathered with their gradients, so that
-every process has the loss of the global batch, in-batch negatives of other processes included. DistributedDataParallel
-averages the gradients of the processes, which are then those of one process with the same batch.
+every process has the loss of the global batch, in-batch negatives of other processes included; the losses of captioners
+are summed. DistributedDataParallel averages the gradients of the processes, which are then those of one process with
+the same batch.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -24,9 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, XmodalError
 from xmodal_cli.training.batches import Batch
+from xmodal_cli.training.synchronized_norms import synchronized_norms
 from xmodal_cli.training.task import BatchLoss
 
 SECONDS_TO_END = 2.0  # in which torchrun ends the processes after one has failed
+T = TypeVar("T")
 TIMEOUT = timedelta(hours=12)  # the other processes wait while the main one extracts features
 
 
@@ -54,23 +57,41 @@ class ProcessGroup:
             return resolved
         return Compute(f"cuda:{self.local_rank}", resolved.precision, resolved.runtime)
 
+    def part(self, count: int) -> slice:
+        """Which of ``count`` rows are those of this process: parts of equal size, up to one row; it may be empty."""
+        return _part(self.rank, self.size, count)
+
     def shard(self, rows: Tensor) -> Tensor:
-        """(n, ...) -> (ceil(n / size), ...): the rows of this process; the last row fills the last shards."""
+        """(n, ...) -> the rows of this process, or the last one, which stands in, if its part is empty."""
+        own = rows[self.part(len(rows))]
+        return own if len(own) else rows[-1:]
+
+    def blocks(self, count: int, size: int) -> list[int]:
+        """The rows of this process where ``count`` rows are read in batches of ``size``: every batch is that of one
+        process, so that its results are the same.
+        """
+        starts = range(self.rank * size, count, self.size * size)
+        return [row for start in starts for row in range(start, min(start + size, count))]
+
+    def merge(self, rows: Sequence[int], values: Sequence[T]) -> list[T]:
+        """The values of all ``rows`` of all processes, by row."""
         if self.size == 1:
-            return rows
-        count = -(-len(rows) // self.size)
-        chosen = torch.arange(self.rank * count, (self.rank + 1) * count).clamp(max=len(rows) - 1)
-        return rows[chosen.to(rows.device)]
+            return list(values)
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, (rows, values))
+        by_row = {row: value for own_rows, own in parts for row, value in zip(own_rows, own, strict=True)}
+        return [by_row[row] for row in sorted(by_row)]
 
-    def gather(self, rows: Tensor, count: int) -> Tensor:
-        """The rows of all shards, in order: (ceil(count / size), dim) -> (count, dim), with gradients.
+    def gather(self, rows: Tensor, count: int, all_have_the_loss: bool = True) -> Tensor:
+        """The rows of all shards, in order: (own rows, dim) -> (count, dim), with gradients.
 
-        The gradient of the own rows is multiplied by ``size``, because gradients are averaged over the processes.
+        The gradient of the own rows is multiplied by ``size``, because gradients are averaged over the processes. It is
+        that of this process, if ``all_have_the_loss`` of the whole batch, otherwise the sum over the processes.
         """
         if self.size == 1:
             return rows
-        gathered: Tensor = _Gather.apply(rows, self)
-        return gathered[:count]
+        gathered: Tensor = _Gather.apply(rows, self, count, all_have_the_loss)
+        return gathered
 
     def gather_array(self, rows: np.ndarray, count: int) -> np.ndarray:
         """``gather`` for a float32 array, without gradients."""
@@ -97,6 +118,25 @@ class ProcessGroup:
         if self.size > 1 and self.is_main:
             dist.barrier()
 
+    @contextlib.contextmanager
+    def same_random_numbers(self, device: torch.device) -> Iterator[None]:
+        """The body has the random numbers of the main process, after which the other processes continue with their own.
+
+        For losses that sample negatives: all processes have the same loss.
+        """
+        if self.size == 1:
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            if not self.is_main:
+                stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+            modules: list[Any] = [torch] if device.type == "cpu" else [torch, torch.cuda]
+            for module in modules:
+                state = module.get_rng_state().to(device)
+                dist.broadcast(state, 0)
+                module.set_rng_state(state.cpu())
+            yield
+
     def parallel_loss(self, model: nn.Module, batch_loss: BatchLoss) -> BatchLoss:
         """``batch_loss`` of ``model``, whose backward pass averages the gradients over the processes."""
         if self.size == 1:
@@ -108,20 +148,34 @@ class ProcessGroup:
 SINGLE = ProcessGroup()
 
 
+def _part(rank: int, size: int, count: int) -> slice:
+    return slice(rank * count // size, (rank + 1) * count // size)
+
+
 class _Gather(torch.autograd.Function):
-    """all_gather, whose backward pass returns the gradient of the own rows, times the number of processes."""
+    """all_gather; backward, the gradient of the own rows times the number of processes, or summed over them."""
 
     @staticmethod
-    def forward(context: Any, rows: Tensor, group: ProcessGroup) -> Tensor:
-        context.group, context.count = group, len(rows)
-        parts = [torch.empty_like(rows) for _ in range(group.size)]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+    def forward(context: Any, rows: Tensor, group: ProcessGroup, count: int, all_have_the_loss: bool) -> Tensor:
+        context.group, context.count, context.shape = group, count, rows.shape
+        context.all_have_the_loss = all_have_the_loss
+        padded = rows.new_zeros(-(-count // group.size), *rows.shape[1:])  # the parts differ by one row
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(group.size)]
+        dist.all_gather(parts, padded)
+        slices = [_part(rank, group.size, count) for rank in range(group.size)]
+        return torch.cat([part[: own.stop - own.start] for part, own in zip(parts, slices, strict=True)])
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        start = context.group.rank * context.count
-        return gradient[start : start + context.count] * context.group.size, None
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        group = context.group
+        if context.all_have_the_loss:
+            own = gradient[group.part(context.count)] * group.size
+        else:
+            total = gradient.contiguous().clone()
+            dist.all_reduce(total)
+            own = total[group.part(context.count)]
+        return own if len(own) else gradient.new_zeros(context.shape), None, None, None
 
 
 class _LossModule(nn.Module):
@@ -132,7 +186,8 @@ class _LossModule(nn.Module):
         self.model, self._batch_loss = model, batch_loss
 
     def forward(self, batch: Batch) -> Tensor:
-        return self._batch_loss(batch)
+        with synchronized_norms(self.model):
+            return self._batch_loss(batch)
 
 
 def is_main_process() -> bool:

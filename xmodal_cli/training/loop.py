@@ -98,7 +98,7 @@ class _Loop:
         for batch in self.task.batches.epoch(state.epoch):
             loss, lr, grad_norm = self.train_step(batch, step)
             step += 1
-            captions += batch.positives.shape[1]
+            captions += batch.size
             self.bar.advance()
             is_finite = is_finite & self._is_finite(loss, grad_norm)
             if step % config.log_every == 0 or step == last_step:  # a short epoch has a loss in the log too

@@ -86,7 +86,7 @@ class PixelBatches:
                 image.cancel()
             raise
         batch = pending.batch
-        moved = {name: getattr(batch, name).to(self._device) for name in ("tokens", "lengths", "positives")}
+        moved = {name: getattr(batch, name).to(self._device) for name in ("tokens", "lengths", "image_of_caption")}
         return replace(batch, image_features=self._move(pixels), **moved)
 
     def _move(self, pixels: Tensor) -> Tensor:

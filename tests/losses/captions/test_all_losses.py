@@ -11,7 +11,7 @@ from xmodal_cli import catalog
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.losses.captions.self_critical import gather_log_probs
 from xmodal_cli.training.rewards import Rewards, generated_lengths
-from xmodal_cli.types import CaptionerOutput
+from xmodal_cli.types import CaptionerOutput, SampledCells
 
 
 def batch():
@@ -76,6 +76,23 @@ def test_per_caption_the_loss_is_equation_14_of_xu_et_al(smoothing):
         for cell in range(5):
             expected += 0.7 * (1 - sum(attention[caption, position, cell].item() for position in tokens)) ** 2
     assert loss.item() == pytest.approx(expected / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("per_caption", [False, True])
+@pytest.mark.parametrize("name", ["cross-entropy", "variational-bound"])
+def test_a_caption_without_tokens_does_not_count(name, per_caption):
+    """Processes without a part of a batch have one such caption."""
+    logits, targets, mask = batch()
+    attention = torch.rand(3, 4, 5, dtype=torch.float64).softmax(-1)
+    cells = SampledCells(torch.rand(3, 4), torch.rand(3, 4), torch.tensor([True, False, True]))
+    mask[2] = False
+    values = []
+    for end in (2, 3):
+        rows = slice(end)
+        parts = SampledCells(cells.log_probs[rows], cells.entropy[rows], cells.is_sampled[rows])
+        loss = catalog.build("caption_loss", name, {"doubly_stochastic": 0.7, "per_caption": per_caption})
+        values.append(loss(CaptionerOutput(logits[rows], attention[rows], parts), targets[rows], mask[rows]))
+    assert values[0].item() == pytest.approx(values[1].item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("args", [{"doubly_stochastic": -1}, {"label_smoothing": 1}, {"label_smoothing": -1}])

@@ -7,15 +7,20 @@ cells and captions, to the mean over tokens.
 With ``per_caption`` the loss is equation 14 of the paper: log-probabilities are summed over the tokens of a caption,
 the squared differences over its cells, and both are averaged over captions. The authors' code sums over tokens too, but
 takes the mean over cells and the sum over the captions of a batch.
+
+Tokens and captions are those of the whole batch, where several processes have a part each. A caption without a token
+under the mask does not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xmodal_cli.process_sum import sum_over_processes
 from xmodal_cli.settings import RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
 
@@ -31,16 +36,16 @@ def build(
     check_argument("doubly_stochastic", doubly_stochastic, Bounds(min=0))
 
     def loss(output: CaptionerOutput, targets: Tensor, mask: Tensor) -> Tensor:
+        captions = mask.any(1)
+        counts = sum_over_processes(torch.stack((mask.sum(), captions.sum())))
         logits = output.logits[mask].float()
-        total = functional.cross_entropy(
-            logits, targets[mask], label_smoothing=label_smoothing, reduction="sum" if per_caption else "mean"
-        )
-        if per_caption:
-            total = total / len(mask)
+        total = functional.cross_entropy(logits, targets[mask], label_smoothing=label_smoothing, reduction="sum")
+        total = total / (counts[1] if per_caption else counts[0])
         if doubly_stochastic and output.attention is not None:
             attended = (output.attention.float() * mask[..., None]).sum(1)
-            squared = (1 - attended).square()
-            total = total + doubly_stochastic * (squared.sum(1) if per_caption else squared).mean()
-        return total
+            squared = (1 - attended).square() * captions[:, None]
+            squared = squared.sum(1) if per_caption else squared.mean(1)
+            total = total + doubly_stochastic * squared.sum() / counts[1]
+        return sum_over_processes(total)
 
     return loss

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xmodal_cli.process_sum import sum_over_processes
 from xmodal_cli.settings import Bounds, check_argument
 
 BASELINES = ("mean", "greedy")
@@ -31,9 +32,12 @@ class SelfCritical:
     count_eos: bool
 
     def __call__(self, log_probs: Tensor, mask: Tensor, advantages: Tensor) -> Tensor:
-        """(captions, longest) log-probabilities and bool mask of the tokens, (captions,) advantages -> scalar."""
+        """(captions, longest) log-probabilities and bool mask of the tokens, (captions,) advantages -> scalar.
+
+        It is the mean over the tokens of all processes.
+        """
         weighted = log_probs.float() * mask * advantages[:, None]
-        return -weighted.sum() / mask.sum()
+        return -sum_over_processes(weighted.sum()) / sum_over_processes(mask.sum())
 
     def advantages(self, rewards: Tensor, greedy: Tensor | None = None, exists: Tensor | None = None) -> Tensor:
         """(images, num_samples) rewards, (images,) rewards of the greedy captions -> (images, num_samples).

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xmodal_cli.losses.captions import cross_entropy
+from xmodal_cli.process_sum import sum_over_processes
 from xmodal_cli.settings import Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput, SampledCells
 
@@ -51,12 +52,11 @@ class VariationalBound(nn.Module):
         if cells is None:
             raise ValueError("the captioner does not sample the cells that it attends to")
         attended = mask.flip(1).cumsum(1).flip(1) > 0  # a cell affects its own word and all later ones
-        rewards = self._rewards(output.logits, targets, mask)[cells.is_sampled]
-        count = len(mask) if self.per_caption else mask.sum()
-        if len(rewards):
-            surrogate = self._reinforce(rewards, cells, attended) / count
-            loss = loss + surrogate - surrogate.detach()
-        return loss - self.entropy * (cells.entropy * attended).sum() / count
+        captions = mask.any(1)
+        count = sum_over_processes(captions.sum() if self.per_caption else mask.sum())
+        surrogate = self._reinforce(self._rewards(output.logits, targets, mask), cells, attended, captions) / count
+        entropy = self.entropy * (cells.entropy * attended).sum() / count
+        return loss + sum_over_processes(surrogate - surrogate.detach() - entropy)
 
     def _rewards(self, logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         """(captions,) log-probabilities of the captions, without gradient."""
@@ -64,12 +64,19 @@ class VariationalBound(nn.Module):
         log_probs = -functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none") * mask
         return log_probs.sum(1) / (mask.sum(1).clamp(min=1) if self.reward == "word" else 1)
 
-    def _reinforce(self, rewards: Tensor, cells: SampledCells, attended: Tensor) -> Tensor:
-        """The scalar whose gradient is the REINFORCE term; then the baseline is updated."""
-        mean = rewards.mean()
+    def _reinforce(self, rewards: Tensor, cells: SampledCells, attended: Tensor, captions: Tensor) -> Tensor:
+        """The scalar whose gradient is the REINFORCE term; then the baseline is updated.
+
+        The baseline has the rewards of all processes; ``captions`` (captions,) bool is False where there is none.
+        """
+        sampled = cells.is_sampled & captions
+        total, count = sum_over_processes(torch.stack(((rewards * sampled).sum(), sampled.sum().float())))
+        if not count:
+            return rewards.new_zeros(())
+        mean = total / count
         self.baseline = torch.where(self.baseline.isnan(), mean, self.baseline)
-        log_probs = (cells.log_probs * attended)[cells.is_sampled].sum(1)
-        surrogate = -self.reinforce * ((rewards - self.baseline) * log_probs).sum()
+        log_probs = (cells.log_probs * attended)[sampled].sum(1)
+        surrogate = -self.reinforce * ((rewards[sampled] - self.baseline) * log_probs).sum()
         self.baseline = DECAY * self.baseline + (1 - DECAY) * mean
         return surrogate
 

@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from xmodal_cli.process_sum import sum_over_processes
+
 GEOMETRY_SCALE = 10.0  # geometry, centered to +-1/2, is multiplied by this: larger than any single feature
 
 
@@ -34,8 +36,11 @@ class Standardize(nn.Module):
         return (cells - mean) / std, GEOMETRY_SCALE * (geometry - 0.5)
 
     def _update_statistics(self, cells: Tensor) -> None:
-        """``cells`` is (cells, depth)."""
+        """``cells`` is (cells, depth), a part of the batch if several processes train."""
+        sums = torch.stack((cells.sum(0), cells.square().sum(0)))
+        count = sum_over_processes(torch.tensor(float(len(cells)), device=cells.device))
+        batch_mean, batch_square = sum_over_processes(sums) / count
         num_batches, mean, square = (cast(Tensor, buffer) for buffer in (self.num_batches, self.mean, self.square))
         num_batches += 1
-        mean += (cells.mean(0) - mean) / num_batches
-        square += (cells.square().mean(0) - square) / num_batches
+        mean += (batch_mean - mean) / num_batches
+        square += (batch_square - square) / num_batches

@@ -37,14 +37,17 @@ class PooledMLP(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """Pooled features -> (images, tags) logits."""
-        if self.training and len(pooled) == 1:
-            return cast(Tensor, self.layers(_standardize(pooled, self.norm)))  # one image has no variance
-        return cast(Tensor, self.layers(self.norm(pooled)))
+        return cast(Tensor, self.layers(_standardize(pooled, self.norm)))
 
 
 def _standardize(values: Tensor, norm: nn.BatchNorm1d) -> Tensor:
-    """The norm of evaluation mode: with the mean and variance of the batches so far."""
-    return nn.functional.batch_norm(values, norm.running_mean, norm.running_var)
+    """With the mean and variance of the batch, or of the batches so far for a batch of one image, which has none."""
+    num_batches = cast(Tensor, norm.num_batches_tracked).clone()
+    try:
+        return cast(Tensor, norm(values))
+    except ValueError:
+        norm.num_batches_tracked = num_batches
+        return nn.functional.batch_norm(values, norm.running_mean, norm.running_var)
 
 
 def build(
