@@ -280,6 +280,9 @@ def test_a_loss_with_proxies_equals_that_of_the_library(loss, with_args):
     adapter = metric_learning(loss=loss, loss_args=args, num_images=9, embed_dim=DIM)
     torch.manual_seed(3)
     library = getattr(losses, loss)(9, DIM, **args)
+    before = library(torch.eye(DIM)[:4], torch.arange(4)).item()
+    library.load_state_dict(adapter.loss.state_dict())  # the same directions, with the length 1
+    assert library(torch.eye(DIM)[:4], torch.arange(4)).item() == pytest.approx(before, rel=1e-5)
     images, captions = (part.detach().float().requires_grad_() for part in vectors([0, 0, 1, 2, 2, 3]))
     classes = torch.tensor([7, 2, 0, 8])  # of the images of the batch
     caption_classes = classes[[0, 0, 1, 2, 2, 3]]
@@ -291,6 +294,13 @@ def test_a_loss_with_proxies_equals_that_of_the_library(loss, with_args):
     assert len(gradients) == 3
     for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", PROXY_LOSSES)
+def test_proxies_start_as_unit_vectors(loss):
+    (weights,) = metric_learning(loss=loss, num_images=9, embed_dim=DIM).parameters()
+    proxies = weights if weights.shape[1] == DIM else weights.T
+    torch.testing.assert_close(proxies.norm(dim=1), torch.ones(len(proxies)))
 
 
 @pytest.mark.parametrize("loss", [*PROXY_LOSSES, "LiftedStructureLoss"])

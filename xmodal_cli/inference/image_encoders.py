@@ -20,6 +20,7 @@ from xmodal_cli.inference.export_cleaning import backbone_fingerprint
 from xmodal_cli.inference.onnx_folder import OnnxFolder, source_record
 from xmodal_cli.inference.onnx_image_encoder import OnnxBackbone, OnnxImageHead
 from xmodal_cli.inference.runtime import needs_torch, require_torch
+from xmodal_cli.inference.torch_backbones import check_images_readable
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import FeatureMeta
 
@@ -81,8 +82,10 @@ def find_or_export(
 def load_backbone(model: str, meta: FeatureMeta, reporter: Reporter) -> OnnxBackbone:
     """The exported backbone of the features in ``meta``, which ``model`` reads; exported now if it does not exist.
 
-    Raises Unavailable if it cannot be exported, StorageError, and the errors of ``backbone_of``.
+    Nothing is exported for features that cannot be computed from images. Raises Unavailable if it cannot be exported,
+    StorageError, and the errors of ``backbone_of``.
     """
+    check_images_readable(model, meta)
     if meta.kind not in ("global", "grid") and not meta.kind.startswith("trunk-"):
         raise needs_torch(f"{meta.kind} of {meta.backbone} cannot be computed by onnxruntime, only with torch")
     folder, fingerprint = backbone_folder(meta), backbone_fingerprint(meta)

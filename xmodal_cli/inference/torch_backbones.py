@@ -9,6 +9,15 @@ from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone
 
 def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
     """The backbone of the features in ``meta``. Raises IncompatibleFeatures, and like ``build_backbone``."""
+    check_images_readable(model, meta)
+    backbone = image_backbones.build_backbone(meta.backbone, meta.kind, meta.crops)
+    if backbone.meta.key() != meta.key():
+        raise image_backbones.other_features_error(model, meta, backbone.meta)
+    return backbone
+
+
+def check_images_readable(model: str, meta: FeatureMeta) -> None:
+    """Raise IncompatibleFeatures if ``meta`` has features that cannot be computed from images."""
     if meta.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
             f"{model} was trained on precomputed features of an unknown backbone; they cannot be extracted from images",
@@ -19,7 +28,3 @@ def backbone_of(model: str, meta: FeatureMeta) -> ImageBackbone:
             f"{model} was trained on regions of an external detector; they cannot be extracted from new images",
             "train a model with an available detector: --backbone faster-rcnn-resnet50 --set features.kind=regions",
         )
-    backbone = image_backbones.build_backbone(meta.backbone, meta.kind, meta.crops)
-    if backbone.meta.key() != meta.key():
-        raise image_backbones.other_features_error(model, meta, backbone.meta)
-    return backbone

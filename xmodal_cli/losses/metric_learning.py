@@ -9,7 +9,9 @@ each loss handles as published (SupConLoss has them in its denominator). LiftedS
 items of a pair, so it gets all pairs of an image and a caption at once.
 
 ``PROXY_LOSSES`` classify the vectors themselves: each training image is a class with trained weights, its proxy. The
-loss is the mean of that of the images and that of the captions, with the distance of the library.
+loss is the mean of that of the images and that of the captions, with the distance of the library. Proxies are compared
+by their directions only. Their initial lengths in the library are 0.1 to 30, and decide how fast Adam turns them; here
+all start as unit vectors.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ PROXY_LOSSES: dict[str, dict[str, Any]] = {
     "ProxyNCALoss": {},
     "SoftTripleLoss": {},
 }
+PROXY_DIMS = {"W": 0, "fc": 0, "proxies": 1}  # parameter -> its dimension along which a proxy lies
 MINERS: dict[str, dict[str, Any]] = {
     "BatchEasyHardMiner": {},
     "BatchHardMiner": {},
@@ -149,12 +152,18 @@ def _build_proxy_loss(
     factory = getattr(module, name)
     _check_names(factory, args)
     try:
-        loss = ProxyLoss(factory(num_images, embed_dim, **{**PROXY_LOSSES[name], **args}))
+        loss = ProxyLoss(_with_unit_proxies(factory(num_images, embed_dim, **{**PROXY_LOSSES[name], **args})))
         value = loss(torch.eye(2, embed_dim), torch.eye(2, embed_dim), torch.arange(2), torch.arange(2))
     except Exception as error:  # the library checks most arguments only during the computation
         raise ValueError(f"invalid arguments of {name}: {error or type(error).__name__}") from error
     if not value.isfinite():
         raise ValueError("with these arguments the loss is not a finite number")
+    return loss
+
+
+def _with_unit_proxies(loss: nn.Module) -> nn.Module:
+    for name, weights in loss.named_parameters():
+        weights.data = nn.functional.normalize(weights.data, dim=PROXY_DIMS[name])
     return loss
 
 
