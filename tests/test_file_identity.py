@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xmodal_cli.file_identity import sha256_of, size_and_mtime
+from xmodal_cli.file_identity import reason_not_folder, reason_not_regular, sha256_of, size_and_mtime
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -33,3 +33,19 @@ def test_a_file_that_does_not_exist_has_neither(tmp_path: Path) -> None:
     assert size_and_mtime(tmp_path / "nowhere") is None
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert size_and_mtime(tmp_path / "link") is None
+
+
+def test_why_a_path_is_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "device").symlink_to(os.devnull)
+    assert reason_not_regular(tmp_path / "file") == ""
+    assert reason_not_regular(tmp_path) == "is a folder, not a file"
+    assert reason_not_regular(tmp_path / "absent") == "does not exist"
+    assert reason_not_regular(tmp_path / "link") == "is a link to a file that does not exist"
+    assert reason_not_regular(tmp_path / "device") == "is a device, not a file"
+    assert reason_not_regular(tmp_path / "loop").startswith("cannot be read: ")
+    assert reason_not_folder(tmp_path) == ""
+    assert reason_not_folder(tmp_path / "file") == "is not a folder"
+    assert reason_not_folder(tmp_path / "absent") == "does not exist"

@@ -38,6 +38,29 @@ def check_regular(path: Path | str, mode: int) -> None:
         raise NotRegularFile(errno.EINVAL, f"it is {kind}, not a file", str(path))
 
 
+def reason_not_regular(path: Path | str) -> str:
+    """Why ``path`` cannot be opened as a file, such as "is a named pipe, not a file"; "" if it is a regular file."""
+    try:
+        check_regular(path, os.stat(path).st_mode)  # noqa: PTH116 - opening a device can have effects
+    except IsADirectoryError:
+        return "is a folder, not a file"
+    except NotRegularFile as error:
+        return f"{error.strerror}".removeprefix("it ")
+    except FileNotFoundError:
+        return "is a link to a file that does not exist" if os.path.islink(path) else "does not exist"  # noqa: PTH114
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    return ""
+
+
+def reason_not_folder(path: Path | str) -> str:
+    """Why there is no folder at ``path``: "does not exist", "is not a folder" or "cannot be read: ..."; else ""."""
+    reason = reason_not_regular(path)
+    if reason == "is a folder, not a file":
+        return ""
+    return reason if reason.endswith("does not exist") or reason.startswith("cannot be read") else "is not a folder"
+
+
 def read_regular(path: Path | str) -> bytes:
     """The content of a regular file. Raises OSError; NotRegularFile for pipes and devices."""
     with open_regular(path) as stream:

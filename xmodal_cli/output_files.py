@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xmodal_cli.errors import StorageError
-from xmodal_cli.paths import create_file, new_folders, temporary_path
+from xmodal_cli.paths import check_not_special, create_file, new_folders, temporary_path
 
 
 def check_output_file(file: Path, option: str, is_own: Callable[[Path], bool]) -> None:
@@ -19,6 +19,7 @@ def check_output_file(file: Path, option: str, is_own: Callable[[Path], bool]) -
     hint = f"choose another name for {option}"
     if file.is_dir():
         raise StorageError(f"{file} is a folder", hint)
+    check_not_special(file)
     if os.path.lexists(file) and not (_is_empty(file) or is_own(file)):  # it may be a photo or a model
         raise StorageError(f"{file} already exists and is not a file of {option}", hint)
     check_writable(file)

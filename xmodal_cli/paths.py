@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmodal_cli.errors import StorageError, XmodalError
+from xmodal_cli.file_identity import reason_not_regular
 
 MODEL_FILE = "model.safetensors"  # in the folder of a run
 CONFIG_FILE = "config.toml"  # the settings of a run
@@ -101,8 +102,17 @@ def temporary_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
 
 
+def check_not_special(target: Path) -> None:
+    """Raise StorageError if ``target`` is a named pipe, socket or device, which a file must not replace."""
+    with contextlib.suppress(OSError, ValueError):
+        mode = target.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise StorageError(f"{target} {reason_not_regular(target)}", _OTHER_PATH)
+
+
 def create_file(file: Path, target: Path) -> None:
     """Create the empty ``file``, a draft of ``target``, which errors name. Raises StorageError."""
+    check_not_special(target)
     with storage_errors(target, creating=True):
         file.touch(exist_ok=False)
 

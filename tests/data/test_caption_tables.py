@@ -30,6 +30,9 @@ TABLES = {
     ),
     '"image","caption_0","caption_1"': '"0.jpg","a dog , running","two cats"\n"1.jpg","a bird",""',
     "comment,path": '"a dog , running",0.jpg\ntwo cats,0.jpg\na bird,1.jpg',
+    "image,caption,caption": '0.jpg,"a dog , running",two cats\n1.jpg,a bird,',
+    "image,caption,caption.1": '0.jpg,"a dog , running",two cats\n1.jpg,a bird,',  # as pandas writes it
+    "sep=;\nimage;caption": "0.jpg;a dog , running\n0.jpg;two cats\n1.jpg;a bird",  # as Excel writes it
     "0.jpg#0\ta dog , running": "0.jpg#1\ttwo cats\n1.jpg#0\ta bird",  # no header
 }
 

@@ -68,3 +68,11 @@ def test_a_name_without_suffix_is_that_of_any_image_file(tmp_path: Path) -> None
 def test_nothing_exists(tmp_path: Path) -> None:
     assert located(tmp_path / "none", ("a.jpg", "val")) == ["images/a.jpg"]
     assert located(tmp_path, ("a.jpg", "val2014"), default=None) == ["val2014/a.jpg"]
+
+
+@pytest.mark.parametrize("prefix", ["images\\\\", "sub/images\\\\", "C:\\\\Users\\\\me\\\\images\\\\"])
+def test_names_with_the_backslashes_of_windows(tmp_path: Path, prefix: str) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        touch(tmp_path / "images" / name)
+    names = [(f"{prefix}{name}", "") for name in ("a.jpg", "b.jpg")]
+    assert locate_images(tmp_path, names) == [tmp_path / "images" / "a.jpg", tmp_path / "images" / "b.jpg"]

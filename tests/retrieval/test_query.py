@@ -105,7 +105,7 @@ def test_terms_that_cannot_be_file_names() -> None:
         ("folder/", "is a folder"),
         (".", "is a folder"),
         ("..", "is a folder"),
-        ("./socket", "is not a regular file"),
+        ("./socket", "is a device, not a file"),
         ("https://example.com/dog.jpg", "is a URL"),
         ("file:///tmp/dog.jpg", "is a URL"),
     ],
@@ -192,3 +192,11 @@ def test_a_word_with_the_suffix_of_a_file_is_a_path(suffix: str) -> None:
 @pytest.mark.parametrize("word", ["open.ai", "st.john", "e.g", "a red car.jpg", "photo"])
 def test_other_words_are_not_paths(word: str) -> None:
     assert not looks_like_path(word)
+
+
+@pytest.mark.parametrize("word", ["\u2013k5", "\u2014json", "\u2212dog", "\uff0dk=3", "\u2014index=family"])
+def test_a_term_with_the_dash_of_a_word_processor(word: str) -> None:
+    with pytest.raises(ConfigError, match="which is not a hyphen") as error:
+        parse_term(word)
+    assert '"-"' in error.value.hint
+    assert parse_term(f"{word[0]} a dash before a sentence").text

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xmodal_cli import starter
 from xmodal_cli.errors import MissingData
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
 
 
@@ -27,7 +28,7 @@ def find_weights(file: str) -> Path:
             starter.check(path)
             return path.resolve()
     raise MissingData(
-        f"weights file {file} does not exist",
+        f"the weights file {file} {reason_not_regular(given)}",
         f"give its full path, put it into {models_dir()}, or give the name of a run",
     )
 

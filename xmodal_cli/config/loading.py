@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass, replace
@@ -25,6 +26,8 @@ def load_config(preset: str, settings: Sequence[str] = ()) -> Config:
     UnknownName.
     """
     is_file = preset.endswith(".toml")
+    if not is_file and ("/" in preset or os.sep in preset):
+        raise ConfigError(f"{preset} is neither a preset's name nor a .toml file", "give one of them")
     file = Path(preset) if is_file else catalog.path("preset", preset)
     with naming(file):
         tables = upgrade(_read_toml(file))

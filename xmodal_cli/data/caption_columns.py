@@ -35,10 +35,12 @@ def find_column(names: Sequence[str], known: Sequence[str]) -> int | None:
 
 
 def caption_columns(names: Sequence[str]) -> list[int]:
-    """The positions of the caption columns: one, or several numbered ones (``caption_0``, ``caption_1``)."""
-    numbered = [position for position, name in enumerate(names) if NUMBERED_CAPTION.fullmatch(name)]
+    """The positions of the caption columns: those of one name, also with numbers (``caption``, ``caption_1``)."""
+    numbered = {n: match[1] for n, name in enumerate(names) if (match := NUMBERED_CAPTION.fullmatch(name))}
     column = find_column(names, CAPTION_COLUMNS)
-    return numbered if column is None else [column]
+    if column is None:
+        return list(numbered)
+    return [n for n, name in enumerate(names) if names[column] in (name, numbered.get(n))]
 
 
 def find_key(entry: Mapping[str, Any], known: Sequence[str]) -> str | None:

@@ -27,6 +27,7 @@ from xmodal_cli.data.text_files import is_text, read_rows, read_start
 
 DELIMITERS = ("\t", "|", ";", ",")
 _NUMBERED_NAME = re.compile(r"(?P<name>.*)#\d+")  # of the token files: a.jpg#0
+_SEPARATOR = re.compile(r"\ufeff?sep=.\s*", re.IGNORECASE)  # the first line that Excel writes and reads
 _NUMBER = re.compile(r"\s*\d+\s*")
 _MAX_LINES = 50  # of a quoted caption
 _MAX_CAPTION = 100_000  # characters
@@ -58,7 +59,7 @@ class TableRow:
 
 def find_layout(file: Path) -> TableLayout | None:
     """The layout of a table from its first line; None if its columns are unknown."""
-    first = next((line for line in read_start(file).split("\n") if line.strip()), "")
+    first = next(_table_lines(read_start(file)), "")
     for delimiter in DELIMITERS:
         layout = _header_layout(first, delimiter)
         if layout is not None:
@@ -68,8 +69,16 @@ def find_layout(file: Path) -> TableLayout | None:
 
 def header_of(file: Path) -> str:
     """The first line of a file for messages, "" if it is empty."""
-    first = next((line.strip() for line in read_start(file).split("\n") if line.strip()), "")
+    first = next(_table_lines(read_start(file)), "").strip()
     return first if len(first) <= 120 else f"{first[:120]}..."
+
+
+def _table_lines(text: str) -> Iterator[str]:
+    return (line for line in text.split("\n") if _is_content(line))
+
+
+def _is_content(line: str) -> bool:
+    return bool(line.strip()) and _SEPARATOR.fullmatch(line) is None
 
 
 def is_table(file: Path) -> bool:
@@ -81,7 +90,7 @@ def is_table(file: Path) -> bool:
 def read_table(file: Path, layout: TableLayout) -> Iterator[TableRow]:
     """The rows of a table, in order; empty ones are omitted. Raises BadData if the file cannot be read."""
     lines = read_rows(file)
-    start = next((n for n, line in enumerate(lines) if line.strip()), 0) + 1 if layout.has_header else 0
+    start = next((n for n, line in enumerate(lines) if _is_content(line)), 0) + int(layout.has_header)
     position = start
     while position < len(lines):
         if not lines[position].strip():

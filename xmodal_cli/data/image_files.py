@@ -22,6 +22,7 @@ def locate_images(root: Path, names: Sequence[tuple[str, str]], default: str | N
     is reported as missing: with the others, in ``default``, or for None in a folder with the name of its group. A name
     without a suffix is that of an image file with any suffix.
     """
+    names = [(_with_slashes(root, name), group) for name, group in names]
     finder = _Finder(root, {group for _, group in names})
     groups: dict[str, dict[str, Path | None]] = {}
     for name, group in names:
@@ -33,6 +34,16 @@ def locate_images(root: Path, names: Sequence[tuple[str, str]], default: str | N
     for group, files in groups.items():
         finder.expect(group, files, groups.values(), default)
     return [groups[group][name] or root / name for name, group in names]
+
+
+def _with_slashes(root: Path, name: str) -> str:
+    """``name`` with slashes instead of the backslashes of Windows, unless there is a file with backslashes."""
+    if "\\" not in name or os.sep == "\\":
+        return name
+    try:
+        return name if os.path.lexists(root / name) else name.replace("\\", "/")
+    except ValueError:  # a NUL byte
+        return name
 
 
 class _Finder:

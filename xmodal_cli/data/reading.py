@@ -12,6 +12,7 @@ from xmodal_cli import catalog
 from xmodal_cli.data.contents import DatasetContents
 from xmodal_cli.data.unread_captions import unread_captions
 from xmodal_cli.errors import BadData, MissingData
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.splits import canonical_split
 from xmodal_cli.types import Example, ImageTextDataset, SkippedRow
 
@@ -25,9 +26,8 @@ def read_dataset(path: Path, format: str | None = None, name: str | None = None)
     """
     try:
         name = name or _default_name(path)
+        _check_exists(path)
         path = path.resolve()  # the same source for all spellings of the path
-        if not path.exists():
-            raise MissingData(f"there is no dataset at {path}", "check the path, or see `xmodal data list` for names")
         format = catalog.canonical(format) if format else _detect_format(path)
         reader = catalog.load("format", format)
         if not reader.matches(path):
@@ -42,6 +42,17 @@ def read_dataset(path: Path, format: str | None = None, name: str | None = None)
     examples = tuple(_with_canonical_split(example) for example in contents.examples)
     _check(path, examples)
     return ImageTextDataset(name, format, path, examples, contents.skipped_rows, contents.notes)
+
+
+def _check_exists(path: Path) -> None:
+    """Raise MissingData, or BadData for a named pipe, socket or device, and a link that leads to itself."""
+    if path.is_dir():
+        return
+    problem = reason_not_regular(path)
+    if problem.endswith("not exist"):
+        raise MissingData(f"there is no dataset at {path}", "check the path, or see `xmodal data list` for names")
+    if problem:
+        raise BadData(f"{path} {problem}", "give a dataset's name, folder or file")
 
 
 def _with_canonical_split(example: Example) -> Example:

@@ -120,8 +120,8 @@ def _existing_path(text: str) -> Path | None:
     """``text`` as a path if it exists, else None."""
     try:
         path = Path(text).expanduser()
-        return path if text and path.exists() else None
-    except (OSError, RuntimeError):  # a name that is too long, ~USER of an unknown user
+        return path if text and os.path.lexists(path) else None
+    except (OSError, ValueError, RuntimeError):  # a name that is too long, a NUL byte, ~USER of an unknown user
         return None
 
 

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from xmodal_cli.data.scenes import COLORS, NUM_SCENES, Scene, SceneObject, describe, sample_scenes
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.output_files import check_output_folder
 from xmodal_cli.paths import make_folder, storage_errors, write_text
 
 SIDE = 128  # pixels
@@ -69,6 +70,7 @@ def _check(out: Path, counts: dict[str, int]) -> None:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} already exists and is not an empty folder", "use a new folder, or remove that one")
+    check_output_folder(out)
 
 
 def _move_draft(draft: Path, out: Path) -> None:

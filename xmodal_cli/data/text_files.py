@@ -6,11 +6,12 @@ import codecs
 import gzip
 import json
 import zlib
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.file_identity import open_regular, read_regular
+from xmodal_cli.file_identity import open_regular
 
 _MAX_BYTES = 1 << 33  # of a decompressed file; a small file can decompress to any size
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -51,7 +52,7 @@ def is_text(row: str) -> bool:
 def read_start(file: Path, size: int = 1 << 16) -> str:
     """The first ``size`` bytes of a text file, also a gzipped one; "" if it cannot be read."""
     try:
-        with open_regular(file) as raw, gzip.open(raw) if file.suffix == ".gz" else raw as stream:
+        with open_regular(file) as raw, gzip.open(raw) if _is_gzipped(raw) else raw as stream:
             content = stream.read(size)
         return _decode(content, "replace")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError):
@@ -86,12 +87,18 @@ def _split_lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
+def _is_gzipped(file: BufferedReader) -> bool:
+    """Whether the content is gzipped, whatever the name: downloads may be decompressed under the same name."""
+    return file.peek(2)[:2] == b"\x1f\x8b"
+
+
 def _read_bytes(file: Path) -> bytes:
     try:
-        if file.suffix != ".gz":
-            return read_regular(file)
-        with open_regular(file) as raw, gzip.open(raw) as stream:
-            content = stream.read(_MAX_BYTES + 1)
+        with open_regular(file) as raw:
+            if not _is_gzipped(raw):
+                return raw.read()
+            with gzip.open(raw) as stream:
+                content = stream.read(_MAX_BYTES + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadData(f"{file} is not a complete gzip file: {error}", "fetch it again") from error
     except OSError as error:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from xmodal_cli.data.caption_columns import CAPTION_COLUMNS, EXPECTED, normalize_name
 from xmodal_cli.data.caption_tables import find_layout, header_of, is_table
-from xmodal_cli.data.json_starts import list_keys
+from xmodal_cli.data.json_starts import is_caption_object, is_coco, is_karpathy, list_keys
 from xmodal_cli.errors import BadData
 
 _TABLES = (".csv", ".tsv")
 _WORDS = ("caption", "comment", "annotation", "result", "token", "sentence", "label", "metadata")  # in names of .txt
+_UNKNOWN = "has captions, and is not in a known format"
 _RESULT_KEYS = {"image_id", "caption"}  # of generated captions, which are not a dataset
 
 
@@ -39,6 +40,9 @@ def _table_problem(file: Path) -> str:
 def _json_problem(file: Path, given: bool) -> str:
     if not file.name.lower().removesuffix(".gz").endswith(".json"):
         return ""
+    if not given and is_caption_object(file):
+        is_known = is_coco(file) or is_karpathy(file)
+        return "has captions under another name than its format has: give the file" if is_known else _UNKNOWN
     keys = list_keys(file)
     names = {normalize_name(key) for key in keys}
     has_captions = not names.isdisjoint(CAPTION_COLUMNS)

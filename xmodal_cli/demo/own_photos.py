@@ -14,6 +14,7 @@ from xmodal_cli.demo.captions import captioned_photo
 from xmodal_cli.demo.index import find, make_index
 from xmodal_cli.demo.results import Captioned, OwnPhotos
 from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.file_identity import reason_not_folder
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
@@ -43,8 +44,8 @@ def find_own_photos(folder: Path) -> OwnFolder:
     Raises MissingData for a folder that does not exist or has no photos.
     """
     root = absolute_path(folder.expanduser())
-    if not root.is_dir():
-        raise MissingData(f"the folder {folder} does not exist", "give a folder of photos: xmodal demo ~/Pictures")
+    if problem := reason_not_folder(root):
+        raise MissingData(f"{folder} {problem}", "give a folder of photos: xmodal demo ~/Pictures")
     photos = [photo.path for photo in find_photos([root]) if photo.problem is None]
     if not photos:
         raise MissingData(f"{folder} has no photos", "give a folder of photos: xmodal demo ~/Pictures")

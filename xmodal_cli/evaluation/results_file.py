@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli.data.json_starts import is_json_lines
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.text_files import field, parse_json, read_json, read_lines
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.types import Example, ImageTextDataset
 
 FORMAT_HINT = 'it must be a list of {"image_id": ..., "caption": ...}, or have one of them per line (.jsonl)'
@@ -19,7 +21,7 @@ TRAINING_SPLITS = ("train", "restval")
 
 def is_results(what: str) -> bool:
     """Whether ``what`` has the extension of a results file: ``.json`` or ``.jsonl``, also with ``.gz``."""
-    return what.removesuffix(".gz").endswith((".json", ".jsonl"))
+    return what.lower().removesuffix(".gz").endswith((".json", ".jsonl"))
 
 
 def score_results(file: Path, data: str, split: str = "test") -> CaptionResult:
@@ -61,9 +63,9 @@ def match_results(file: Path, dataset: ImageTextDataset, split: str) -> tuple[li
 
 def read_results(file: Path) -> list[tuple[str, str]]:
     """The (image id, caption) of each entry. Raises MissingData, BadData."""
-    if not file.exists():
-        raise MissingData(f"{file} does not exist", "give a JSON file with captions")
-    entries = dict(_read_lines(file) if ".jsonl" in file.suffixes[-2:] else _read_list(file))
+    if problem := reason_not_regular(file):
+        raise MissingData(f"{file} {problem}", "give a JSON file with captions")
+    entries = dict(_read_lines(file) if is_json_lines(file) else _read_list(file))
     if not entries:
         raise BadData(f"{file} is not a list of captions", FORMAT_HINT)
     results = []

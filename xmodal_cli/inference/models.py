@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from xmodal_cli.backbones.hugging_face_names import is_hugging_face_name, is_rep
 from xmodal_cli.config import Config, from_dict
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadModel, ConfigError, MissingData, UnknownName, XmodalError
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
@@ -109,6 +111,8 @@ def _not_found(what: str, path: Path) -> XmodalError:
     if path.is_dir():
         hint = "give a run or a model file: see `xmodal models list`"
         return MissingData(f"the folder {what} has neither a {MODEL_FILE}, as runs have, nor a config.json", hint)
+    if os.path.lexists(path):
+        return MissingData(f"{what} {reason_not_regular(path)}", "give a run or a model file: see `xmodal models list`")
     if path.suffix in (".safetensors", ".npz") or "/" in what:
         of_hub = is_repo(what) and path.suffix not in (".safetensors", ".npz")
         captioners = f"; captioners of the Hugging Face hub have names such as hf/{what}" if of_hub else ""

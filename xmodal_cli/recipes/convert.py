@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.output_files import check_writable
 from xmodal_cli.paths import atomic_path
 
@@ -45,8 +46,8 @@ def convert_checkpoint(file: Path, out: Path | None = None, force: bool = False)
 
 
 def _check(file: Path, target: Path, force: bool) -> None:
-    if not file.is_file():
-        raise MissingData(f"{file} does not exist", "give a checkpoint: .pt, .pth, .bin or .ckpt")
+    if problem := reason_not_regular(file):
+        raise MissingData(f"{file} {problem}", "give a checkpoint: .pt, .pth, .bin or .ckpt")
     if file.suffix not in SUFFIXES:
         hint = (
             "it is already in the .safetensors format"

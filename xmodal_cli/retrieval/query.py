@@ -15,12 +15,15 @@ from pathlib import Path
 
 from xmodal_cli.data.image_names import has_file_suffix, is_image_name
 from xmodal_cli.errors import BadData, ConfigError, MissingData
+from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.text_filter import TextFilter, parse_text_filter
 
 _WEIGHT = re.compile(r"(?P<text>.*)\^(?P<weight>[^^\s]*)", re.DOTALL)
 _HINT = 'for example: xmodal search "two dogs" +snow -person "beach^0.5"'
 _OPTION = re.compile(r"--[A-Za-z][\w-]*(=.*)?|-[A-Za-z]\d{0,4}|-[\w-]+=.*|-(index|json|help)", re.DOTALL)
+# hyphens, dashes and minus signs that word processors write instead of "-"
+_DASHED = re.compile(r"[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+(\w\S*)")
 _NUMBER = re.compile(r"-k=?(\d+)")  # the option whose value follows a space
 _OPTION_HINT = "`xmodal search --help` lists the options"
 _PATH_START = re.compile(r"[/\\]|\.{1,2}[/\\]|~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\.{1,2}$|~$|[A-Za-z][A-Za-z0-9+.-]*://")
@@ -116,6 +119,9 @@ def _check_kind(text: str, word: str) -> None:
         help_ = f"the number of photos is -k {number[1]}" if number else _OPTION_HINT
         hint = f'{help_}; to rank photos of {name!r} lower, write "- {name}"'
         raise ConfigError(f"search has no option {word!r}", hint)
+    if (dashed := _DASHED.fullmatch(word)) is not None:
+        hint = f'write "-" or "--" for an option; to rank photos of {dashed[1]!r} lower, write "-{dashed[1]}"'
+        raise ConfigError(f"{word!r} begins with U+{ord(word[0]):04X}, which is not a hyphen", hint)
     if looks_like_path(text):
         raise _path_error(text)
 
@@ -139,7 +145,8 @@ def _path_error(text: str) -> ConfigError | MissingData:
         return MissingData(f"the image {text} does not exist", hint)
     if _is_folder(text):
         return ConfigError(f"{text} is a folder, not an image", "give an image in it, or a sentence")
-    return ConfigError(f"{text} is not a regular file", "give an image file, or a sentence")
+    problem = reason_not_regular(_expanded(text) or text)
+    return ConfigError(f"{text} {problem}", "give an image file, or a sentence")
 
 
 def _weight(text: str, word: str) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.errors import BadData, MissingData, Unavailable
+from xmodal_cli.file_identity import reason_not_folder
 from xmodal_cli.retrieval.half_precision import half_to_float32
 
 PATHS = ("image_path", "path", "url", "key")
@@ -68,8 +69,8 @@ class VectorFile:
 def find_vector_files(folder: Path, kind: str = "img_emb") -> list[VectorFile]:
     """The files of vectors of a folder, in the order of their numbers. Raises MissingData, BadData."""
     inside = folder / kind if (folder / kind).is_dir() else folder
-    if not inside.is_dir():
-        raise MissingData(f"the folder {folder} does not exist", "give the folder of the vectors")
+    if problem := reason_not_folder(inside):
+        raise MissingData(f"{folder} {problem}", "give the folder of the vectors")
     files = sorted((p for p in inside.iterdir() if p.suffix in SUFFIXES), key=_order)
     if not files:
         raise MissingData(f"{inside} has no .npy or .safetensors files", "write vectors as img_emb/img_emb_0.npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,11 +68,33 @@ def first_file(path: Path, pattern: str) -> Path | None:
 
 
 def find_files(path: Path, *patterns: str) -> list[Path]:
-    """``path`` if it is a file that matches a pattern; for a folder the files in it that match, sorted by name."""
+    """``path`` if it is a file that matches a pattern; for a folder the files in it that match, sorted by name.
+
+    Patterns match names in any case; ``*/NAME`` is a file in a folder of ``path``.
+    """
     if path.is_file():
-        return [path] if any(path.match(pattern) for pattern in patterns) else []
-    matching = {file for pattern in patterns for file in path.glob(pattern)}
-    return sorted(file for file in matching if file.is_file() and not file.name.startswith("."))
+        return [path] if any(_matches(path.name, pattern.rpartition("/")[2]) for pattern in patterns) else []
+    deep = [pattern.removeprefix("*/") for pattern in patterns if pattern.startswith("*/")]
+    found = _files_like(path, [pattern for pattern in patterns if not pattern.startswith("*/")])
+    for folder in _folders(path) if deep else ():
+        found += _files_like(folder, deep)
+    return sorted(found)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name.lower(), pattern.lower())
+
+
+def _files_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # ``list_images`` reports what it cannot read
+        return []
+    return [folder / name for name in names if any(_matches(name, pattern) for pattern in patterns)]
+
+
+def _folders(path: Path) -> list[Path]:
+    return [Path(entry.path) for entry in os.scandir(path) if entry.is_dir()]
 
 
 def list_images(root: Path) -> Iterator[Path]:

@@ -42,7 +42,8 @@ def read_tables(files: Sequence[Path], root: Path) -> DatasetContents:
 
 def unknown_table(file: Path) -> BadData:
     """The error for a table whose columns are unknown."""
-    return BadData(f"{file} has an unknown header: {header_of(file)!r}", EXPECTED)
+    header = header_of(file)
+    return BadData(f"{file} has an unknown header: {header!r}" if header else f"{file} is empty", EXPECTED)
 
 
 def _read_file(file: Path, folder: str, log: RowLog) -> list[Example]:

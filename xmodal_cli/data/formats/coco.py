@@ -8,8 +8,10 @@ from typing import Any
 from xmodal_cli.data.contents import DatasetContents
 from xmodal_cli.data.formats._common import RowLog, find_files
 from xmodal_cli.data.image_files import locate_images
+from xmodal_cli.data.json_starts import is_coco
 from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
+from xmodal_cli.splits import split_in_name
 from xmodal_cli.types import Example
 
 PRIORITY = 15
@@ -19,7 +21,7 @@ EXPECTED = "images need id and file_name, annotations need image_id and caption"
 
 
 def matches(path: Path) -> bool:
-    """A caption file, or a folder with caption files in it or in ``annotations/``."""
+    """A caption file, also under another name, or a folder with caption files in it or in ``annotations/``."""
     return bool(_caption_files(path))
 
 
@@ -59,7 +61,10 @@ def _read_file(file: Path, log: RowLog) -> list[tuple[str, str, str, tuple[str, 
             captions.setdefault(image_id, []).append(caption.strip())
         except ValueError as error:
             log.skip(f"{file}, annotation {position}", str(error))
-    folder = file.name.partition(".")[0].removeprefix("captions_")  # such as val2014
+    stem = file.name.partition(".")[0]
+    folder = stem.removeprefix("captions_")  # such as val2014
+    if folder == stem:
+        folder = split_in_name(stem) or "train"
     return [(i, name, folder, tuple(captions.get(i, ()))) for i, name in images.items()]
 
 
@@ -87,4 +92,7 @@ def _karpathy_split(file: Path, position: int, image: Any) -> tuple[str, str]:
 
 
 def _caption_files(path: Path) -> list[Path]:
+    if path.is_file():
+        is_json = path.name.lower().endswith((".json", ".json.gz"))
+        return find_files(path, *PATTERNS) or ([path] if is_json and is_coco(path) else [])
     return find_files(path, *PATTERNS) or find_files(path / "annotations", *PATTERNS)

@@ -17,7 +17,7 @@ from xmodal_cli.types import Example
 
 PRIORITY = 38
 SUFFIXES = (".json", ".gz")
-PATTERNS = ("*.json", "*.json.gz")
+PATTERNS = ("*.json", "*.json.gz", "*.jsonl", "*.jsonl.gz")  # content decides
 EXPECTED = 'each entry is {"image": "a.jpg", "caption": "a dog"}; the caption can be a list'
 
 

@@ -15,20 +15,25 @@ from xmodal_cli.data.caption_columns import FILE_COLUMNS, find_key
 from xmodal_cli.data.contents import DatasetContents
 from xmodal_cli.data.formats._common import RowLog, find_files, parse_captions, text_rows
 from xmodal_cli.data.image_files import locate_images
+from xmodal_cli.data.json_starts import is_caption_lines, is_caption_list
 from xmodal_cli.data.text_files import field, parse_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.splits import split_in_name
 from xmodal_cli.types import Example
 
 PRIORITY = 35
-SUFFIXES = (".jsonl", ".gz")
+SUFFIXES = (".jsonl", ".json", ".gz")
 PATTERNS = ("*.jsonl", "*.jsonl.gz")
+OTHER_NAMES = ("*.json", "*.json.gz")  # whose content is JSON Lines
 METADATA = ("*/metadata.jsonl", "*/metadata.jsonl.gz")  # one per split
 EXPECTED = 'each line is {"image": "a.jpg", "captions": ["a dog"], "split": "train"}'
 
 
 def matches(path: Path) -> bool:
-    """A ``.jsonl`` file, or a folder with such files, or with folders that have a ``metadata.jsonl``."""
+    """A ``.jsonl`` file, or a folder with such files, or with folders that have a ``metadata.jsonl``.
+
+    Content decides: a JSON list is not such a file, and ``.json`` files can be. Reads their beginnings.
+    """
     return bool(_files(path))
 
 
@@ -93,5 +98,6 @@ def _merge(first: Example | None, second: Example, where: str) -> Example:
 
 
 def _files(path: Path) -> list[Path]:
-    files = find_files(path, *PATTERNS)
+    files = [file for file in find_files(path, *PATTERNS) if not is_caption_list(file)]
+    files += [file for file in find_files(path, *OTHER_NAMES) if is_caption_lines(file)]
     return files if files or path.is_file() else find_files(path, *METADATA)

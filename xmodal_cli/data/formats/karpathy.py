@@ -9,6 +9,7 @@ from xmodal_cli.data.caption_columns import caption_values
 from xmodal_cli.data.contents import DatasetContents
 from xmodal_cli.data.formats._common import RowLog, first_file
 from xmodal_cli.data.image_files import locate_images
+from xmodal_cli.data.json_starts import is_karpathy
 from xmodal_cli.data.text_files import field, read_json
 from xmodal_cli.errors import BadData
 from xmodal_cli.types import Example
@@ -20,7 +21,7 @@ EXPECTED = "each image needs filename, split, and sentences with raw"
 
 
 def matches(path: Path) -> bool:
-    """The JSON file, or the folder that contains it."""
+    """The JSON file, also under another name, or the folder that contains it."""
     return _file(path) is not None
 
 
@@ -56,4 +57,6 @@ def _parse_entry(entry: dict[str, Any]) -> tuple[str, str, tuple[str, ...], str]
 
 
 def _file(path: Path) -> Path | None:
-    return next((file for pattern in PATTERNS if (file := first_file(path, pattern)) is not None), None)
+    named = next((file for pattern in PATTERNS if (file := first_file(path, pattern)) is not None), None)
+    is_json = named is None and path.is_file() and path.name.lower().endswith((".json", ".json.gz"))
+    return path if is_json and is_karpathy(path) else named

@@ -22,7 +22,7 @@ METADATA = ("*/metadata.csv", "*/metadata.tsv")  # one per split
 
 def matches(path: Path) -> bool:
     """A table with known columns, or a folder that contains one; reads the first line of tables."""
-    if path.is_file() and path.name.endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
+    if path.is_file() and path.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
         return True  # an unknown header is reported by ``read``
     return bool(_tables(path))
 
