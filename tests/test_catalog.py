@@ -30,7 +30,10 @@ def test_listing_imports_no_component():
     code = "import sys; from xmodal_cli import catalog; [catalog.names(k) for k in catalog.KINDS];"
     code += "print([m for m in sys.modules if m.startswith('xmodal_cli.') or m in ('torch', 'numpy')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['xmodal_cli.version', 'xmodal_cli.errors', 'xmodal_cli.catalog']"
+    assert (
+        done.stdout.strip()
+        == "['xmodal_cli.version', 'xmodal_cli.errors', 'xmodal_cli.settings', 'xmodal_cli.catalog']"
+    )
 
 
 def test_the_hint_for_a_misspelled_component_is_the_closest_name():
@@ -79,6 +82,15 @@ def test_a_value_of_the_wrong_type_is_a_config_error():
             catalog.build("loss", "triplet", {"margin": value})
     with pytest.raises(ConfigError, match="hardest_negative must be bool"):
         catalog.build("loss", "triplet", {"hardest_negative": 1})
+
+
+def test_numbers_that_no_array_can_have_are_config_errors():
+    with pytest.raises(ConfigError, match="margin must be at most 9,007"):
+        catalog.build("loss", "triplet", {"margin": 10**20})
+    with pytest.raises(ConfigError, match="word_dim must be at most 9,007"):
+        catalog.build("text_encoder", "gru", {"word_dim": 10**20}, vocab_size=9, embed_dim=5)
+    with pytest.raises(ConfigError, match="num_layers must be at least 1 and at most 1000"):
+        catalog.build("image_encoder", "transformer", {"num_layers": 10**9}, image_dim=8, embed_dim=64)
 
 
 # ---------------------------------------------------------------------------- mistakes of a component's author

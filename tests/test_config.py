@@ -131,6 +131,11 @@ def test_whole_numbers_have_a_minimum(setting):
         ("decoding.top_p=0", "above 0 and at most 1"),
         ("decoding.temperature=0", "above 0"),
         ("decoding.beam=0", "at least 1"),
+        ("decoding.beam=99999999999999999999", "at most 9,007,199,254,740,992"),
+        ("training.batch_size=99999999999999999999", "at most 9,007,199,254,740,992"),
+        ("decoding.max_length=1000000000000", "at least 1 and at most 1000"),
+        ("decoding.length_penalty=1e308", "at least 0 and at most 10"),
+        ("model.embed_dim=1000000000000", "at least 0 and at most 65536"),
     ],
 )
 def test_a_number_outside_its_bounds_is_refused(setting, bound):

@@ -58,6 +58,20 @@ def test_an_unforeseen_error_is_one_sentence_too(xmodal, monkeypatch):
     assert "XMODAL_DEBUG=1" in done.err
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_too_little_memory_is_not_a_bug(error, xmodal, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr("xmodal_cli.recipes.models.list_models", fail)
+    done = xmodal("models", "list")
+    assert done.code == 1
+    assert done.err.startswith("error: there is not enough memory")
+    assert "bug" not in done.err
+
+
 def test_wrong_usage_exits_with_2(xmodal):
     assert xmodal("train", "--no-such-option").code == 2
     assert xmodal("no-such-command").code == 2

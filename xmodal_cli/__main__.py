@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from xmodal_cli.cli import output
 from xmodal_cli.cli.streams import check_stdout, checked_streams
-from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging, missing_package_lines
+from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging, memory_lines, missing_package_lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def _code_of(function: Callable[[], None]) -> int:
     except Exception as error:
         if is_debugging():
             raise
-        return _print_error(missing_package_lines(error) or bug_lines(error))
+        return _print_error(missing_package_lines(error) or memory_lines(error) or bug_lines(error))
 
 
 def _run(args: list[str]) -> None:

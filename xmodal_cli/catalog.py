@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.settings import MAX_WHOLE, is_too_large
 
 PACKAGE = Path(__file__).parent
 
@@ -149,6 +150,10 @@ def _check_type(what: str, parameter: inspect.Parameter, value: object) -> None:
     if not isinstance(value, TYPES[wanted]) or (isinstance(value, bool) and wanted != "bool"):
         raise ConfigError(
             f"{what} cannot be built: {parameter.name} must be {wanted}, not {value!r}", "see --print-config"
+        )
+    if is_too_large(value):
+        raise ConfigError(
+            f"{what} cannot be built: {parameter.name} must be at most {MAX_WHOLE:,}", "see --print-config"
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -138,6 +139,21 @@ def missing_package_lines(error: Exception) -> list[str]:
     """The lines that the command line prints if a package in ``OPTIONAL_PACKAGES`` is missing; [] for other errors."""
     package = missing_package(error)
     return error_lines(f"this needs the package {package}, which is not installed", INSTALL_ALL) if package else []
+
+
+_MEMORY = re.compile(
+    r"can(not|'t) allocate memory|out of memory|not enough memory|unable to allocate|bad_?alloc"
+    r"|size calculation overflowed",
+    re.IGNORECASE,
+)
+
+
+def memory_lines(error: Exception) -> list[str]:
+    """The lines that the command line prints if there is not enough memory; [] for other errors."""
+    if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _MEMORY.search(str(error)))):
+        return []
+    hint = "use a smaller batch, beam or model (training.batch_size, --batch-size, --beam, model.embed_dim)"
+    return error_lines("there is not enough memory for this", hint)
 
 
 def bug_lines(error: Exception) -> list[str]:

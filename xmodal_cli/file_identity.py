@@ -61,6 +61,22 @@ def reason_not_folder(path: Path | str) -> str:
     return reason if reason.endswith("does not exist") or reason.startswith("cannot be read") else "is not a folder"
 
 
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """``entry.is_file()``, which is an error for a link that leads to itself: false."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """``entry.is_dir()``, which is an error for a link that leads to itself: false."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def read_regular(path: Path | str) -> bytes:
     """The content of a regular file. Raises OSError; NotRegularFile for pipes and devices."""
     with open_regular(path) as stream:

@@ -15,6 +15,7 @@ from typing import Any
 from xmodal_cli.errors import ConfigError, UnknownName
 
 KEY = "setting"
+MAX_WHOLE = 2**53  # larger whole numbers are not exact as floats, and fit in no array
 MAX_SEED = 2**32 - 1  # the largest that NumPy takes
 
 
@@ -22,7 +23,7 @@ MAX_SEED = 2**32 - 1  # the largest that NumPy takes
 class Bounds:
     """The values that a setting may have: ``min`` and ``max`` are allowed themselves, ``above`` and ``below`` are not.
 
-    Numbers are always finite. Empty ``choices`` allow every value.
+    Numbers are always finite, whole numbers at most ``MAX_WHOLE``. Empty ``choices`` allow every value.
     """
 
     min: float | None = None
@@ -39,6 +40,7 @@ class Bounds:
             return True
         return (
             math.isfinite(value)
+            and not is_too_large(value)
             and (self.min is None or value >= self.min)
             and (self.max is None or value <= self.max)
             and (self.above is None or value > self.above)
@@ -54,8 +56,14 @@ class Bounds:
         return " and ".join(f"{words} {end}" for words, end in ends if end is not None)
 
 
+def is_too_large(value: object) -> bool:
+    """Whether a whole number is larger, or smaller, than any setting can be."""
+    return isinstance(value, int) and abs(value) > MAX_WHOLE
+
+
 RATE = Bounds(min=0, below=1)  # dropout and everything like it
-POSITIVE = Bounds(min=1)  # sizes and numbers of layers
+POSITIVE = Bounds(min=1)  # sizes
+LAYERS = Bounds(min=1, max=1000)  # more are never built
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def check_value(name: str, value: Any, declared: Field[Any], default: Any = None
         return
     usual = f"the default is {declared.default if default is None else default!r}"
     if not bounds.choices or not isinstance(value, str):
-        raise ConfigError(f"{name} must be {str(bounds) or 'a finite number'}, not {value}", usual)
+        raise ConfigError(f"{name} must be {_describe(bounds, value)}, not {value}", usual)
     near = difflib.get_close_matches(str(value), [str(choice) for choice in bounds.choices], n=1, cutoff=0.5)
     raise UnknownName(f"{name} must be {bounds}, not {value!r}", f"did you mean {near[0]!r}?" if near else usual)
 
@@ -108,7 +116,12 @@ def check_value(name: str, value: Any, declared: Field[Any], default: Any = None
 def check_argument(name: str, value: float | str, bounds: Bounds) -> None:
     """Raise ValueError where an argument of a component's ``build`` is outside its bounds."""
     if not bounds.allow(value):
-        raise ValueError(f"{name} must be {bounds}, not {value!r}")
+        raise ValueError(f"{name} must be {_describe(bounds, value)}, not {value!r}")
+
+
+def _describe(bounds: Bounds, value: object) -> str:
+    """What a value that is outside the bounds must be."""
+    return f"at most {MAX_WHOLE:,}" if is_too_large(value) else str(bounds) or "a finite number"
 
 
 def check_settings(settings: Any, prefix: str = "") -> None:

@@ -284,9 +284,9 @@ class Decoding:
 
     beam: int = setting(5, "beam size; 1: greedy search", min=1)
     num: int = setting(1, "captions per image, at most the beam size; of samples, any number", min=1)
-    max_length: int = setting(20, "longest caption, in words", min=1)
+    max_length: int = setting(20, "longest caption, in words", min=1, max=1000)
     min_length: int = setting(1, "shortest caption, in words", min=0)
-    length_penalty: float = setting(1.0, "score = log-probability / length to this power, EOS counted", min=0)
+    length_penalty: float = setting(1.0, "score = log-probability / length to this power, EOS counted", min=0, max=10)
     no_repeat_ngram_size: int = setting(0, "no n-gram of this size occurs twice in a caption; 0: no limit", min=0)
     num_beam_groups: int = setting(1, "groups of diverse beam search, a divisor of the beam size; 1: plain", min=1)
     diversity_penalty: float = setting(0.5, "penalty on words that earlier groups chose at the same step", min=0)

@@ -8,6 +8,7 @@ import pytest
 from helpers.small_datasets import touch
 
 from xmodal_cli.data.image_files import locate_images
+from xmodal_cli.data.reading import read_dataset
 
 
 def located(root: Path, *names: tuple[str, str], default: str | None = "images") -> list[str]:
@@ -76,3 +77,14 @@ def test_names_with_the_backslashes_of_windows(tmp_path: Path, prefix: str) -> N
         touch(tmp_path / "images" / name)
     names = [(f"{prefix}{name}", "") for name in ("a.jpg", "b.jpg")]
     assert locate_images(tmp_path, names) == [tmp_path / "images" / "a.jpg", tmp_path / "images" / "b.jpg"]
+
+
+def test_a_link_to_itself_hides_no_other_file(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "a.jpg")
+    for folder in (tmp_path, tmp_path / "images"):
+        (folder / "loop.jpg").symlink_to("loop.jpg")
+        (folder / "loop").symlink_to("loop")
+    (tmp_path / "c.csv").write_text("image,caption\na.jpg,a dog\n")
+    assert located(tmp_path, ("a.jpg", "")) == ["images/a.jpg"]
+    assert read_dataset(tmp_path).examples[0].path == tmp_path / "images" / "a.jpg"
+    assert read_dataset(tmp_path / "images").format == "folder"

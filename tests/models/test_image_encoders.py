@@ -233,7 +233,7 @@ def test_post_norm_layers_equal_those_of_torch_in_training():
         ({"width": 25}, "a multiple of num_heads, 2, not 25"),
         ({"num_heads": 0}, "num_heads must be at least 1, not 0"),
         ({"feed_forward": -1}, "feed_forward must be at least 1, not -1"),
-        ({"num_layers": 0}, "num_layers must be at least 1, not 0"),
+        ({"num_layers": 0}, "num_layers must be at least 1 and at most 1000, not 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
     ],
 )

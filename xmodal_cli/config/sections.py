@@ -28,7 +28,7 @@ class ModelConfig:
 
     name: str = setting("vse", "architecture: a matcher, captioner or tagger of the catalog")
     args: dict[str, Any] = setting({}, "arguments of the architecture")
-    embed_dim: int = setting(1024, "dimension of the embeddings; 0: that of the image features", min=0)
+    embed_dim: int = setting(1024, "dimension of the embeddings; 0: that of the image features", min=0, max=65_536)
     image_encoder: Component = setting(Component("linear"), "matchers: image features to embeddings")
     text_encoder: Component = setting(Component("gru"), "matchers: tokens or text features to embeddings")
     similarity: Component = setting(Component("cosine"), "matchers: similarity of an image and a text embedding")

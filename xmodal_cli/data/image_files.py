@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from xmodal_cli.data.image_names import is_image_name
+from xmodal_cli.file_identity import is_file, is_folder
 from xmodal_cli.splits import canonical_split, split_in_name
 
 _COPY_SHARE = 0.5  # a folder in which more of the names are found already has copies, such as thumbnails
@@ -153,7 +154,7 @@ def _list_files(folder: Path) -> dict[str, str]:
     """Name -> file in a folder; image files also under their names without suffix."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_file()]
+            names = [entry.name for entry in entries if is_file(entry)]
     except (OSError, ValueError):  # it does not exist, is not readable, or its name has a NUL byte
         return {}
     stems = {os.path.splitext(name)[0]: name for name in sorted(names, reverse=True) if is_image_name(name)}  # noqa: PTH122
@@ -163,6 +164,6 @@ def _list_files(folder: Path) -> dict[str, str]:
 def _list_folders(root: Path) -> list[Path]:
     try:
         with os.scandir(root) as entries:
-            return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
+            return sorted(Path(e.path) for e in entries if is_folder(e) and not e.name.startswith("."))
     except OSError:  # not readable
         return []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from xmodal_cli import catalog
 from xmodal_cli.regions import REGION_COLUMNS
-from xmodal_cli.settings import POSITIVE, RATE, check_argument
+from xmodal_cli.settings import LAYERS, POSITIVE, RATE, check_argument
 
 HEAD_DIM = 64  # dimension of an attention head
 GEOMETRY_DIM = 5  # corners and area of a cell, as fractions of the image
@@ -97,8 +97,8 @@ def transformer_layers(width: int, num_layers: int, dropout: float) -> nn.Transf
     Without a final norm, states keep their relative norms when they are pooled. Raises ValueError for a ``width``
     above 64 that is not a multiple of 64, fewer than one layer, or a ``dropout`` outside [0, 1).
     """
-    for name, value in (("width", width), ("num_layers", num_layers)):
-        check_argument(name, value, POSITIVE)
+    check_argument("width", width, POSITIVE)
+    check_argument("num_layers", num_layers, LAYERS)
     check_argument("dropout", dropout, RATE)
     num_heads = max(1, width // HEAD_DIM)
     if width > HEAD_DIM and width % HEAD_DIM:
@@ -122,8 +122,8 @@ def post_norm_layers(
     Raises ValueError for a ``width`` that is not a multiple of ``num_heads``, a size below 1, or a ``dropout`` outside
     [0, 1).
     """
-    sizes = {"width": width, "num_layers": num_layers, "num_heads": num_heads, "feed_forward": feed_forward}
-    for name, value in sizes.items():
+    check_argument("num_layers", num_layers, LAYERS)
+    for name, value in {"width": width, "num_heads": num_heads, "feed_forward": feed_forward}.items():
         check_argument(name, value, POSITIVE)
     check_argument("dropout", dropout, RATE)
     if width % num_heads:

@@ -17,6 +17,7 @@ from xmodal_cli.data.image_files import locate_images
 from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.text_files import is_text, read_rows
 from xmodal_cli.errors import BadData
+from xmodal_cli.file_identity import is_file, is_folder
 from xmodal_cli.paths import absolute_path
 from xmodal_cli.splits import SPLITS
 from xmodal_cli.types import Example, SkippedRow
@@ -87,14 +88,14 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _files_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith(".")]
+        names = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and is_file(entry)]
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # ``list_images`` reports what it cannot read
         return []
     return [folder / name for name in names if any(_matches(name, pattern) for pattern in patterns)]
 
 
 def _folders(path: Path) -> list[Path]:
-    return [Path(entry.path) for entry in os.scandir(path) if entry.is_dir()]
+    return [Path(entry.path) for entry in os.scandir(path) if is_folder(entry)]
 
 
 def list_images(root: Path) -> Iterator[Path]:

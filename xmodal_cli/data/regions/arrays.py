@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from xmodal_cli.data.region_records import Regions, map_region_array, region_error
+from xmodal_cli.file_identity import is_file
 
 PRIORITY = 40
 KEYS = {
@@ -118,7 +119,7 @@ def _folders(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def _array_files(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:  # faster than glob; a hundred thousand files are common
         for entry in entries:
-            if entry.name.endswith((".npy", ".npz")) and not entry.name.startswith(".") and entry.is_file():
+            if entry.name.endswith((".npy", ".npz")) and not entry.name.startswith(".") and is_file(entry):
                 yield Path(entry.path)
 
 

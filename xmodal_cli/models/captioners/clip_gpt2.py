@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
 from xmodal_cli.models.captioners._gpt2 import CONTEXT_LENGTH, GPT2, Caches
 from xmodal_cli.models.sequences import GEOMETRY_DIM, cell_depth, scaled_cells, transformer_layers
-from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
+from xmodal_cli.settings import LAYERS, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 LANGUAGE_MODEL = True
@@ -138,8 +138,8 @@ def build(
     """
     if not 1 <= num_prefix <= CONTEXT_LENGTH // 2:
         raise ValueError(f"num_prefix must be from 1 to {CONTEXT_LENGTH // 2}, not {num_prefix}")
-    check_argument("mapping_layers", mapping_layers, Bounds(min=0))
-    check_argument("num_layers", num_layers, POSITIVE)
+    check_argument("mapping_layers", mapping_layers, Bounds(min=0, max=LAYERS.max))
+    check_argument("num_layers", num_layers, LAYERS)
     check_argument("dropout", dropout, RATE)
     language_model = GPT2(vocab_size, embed_dim, num_layers, dropout)
     depth = cell_depth(image_dim, image_kind)

@@ -19,7 +19,7 @@ from xmodal_cli.models.captioners._cache import BeamMask, SlotCache
 from xmodal_cli.models.captioners._caption_rows import group_by_image
 from xmodal_cli.models.captioners._standardize import Standardize
 from xmodal_cli.models.sequences import GEOMETRY_DIM, HEAD_DIM, cell_depth, scaled_cells, transformer_layers
-from xmodal_cli.settings import POSITIVE, RATE, Bounds, check_argument
+from xmodal_cli.settings import LAYERS, POSITIVE, RATE, Bounds, check_argument
 from xmodal_cli.types import CaptionerOutput
 
 CELL_PARTS = ("keys", "values")
@@ -200,9 +200,9 @@ def build(
 
     Raises ValueError for an ``embed_dim`` that is not a multiple of 64.
     """
-    for name, value in (("num_layers", num_layers), ("max_length", max_length)):
-        check_argument(name, value, POSITIVE)
-    check_argument("image_layers", image_layers, Bounds(min=0))
+    check_argument("num_layers", num_layers, LAYERS)
+    check_argument("max_length", max_length, POSITIVE)
+    check_argument("image_layers", image_layers, Bounds(min=0, max=LAYERS.max))
     check_argument("dropout", dropout, RATE)
     if embed_dim > HEAD_DIM and embed_dim % HEAD_DIM:
         raise ValueError(f"the width of transformer layers must be a multiple of {HEAD_DIM}, not {embed_dim}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xmodal_cli.models.sequences import build_pooling, cell_depth, split_cells
-from xmodal_cli.settings import POSITIVE, RATE, check_argument
+from xmodal_cli.settings import LAYERS, RATE, check_argument
 
 
 class PooledMLP(nn.Module):
@@ -67,7 +67,7 @@ def build(
     """
     check_argument("input_dropout", input_dropout, RATE)
     check_argument("dropout", dropout, RATE)
-    check_argument("hidden_layers", hidden_layers, POSITIVE)
+    check_argument("hidden_layers", hidden_layers, LAYERS)
     depth = cell_depth(image_dim, image_kind)
     poolings = [build_pooling(name.strip(), depth) for name in pooling.split("+")]
     layers: list[nn.Module] = [nn.Dropout(input_dropout)]
