@@ -52,7 +52,7 @@ OUTPUTS = (
     ("caption", "photo.png", "--attention", "@"),
     ("models", "average", "starter", "starter", "--out", "@.safetensors"),
 )
-KINDS = {  # and what the error says; not as "there is no ..." of a path that exists
+KINDS = {  # and what the error states; not as "there is no ..." of a path that exists
     "pipe": "named pipe|not a folder",
     "socket": "a socket|not a folder",
     "device": "a device|not a folder",
