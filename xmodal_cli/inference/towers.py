@@ -143,7 +143,7 @@ def text_states(
             np.lib.format.write_array_header_1_0(stream, header)
             for states in _encode(backbone.network, tokens, lengths, compute, reporter):
                 stream.write(states.tobytes())
-    mapped = np.load(file, mmap_mode="c")
+    mapped = np.load(file, mmap_mode="c", allow_pickle=False)
     return ragged(torch.from_numpy(mapped), num_states), num_states
 
 
