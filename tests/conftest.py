@@ -16,7 +16,7 @@ pytest_plugins = [
     f"helpers.{name}_fixtures" for name in ("error", "evaluation", "feature", "index", "region", "run", "tag")
 ]
 
-LOCAL = ("127.0.0.1", "::1", "localhost")
+LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "localhost")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as __main__ does, and before anything loads torch
 
 

@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 
 from xmodal_cli.cli import output
 from xmodal_cli.cli.streams import check_stdout, checked_streams
-from xmodal_cli.errors import XmodalError, bug_lines, error_lines, is_debugging, memory_lines, missing_package_lines
+from xmodal_cli.errors import (
+    ReportedInterrupt,
+    XmodalError,
+    bug_lines,
+    error_lines,
+    is_debugging,
+    memory_lines,
+    missing_package_lines,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +46,8 @@ def _code_of(function: Callable[[], None]) -> int:
         if is_debugging():
             raise
         return _print_error(error_lines(error.message, error.hint))
+    except ReportedInterrupt:
+        return 130
     except KeyboardInterrupt:
         return _print_error(error_lines("interrupted"), code=130)
     except Exception as error:

@@ -22,6 +22,10 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 
+class ReportedInterrupt(Exception):
+    """Ctrl-C in a command that has ended in order and has printed how to continue: exit code 130."""
+
+
 class XmodalError(Exception):
     """A user-fixable error. ``message`` is what failed and in which file, ``hint`` what to do next, "" if unknown."""
 

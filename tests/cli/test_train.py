@@ -142,7 +142,7 @@ def test_ctrl_c_leaves_a_usable_run(xmodal, planted, small_settings, trained, tm
     run = tmp_path / "run"
     monkeypatch.setattr(Triplet, "__call__", interrupted)
     done = xmodal(*train_args(planted, run, small_settings, "--json"))
-    assert done.code == 0
+    assert done.code == 130
     assert (done.json["interrupted"], done.json["epochs"]) == (True, 1)
     assert "--resume to continue" not in done.out
     assert xmodal("eval", run, "--data", planted, "--json").json["rsum"] > 0

@@ -10,6 +10,7 @@ import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_val_metrics
+from xmodal_cli.errors import ReportedInterrupt
 
 
 def command(
@@ -95,20 +96,23 @@ def command(
         return
     if as_json:
         output.print_json(result)
-        return
-    if result.val:
+    elif result.val:
         title = f"best on val (epoch {result.best_epoch} of {result.epochs})"
         print_val_metrics(title, result.run.name, result.metrics)
-    _print_next_steps(result.run, data, result.interrupted, result.seconds)
+    if not as_json:
+        _print_next_steps(result.run, data, result.interrupted, result.seconds)
+    if result.interrupted:
+        raise ReportedInterrupt
 
 
 def _start_processes(num_processes: int, arguments: Sequence[str]) -> None:
     """Run the command line ``arguments`` in several processes, and exit with their status. Raises ConfigError."""
-    from xmodal_cli.training.launcher import run_processes
+    from xmodal_cli.training.launcher import INTERRUPTED, run_processes
 
     position = next(i for i, argument in enumerate(arguments) if argument.partition("=")[0] == "--nproc")
     after = position + (1 if "=" in arguments[position] else 2)
-    raise typer.Exit(run_processes(num_processes, [*arguments[:position], *arguments[after:]]))
+    code = run_processes(num_processes, [*arguments[:position], *arguments[after:]])
+    raise ReportedInterrupt if code == INTERRUPTED else typer.Exit(code)
 
 
 def _without_auto(flags: list[str]) -> list[str]:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from xmodal_cli.errors import ConfigError
 
+INTERRUPTED = 128 + signal.SIGINT
+
 
 def run_processes(num_processes: int, arguments: Sequence[str]) -> int:
     """Run ``xmodal ARGUMENTS`` in ``num_processes`` processes; returns the exit status of the first that fails, or 0.
 
-    When one fails, the others are ended. After Ctrl-C, which all of them receive, it returns 0, as a training by one
+    When one fails, the others are ended. After Ctrl-C, which all of them receive, it returns 130, as a training by one
     process does. Raises ConfigError for fewer than one process, and inside torchrun.
     """
     if num_processes < 1:
@@ -44,5 +46,5 @@ def run_processes(num_processes: int, arguments: Sequence[str]) -> int:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     except SignalException as error:
-        return 0 if error.sigval == signal.SIGINT else 128 + error.sigval
+        return 128 + error.sigval
     return 0
