@@ -106,13 +106,13 @@ class UpperBlocks(nn.Module):
         side = math.isqrt(self.num_cells)
         maps = views.reshape(-1, side, side, cells.shape[-1]).permute(0, 3, 1, 2)  # channels last in memory
         output: Tensor = self.blocks(maps).flatten(2).transpose(1, 2)
-        output = output.reshape(len(cells), -1, output.shape[-1])
+        output = output.reshape(cells.shape[0], -1, output.shape[-1])
         return output.mean(1) if self.kind == "global" else output
 
 
 def sample_view(cells: Tensor, num_cells: int, training: bool) -> Tensor:
     """(images, views * cells, depth) -> (images, views, cells, depth) float32; in training one random view of each."""
-    views = cells.float().reshape(len(cells), -1, num_cells, cells.shape[-1])
+    views = cells.float().reshape(cells.shape[0], -1, num_cells, cells.shape[-1])
     if training and views.shape[1] > 1:
         view = torch.randint(views.shape[1], (len(views),), device=views.device)
         views = views[torch.arange(len(views), device=views.device), view][:, None]

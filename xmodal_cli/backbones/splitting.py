@@ -89,8 +89,8 @@ class LastBlocks(nn.Module):
         views = sample_view(cells, self.num_cells, self.training)
         output = self._run(_unpack(views.flatten(0, 1), self.shape))
         if output.ndim == 2:  # the mean over the views
-            return output.view(len(cells), -1, output.shape[-1]).mean(1)
-        return output.reshape(len(cells), -1, output.shape[-1])
+            return output.view(cells.shape[0], -1, output.shape[-1]).mean(1)
+        return output.reshape(cells.shape[0], -1, output.shape[-1])
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -172,4 +172,5 @@ def _pack(states: Tensor) -> Tensor:
 
 def _unpack(cells: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of ``_pack``: (images, cells, depth) -> (images, *shape)."""
-    return cells if len(shape) == 2 else cells.transpose(1, 2).reshape(len(cells), *shape)
+    # not len(cells), which an export to ONNX takes for a constant
+    return cells if len(shape) == 2 else cells.transpose(1, 2).reshape(cells.shape[0], *shape)

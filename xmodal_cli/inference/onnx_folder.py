@@ -90,7 +90,7 @@ def open_session(graph: Path, packed: bool, convolutional: bool = False) -> Any:
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if convolutional else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_reuse = convolutional
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, too
     options.add_session_config_entry("session.disable_prepacking", "0" if packed else "1")
     try:
         return onnxruntime.InferenceSession(os.fspath(graph), options, providers=["CPUExecutionProvider"])
