@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -209,17 +208,26 @@ def test_init_from(xmodal, planted, small_settings, trained, tmp_path):
     assert "does not fit this preset" in done.err
 
 
-def test_init_from_a_model_of_other_features(xmodal, planted, small_settings, trained, tmp_path):
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("vgg19", "vgg reads features of vgg19, this training has precomputed"),
+        ("precomputed", "precomputed has other weights or preprocessing here than when vgg was trained"),
+    ],
+)
+def test_init_from_a_model_of_other_features(
+    xmodal, planted, small_settings, trained, tmp_path, backbone: str, message: str
+):
     from dataclasses import asdict, replace
 
     from xmodal_cli.models.model_file import read_tensors, write_model
 
     header = read_header(trained / "model.safetensors")
-    foreign = replace(header, backbone=asdict(replace(header.meta, backbone="vgg19", fingerprint="f" * 64)))
+    foreign = replace(header, backbone=asdict(replace(header.meta, backbone=backbone, fingerprint="f" * 64)))
     write_model(tmp_path / "vgg.safetensors", foreign, read_tensors(trained / "model.safetensors"))
     done = xmodal(*train_args(planted, tmp_path / "run", small_settings, "--init-from", tmp_path / "vgg.safetensors"))
     assert done.code == 1
-    assert re.search("vgg reads features of vgg19, this training has precomputed", done.err)
+    assert message in done.err
     assert not (tmp_path / "run").exists()
 
 

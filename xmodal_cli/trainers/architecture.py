@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xmodal_cli.backbones.image_backbones import other_features_error
 from xmodal_cli.config import Config
 from xmodal_cli.errors import IncompatibleFeatures
 from xmodal_cli.features.image_features import known_meta
@@ -102,6 +103,8 @@ def _check_features(init_from: str, meta: FeatureMeta, image: ImageSide | None) 
     read = info.meta
     tower = None if image is None else (image.backbone, image.fingerprint, image.kind, image.dim)
     if read.key() != meta.key() and (read.backbone, read.fingerprint, read.kind, read.dim) != tower:
+        if (read.backbone, read.kind, read.dim) == (meta.backbone, meta.kind, meta.dim):
+            raise other_features_error(info.name, read, meta)
         raise IncompatibleFeatures(
             f"{info.name} reads features of {read.backbone}, this training has {meta.backbone}",
             "initialize from a model of the same backbone, or name that backbone with --backbone",
