@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -32,13 +33,15 @@ class Run:
     def train(self, folder: Path, ports: Sequence[int] = (0, 0)) -> None:
         """Train in ``folder``, and resume; the processes of each training meet at another port."""
         from xmodal_cli.config import load_config
-        from xmodal_cli.recipes import train as recipe
+        from xmodal_cli.recipes.train import train_model
 
-        recipe.draw_curves = lambda run: None  # it takes longer than the training
         for port, more in zip(ports, ((), self.resumed_with) if self.resumed_with else ((),), strict=False):
-            os.environ["MASTER_PORT"] = str(port)
             settings = ("training.device=cpu", "training.tensorboard=false", *self.settings, *more)
-            recipe.train_model(load_config(self.preset, list(settings)), self.data, folder, resume=bool(more))
+            with (
+                mock.patch("xmodal_cli.recipes.train.draw_curves"),  # it takes longer than the training
+                mock.patch.dict(os.environ, {"MASTER_PORT": str(port)}),
+            ):
+                train_model(load_config(self.preset, list(settings)), self.data, folder, resume=bool(more))
 
 
 def train_by(num: int, runs: Mapping[str, Run], folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from xmodal_cli.data.json_starts import is_json_lines
 from xmodal_cli.data.registry import load_dataset
-from xmodal_cli.data.text_files import field, parse_json, read_json, read_lines
+from xmodal_cli.data.text_files import field, parse_json, read_lines, read_text
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.file_identity import reason_not_regular
@@ -66,7 +66,7 @@ def read_results(file: Path) -> list[tuple[str, str]]:
     if problem := reason_not_regular(file):
         raise MissingData(f"{file} {problem}", "give a JSON file with captions")
     entries = dict(_read_lines(file) if is_json_lines(file) else _read_list(file))
-    if not entries:
+    if not entries or _is_one_object(list(entries.values())):
         raise BadData(f"{file} is not a list of captions", FORMAT_HINT)
     results = []
     for where, entry in entries.items():
@@ -77,9 +77,15 @@ def read_results(file: Path) -> list[tuple[str, str]]:
     return results
 
 
+def _is_one_object(entries: list[Any]) -> bool:
+    """Whether a file has an object of another kind instead of a list."""
+    return len(entries) == 1 and isinstance(entries[0], dict) and not {"image_id", "caption"} & entries[0].keys()
+
+
 def _read_list(file: Path) -> Iterator[tuple[str, Any]]:
     """(file and number, entry) of a JSON list."""
-    content = read_json(file)
+    text = read_text(file)
+    content = parse_json(text, str(file)) if text.strip() else []
     for number, entry in enumerate(content if isinstance(content, list) else [], 1):
         yield f"{file}, entry {number}", entry
 
