@@ -261,17 +261,12 @@ class Fuzzer:
 
     def __init__(self, name: str, folder: Path, keep: Path | None = None) -> None:
         self.name, self.kind, self.keep, self.tally = name, KINDS[name], keep, Tally()
-        self.folder = folder / self.folder_name(name)
+        self.folder = folder / "".join(c if c.isalnum() else "-" for c in name)
         self.folder.mkdir()
         self.file = self.kind.make(self.folder)
         self.content = self.file.read_bytes()
         check(self.kind, self.file)  # imports what reading needs
         self.others = [self.content, b"", b"\0" * 1000, b"null", b"[" * 50_000, _table()]
-
-    @staticmethod
-    def folder_name(name: str) -> str:
-        """The name of the folder of a kind."""
-        return "".join(c if c.isalnum() else "-" for c in name)
 
     def run(self, number: int) -> None:
         """Read the input with this number."""
