@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest import mock
@@ -101,6 +102,23 @@ def largest_difference(one: Path, several: Path) -> float:
 def _main(file: str) -> None:
     for folder, ports, run in json.loads(Path(file).read_text(encoding="utf-8")):
         Run(**run).train(Path(folder), ports)
+        assert _threads_of_gloo_end()  # they would abort a process that ends while they release tensors
+
+
+def _threads_of_gloo_end() -> bool:
+    """Whether no thread of a process group remains; Linux lists threads for a moment after they have ended."""
+    deadline = time.monotonic() + 10
+    while any("gloo" in name for name in _thread_names()):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _thread_names() -> Iterator[str]:
+    for file in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # it has ended
+            yield file.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ the same batch.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -206,6 +207,8 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     if group.size == 1:
         yield SINGLE
         return
+    import torch.distributed.nn  # before a group exists, which its default arguments would keep alive
+
     uses_gpu = device != "cpu" and torch.cuda.is_available()
     if uses_gpu:
         torch.cuda.set_device(group.local_rank)
@@ -217,6 +220,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
             if not group.is_main:  # an error that all have is reported by the main process only
                 time.sleep(SECONDS_TO_END)
             raise
+        gc.collect()  # a thread of gloo that releases a tensor while the interpreter ends would abort the process
         dist.destroy_process_group()
 
 
