@@ -22,9 +22,11 @@ LAYERS = {
         (
             "dataset_types",
             "device",
+            "drafts",
             "file_errors",
             "file_identity",
             "file_lock",
+            "interrupts",
             "json_checksum",
             "length_mask",
             "memory",

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from xmodal_cli import interrupts
 from xmodal_cli.cli import output
 from xmodal_cli.cli.streams import check_stdout, checked_streams
 from xmodal_cli.errors import (
@@ -20,12 +21,22 @@ from xmodal_cli.errors import (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line. Returns 0 on success, 1 for a user-fixable error, 2 for wrong usage, 130 if interrupted."""
-    _limit_openmp_spinning()
-    args = sys.argv[1:] if argv is None else list(argv)
+    """Run one command line, by default that of this process, which then handles signals.
 
+    Returns 0 on success, 1 for a user-fixable error, 2 for wrong usage, 128 + the signal if interrupted.
+    """
+    _limit_openmp_spinning()
+    interrupts.clear_hint()
+    if argv is None:
+        interrupts.end_on_signals()
+    args = sys.argv[1:] if argv is None else list(argv)
     with checked_streams():
-        return _code_of(lambda: _run(args)) or _code_of(_flush)
+        code = _code_of(lambda: _run(args)) or _code_of(_flush)
+        if code == 0 and interrupts.was_received():
+            code = _print_interrupted()
+    if argv is None:
+        interrupts.command_is_over()
+    return code
 
 
 def _flush() -> None:
@@ -39,17 +50,15 @@ def _code_of(function: Callable[[], None]) -> int:
         return 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        if code == 130:  # Typer has caught the interrupt
-            output.print_error(error_lines("interrupted"))
-        return code
+        return _print_interrupted() if code == 130 else code  # Typer has caught the interrupt
     except XmodalError as error:
         if is_debugging():
             raise
         return _print_error(error_lines(error.message, error.hint))
     except ReportedInterrupt:
-        return 130
+        return interrupts.exit_code()
     except KeyboardInterrupt:
-        return _print_error(error_lines("interrupted"), code=130)
+        return _print_interrupted()
     except Exception as error:
         if is_debugging():
             raise
@@ -79,9 +88,14 @@ def _limit_openmp_spinning() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _print_error(lines: Sequence[str], code: int = 1) -> int:
+def _print_interrupted() -> int:
+    output.print_error([text] if (text := interrupts.message()) else [])
+    return interrupts.exit_code()
+
+
+def _print_error(lines: Sequence[str]) -> int:
     output.print_error(lines)
-    return code
+    return 1
 
 
 if __name__ == "__main__":

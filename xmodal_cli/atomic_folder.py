@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmodal_cli import file_lock
+from xmodal_cli.drafts import sync
 from xmodal_cli.paths import make_folder, storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 
@@ -46,13 +46,13 @@ def draft_path(folder: Path) -> Iterator[Path]:
 def replace_folder(draft: Path, folder: Path) -> None:
     """Replace ``folder`` by ``draft``, flushed to disk. An old folder is then at ``draft``, or deleted."""
     for file in draft.iterdir():
-        _sync(file)
-    _sync(draft)
+        sync(file)
+    sync(draft)
     if not folder.exists():
         draft.rename(folder)
     elif not _exchange(draft, folder):
         _rename_twice(draft, folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -101,18 +101,3 @@ def write_lock(
     file = folder.with_name(f".{folder.name}.lock")
     with file_lock.write_lock(file, f"the {content} {folder.name!r}", reporter, wait_seconds, hint):
         yield
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or a folder to disk. Systems on which a folder cannot be opened do not need it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # some network file systems cannot flush a folder
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise
-    finally:
-        os.close(descriptor)

@@ -23,7 +23,7 @@ from enum import StrEnum
 
 
 class ReportedInterrupt(Exception):
-    """Ctrl-C in a command that has ended in order and has printed how to continue: exit code 130."""
+    """A signal in a command that has ended in order and has printed how to resume."""
 
 
 class XmodalError(Exception):

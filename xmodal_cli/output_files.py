@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from xmodal_cli.errors import StorageError
-from xmodal_cli.paths import check_not_special, create_file, new_folders, temporary_path
+from xmodal_cli.paths import check_not_special, draft_file, new_folders
 
 
 def check_output_file(file: Path, option: str, is_own: Callable[[Path], bool]) -> None:
@@ -32,13 +31,8 @@ def check_output_folder(folder: Path) -> None:
 
 def check_writable(file: Path) -> None:
     """Raise StorageError if ``file`` cannot be created in its folder, which need not exist. Nothing is left on disk."""
-    probe = temporary_path(file)
-    with new_folders(file.parent):
-        try:
-            create_file(probe, file)
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink()
+    with new_folders(file.parent), draft_file(file):
+        pass
 
 
 def _is_empty(file: Path) -> bool:

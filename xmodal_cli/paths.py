@@ -12,10 +12,10 @@ import os
 import re
 import shutil
 import stat
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from xmodal_cli import drafts
 from xmodal_cli.errors import StorageError, XmodalError
 from xmodal_cli.file_identity import reason_not_regular
 
@@ -76,14 +76,14 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``target`` to write to; on success it is flushed and replaces ``target``.
+    """Yield a temporary file, in a draft next to ``target``, to write to; on success it replaces ``target``.
 
-    On failure ``target`` is unchanged. Raises StorageError if the disk is full or the folder is not writable.
+    It is flushed to disk before it is renamed, and its name afterwards. On failure ``target`` is unchanged. Raises
+    StorageError if the disk is full or the folder is not writable.
     """
-    temporary = temporary_path(target)
-    try:
-        make_folder(target.parent)
-        create_file(temporary, target)
+    make_folder(target.parent)
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(draft_file(target))
         with storage_errors(target):
             mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
@@ -92,14 +92,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
-    finally:
-        with contextlib.suppress(OSError):  # must not hide the original error
-            temporary.unlink()
+            drafts.sync(target.parent)
 
 
-def temporary_path(target: Path) -> Path:
-    """A new hidden name in the folder of ``target``."""
-    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+@contextlib.contextmanager
+def draft_file(target: Path) -> Iterator[Path]:
+    """Create an empty file of the same name in a draft, which is deleted on exit. Raises StorageError."""
+    check_not_special(target)
+    with contextlib.ExitStack() as stack:
+        with storage_errors(target, creating=True):
+            file = stack.enter_context(drafts.draft_folder(target)) / target.name
+            file.touch(exist_ok=False)
+        yield file
 
 
 def check_not_special(target: Path) -> None:
@@ -108,13 +112,6 @@ def check_not_special(target: Path) -> None:
         mode = target.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise StorageError(f"{target} {reason_not_regular(target)}", _OTHER_PATH)
-
-
-def create_file(file: Path, target: Path) -> None:
-    """Create the empty ``file``, a draft of ``target``, which errors name. Raises StorageError."""
-    check_not_special(target)
-    with storage_errors(target, creating=True):
-        file.touch(exist_ok=False)
 
 
 def make_folder(folder: Path) -> None:

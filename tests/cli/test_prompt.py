@@ -111,7 +111,7 @@ def test_an_interrupted_search(opened, capsys, monkeypatch):
 
     monkeypatch.setattr(opened[0], "search", interrupt)
     assert prompt.run_line("red")
-    assert capsys.readouterr().err == "error: interrupted\n"
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_control_characters_in_messages_are_escaped(opened, capsys):

@@ -88,7 +88,7 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", ["new_id", "_link", "sync_folder", "sha256_of", "_unreadable", "write_text", "remove_format_1"]
+    "step", ["new_id", "_link", "sync", "sha256_of", "_unreadable", "write_text", "remove_format_1"]
 )
 @pytest.mark.parametrize("before", [True, False])
 def test_an_interrupted_upgrade(

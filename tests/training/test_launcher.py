@@ -127,8 +127,9 @@ def test_ctrl_c_leaves_a_usable_run(arguments: list[object], home: Path, tmp_pat
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert "error" not in err and err.count("interrupted after") == 1, err
-    assert (tmp_path / "run" / "model.safetensors").exists() and metrics(tmp_path / "run")["epochs"] < 500
+    lines = [line for line in err.splitlines() if line.startswith("interrupted")]
+    assert "error" not in err and len(lines) == 1 and "--resume to continue" in lines[0], err
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two", "RANK": "0", "LOCAL_RANK": "0"}])

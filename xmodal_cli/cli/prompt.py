@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xmodal_cli import interrupts
 from xmodal_cli.cli import hits, output
 from xmodal_cli.cli.completion import COMMANDS, enable_tab_completion
 from xmodal_cli.cli.history import open_history
@@ -53,7 +54,10 @@ def run_prompt(
                 history.add(line)
                 if not prompt.run_line(line):
                     return
+            except interrupts.Terminated:
+                raise
             except KeyboardInterrupt:  # drops the line, keeps the prompt
+                interrupts.forget()
                 output.print_line()
             except (EOFError, OSError):  # Ctrl-D, or the terminal was closed
                 output.print_line()
@@ -95,8 +99,11 @@ class Prompt:
             if line.startswith(":"):
                 return self._run_command(*parse_command(line))
             self._run_query(line)
+        except interrupts.Terminated:
+            raise
         except KeyboardInterrupt:
-            output.print_error(error_lines("interrupted"))
+            interrupts.forget()
+            output.print_error([interrupts.message()])
         except XmodalError as error:
             output.print_error(error_lines(error.message, error.hint))
         except Exception as error:  # a bug must not end the session

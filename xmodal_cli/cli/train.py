@@ -99,10 +99,11 @@ def command(
     elif result.val:
         title = f"best on val (epoch {result.best_epoch} of {result.epochs})"
         print_val_metrics(title, result.run.name, result.metrics)
-    if not as_json:
-        _print_next_steps(result.run, data, result.interrupted, result.seconds)
     if result.interrupted:
+        _print_interrupted(result.run, result.seconds)
         raise ReportedInterrupt
+    if not as_json:
+        _print_next_steps(result.run, data, result.seconds)
 
 
 def _start_processes(num_processes: int, arguments: Sequence[str]) -> None:
@@ -119,14 +120,15 @@ def _without_auto(flags: list[str]) -> list[str]:
     return [flag for flag in flags if not flag.endswith("=auto")]
 
 
-def _print_next_steps(run: Path, data: str, interrupted: bool, seconds: float) -> None:
+def _print_interrupted(run: Path, seconds: float) -> None:
+    from xmodal_cli.training.loop import RESUME
+
+    output.TerminalReporter().info(f"interrupted after {seconds:,.0f} s; {run} is usable; {RESUME}")
+
+
+def _print_next_steps(run: Path, data: str, seconds: float) -> None:
     reporter = output.TerminalReporter()
-    if interrupted:
-        reporter.info(
-            f"interrupted after {seconds:,.0f} s; {run} is usable; repeat the command with --resume to continue"
-        )
-    else:
-        reporter.info(f"done in {seconds:,.0f} s: {run} (model.safetensors, log.jsonl, curves.png)")
+    reporter.info(f"done in {seconds:,.0f} s: {run} (model.safetensors, log.jsonl, curves.png)")
     from xmodal_cli.paths import runs_dir
 
     name = run.name if run.parent == runs_dir() else str(run)

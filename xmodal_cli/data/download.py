@@ -12,6 +12,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import cast
 
+from xmodal_cli import interrupts
 from xmodal_cli.data.sources import RemoteFile
 from xmodal_cli.errors import DownloadError, StorageError
 from xmodal_cli.file_identity import sha256_of
@@ -36,7 +37,7 @@ def fetch(remote: RemoteFile, folder: Path, reporter: Reporter) -> Path:
         return target
     part = folder / f"{remote.name}.part"
     make_folder(folder)
-    with storage_errors(part):
+    with storage_errors(part), interrupts.resumable(lambda: f"{interrupts.RERUN} the download of {target.name}"):
         _download(remote, part, reporter)
         _check(remote, part)
         part.replace(target)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import uuid
 from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageDraw
 
 from xmodal_cli.data.scenes import COLORS, NUM_SCENES, Scene, SceneObject, describe, sample_scenes
+from xmodal_cli.drafts import draft_folder
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.output_files import check_output_folder
 from xmodal_cli.paths import make_folder, storage_errors, write_text
@@ -40,16 +39,12 @@ def make_shapes(out: Path, seed: int = 0, num_train: int = 1200, num_val: int = 
     counts = {"test": num_test, "val": num_val, "train": num_train}
     _check(out, counts)
     target = out.absolute()  # the name of `.` is empty
-    draft = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        make_folder(target.parent)
-        with storage_errors(out, creating=True):
-            (draft / "images").mkdir(parents=True)
-            lines = _write_images(draft, seed, counts)
-            write_text(draft / LIST_NAME, "".join(lines))
-            _move_draft(draft, out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    make_folder(target.parent)
+    with storage_errors(out, creating=True), draft_folder(target) as draft:
+        (draft / "images").mkdir()
+        lines = _write_images(draft, seed, counts)
+        write_text(draft / LIST_NAME, "".join(lines))
+        _move_draft(draft, out)
     return out
 
 

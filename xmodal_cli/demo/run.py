@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from xmodal_cli import paths
+from xmodal_cli import interrupts, paths
 from xmodal_cli.config import Config, from_dict, load_config, to_dict, with_data
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.demo.captions import caption_test
@@ -44,6 +44,11 @@ def demo(folder: Path | None = None, reporter: Reporter = SILENT) -> DemoResult:
     Raises MissingData, before the first step, if ``folder`` has no photos; StorageError if the disk is full;
     KeyboardInterrupt, after which the demo can be resumed.
     """
+    with interrupts.resumable(lambda: interrupts.RERUN):
+        return _run(folder, reporter)
+
+
+def _run(folder: Path | None, reporter: Reporter) -> DemoResult:
     photos = find_own_photos(folder) if folder is not None else None
     steps, num_threads = _Steps(reporter, 7 if photos is None else 9), _idle_threads()
     with steps("the sample set"):

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli import interrupts
 from xmodal_cli.data.decoding import DECODING, Past, has_damaged, must_decode_again
 from xmodal_cli.errors import BadData, Category, XmodalError
 from xmodal_cli.features.precision import needs_float32
@@ -133,12 +134,18 @@ def fill_store(
     advance(len(plan.images) - sum(len(plan.chunks[n]) for n in missing))
     # one stream over all missing images, so that decoding does not wait for a shard to be written
     vectors = encode([Path(p.stamp.path) for n in missing for p in plan.chunks[n]])
-    for n in missing:
-        shards[n] = _write_chunk(
-            shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision, defects
-        )
+    with interrupts.resumable(lambda: _resume_hint(plan, shards)):
+        for n in missing:
+            shards[n] = _write_chunk(
+                shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision, defects
+            )
     _remove_extra_shards(folder, len(shards))
     return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
+
+
+def _resume_hint(plan: ExtractionPlan, shards: Sequence[ShardMetadata | None]) -> str:
+    done = sum(len(chunk) for chunk, shard in zip(plan.chunks, shards, strict=True) if shard is not None)
+    return interrupts.hint_of(done, len(plan.images), "images", "are extracted")
 
 
 def store_lock(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xmodal_cli import interrupts
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.inference.caption_checks import check_request
 from xmodal_cli.inference.caption_types import CaptionRequest
@@ -71,7 +72,12 @@ def _caption(
         reporter.warn(text)
     batch: list[NewCaption] = []
     committed = time.monotonic()
-    with reporter.task("captioning", len(pending), "photos") as task:
+    start = result.photos - len(pending)
+
+    def hint() -> str:
+        return interrupts.hint_of(start + result.captioned, result.photos, "photos", "have captions")
+
+    with reporter.task("captioning", len(pending), "photos") as task, interrupts.resumable(hint):
         captions = generator.captions([photo.path for photo in pending])
         for photo, (path, found) in zip(pending, captions, strict=True):
             if isinstance(found, Unreadable):

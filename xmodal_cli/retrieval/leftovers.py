@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from xmodal_cli.drafts import remove_abandoned
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.retrieval.database import ITEMS, REBUILD
 from xmodal_cli.retrieval.registry import TEMPORARY
-from xmodal_cli.retrieval.segments import delete_orphans, read_segments
+from xmodal_cli.retrieval.segments import SEGMENTS, delete_orphans, read_segments
 from xmodal_cli.retrieval.stored_metadata import connect, load_metadata
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files, and files of vectors that no database names; the caller has the lock of the index."""
-    with contextlib.suppress(OSError):
+    for parent in (folder, folder / SEGMENTS):
+        remove_abandoned(parent)
+    with contextlib.suppress(OSError):  # of versions whose drafts were files
         for path in list(folder.iterdir()):
             if TEMPORARY.fullmatch(path.name):
                 with contextlib.suppress(OSError):

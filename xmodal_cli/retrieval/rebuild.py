@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from xmodal_cli.drafts import sync
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval.caption_table import create_if_captioned, keep_captions, restore_captions
@@ -24,7 +25,6 @@ from xmodal_cli.retrieval.database import (
 )
 from xmodal_cli.retrieval.index import Index, open_index
 from xmodal_cli.retrieval.metadata import FORMAT, IndexMetadata
-from xmodal_cli.retrieval.segments import sync_folder
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 
 _TABLES = ("meta", "cells", "segments", "items", "unreadable")
@@ -58,7 +58,7 @@ def adopt(folder: Path) -> None:
             for suffix in SIDE_FILES:
                 Path(f"{file}{suffix}").unlink(missing_ok=True)
             new.replace(file)
-            sync_folder(folder)
+            sync(folder)
         discard(folder)
 
 

@@ -8,7 +8,6 @@ the vectors of all segments as rows, which are numbered in the order of segments
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import sqlite3
@@ -107,7 +106,6 @@ def write_segment(
     with atomic_path(path) as temporary:
         write_vectors(temporary, layout, take, None if cell_of is None else positions)
         sha256 = sha256_of(temporary)
-    sync_folder(path.parent)
     sizes = b"" if cell_of is None else np.diff(cell_offsets(cell_of, num)).astype(np.uint32).tobytes()
     return NewSegment(replace(segment, sha256=sha256, cell_sizes=sizes), positions)
 
@@ -155,13 +153,3 @@ def delete_orphans(folder: Path, ids: Collection[int]) -> None:
             if _NAME.fullmatch(path.name) and path.name.split(".")[0] not in names:
                 with contextlib.suppress(OSError):
                     path.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names of new files to disk, where a folder can be opened and flushed."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xmodal_cli import atomic_folder
+from xmodal_cli import atomic_folder, interrupts
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.image_content import HINTS
 from xmodal_cli.data.scan import Scan, is_under, path_key
@@ -126,7 +126,8 @@ class _Update:
         interim = self._interim_metadata()
         with IndexWriter(self.folder, self.folder / self.name, self.old or interim) as writer:
             embedder = FileEmbedder(writer, interim, versions, embed)
-            embedder.embed(plan.to_embed, reporter)
+            with interrupts.resumable(lambda: _resume_hint(plan, embedder)):
+                embedder.embed(plan.to_embed, reporter)
             num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
             _keep_unreadable_items(plan, embedder.unreadable)
             unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
@@ -233,6 +234,11 @@ class _Update:
 
     def _is_scanned(self, path: str) -> bool:
         return any(is_under(path, root) for root in self.scan.roots)
+
+
+def _resume_hint(plan: UpdatePlan, embedder: FileEmbedder) -> str:
+    done, total = plan.num_unchanged + len(embedder.items), plan.num_unchanged + len(plan.to_embed)
+    return interrupts.hint_of(done, total, "photos", "are indexed")
 
 
 def _kept(plan: UpdatePlan, reasons: Mapping[str, str]) -> dict[str, tuple[str, int]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xmodal_cli import atomic_folder
+from xmodal_cli.drafts import sync
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.file_lock import AlreadyLocked
@@ -26,7 +27,7 @@ from xmodal_cli.retrieval.database import ITEMS, check_regular_file, connect_new
 from xmodal_cli.retrieval.hints import rebuild_hint
 from xmodal_cli.retrieval.index_transaction import IndexTransaction
 from xmodal_cli.retrieval.metadata import IndexMetadata
-from xmodal_cli.retrieval.segments import Segment, new_id, segment_path, sync_folder
+from xmodal_cli.retrieval.segments import Segment, new_id, segment_path
 from xmodal_cli.retrieval.stored_metadata import METADATA, connect, load_metadata
 from xmodal_cli.retrieval.structured_vectors import open_structure
 from xmodal_cli.retrieval.vectors import Layout, StoredVectors, TakeRows, write_vectors
@@ -89,7 +90,7 @@ def _upgrade(folder: Path, metadata: IndexMetadata, old: sqlite3.Connection) -> 
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
             _adopt_vectors(folder / OLD_VECTORS, path, layout)
-            sync_folder(path.parent)
+            sync(path.parent)
         segments.append(Segment(key, layout, sha256_of(path)))
     file = folder / ITEMS
     with atomic_path(file) as temporary, writing(file), contextlib.closing(connect_new(temporary)) as new:
@@ -104,7 +105,6 @@ def _upgrade(folder: Path, metadata: IndexMetadata, old: sqlite3.Connection) -> 
         )
         new.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", _unreadable(old, file))
         new.execute("COMMIT")
-    sync_folder(folder)
 
 
 def _adopt_vectors(source: Path, target: Path, layout: Layout) -> None:

@@ -29,7 +29,6 @@ from xmodal_cli.retrieval.segments import (
     Segment,
     delete_files,
     read_segments,
-    sync_folder,
     write_segment,
 )
 from xmodal_cli.retrieval.stored_cells import read_cells
@@ -143,7 +142,6 @@ class IndexWriter:
         empty = replace(self.metadata, num_items=0, num_unreadable=0)
         with atomic_path(self.file) as new, writing(self.file), contextlib.closing(connect_new(new)) as database:
             database.executemany("INSERT INTO meta VALUES (?, ?)", empty.to_rows())
-        sync_folder(self.file.parent)
 
 
 def write_summary(folder: Path, metadata: IndexMetadata) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from xmodal_cli import interrupts
 from xmodal_cli.errors import ConfigError
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -40,6 +41,7 @@ def run_processes(num_processes: int, arguments: Sequence[str]) -> int:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report their errors
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    interrupts.leave_to_children()
     try:
         elastic_launch(config, sys.executable)("-m", "xmodal_cli", *arguments)
     except ChildFailedError as error:

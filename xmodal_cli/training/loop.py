@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from xmodal_cli import interrupts
 from xmodal_cli.config import TrainingConfig
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import ProgressTask, Reporter
@@ -21,6 +22,8 @@ from xmodal_cli.training.log import RunLog
 from xmodal_cli.training.optimizer import lower_lr
 from xmodal_cli.training.step import TrainStep
 from xmodal_cli.training.task import Task
+
+RESUME = "repeat the command with --resume to continue"
 
 
 class Interrupted(Exception):
@@ -46,7 +49,11 @@ def fit(
     loop = _Loop(train_step, config, state, folder, reporter, log, group)
     if state.scaler:
         train_step.scaler.load_state_dict(state.scaler)
-    with reporter.task("training", config.epochs * len(loop.task.batches), "steps") as bar:
+    hint = f"{RESUME}: {{}} of {config.epochs:,} epochs are done"
+    with (
+        interrupts.resumable(lambda: hint.format(f"{state.epoch:,}")),
+        reporter.task("training", config.epochs * len(loop.task.batches), "steps") as bar,
+    ):
         loop.bar = bar
         bar.advance(state.step)
         if config.eval_initial and not state.history:
@@ -54,13 +61,13 @@ def fit(
         while state.epoch < config.epochs and not _stopped_improving(state, config.patience):
             try:
                 loop.train_epoch()
+                state.scaler = train_step.scaler.state_dict() if train_step.scaler.is_enabled() else {}
+                if group.is_main:
+                    save_state(folder / "last", state, loop.task.models, train_step.optimizer)
             except KeyboardInterrupt as error:
                 if state.best_score is None and group.is_main:
                     loop.task.save_best({})  # a model of a part of the first epoch, so that the run has one
                 raise Interrupted from error
-            state.scaler = train_step.scaler.state_dict() if train_step.scaler.is_enabled() else {}
-            if group.is_main:
-                save_state(folder / "last", state, loop.task.models, train_step.optimizer)
     if state.epoch < config.epochs:
         reporter.info(f"stopped: no better val {loop.task.score} in {state.waited} evaluations (training.patience)")
     if state.best_score == 0:
