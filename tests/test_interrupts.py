@@ -111,7 +111,7 @@ def test_signals_that_the_process_was_started_to_ignore_are_ignored() -> None:
     assert (process.returncode, err) == (0, "done\n")
 
 
-def test_the_line_says_how_to_resume() -> None:
+def test_the_line_has_how_to_resume() -> None:
     work = """
         with interrupts.resumable(lambda: interrupts.hint_of(1200, 8000, "images", "are done")):
             with interrupts.resumable(lambda: "inner"):

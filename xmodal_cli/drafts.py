@@ -1,6 +1,6 @@
 """Folders next to a file, in which it is written before it gets its name, and those that killed processes have left.
 
-A draft is locked by its process (see ``file_lock`` on what locks promise), so that another one can tell that it was
+A draft is locked by its process (see ``file_lock`` on what locks promise), so that another one can find out that it was
 abandoned. The first draft in a folder deletes the abandoned ones there. Windows locks no folders: there they stay.
 """
 

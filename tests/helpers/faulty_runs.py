@@ -61,8 +61,8 @@ class FaultServer:
         assert self._process.stdout is not None
         request = {"args": [str(arg) for arg in args], "home": str(home), "moment": moment, "fault": fault}
         print(json.dumps(request | {"seconds": seconds}), file=self._process.stdin, flush=True)
-        answer = json.loads(self._process.stdout.readline())
-        return Done(**{**answer, "names": tuple(answer["names"])})
+        done = json.loads(self._process.stdout.readline())
+        return Done(**{**done, "names": tuple(done["names"])})
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +89,8 @@ def _serve(imported: Sequence[str]) -> None:
             seconds = time.monotonic() - start
             out, err, moments = (file.read_text(encoding="utf-8", errors="replace") for file in files)
         names = moments.splitlines()
-        answer = {"code": code, "out": out, "err": err, "moments": len(names), "seconds": seconds, "names": names}
-        print(json.dumps(answer), flush=True)
+        done = {"code": code, "out": out, "err": err, "moments": len(names), "seconds": seconds, "names": names}
+        print(json.dumps(done), flush=True)
 
 
 def _wait(child: int, request: dict[str, Any]) -> int:
