@@ -51,12 +51,20 @@ class Runs:
         found, first = self._first(command, moment=moment, fault=fault), self.last
         again = self._server.run(command.repeat(self.world), self.world.home)
         where = f"{command.name} with {fault} at {moment} ({first.names[moment - 1 : moment]}): {again.err}"
-        is_complete = {**found, "left": []} == expected
-        assert again.code == 0 or is_complete, where
         contents = self.world.contents()
+        if command.is_move and again.code != 0:
+            assert "there is no index called 'old'" in again.err, where
+            found, contents, expected = (_without_moved(c) for c in (found, contents, expected))
+        assert again.code == 0 or {**found, "left": []} == expected, where
         assert contents["left"] == [], where
         assert contents == expected, f"{where} {_differences(contents, expected)}"
         return first
+
+
+def _without_moved(contents: dict[str, Any]) -> dict[str, Any]:
+    """Without the files of a deleted index, which the next index of its name deletes, and the default index."""
+    left_out = ("home/indexes/old/", "home/indexes/.last.json")
+    return {name: content for name, content in contents.items() if not name.startswith(left_out)}
 
 
 def _differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:

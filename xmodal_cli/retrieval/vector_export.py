@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from xmodal_cli.drafts import draft_folder, sync
 from xmodal_cli.errors import ConfigError, Unavailable
 from xmodal_cli.paths import atomic_path, storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
@@ -72,8 +73,17 @@ def _read(index: Index, dtype: str) -> Iterator[_ExportBlock]:
 
 
 def _write_arrays(out: Path, blocks: Iterator[_ExportBlock], dim: int, dtype: str) -> None:
-    arrays, texts = out / "img_emb", out / "metadata"
-    arrays.mkdir(parents=True)
+    with draft_folder(out) as draft:  # the folder appears as a whole
+        _write_parts(draft, blocks)
+        for file in (*draft.rglob("*"), draft):
+            sync(file)
+        draft.rename(out)
+        sync(out.parent)
+
+
+def _write_parts(folder: Path, blocks: Iterator[_ExportBlock]) -> None:
+    arrays, texts = folder / "img_emb", folder / "metadata"
+    arrays.mkdir()
     texts.mkdir()
     pending: list[_ExportBlock] = []
     number = 0
