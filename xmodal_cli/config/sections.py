@@ -50,6 +50,11 @@ class FeaturesConfig:
     tuned_blocks: int = setting(
         0, "last blocks of the image backbone that are trained on a cached trunk; 0: all, from pixels", min=0
     )
+    memory: float = setting(
+        0.0,
+        "GB of features of a split that are kept in memory, larger ones are read from disk; 0: a third of what is free",
+        min=0,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from xmodal_cli.captioning.attention_maps import is_square, square_maps
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.scene_truth import caption_is_true
@@ -29,8 +31,8 @@ def caption_test(run: Path, data: str, samples: Sequence[Example], reporter: Rep
     loaded = load_captioner(str(run))
     dataset = select_captioned(load_dataset(data), "test")
     images = read_image_features(dataset, input_features(loaded.info.config), loaded.compute, reporter)
-    assert images.features is not None  # grid features
-    captions = [best for best, *_ in caption_features([loaded], [images.features], loaded.decoding, attention=True)]
+    features = torch.cat(list(images.batches(len(images.dataset.examples))))  # grid features
+    captions = [best for best, *_ in caption_features([loaded], [features], loaded.decoding, attention=True)]
     examples = images.dataset.examples
     result = score_captions([caption.text for caption in captions], [e.captions for e in examples], METRICS)
     scenes = scenes_of(dataset)

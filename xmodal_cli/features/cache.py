@@ -51,6 +51,13 @@ def load_features(
     """
     if dataset.has_features:
         return _load_precomputed(dataset)
+    return _merge_stores(dataset, ensure_stores(dataset, settings, compute, reporter))
+
+
+def ensure_stores(
+    dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
+) -> list[FeatureStore]:
+    """The complete stores of the splits of a dataset, all of the same weights. Raises like ``load_features``."""
     if settings.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
             f"the model reads precomputed features, and {dataset.name} contains images",
@@ -62,7 +69,18 @@ def load_features(
     ]
     if not stores:
         raise BadData(f"{dataset.name} has no images", "see `xmodal data info`")
-    return _merge_stores(dataset, stores)
+    if len({store.meta.key() for store in stores}) > 1:
+        raise IncompatibleFeatures(
+            f"the splits of {dataset.name} have features of different weights", "run the command again"
+        )
+    return stores
+
+
+def positions_of(dataset: ImageTextDataset, stores: Sequence[FeatureStore]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The readable images in the order of the dataset, and (images,) int64 rows in the concatenated stores."""
+    position = {image_id: row for row, image_id in enumerate(i for store in stores for i in store.ids)}
+    ids = tuple(i for i in dataset.ids if i in position)
+    return ids, np.array([position[i] for i in ids], dtype=np.int64)
 
 
 def cached_meta(dataset: ImageTextDataset, settings: FeaturesConfig) -> FeatureMeta | None:
@@ -197,19 +215,12 @@ def _build_encoder(
 
 
 def _merge_stores(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:
-    """The features of all stores, in the order of the dataset. Raises IncompatibleFeatures."""
-    metas = {store.meta.key() for store in stores}
-    if len(metas) > 1:
-        raise IncompatibleFeatures(
-            f"the splits of {dataset.name} have features of different weights", "run the command again"
-        )
-    ids = tuple(i for store in stores for i in store.ids)
+    """The features of all stores, in the order of the dataset."""
+    ids, positions = positions_of(dataset, stores)
     values = np.concatenate([shard for store in stores for shard in store.shards])
-    position = {image_id: row for row, image_id in enumerate(ids)}
-    ordered_ids = tuple(i for i in dataset.ids if i in position)
-    if ordered_ids != ids:
-        values = values[[position[i] for i in ordered_ids]]
-    return Features(ordered_ids, values, stores[0].meta)
+    if len(ids) < len(values) or (np.diff(positions) != 1).any():
+        values = values[positions]
+    return Features(ids, values, stores[0].meta)
 
 
 def _load_precomputed(dataset: ImageTextDataset) -> Features:

@@ -1,4 +1,4 @@
-"""The images of a dataset split for training or evaluation: features in memory, or files to read as pixels."""
+"""The images of a dataset split for training or evaluation: features in memory or on disk, or files of pixels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.features.cache import cached_meta, load_features
+from xmodal_cli.features.cache import cached_meta, ensure_stores, load_features, positions_of
+from xmodal_cli.features.mapped_rows import MappedRows
 from xmodal_cli.features.pixels import pixel_batches
 from xmodal_cli.features.region_import import source_meta
+from xmodal_cli.features.store import FeatureStore
+from xmodal_cli.memory import available_bytes, format_bytes
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.types import PRECOMPUTED, FeatureMeta, Features, ImageBackbone, ImageTextDataset
+from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset
 
 
 @dataclass(frozen=True)
 class ImageFeatures:
     """The readable images of a split: ``features`` (images, ...) fp16 or fp32, or None for models that read pixels.
 
+    Features that are larger than ``features.memory`` are rows on disk.
+
     ``backbone`` has the preprocessing for models that read pixels.
     """
 
     dataset: ImageTextDataset
     meta: FeatureMeta
-    features: Tensor | None
+    features: Tensor | MappedRows | None
     backbone: ImageBackbone | None = None
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Tensor]:
@@ -84,29 +89,55 @@ def _shape(meta: FeatureMeta) -> tuple[str, int]:
     return meta.kind, meta.dim
 
 
-def load_readable_features(
-    dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
-) -> tuple[ImageTextDataset, Features]:
-    """The dataset without unreadable images, and its features. Raises BadData if none is readable."""
-    features = load_features(dataset, settings, compute, reporter)
-    readable = set(features.ids)
+def _select_readable(dataset: ImageTextDataset, ids: Sequence[str]) -> ImageTextDataset:
+    """The images with features. Raises BadData if there are none."""
+    readable = set(ids)
     examples = tuple(e for e in dataset.examples if e.image_id in readable)
     if not examples:
         raise BadData(f"no image of {dataset.name} is readable", "see `xmodal data info` for the reasons")
-    return replace(dataset, examples=examples), features
+    return replace(dataset, examples=examples)
 
 
 def read_image_features(
     dataset: ImageTextDataset, settings: FeaturesConfig, compute: Compute, reporter: Reporter
 ) -> ImageFeatures:
-    """The image features of ``settings.kind``, in memory. Raises like ``load_features``."""
+    """The image features of ``settings.kind``, in memory if they fit. Raises like ``load_features``."""
     _check_images(dataset, settings)
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
         return ImageFeatures(drop_unreadable_images(dataset, reporter), backbone.meta, None, backbone)
-    readable, features = load_readable_features(dataset, settings, compute, reporter)
+    if not dataset.has_features:
+        stores = ensure_stores(dataset, settings, compute, reporter)
+        size, limit = sum(shard.nbytes for store in stores for shard in store.shards), _limit(settings)
+        if limit is not None and size > limit:
+            return _map_features(dataset, stores, size, limit, reporter)
+    features = load_features(dataset, settings, compute, reporter)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
-    return ImageFeatures(readable, features.meta, torch.from_numpy(values))
+    return ImageFeatures(_select_readable(dataset, features.ids), features.meta, torch.from_numpy(values))
+
+
+def _limit(settings: FeaturesConfig) -> int | None:
+    """The largest features, in bytes, that are kept in memory; None if it is unknown."""
+    if settings.memory:
+        return int(settings.memory * 1e9)
+    available = available_bytes()
+    return None if available is None else available // 3  # two copies while they are loaded, and those of val
+
+
+def _map_features(
+    dataset: ImageTextDataset, stores: Sequence[FeatureStore], size: int, limit: int, reporter: Reporter
+) -> ImageFeatures:
+    """The features as rows on disk. Reads all shards once to compare their checksums; raises BadData."""
+    for store in stores:
+        store.verify()
+    ids, positions = positions_of(dataset, stores)
+    readable = _select_readable(dataset, ids)
+    rows = MappedRows([shard for store in stores for shard in store.shards], positions, limit)
+    reporter.info(
+        f"the features of {len(rows):,} images are read from disk: {format_bytes(size)} is more than "
+        f"{format_bytes(limit)} (features.memory); batches are drawn from windows of {rows.window_rows:,} images"
+    )
+    return ImageFeatures(readable, stores[0].meta, rows)
 
 
 def known_meta(dataset: ImageTextDataset, settings: FeaturesConfig) -> FeatureMeta | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -63,11 +63,12 @@ def embed_images(
     """
     if loaded.meta.kind == "pixels" or loaded.compute.runtime == "onnx":
         return _embed_files(loaded, dataset, reporter)
-    from xmodal_cli.features.image_features import load_readable_features
+    from xmodal_cli.features.image_features import read_image_features
 
-    readable, features = load_readable_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
-    check_features(loaded.info, dataset, features.meta, reporter)
-    return readable, loaded.embed_features(features.values)
+    images = read_image_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
+    check_features(loaded.info, dataset, images.meta, reporter)
+    assert images.features is not None
+    return images.dataset, cast("LoadedMatcher", loaded).embed_features(images.features)
 
 
 def _embed_files(

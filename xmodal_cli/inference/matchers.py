@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from xmodal_cli.features.mapped_rows import MappedRows
     from xmodal_cli.models.token_batches import GatherTokens
     from xmodal_cli.models.tokenizer import Tokenizer
 
@@ -38,7 +39,7 @@ class LoadedMatcher(LoadedModel):
 
         return embed_tokens(self.model, *token_ids(sentences, self.tokenizer), self.compute)
 
-    def embed_features(self, values: np.ndarray) -> np.ndarray:
+    def embed_features(self, values: np.ndarray | torch.Tensor | MappedRows) -> np.ndarray:
         """(images, dim) or (images, cells, dim) features -> (images, embed_dim) float32."""
         return embed_features(self.model, values, self.compute)
 
@@ -56,7 +57,7 @@ def embed_tokens(model: Matcher, gather_tokens: GatherTokens, lengths: torch.Ten
     return vectors
 
 
-def embed_features(model: Matcher, values: np.ndarray | torch.Tensor, compute: Compute) -> np.ndarray:
+def embed_features(model: Matcher, values: np.ndarray | torch.Tensor | MappedRows, compute: Compute) -> np.ndarray:
     """(images, dim) or (images, cells, dim) -> (images, embed_dim) float32."""
     import numpy as np
     import torch

@@ -22,6 +22,7 @@ from xmodal_cli.types import Tagger
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xmodal_cli.features.mapped_rows import MappedRows
     from xmodal_cli.reporter import Reporter
     from xmodal_cli.types import ImageTextDataset
 
@@ -70,13 +71,14 @@ def tags_of(info: ModelInfo) -> tuple[str, ...]:
     return tuple(str(tag) for tag in info.header.architecture["tags"])
 
 
-def tag_probabilities(model: Tagger, features: Tensor, compute: Compute) -> np.ndarray:
+def tag_probabilities(model: Tagger, features: Tensor | MappedRows, compute: Compute) -> np.ndarray:
     """(images, ...) features -> (images, tags) float32; ``compute`` is resolved."""
     import torch
 
     parts: list[np.ndarray] = []
     with torch.inference_mode(), compute.autocast():
-        for batch in torch.split(features, BATCH):
+        for start in range(0, len(features), BATCH):
+            batch = features[start : start + BATCH]
             parts.append(model(batch.to(compute.device)).float().sigmoid().cpu().numpy())
     return np.concatenate(parts)
 
@@ -121,5 +123,4 @@ def dataset_probabilities(
 
     images = read_image_features(dataset, settings_for(loaded.info), loaded.compute, reporter)
     check_features(loaded.info, dataset, images.meta, reporter)
-    assert images.features is not None
-    return images.dataset, loaded.probabilities(images.features)
+    return images.dataset, np.concatenate([loaded.probabilities(batch) for batch in images.batches(BATCH)])

@@ -9,6 +9,7 @@ import torch
 from xmodal_cli.config import Config
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.features.mapped_rows import select_rows
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import ImageTextDataset
 
@@ -31,7 +32,8 @@ def limit_caption_words(images: ImageFeatures, max_words: int, reporter: Reporte
     _report_left_out(images.dataset, dataset, max_words, reporter)
     if features is not None and len(dataset.examples) < len(images.dataset.examples):
         kept = set(dataset.ids)
-        features = features[torch.tensor([row for row, name in enumerate(images.dataset.ids) if name in kept])]
+        rows = torch.tensor([row for row, name in enumerate(images.dataset.ids) if name in kept])
+        features = select_rows(features, rows)
     return replace(images, dataset=dataset, features=features)
 
 

@@ -15,6 +15,7 @@ from xmodal_cli.data.augmentation import Augmentation
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.features.mapped_rows import MappedRows
 from xmodal_cli.features.pixels import pixel_opener
 from xmodal_cli.models.assembly import Sizes, Towers
 from xmodal_cli.models.model_file import ModelHeader
@@ -31,6 +32,7 @@ from xmodal_cli.training.pixel_batches import PixelBatches
 from xmodal_cli.training.recomputation import recompute_blocks
 from xmodal_cli.training.step import TrainStep
 from xmodal_cli.training.task import Task
+from xmodal_cli.training.windows import Blocks
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def recompute_towers(job: Job) -> None:
                 recompute_blocks(network)
 
 
-def plan_batches(config: Config, lengths: Tensor, image_of_caption: Tensor) -> BatchPlan:
+def plan_batches(config: Config, lengths: Tensor, image_of_caption: Tensor, blocks: Blocks | None = None) -> BatchPlan:
     """The batches of captions with (captions,) int64 lengths and images."""
     return BatchPlan(
         lengths=lengths,
@@ -113,13 +115,21 @@ def plan_batches(config: Config, lengths: Tensor, image_of_caption: Tensor) -> B
         seed=config.training.seed,
         group_captions_by_image=config.training.group_captions_by_image,
         one_caption_per_image=config.captioning.one_caption_per_image,
+        blocks=blocks,
     )
 
 
+def blocks_of(features: Tensor | MappedRows | None) -> Blocks | None:
+    """The blocks of features on disk, None for others."""
+    return Blocks(features.block_of_image, features.blocks_per_window) if isinstance(features, MappedRows) else None
+
+
 def build_batches(job: Job) -> EpochBatches:
-    """The batches of the training split, from features in memory or from image files."""
+    """The batches of the training split, from features in memory or on disk, or from image files."""
     config, images = job.config, job.train.images
-    plan = plan_batches(config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption))
+    plan = plan_batches(
+        config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption), blocks_of(images.features)
+    )
     part, split_images = job.group.part, config.kind == "captioner"
     if images.features is not None:
         features = images.features.to(job.compute.device)

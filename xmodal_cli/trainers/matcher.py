@@ -17,6 +17,7 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.evaluation.scoring import Embeddings, flatten, score_embeddings
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.features.mapped_rows import select_rows
 from xmodal_cli.inference.encoding import file_vectors
 from xmodal_cli.inference.matchers import embed_features, embed_tokens
 from xmodal_cli.losses.metric_learning import ProxyLoss
@@ -167,7 +168,7 @@ def _warn_of_collapse(job: Job, **vectors: np.ndarray) -> None:
 def _embed_images(matcher: Matcher, images: ImageFeatures, rows: Tensor, compute: Compute) -> np.ndarray:
     """(rows,) int64 -> (rows, embed_dim) float32, from the features or from the files."""
     if images.features is not None:
-        own = images.features if len(rows) == len(images.features) else images.features[rows]
+        own = images.features if len(rows) == len(images.features) else select_rows(images.features, rows)
         return embed_features(matcher, own, compute)
     assert images.backbone is not None
     embed = partial(embed_features, matcher, compute=compute)

@@ -15,6 +15,7 @@ from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.evaluation.tag_scores import score_tags
 from xmodal_cli.features.image_features import ImageFeatures
+from xmodal_cli.features.mapped_rows import MappedRows, select_rows
 from xmodal_cli.inference.models import describe_as
 from xmodal_cli.inference.taggers import BATCH, tag_probabilities
 from xmodal_cli.models.assembly import build_tagger, describe_captioner
@@ -23,7 +24,7 @@ from xmodal_cli.models.token_batches import padded
 from xmodal_cli.models.towers import trainable_state_dict
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.trainers.initialization import initialize
-from xmodal_cli.trainers.job import Job, Split, build_average, check_training, recompute_towers, trial_sizes
+from xmodal_cli.trainers.job import Job, Split, blocks_of, build_average, check_training, recompute_towers, trial_sizes
 from xmodal_cli.trainers.val_metric import tag_metric
 from xmodal_cli.training.batches import Batch, ImageBatches
 from xmodal_cli.training.checkpoint import LoopState
@@ -142,7 +143,7 @@ def _targets(split: Split) -> Tensor:
 
 
 @torch.no_grad()
-def _inputs(model: TrainableTagger, split: Split) -> Tensor:
+def _inputs(model: TrainableTagger, split: Split) -> Tensor | MappedRows:
     """What the model is trained or evaluated on: the features of the split, or pooled ones, (images, dim) float32."""
     features = split.images.features
     assert features is not None
@@ -150,20 +151,21 @@ def _inputs(model: TrainableTagger, split: Split) -> Tensor:
         return features
     device = next(model.parameters()).device
     pool: Any = model.model.pool
-    return torch.cat([pool(batch.to(device)).cpu() for batch in torch.split(features, POOLED_AT_ONCE)])
+    return torch.cat([pool(batch.to(device)).cpu() for batch in split.images.batches(POOLED_AT_ONCE)])
 
 
-def _build_batches(features: Tensor, job: Job) -> ImageBatches:
+def _build_batches(features: Tensor | MappedRows, job: Job) -> ImageBatches:
     training, device = job.config.training, job.compute.device
     targets = _targets(job.train).to(device)
-    return ImageBatches(features.to(device), targets, training.batch_size, training.seed, job.group.part)
+    blocks, part = blocks_of(features), job.group.part
+    return ImageBatches(features.to(device), targets, training.batch_size, training.seed, part, blocks)
 
 
-def _evaluate(model: TrainableTagger, inputs: Tensor, job: Job) -> dict[str, float]:
+def _evaluate(model: TrainableTagger, inputs: Tensor | MappedRows, job: Job) -> dict[str, float]:
     """The metrics of the val split, of which each process has some batches."""
     group = job.group
     rows = group.blocks(len(inputs), BATCH)
-    own = inputs if group.size == 1 else inputs[rows]
+    own = inputs if group.size == 1 else select_rows(inputs, torch.tensor(rows, dtype=torch.int64))
     probabilities = group.merge(rows, list(tag_probabilities(model.logits, own, job.compute)) if len(own) else [])
     metrics = score_tags(np.stack(probabilities), _targets(job.val).numpy() > 0) if group.is_main else None
     return cast(dict[str, float], group.broadcast(metrics))

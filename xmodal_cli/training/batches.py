@@ -1,4 +1,4 @@
-"""Batches of captions with their images, from features in memory.
+"""Batches of captions with their images, from features in memory or on disk.
 
 Captions of similar length share a batch, which keeps padding small. The order of an epoch depends only on the seed and
 the epoch's number, so a resumed run repeats the batches of an interrupted one.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from xmodal_cli.models.token_batches import GatherTokens
+from xmodal_cli.training.windows import Blocks, prefetch
 
 Part = Callable[[int], slice]  # a number of rows -> those of this process, which may be none
 POOL = 50  # batches that are sorted by length together; a larger pool has less padding and less random batches
@@ -77,6 +78,7 @@ class BatchPlan:
     seed: int
     group_captions_by_image: bool = False
     one_caption_per_image: bool = False
+    blocks: Blocks | None = None  # of features on disk: batches are drawn from windows of random blocks
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -91,6 +93,8 @@ class BatchPlan:
             if self.group_captions_by_image
             else self._group_by_length(rows, generator)
         )
+        if self.blocks is not None:
+            return batches
         return [batches[n] for n in torch.randperm(len(batches), generator=generator)]
 
     def _sample_one_per_image(self, generator: torch.Generator) -> Tensor:
@@ -103,10 +107,14 @@ class BatchPlan:
 
     def _group_by_length(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
         order = rows[torch.randperm(len(rows), generator=generator)]
+        if self.blocks is not None:
+            order = order[self.blocks.windows(generator)[self.image_of_caption[order]].argsort(stable=True)]
         batches: list[Tensor] = []
         for pool in torch.split(order, POOL * self.batch_size):
             by_length = pool[self.lengths[pool].argsort(stable=True)]
-            batches.extend(torch.split(by_length, self.batch_size))
+            parts = torch.split(by_length, self.batch_size)
+            in_order = range(len(parts)) if self.blocks is None else torch.randperm(len(parts), generator=generator)
+            batches.extend(parts[n] for n in in_order)
         return batches
 
     def _group_by_image(self, rows: Tensor, generator: torch.Generator) -> list[Tensor]:
@@ -116,7 +124,10 @@ class BatchPlan:
         captions_of = torch.split(captions, counts.tolist())
         batches: list[list[Tensor]] = []
         free = 0  # captions that the current batch can still take
-        for image in torch.randperm(len(counts), generator=generator).tolist():
+        order = torch.randperm(len(counts), generator=generator)
+        if self.blocks is not None:
+            order = order[self.blocks.windows(generator)[order].argsort(stable=True)]
+        for image in order.tolist():
             if not counts[image]:
                 continue
             if int(counts[image]) > free:
@@ -136,13 +147,13 @@ class CaptionBatches:
 
     def __init__(
         self,
-        image_features: Tensor,
+        image_features: Any,
         gather_tokens: GatherTokens,
         plan: BatchPlan,
         part: Part = _all_rows,
         split_images: bool = False,
     ) -> None:
-        """``image_features`` (images, ...), on the device of the batches.
+        """``image_features`` (images, ...), a tensor on the device of the batches, or rows on disk.
 
         ``part`` selects the images and the captions of a batch that this process encodes; ``image_of_caption``,
         ``images`` and ``captions`` are those of the whole batch. With ``split_images`` it selects images, and a batch
@@ -157,6 +168,10 @@ class CaptionBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at each call."""
+        batches = self._epoch(number)
+        return batches if self._plan.blocks is None else prefetch(batches)
+
+    def _epoch(self, number: int) -> Iterator[Batch]:
         for rows in self._plan.epoch(number):
             yield self._gather_images(rows) if self._split_images else self._gather(rows, self._part)
 
@@ -190,15 +205,21 @@ class ImageBatches:
     """Batches of images with one row of targets each, every image once per epoch in random order."""
 
     def __init__(
-        self, image_features: Tensor, targets: Tensor, batch_size: int, seed: int, part: Part = _all_rows
+        self,
+        image_features: Any,
+        targets: Tensor,
+        batch_size: int,
+        seed: int,
+        part: Part = _all_rows,
+        blocks: Blocks | None = None,
     ) -> None:
-        """``image_features`` (images, ...) and ``targets`` (images, tags), on the device of the batches.
+        """``image_features`` (images, ...), a tensor or rows on disk with their ``blocks``; ``targets`` (images, tags).
 
-        ``part`` selects the image features of a batch that this process encodes, perhaps none: one that stands in would
-        count in batch normalization. The targets are those of all.
+        Both are on the device of the batches. ``part`` selects the image features of a batch that this process encodes,
+        perhaps none: one that stands in would count in batch normalization. The targets are those of all.
         """
         self._features, self._targets, self._part = image_features, targets, part
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size, self._seed, self._blocks = batch_size, seed, blocks
 
     def __len__(self) -> int:
         """Number of batches per epoch."""
@@ -206,8 +227,15 @@ class ImageBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch ``number``, the same at each call; ``tokens`` are the targets."""
+        batches = self._epoch(number)
+        return batches if self._blocks is None else prefetch(batches)
+
+    def _epoch(self, number: int) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
-        for images in torch.split(torch.randperm(len(self._features), generator=generator), self._batch_size):
+        order = torch.randperm(len(self._features), generator=generator)
+        if self._blocks is not None:
+            order = order[self._blocks.windows(generator)[order].argsort(stable=True)]
+        for images in torch.split(order, self._batch_size):
             rows = images.to(self._features.device)
             own = rows[self._part(len(rows))]
             ones = torch.ones(len(images), dtype=torch.int64)
