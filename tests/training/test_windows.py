@@ -63,15 +63,15 @@ def test_batches_from_rows_on_disk_are_those_from_memory():
         """Rows as ``MappedRows`` reads them, with the thread that reads them."""
 
         device = "cpu"
-        threads: set[int] = set()
 
         def __len__(self):
             return IMAGES
 
         def __getitem__(self, rows):
-            self.threads.add(threading.get_ident())
+            threads.add(threading.get_ident())
             return features[rows]
 
+    threads = set()
     features = torch.randn(IMAGES, 3)
     gather = padded(torch.ones(len(OWNER), 20, dtype=torch.int64))
     on_disk = OnDisk()
@@ -82,7 +82,7 @@ def test_batches_from_rows_on_disk_are_those_from_memory():
     ):
         assert torch.equal(left.image_features, right.image_features)
         assert torch.equal(left.image_of_caption, right.image_of_caption)
-    assert threading.get_ident() not in on_disk.threads
+    assert threading.get_ident() not in threads
 
 
 def test_images_come_once_an_epoch():
