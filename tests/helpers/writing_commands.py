@@ -178,7 +178,11 @@ COMMANDS = (
     ),
     WritingCommand("index rename", lambda w: ["index", "--rename", "old", "renamed"], is_move=True),
     WritingCommand("index delete", lambda w: ["index", "--delete", "old"], is_move=True),
-    WritingCommand("vectors import", lambda w: ["vectors", "import", w.base / "clip", "--index", "clip"]),
+    WritingCommand(
+        "vectors import",
+        lambda w: ["vectors", "import", w.base / "clip", "--index", "clip"],
+        again=lambda w: ["vectors", "import", w.base / "clip", "--index", "clip", "--rebuild"],
+    ),
     WritingCommand("vectors export", lambda w: ["vectors", "export", w.base / "arrays", "--index", "old"]),
     WritingCommand("features", lambda w: ["features", w.base / "data", "--out", w.base / "features"]),
     WritingCommand(
