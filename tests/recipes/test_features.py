@@ -257,14 +257,14 @@ def test_the_command(dataset, tiny_backbone, fake, xmodal, tmp_path, monkeypatch
 
 @pytest.mark.realdata
 def test_batches_and_bfloat16_on_photos(real_data):
-    files = sorted((real_data / "photos").rglob("*.jpg"))[:16]
+    files = sorted((real_data / "photos").rglob("*.jpg"))[:6]
     backbone = build_backbone("efficientnet-lite2")
     pixels = torch.cat([backbone.preprocess(open_image(f)) for f in files])
     exact = backbone.encode(pixels)
-    alone = torch.cat([backbone.encode(p[None]) for p in pixels[:4]])
-    torch.testing.assert_close(alone, exact[:4], atol=1e-4, rtol=1e-3)  # independent of the other images of the batch
+    alone = torch.cat([backbone.encode(p[None]) for p in pixels[:2]])
+    torch.testing.assert_close(alone, exact[:2], atol=1e-4, rtol=1e-3)  # independent of the other images of the batch
     backbone.to(Compute("cpu", "bf16"))
-    assert torch.cosine_similarity(backbone.encode(pixels).float(), exact).min() > 0.99
+    assert torch.cosine_similarity(backbone.encode(pixels[:4]).float(), exact[:4]).min() > 0.99
 
 
 # ---------------------------------------------------------------------------- versions of decoding, damaged images

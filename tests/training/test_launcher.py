@@ -47,7 +47,7 @@ def train(arguments: list[object], home: Path, *options: object) -> tuple[int, s
     return process.returncode, out, err
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def arguments(planted: Path, small_settings: list[str]) -> list[object]:
     return [
         *("train", "--model", "vse", "--data", planted, "--device", "cpu", "--precision", "fp32"),
@@ -77,38 +77,47 @@ def metrics(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def by_two(arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A run by two processes, its standard output and its standard error."""
+    folder = tmp_path_factory.mktemp("by_two")
+    code, out, err = train([*arguments, "--out", folder / "run", "--json"], folder / "home", "--nproc", 2)
+    assert code == 0, err
+    return folder / "run", out, err
+
+
 def test_a_run_by_two_processes_has_the_files_and_metrics_of_one(
-    arguments: list[object], home: Path, tmp_path: Path
+    arguments: list[object], by_two: tuple[Path, str, str], home: Path, tmp_path: Path
 ) -> None:
-    runs = [tmp_path / str(number) for number in (1, 2)]
-    for number, run in enumerate(runs, start=1):
-        processes = (f"--nproc={number}",) if number > 1 else ()
-        code, out, err = train([*arguments, "--out", run, "--json"], home, *processes)
-        assert code == 0, err
-        assert json.loads(out)["run"] == str(run)  # printed once
-        assert err.count("val rsum") == 4
+    two, out, err = by_two
+    runs = [tmp_path / "one", two]
+    assert json.loads(out)["run"] == str(two)  # printed once
+    assert err.count("val rsum") == 4
+    code, _, err = train([*arguments, "--out", runs[0]], home)
+    assert code == 0, err
     assert sorted(p.name for p in runs[0].iterdir()) == sorted(p.name for p in runs[1].iterdir())
     first, second = (metrics(run)["history"][0] for run in runs)
     assert second == pytest.approx(first, abs=5.1)  # rounding changes the rank of one or two of 40 images
 
 
-def test_a_killed_run_is_resumed_with_the_same_metrics(arguments: list[object], home: Path, tmp_path: Path) -> None:
-    kill_and_resume(arguments, home, tmp_path)
+def test_a_killed_run_is_resumed_with_the_same_metrics(
+    arguments: list[object], by_two: tuple[Path, str, str], home: Path, tmp_path: Path
+) -> None:
+    kill_and_resume(arguments, by_two[0], home, tmp_path)
 
 
 @pytest.mark.faults
 def test_a_killed_captioner_is_resumed_with_the_same_metrics(planted: Path, home: Path, tmp_path: Path) -> None:
     settings = [f"--set={setting}" for setting in CAPTIONER]
-    kill_and_resume(
-        ["train", "--model", "transformer", "--data", planted, "--device", "cpu", *settings], home, tmp_path
-    )
-
-
-def kill_and_resume(arguments: list[object], home: Path, tmp_path: Path) -> None:
-    """One process is killed: the others end with an error; resuming gives the run without the kill."""
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    code, _, err = train([*arguments, "--out", undisturbed], home, "--nproc", 2)
+    arguments = ["train", "--model", "transformer", "--data", planted, "--device", "cpu", *settings]
+    code, _, err = train([*arguments, "--out", tmp_path / "undisturbed"], home, "--nproc", 2)
     assert code == 0, err
+    kill_and_resume(arguments, tmp_path / "undisturbed", home, tmp_path)
+
+
+def kill_and_resume(arguments: list[object], undisturbed: Path, home: Path, tmp_path: Path) -> None:
+    """One process is killed: the others end with an error; resuming gives the undisturbed run."""
+    killed = tmp_path / "killed"
     process = start([*arguments, "--out", killed], home, "--nproc", 2)
     wait_for_state(killed)
     os.kill(max(children_of(process.pid)), signal.SIGKILL)
