@@ -7,27 +7,32 @@ import re
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from xmodal_cli.errors import ConfigError, UnknownName
+from xmodal_cli.errors import ConfigError, Unavailable, UnknownName
 
 if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 RUNTIMES = ("auto", "onnx", "torch")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
 class Compute:
     """The device, the precision and the runtime, as given by ``--device``, ``--precision`` and ``--runtime``.
 
+    With the engine ``ray``, images are encoded by the Ray cluster at ``address`` (see ``features/ray_encoding.py``).
     ``resolve`` replaces ``auto`` by concrete values for torch on this machine; ``dtype`` and ``autocast`` need those.
     """
 
     device: str = "auto"
     precision: str = "auto"
     runtime: str = "auto"
+    engine: str = "local"
+    address: str = ""
 
     def __post_init__(self) -> None:
         """Raise UnknownName for a device or a precision that exists on no machine."""
@@ -35,9 +40,20 @@ class Compute:
             raise UnknownName.of("device", self.device, ["auto", "cpu", "cuda", "cuda:0", "mps"])
         if self.precision not in PRECISIONS:
             raise UnknownName.of("precision", self.precision, PRECISIONS)
+        if self.engine not in ENGINES:
+            raise UnknownName.of("engine", self.engine, ENGINES)
+        if self.address and self.engine != "ray":
+            raise ConfigError("--address is that of a Ray cluster", "add --engine ray")
+
+    @property
+    def of_worker(self) -> Compute:
+        """The settings in each process of the engine."""
+        return Compute(self.device, self.precision, self.runtime)
 
     def check(self) -> None:
-        """Raise the errors of ``resolve``; torch is imported only for what may be missing on this machine."""
+        """Raise the errors of ``resolve`` and ``require_ray``; torch is imported only for what may be missing here."""
+        if self.engine == "ray":
+            require_ray()
         if self.device not in ("auto", "cpu") or self.precision == "fp16":
             self.resolve()
 
@@ -69,6 +85,12 @@ class Compute:
 
         enabled = enabled and self.precision != "fp32"
         return torch.autocast(self.device.partition(":")[0], self.dtype, enabled=enabled)
+
+
+def require_ray() -> None:
+    """Raise Unavailable if Ray is not installed; does not import it."""
+    if find_spec("ray") is None:
+        raise Unavailable("Ray is not installed", "install it: pip install 'xmodal[ray]'")
 
 
 def _resolve_device(name: str) -> str:

@@ -32,7 +32,10 @@ def arrays(shapes_images: Path, backbone: str, tmp_path: Path) -> Path:
     return write_precomputed(tmp_path / "arrays", shapes_images, FeaturesConfig(backbone))
 
 
-def test_a_model_of_declared_features_is_used_with_photos(xmodal, arrays, backbone, shapes_images, tmp_path):
+def test_a_model_of_declared_features_is_used_with_photos(
+    xmodal, arrays, backbone, shapes_images, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", "")  # METEOR, which needs Java, would take most of the time
     photos = photo_folder(shapes_images)
     declared = ["--data", arrays, "--features-from", backbone, "--check-photos", photos, *CPU]
     done = xmodal(*MATCHER, *declared, "--out", tmp_path / "m")

@@ -72,6 +72,7 @@ def run_lines(package: Path, home: Path, lines: list[list[str]]) -> list[Ran]:
     given.write_text(json.dumps(lines))
     environment = {**os.environ, "PYTHONPATH": str(package), "XMODAL_HOME": str(home), "COLUMNS": "200"}
     environment.pop("XMODAL_DEBUG", None)
+    environment["PATH"] = str(Path(sys.executable).parent)  # METEOR, which needs Java, would take most of the time
     command = [sys.executable, "-c", DRIVER, str(given), str(taken)]
     done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xmodal_cli.cli import output
-from xmodal_cli.cli.options import COMPUTATION, Device, Format, Json, Precision, PrecisionOption, Strict, canonical
+from xmodal_cli.cli.options import (
+    COMPUTATION,
+    Address,
+    Device,
+    Engine,
+    EngineName,
+    Format,
+    Json,
+    Precision,
+    PrecisionOption,
+    Strict,
+    canonical,
+)
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.features import FeaturesReport
@@ -77,6 +89,8 @@ def command(
             help="Batch size (default: depends on the device).",
         ),
     ] = None,
+    engine: Engine = EngineName.local,
+    address: Address = "",
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -107,9 +121,11 @@ def command(
 
     _check(data, backbone, model, text)
     of_backbone = {"--kind": kind is not Kind.global_, "--crops": crops != 1, "--batch-size": batch_size is not None}
+    of_backbone["--engine"] = engine is not EngineName.local
     _reject(of_backbone if model else {}, "not allowed with --model: a matcher has its own image features")
     _reject({"--split": split, "--format": format} if text else {}, "not allowed with --text, which is not a dataset")
-    compute, reporter = Compute(device, precision.value), output.TerminalReporter()
+    compute = Compute(device, precision.value, engine=engine.value, address=address)
+    reporter = output.TerminalReporter()
     if not model:
         settings = FeaturesConfig(backbone or FeaturesConfig.backbone, kind.value, crops)
         report = extract_features(load_split(str(data), split, format), settings, out, compute, reporter, batch_size)

@@ -12,7 +12,10 @@ from xmodal_cli.cli import output
 from xmodal_cli.cli.options import (
     INDEXES,
     PHOTOS,
+    Address,
     Device,
+    Engine,
+    EngineName,
     Json,
     Precision,
     PrecisionOption,
@@ -109,6 +112,8 @@ def command(
     device: Device = "auto",
     precision: PrecisionOption = Precision.auto,
     runtime: RuntimeOption = Runtime.auto,
+    engine: Engine = EngineName.local,
+    address: Address = "",
     strict: Strict = False,
     json: Json = False,
 ) -> None:
@@ -147,7 +152,7 @@ def command(
     from xmodal_cli.recipes.index import Selection, Storage
     from xmodal_cli.recipes.index import index as make_index
 
-    compute = Compute(device, precision.value, runtime.value)
+    compute = Compute(device, precision.value, runtime.value, engine.value, address)
     selection = Selection(tuple(exclude or ()), remove_missing)
     reporter = output.TerminalReporter()
     report = make_index(paths or (), index, model, Storage(recall, store), rebuild, compute, reporter, selection)

@@ -78,6 +78,13 @@ class Runtime(StrEnum):
     torch = "torch"
 
 
+class EngineName(StrEnum):
+    """Where images are encoded."""
+
+    local = "local"
+    ray = "ray"
+
+
 RuntimeOption = Annotated[
     Runtime,
     typer.Option(
@@ -85,6 +92,21 @@ RuntimeOption = Annotated[
         rich_help_panel=COMPUTATION,
         metavar="auto|onnx|torch",
         help="Library that runs the networks (auto: onnxruntime, or torch where it is faster).",
+    ),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine", rich_help_panel=COMPUTATION, metavar="local|ray", help="Encode images here, or by a Ray cluster."
+    ),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        rich_help_panel=COMPUTATION,
+        metavar="A",
+        help="Address of the Ray cluster, such as ray://HOST:10001 (default: that of this machine, or a new one).",
     ),
 ]
 NumProcesses = Annotated[

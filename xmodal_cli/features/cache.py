@@ -129,7 +129,7 @@ def ensure_store(
         store, extracted = import_store(dataset, folder, settings.backbone, images, reporter)
     else:
         store, extracted = _find_or_extract(
-            images, folder, settings, partial(_build_encoder, compute, batch_size, len(images)), reporter
+            images, folder, settings, partial(_build_encoder, settings, compute, batch_size, len(images)), reporter
         )
     if store.summary.skipped:
         first = store.summary.skipped[0]
@@ -204,14 +204,32 @@ def _check_existence(images: tuple[ImageToExtract, ...]) -> None:
 
 
 def _build_encoder(
-    compute: Compute, batch_size: int | None, num_images: int, reader: ImageReader, backbone: ImageBackbone
+    settings: FeaturesConfig,
+    compute: Compute,
+    batch_size: int | None,
+    num_images: int,
+    reader: ImageReader,
+    backbone: ImageBackbone,
 ) -> ImageVectors:
-    from xmodal_cli.features.extraction import check_batch_size, encode_files, opener_for
+    from xmodal_cli.features.extraction import check_batch_size, default_batch_size, encode_files, opener_for
 
+    if compute.engine == "ray":
+        from xmodal_cli.features.ray_encoding import encode_on_ray
+
+        build = partial(_encoder_of_worker, settings, compute.of_worker, batch_size, num_images)
+        size = batch_size or default_batch_size("cpu", backbone.meta.crops)
+        return lambda files: encode_on_ray(build, files, size, reader.defects, compute.address)
     resolved, opener = compute.resolve(), opener_for(backbone, reader)
     if batch_size is not None:
         check_batch_size(batch_size, backbone.meta, num_images, resolved.device)
     return lambda files: encode_files(files, backbone, opener, resolved, batch_size)
+
+
+def _encoder_of_worker(
+    settings: FeaturesConfig, compute: Compute, batch_size: int | None, num_images: int, reader: ImageReader
+) -> ImageVectors:
+    backbone = build_backbone(settings.backbone, settings.kind, settings.crops)
+    return _build_encoder(settings, compute, batch_size, num_images, reader, backbone)
 
 
 def _merge_stores(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:

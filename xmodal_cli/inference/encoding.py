@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,7 +14,7 @@ from xmodal_cli.backbones import image_backbones
 from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData
-from xmodal_cli.features.extraction import encode_files, opener_for
+from xmodal_cli.features.extraction import default_batch_size, encode_files, opener_for
 from xmodal_cli.inference.image_encoders import load_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
 from xmodal_cli.inference.torch_backbones import backbone_of
@@ -36,6 +37,26 @@ def image_vectors(loaded: LoadedMatcher | ExportedMatcher, reader: ImageReader |
     """
     backbone = open_backbone(loaded)
     return partial(file_vectors, backbone, loaded.embed_features, loaded.compute, reader=reader)
+
+
+def image_vectors_on_ray(
+    loaded: LoadedMatcher | ExportedMatcher, compute: Compute, reader: ImageReader
+) -> Callable[[Iterable[Path]], Iterator[tuple[Path, np.ndarray | Unreadable]]]:
+    """``image_vectors`` for paths, by the workers of a Ray cluster, on the runtime of ``loaded``."""
+    from xmodal_cli.features.ray_encoding import encode_on_ray
+
+    build = partial(_image_vectors_of_worker, loaded.info, replace(compute.of_worker, runtime=loaded.compute.runtime))
+    size = default_batch_size("cpu", loaded.meta.crops)
+    return lambda paths: encode_on_ray(build, paths, size, reader.defects, compute.address)
+
+
+def _image_vectors_of_worker(info: ModelInfo, compute: Compute, reader: ImageReader) -> InputVectors:
+    from xmodal_cli.features.ray_encoding import has_gpu
+    from xmodal_cli.inference.exported_matcher import open_matcher
+
+    if has_gpu():
+        compute = replace(compute, runtime="torch")
+    return image_vectors(open_matcher(info, compute, 1, SILENT), reader)
 
 
 def file_vectors(

@@ -91,6 +91,8 @@ def index(
         loaded = open_matcher(made_by, compute, num_new, reporter)
         reporter.info(f"embedding photos with {card.name} ({loaded.compute.description})")
         report_unchecked([made_by], reporter)
+        if compute.engine == "ray":
+            return encoding.image_vectors_on_ray(loaded, compute, reader)
         return encoding.image_vectors(loaded, reader)
 
     request = IndexRequest(
