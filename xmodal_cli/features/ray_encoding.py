@@ -188,7 +188,7 @@ def _errors_of_workers() -> Iterator[None]:
         if isinstance(cause, XmodalError):
             raise cause from None
         reason = (str(cause or error).strip() or type(error).__name__).splitlines()[-1]
-        raise Unavailable(f"a worker of Ray has failed: {reason}", "run the command again to go on") from error
+        raise Unavailable(f"a worker of Ray has failed: {reason}", "run the command again to resume") from error
 
 
 def _print_nothing(*_: object, **__: object) -> None:
