@@ -29,6 +29,14 @@ def test_the_smallest_known_limit_counts(monkeypatch):
     assert memory.available_bytes() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_total_does_not_depend_on_what_is_used():
+    available, total = memory.available_bytes(), memory.total_bytes()
+    used = bytearray(200_000_000)
+    assert memory.total_bytes() == total > available
+    assert used
+
+
 @pytest.mark.parametrize(("size", "text"), [(1.5e9, "1.5 GB"), (24e6, "24.0 MB"), (4.2e12, "4,200.0 GB")])
 def test_sizes_in_messages(size, text):
     assert memory.format_bytes(size) == text

@@ -10,6 +10,7 @@ from xmodal_cli import interrupts
 from xmodal_cli.cli import output
 from xmodal_cli.cli.streams import check_stdout, checked_streams
 from xmodal_cli.errors import (
+    ConfigError,
     ReportedInterrupt,
     XmodalError,
     bug_lines,
@@ -67,6 +68,7 @@ def _code_of(function: Callable[[], None]) -> int:
 
 def _run(args: list[str]) -> None:
     check_stdout()
+    _check_not_empty(args)
     if args[:1] == ["search"] and len(args) > 1:
         from xmodal_cli.cli.fast_path import read_query, run_query
 
@@ -76,6 +78,22 @@ def _run(args: list[str]) -> None:
     from xmodal_cli.cli.app import run
 
     run(args)
+
+
+def _check_not_empty(args: list[str]) -> None:
+    """Raise ConfigError for an empty value, which as a path would be the current folder.
+
+    Empty terms of a search have their own error.
+    """
+    for before, arg in zip(["", *args], args, strict=False):
+        name, _, value = arg.partition("=")
+        if arg and not (name.startswith("--") and arg.endswith("=") and not value):
+            continue
+        is_option = before.startswith("-")
+        if args[0] == "search" and not arg and not is_option:
+            continue
+        what = f"the value of {name}" if arg else f"the argument after {before}" if before else "the command"
+        raise ConfigError(f"{what} is empty", "is a variable of the shell not set? the current folder is .")
 
 
 def _limit_openmp_spinning() -> None:

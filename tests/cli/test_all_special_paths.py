@@ -107,3 +107,16 @@ def test_an_output(folder: Path, xmodal: Callable[..., Any], command: Sequence[s
         assert f"{kind}" in outcome.err
         assert "bug" not in outcome.err
     assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize("command", [*INPUTS, *OUTPUTS], ids=" ".join)
+def test_an_empty_path_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xmodal: Callable[..., Any], command: Sequence[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = _at("", command)
+    if not any(argument == "" or argument.endswith("=") for argument in arguments):
+        pytest.skip("the path is a part of an argument")
+    outcome = xmodal(*arguments)
+    assert outcome.code == 1 and " is empty" in outcome.err, outcome
+    assert not list(tmp_path.iterdir())

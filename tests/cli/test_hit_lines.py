@@ -34,7 +34,20 @@ def test_formats(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{paht}", "{}", "{0}", "{path", "path}", "{score:q}", "{path.x}", "{path[0]}", "{path!z}", "{rank:x.y}"],
+    [
+        "{paht}",
+        "{}",
+        "{0}",
+        "{path",
+        "path}",
+        "{score:q}",
+        "{path.x}",
+        "{path[0]}",
+        "{path!z}",
+        "{rank:x.y}",
+        "{path!r:>1000000000}",
+        "{score:.2000f}",
+    ],
 )
 def test_invalid_formats(template: str) -> None:
     with pytest.raises(ConfigError, match="--format"):

@@ -205,6 +205,7 @@ def test_the_log_has_steps_and_evaluations(toy):
     per_epoch = state.step // 3
     assert [r["step"] for r in steps] == [n for n in range(1, state.step + 1) if n % 3 == 0 or n % per_epoch == 0]
     assert [r["epoch"] for r in evals] == [1, 2, 3]
+    assert [r["epoch"] for r in steps] == [1 + (r["step"] - 1) // per_epoch for r in steps]
     assert all({"loss", "lr", "grad_norm", "captions_per_s"} <= set(r) for r in steps)
     assert [r["score"] for r in evals] == [h["score"] for h in state.history]
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PATHS = "{path}"
 FIELDS = ("rank", "score", "path", "name", "folder", "duplicates")
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
+_MAX_WIDTH = 1000  # characters
 _EXAMPLE = "for example: --format '{score:.3f} {path}'; the fields are " + ", ".join(FIELDS)
 
 
@@ -25,7 +26,10 @@ def check_format(template: str) -> str:
     """Return ``template`` with its escapes ``\\t``, ``\\n`` and ``\\0`` replaced. Raises ConfigError."""
     replaced = re.sub(r"\\(.)", lambda match: _ESCAPES.get(match[1], match[0]), template, flags=re.DOTALL)
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(replaced) if name is not None]
+        fields = [field for field in string.Formatter().parse(replaced) if field[1] is not None]
+        names = [name for _, name, _, _ in fields]
+        if any(int(number) > _MAX_WIDTH for *_, spec, _ in fields for number in re.findall(r"\d+", spec or "")):
+            raise ValueError(f"a width or precision of more than {_MAX_WIDTH:,}")
         unknown = next((name for name in names if name not in FIELDS), None)
         if unknown is None:
             replaced.format(**_values(0, 0.0, os.sep, 0))

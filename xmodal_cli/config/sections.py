@@ -52,7 +52,7 @@ class FeaturesConfig:
     )
     memory: float = setting(
         0.0,
-        "GB of features of a split that are kept in memory, larger ones are read from disk; 0: a third of what is free",
+        "GB of features of a split that are kept in memory, larger ones are read from disk; 0: a quarter of the memory",
         min=0,
     )
 

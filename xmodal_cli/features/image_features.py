@@ -20,7 +20,7 @@ from xmodal_cli.features.mapped_rows import MappedRows
 from xmodal_cli.features.pixels import pixel_batches
 from xmodal_cli.features.region_import import source_meta
 from xmodal_cli.features.store import FeatureStore
-from xmodal_cli.memory import available_bytes, format_bytes
+from xmodal_cli.memory import format_bytes, total_bytes
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset
 
@@ -120,8 +120,8 @@ def _limit(settings: FeaturesConfig) -> int | None:
     """The largest features, in bytes, that are kept in memory; None if it is unknown."""
     if settings.memory:
         return int(settings.memory * 1e9)
-    available = available_bytes()
-    return None if available is None else available // 3  # two copies while they are loaded, and those of val
+    total = total_bytes()  # not what is free now: a resumed run has the batches of the first part
+    return None if total is None else total // 4  # two copies while they are loaded, and those of val
 
 
 def _map_features(

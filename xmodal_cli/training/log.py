@@ -17,7 +17,7 @@ FILE = "log.jsonl"
 
 
 class RunLog:
-    """Appends records; each is ``{"event": "step" | "eval", "step": int, "epoch": int, ...metrics}``."""
+    """Appends records; each is ``{"event": "step" | "eval", "step": int, "epoch": int, ...metrics}``, epochs from 1."""
 
     def __init__(self, folder: Path, tensorboard: bool) -> None:
         self._path = folder / FILE

@@ -112,7 +112,7 @@ class _Loop:
                 self._check_finite(is_finite, step)
                 value, seconds = loss.item(), time.perf_counter() - since
                 metrics = {"loss": value, "lr": lr, "grad_norm": grad_norm.item(), "captions_per_s": captions / seconds}
-                self._write("step", step, state.epoch, metrics)
+                self._write("step", step, state.epoch + 1, metrics)
                 self.bar.advance(0, loss=value, **_progress(self.task, state, config.epochs))
                 captions, since = 0, time.perf_counter()
             if self._is_due(step) and step != last_step:
