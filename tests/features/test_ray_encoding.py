@@ -1,4 +1,7 @@
-"""Images encoded by a Ray cluster: the results of one process, in order, also where workers and nodes end."""
+"""Images encoded by a Ray cluster: the results of one process, in order, also where workers and nodes end.
+
+The tests with a cluster are among those of faults, because a machine that is busy starts its processes slowly.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,12 @@ ROOTS = (Path(__file__).parents[1], Path(__file__).parents[2])
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A cluster of two nodes, each with one core and its own processes, on this machine."""
-    pytest.importorskip("ray")
-    patch = pytest.MonkeyPatch()
+    patch = pytest.MonkeyPatch()  # before Ray is imported, which reads some of them then
     patch.setenv("PYTHONPATH", os.pathsep.join(map(str, ROOTS)))  # of the workers
     patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("RAY_worker_niceness", "0")
+    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 * 2**20})
@@ -70,15 +74,18 @@ def check_equal(images: list[Path], results: list[Any], defects: list[Defect]) -
     assert sum(isinstance(vector, Unreadable) for _, vector in results) == 2
 
 
+@pytest.mark.faults
 def test_results_are_those_of_one_process(cluster: Any, images: list[Path]) -> None:
     defects: list[Defect] = []
     check_equal(images, list(encode_on_ray(ray_workers.build, iter(images), 8, defects)), defects)
 
 
+@pytest.mark.faults
 def test_no_images_are_no_work(cluster: Any) -> None:
     assert list(encode_on_ray(ray_workers.build, [], 8, [])) == []
 
 
+@pytest.mark.faults
 def test_paths_are_read_as_they_are_needed(
     cluster: Any, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +101,7 @@ def test_paths_are_read_as_they_are_needed(
     assert len(read) <= 2 * ray_encoding.AHEAD * 8
 
 
+@pytest.mark.faults
 def test_blocks_are_multiples_of_the_batch_size(cluster: Any, images: list[Path], tmp_path: Path) -> None:
     """Otherwise rounding would depend on the number of workers."""
     blocks = list(ray_encoding._blocks(images, 64))
@@ -101,6 +109,7 @@ def test_blocks_are_multiples_of_the_batch_size(cluster: Any, images: list[Path]
     assert [path for block in blocks for path in block] == images
 
 
+@pytest.mark.faults
 def test_the_block_of_a_killed_worker_is_repeated(cluster: Any, images: list[Path], tmp_path: Path) -> None:
     defects: list[Defect] = []
     build = partial(ray_workers.build_dying, tmp_path / "killed", "080.png")
@@ -108,6 +117,7 @@ def test_the_block_of_a_killed_worker_is_repeated(cluster: Any, images: list[Pat
     assert (tmp_path / "killed").exists()
 
 
+@pytest.mark.faults
 def test_errors_of_workers(cluster: Any, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadModel, match="the weights are damaged") as error:
         list(encode_on_ray(ray_workers.build_missing, images, 8, []))
@@ -135,6 +145,7 @@ def test_the_blocks_of_a_removed_node_are_repeated(
     check_equal(images, results, defects)
 
 
+@pytest.mark.faults
 def test_the_commands_give_the_same_features_and_index(
     cluster: Any, xmodal: Any, shapes_images: Path, tmp_path: Path, home: Path
 ) -> None:

@@ -175,7 +175,7 @@ class FakeMatcher:
 
     def embed_features(self, values):
         self.calls.append(len(values))
-        return np.stack([values.astype(np.float32).sum(1)] * 2, axis=1)
+        return np.stack([np.asarray(values, np.float32).sum(1)] * 2, axis=1)
 
     def embed_texts(self, sentences):
         return np.array([[len(s), 1] for s in sentences], dtype=np.float32)

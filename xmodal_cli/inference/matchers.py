@@ -67,9 +67,8 @@ def embed_features(model: Matcher, values: np.ndarray | torch.Tensor | MappedRow
         size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
         for start in range(0, len(values), size):
             part = values[start : start + size]
-            batch = (
-                part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
-            )  # a copy: not a memory map
+            # an array is copied, because it may be a memory map
+            batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
             parts.append(model.encode_image(batch.to(compute.device)).float().cpu().numpy())
     return np.concatenate(parts)
 
