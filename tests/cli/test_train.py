@@ -105,7 +105,7 @@ def test_a_killed_and_resumed_run_has_the_same_metrics(xmodal, trained, planted,
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
-        while not (in_second := [r for r in read_log(run) if r["event"] == "step" and r["epoch"] == 1][2:]):
+        while not (in_second := [r for r in read_log(run) if r["event"] == "step" and r["epoch"] == 2][2:]):
             assert process.poll() is None, "the training ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.002)
