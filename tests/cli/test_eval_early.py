@@ -68,7 +68,7 @@ def test_the_cut_offs_of_recall_are_those_of_the_ranks(xmodal, trained, planted,
     assert "R@10" not in table.out
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1,x", "", "1,,5", "1.5", "1e9"])
+@pytest.mark.parametrize("text", ["0", "-1", "1,x", ",", "1,,5", "1.5", "1e9"])
 def test_cut_offs_that_are_no_whole_numbers_are_refused(xmodal, trained, planted, text, nothing_loaded):
     done = xmodal("eval", trained, "--data", planted, "--top-k", text)
     assert done.code == 1
