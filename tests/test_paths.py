@@ -87,6 +87,7 @@ def test_the_umask_decides_who_may_read_even_where_a_library_decides_otherwise(t
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left on the disk", "delete files"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "no space left on the disk", "delete files"),
         (PermissionError(errno.EACCES, "Permission denied"), "cannot be written: Permission denied", "another path"),
+        (OSError(errno.ENOTEMPTY, "Directory not empty"), "cannot be written: Directory not empty", "another path"),
         (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only", "another path"),
     ],
 )

@@ -189,7 +189,10 @@ _MACHINE = re.compile(
     re.IGNORECASE,
 )
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_NOT_WRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+    errno.ENOTEMPTY,  # another process has created the folder
+)
 _NOT_CREATED = (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 _OTHER_PATH = "choose another path, or set XMODAL_HOME to a writable folder"
 

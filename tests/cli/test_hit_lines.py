@@ -47,6 +47,7 @@ def test_formats(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
         "{rank:x.y}",
         "{path!r:>1000000000}",
         "{score:.2000f}",
+        "{path:>{name}}",
     ],
 )
 def test_invalid_formats(template: str) -> None:

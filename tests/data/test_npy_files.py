@@ -41,7 +41,16 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
         map_array(file)
 
 
-@pytest.mark.parametrize("array", [np.zeros(3), np.zeros((2, 3), np.int64), np.zeros((1, 2, 3, 4))])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(3),
+        np.zeros((2, 3), np.int64),
+        np.zeros((1, 2, 3, 4)),
+        np.zeros((3, 0)),
+        np.zeros((3, 0, 4)),
+    ],
+)
 def test_arrays_of_another_shape_or_type_are_not_features(tmp_path: Path, array: np.ndarray) -> None:
     file = saved(tmp_path / "a.npy", array)
     assert map_array(file).shape == array.shape

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -296,8 +297,11 @@ def test_a_failure_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not list(tmp_path.iterdir())
 
 
-def test_two_processes_at_once_write_one_complete_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process completes the same folder during the rendering."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_processes_at_once_write_one_complete_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Another process completes the same folder during the rendering, with the same seed or another one."""
     out, few = tmp_path / "set", {"num_train": 2, "num_val": 1, "num_test": 1}
     write = shapes._write_images
 
@@ -307,7 +311,8 @@ def test_two_processes_at_once_write_one_complete_dataset(tmp_path: Path, monkey
         return write(folder, seed, counts)
 
     monkeypatch.setattr(shapes, "_write_images", slow)
-    make_shapes(out, **few)
+    with pytest.raises(ConfigError, match="another dataset") if seed else nullcontext():
+        make_shapes(out, seed, **few)
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
     lines = (out / LIST_NAME).read_text().splitlines()
     assert len(lines) == 4

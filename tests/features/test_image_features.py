@@ -54,6 +54,16 @@ def test_features_on_disk_are_those_in_memory(read):
     assert [line for line in lines if "features.memory" in line and "windows of 4 images" in line]
 
 
+def test_the_store_of_each_split_is_looked_up_once(read, dataset, monkeypatch):
+    """Otherwise all files are listed twice, and unreadable images are reported twice."""
+    calls, original = [], cache.ensure_store
+    monkeypatch.setattr(cache, "ensure_store", lambda *args: calls.append(args) or original(*args))
+    for bound in (LARGE, SMALL):
+        read(bound)
+        assert len(calls) == len(dataset.splits)
+        calls.clear()
+
+
 def test_a_damaged_shard_on_disk_is_refused(read):
     on_disk, _ = read(SMALL)
     shard = on_disk.features.shards[0]

@@ -116,3 +116,13 @@ def test_features_json_records_the_precision(tmp_path: Path) -> None:
         store = open_store(folder)
         np.testing.assert_allclose(store.rows(np.array([2, 0])), rows[[2, 0]], rtol=1e-3)
         assert store.load().values.dtype == dtype
+
+
+def test_rows_of_zeros_are_a_note_of_data_info(xmodal, tmp_path: Path) -> None:
+    rows = NORMAL.copy()
+    rows[[3, 9]] = 0
+    write_split(tmp_path, "train", rows)
+    write_split(tmp_path, "test", NORMAL)
+    file = tmp_path / "train_ims.npy"
+    note = f"{file} has only zeros in 2 of 50 rows, the first is row 3 (from 0)"
+    assert xmodal("data", "info", tmp_path, "--json").json["notes"] == [note]

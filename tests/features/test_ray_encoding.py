@@ -102,14 +102,6 @@ def test_paths_are_read_as_they_are_needed(
 
 
 @pytest.mark.faults
-def test_blocks_are_multiples_of_the_batch_size(cluster: Any, images: list[Path], tmp_path: Path) -> None:
-    """Otherwise rounding would depend on the number of workers."""
-    blocks = list(ray_encoding._blocks(images, 64))
-    assert [len(block) for block in blocks] == [64, 64, 22]
-    assert [path for block in blocks for path in block] == images
-
-
-@pytest.mark.faults
 def test_the_block_of_a_killed_worker_is_repeated(cluster: Any, images: list[Path], tmp_path: Path) -> None:
     defects: list[Defect] = []
     build = partial(ray_workers.build_dying, tmp_path / "killed", "080.png")

@@ -1,8 +1,8 @@
 """Command lines in a forked process with a fault at one of its moments: a signal, or a disk that is full from then on.
 
 The moments of a command are its changes of files: opening one for writing, flushing, renaming, deleting, creating and
-deleting folders, and each statement of a connection to SQLite that changes a database. A server process, which has
-imported what commands need, forks for each request, because a process with threads, as that of pytest, should not fork.
+deleting folders, and each statement of a connection to SQLite that changes a database. The process has imported what
+commands need, and forks for each request.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from helpers.request_server import RequestServer
 
 FULL = "full"  # a fault; the others are names of signals
 _IMPORTED = ("numpy", "faiss", "onnxruntime", "PIL.Image", "typer", "rich.console", "xmodal_cli.__main__")
@@ -42,35 +42,19 @@ class Done:
     names: tuple[str, ...]
 
 
-class FaultServer:
+class FaultServer(RequestServer):
     """``run`` runs one command line. ``imported`` are further modules that the commands import."""
 
     def __init__(self, *imported: str) -> None:
-        folder = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
-        command = [sys.executable, "-m", "helpers.faulty_runs", *imported]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        super().__init__("helpers.faulty_runs", *imported, TERM="dumb")
 
     def run(
         self, args: Sequence[object], home: Path, moment: int = 0, fault: str = "SIGKILL", seconds: float = 0.0
     ) -> Done:
         """Run ``xmodal ARGS`` with ``fault`` at its ``moment``, counted from 1, or after ``seconds``; 0: no fault."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         request = {"args": [str(arg) for arg in args], "home": str(home), "moment": moment, "fault": fault}
-        print(json.dumps(request | {"seconds": seconds}), file=self._process.stdin, flush=True)
-        done = json.loads(self._process.stdout.readline())
+        done = self.request(request | {"seconds": seconds})
         return Done(**{**done, "names": tuple(done["names"])})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate("")
 
 
 def _serve(imported: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """Runs that change an index, in a forked process that is killed: at a line of the code, or with SIGKILL after a time.
 
-A server process reads one request per line and forks for each, because a process with threads, such as that of
-pytest, should not fork.
+The process forks for each request; see ``helpers.request_server``.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, Self
+from types import FrameType
+from typing import Any
 
 from helpers.index_fixtures import FakeEmbedder, index_model
+from helpers.request_server import RequestServer
 from xmodal_cli.data.scan import scan_roots
 from xmodal_cli.retrieval import cell_training, file_embedding, merging, missing_facts, vector_import, writer
 from xmodal_cli.retrieval.calibration import calibrate_index
@@ -30,34 +29,18 @@ _TRACED = "/xmodal_cli/retrieval/"  # every call of its functions is a moment, a
 _LINES = ("writer.py", "rebuild.py", "upgrade.py", "merging.py", "vector_import.py", "missing_facts.py", "segments.py")
 
 
-class KillServer:
+class KillServer(RequestServer):
     """``run`` returns whether a run was killed, and its number of moments or its seconds if it was not."""
 
     def __init__(self) -> None:
-        folder = str(Path(__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "helpers.killed_runs"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+        super().__init__("helpers.killed_runs")
 
     def run(
         self, what: str, photos: Path, index: Path, moment: int = 0, seconds: float | None = None
     ) -> tuple[bool, float]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         request = {"what": what, "photos": str(photos), "index": str(index), "moment": moment, "seconds": seconds}
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        killed, size = json.loads(self._process.stdout.readline())
+        killed, size = self.request(request)
         return bool(killed), float(size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate("")
 
 
 def _serve() -> None:

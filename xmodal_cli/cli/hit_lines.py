@@ -30,6 +30,8 @@ def check_format(template: str) -> str:
         names = [name for _, name, _, _ in fields]
         if any(int(number) > _MAX_WIDTH for *_, spec, _ in fields for number in re.findall(r"\d+", spec or "")):
             raise ValueError(f"a width or precision of more than {_MAX_WIDTH:,}")
+        if any("{" in (spec or "") for *_, spec, _ in fields):
+            raise ValueError("a field inside of a format")
         unknown = next((name for name in names if name not in FIELDS), None)
         if unknown is None:
             replaced.format(**_values(0, 0.0, os.sep, 0))

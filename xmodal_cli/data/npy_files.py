@@ -18,12 +18,12 @@ def map_array(file: Path) -> np.ndarray:
 
 
 def map_features(file: Path) -> np.ndarray:
-    """A memory map of (images, dim) or (images, cells, dim) floats. Raises BadData."""
+    """A memory map of (images, dim) or (images, cells, dim) floats, neither cells nor dim 0. Raises BadData."""
     try:
         mapped = map_array(file)
     except ValueError as error:
         raise BadData(f"{file} cannot be read as features: {error}", "it must be a .npy array of numbers") from error
-    if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f":
+    if mapped.ndim not in (2, 3) or mapped.dtype.kind != "f" or 0 in mapped.shape[1:]:
         shape = " x ".join(str(side) for side in mapped.shape)
         raise BadData(
             f"{file} is an array of {mapped.dtype} {shape}, not features",

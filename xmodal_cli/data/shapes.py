@@ -75,9 +75,12 @@ def _move_draft(draft: Path, out: Path) -> None:
                 (draft / name).replace(out / name)
         else:
             draft.replace(out)
-    except OSError:
-        if not (out / LIST_NAME).is_file():  # otherwise another process has written the same dataset
+    except OSError as error:
+        if not (out / LIST_NAME).is_file():
             raise
+        if (out / LIST_NAME).read_bytes() != (draft / LIST_NAME).read_bytes():  # else it is the same dataset
+            hint = "use a new folder, or remove that one"
+            raise ConfigError(f"another process has written another dataset to {out}", hint) from error
 
 
 def _write_images(folder: Path, seed: int, counts: dict[str, int]) -> list[str]:

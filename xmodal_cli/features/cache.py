@@ -51,7 +51,7 @@ def load_features(
     """
     if dataset.has_features:
         return _load_precomputed(dataset)
-    return _merge_stores(dataset, ensure_stores(dataset, settings, compute, reporter))
+    return merge_stores(dataset, ensure_stores(dataset, settings, compute, reporter))
 
 
 def ensure_stores(
@@ -232,7 +232,7 @@ def _encoder_of_worker(
     return _build_encoder(settings, compute, batch_size, num_images, reader, backbone)
 
 
-def _merge_stores(dataset: ImageTextDataset, stores: list[FeatureStore]) -> Features:
+def merge_stores(dataset: ImageTextDataset, stores: Sequence[FeatureStore]) -> Features:
     """The features of all stores, in the order of the dataset."""
     ids, positions = positions_of(dataset, stores)
     values = np.concatenate([shard for store in stores for shard in store.shards])

@@ -50,7 +50,7 @@ def encode_files(
     of ``embed``. ``compute`` is resolved. ``batch_size`` is in images; the default depends on the device. ``paths`` are
     read as they are needed. At most three batches are in memory on a GPU, on a CPU one per worker and one of results.
     """
-    batches = _batches(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
+    batches = batches_of(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
     backbone.to(compute)
     if compute.device == "cpu":
         yield from _encode_in_workers(batches, backbone, opener, embed)
@@ -120,7 +120,8 @@ def _encode_with_prefetch(
         set_num_threads(threads)
 
 
-def _batches(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+def batches_of(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    """Consecutive ``paths``, ``size`` at a time, read as they are needed."""
     remaining = iter(paths)
     while batch := list(islice(remaining, size)):
         yield batch

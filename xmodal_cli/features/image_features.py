@@ -15,7 +15,7 @@ from xmodal_cli.config import FeaturesConfig
 from xmodal_cli.data.unreadable_images import drop_unreadable_images
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
-from xmodal_cli.features.cache import cached_meta, ensure_stores, load_features, positions_of
+from xmodal_cli.features.cache import cached_meta, ensure_stores, load_features, merge_stores, positions_of
 from xmodal_cli.features.mapped_rows import MappedRows
 from xmodal_cli.features.pixels import pixel_batches
 from xmodal_cli.features.region_import import source_meta
@@ -106,12 +106,14 @@ def read_image_features(
     if settings.kind == "pixels":
         backbone = build_backbone(settings.backbone, "pixels", settings.crops)
         return ImageFeatures(drop_unreadable_images(dataset, reporter), backbone.meta, None, backbone)
-    if not dataset.has_features:
+    if dataset.has_features:
+        features = load_features(dataset, settings, compute, reporter)
+    else:
         stores = ensure_stores(dataset, settings, compute, reporter)
         size, limit = sum(shard.nbytes for store in stores for shard in store.shards), _limit(settings)
         if limit is not None and size > limit:
             return _map_features(dataset, stores, size, limit, reporter)
-    features = load_features(dataset, settings, compute, reporter)
+        features = merge_stores(dataset, stores)
     values = features.values if features.values.flags.writeable else np.array(features.values)  # no memory map
     return ImageFeatures(_select_readable(dataset, features.ids), features.meta, torch.from_numpy(values))
 

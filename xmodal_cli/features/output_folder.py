@@ -17,7 +17,7 @@ def check_output_folder(out: Path, dataset: ImageTextDataset, settings: Features
     if out.exists() and not out.is_dir():
         raise StorageError(f"{out} is a file, not a folder", "choose another --out")
     output_files.check_output_folder(out)
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or all(file.name.startswith(".") for file in out.iterdir()):  # a lock, drafts
         return
     if not is_store(out):
         raise StorageError(f"{out} has other files than features", "choose another folder for --out")

@@ -52,23 +52,25 @@ def read_rows(file: Path, mapped: np.ndarray, numbers: list[int]) -> np.ndarray:
 
 
 def bad_feature_files(dataset: ImageTextDataset) -> tuple[str, ...]:
-    """A sentence for each feature file of a dataset that has values that are not finite, with the first such row."""
+    """A sentence for each feature file of a dataset with values that are not finite, or with rows of zeros only."""
     files = dict.fromkeys(example.feature.path for example in dataset.examples if example.feature is not None)
     return tuple(filter(None, (_bad_values(file, map_features(file)) for file in files)))
 
 
 def _bad_values(file: Path, rows: np.ndarray) -> str:
-    start = 0
+    start, zeros = 0, list[int]()
     for part in _chunks(rows):
         bad = first_bad_row(part)
         if bad is not None:
             return f"{file}, row {start + bad[0]} (from 0) has a value that {bad[1]}"
+        zeros += (start + np.flatnonzero(~part.reshape(len(part), -1).any(axis=1))).tolist()
         start += len(part)
-    return ""
+    count = f"{len(zeros):,} of {len(rows):,} rows"
+    return f"{file} has only zeros in {count}, the first is row {zeros[0]} (from 0)" if zeros else ""
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(rows, min(len(rows), -(-rows.nbytes // _CHUNK_BYTES)))
+    return np.array_split(rows, max(1, min(len(rows), -(-rows.nbytes // _CHUNK_BYTES))))
 
 
 def needs_float32(rows: np.ndarray) -> bool:

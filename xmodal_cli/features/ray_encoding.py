@@ -24,6 +24,7 @@ import numpy as np
 
 from xmodal_cli.device import require_ray
 from xmodal_cli.errors import Category, Unavailable, XmodalError
+from xmodal_cli.features.extraction import batches_of
 from xmodal_cli.types import Defect, ImageVectors, Unreadable
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def encode_on_ray(
             return AHEAD * max(1, int(resources.get("GPU", 0) if has_gpus else resources.get("CPU", 1) // cpus))
 
         size = GPU_BLOCK if has_gpus else BLOCK
-        blocks = _blocks(paths, -(-size // batch_size) * batch_size)
+        blocks = batches_of(paths, -(-size // batch_size) * batch_size)
         with _errors_of_workers():
             for block, result in _in_order(ray, blocks, submit, num_ahead):
                 yield from _from_bytes(block, result, defects)
@@ -152,12 +153,6 @@ def _encode_block(key: str, build: BuildEncoder, block: bytes) -> bytes:
     defects = [[str(one.path), one.reason, one.category.value] for one in reader.defects]
     stacked = {"vectors": np.stack(vectors)} if vectors else {}
     return bytes(save(stacked, {"unreadable": json.dumps(unreadable), "defects": json.dumps(defects)}))
-
-
-def _blocks(paths: Iterable[Path], size: int) -> Iterator[list[Path]]:
-    remaining = iter(paths)
-    while block := list(islice(remaining, size)):
-        yield block
 
 
 def _from_bytes(block: list[Path], data: bytes, defects: list[Defect]) -> Iterator[FileVectors]:
