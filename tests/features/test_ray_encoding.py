@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -180,10 +181,19 @@ def test_an_address_without_a_cluster_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     with (
-        pytest.raises(
-            Unavailable, match=r"the Ray cluster at ray://nowhere:1 cannot be used: Could not connect"
-        ) as error,
-        ray_encoding.ray_cluster("ray://nowhere:1"),
+        pytest.raises(Unavailable, match=r"the Ray cluster at auto cannot be used: Could not connect") as error,
+        ray_encoding.ray_cluster("auto"),
     ):
         pass
     assert "more" not in error.value.message
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray would try for minutes"))
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"{scheme}localhost:{server.getsockname()[1]}"
+    with pytest.raises(Unavailable, match=f"{address} cannot be used"), ray_encoding.ray_cluster(address):
+        pass

@@ -21,8 +21,8 @@ Generated from `--help` by `python -m xmodal_cli.cli.reference`; a test checks t
 
 Every command has `--help`. Results go to stdout, with `--json` as JSON; progress and warnings go to stderr. Exit codes:
 0 success, 1 user-fixable error (an `error:` and a `hint:` line), 2 wrong usage, 128 + the signal if interrupted (130
-after Ctrl-C, with a line on how to resume). `XMODAL_HOME` sets the folder for datasets, runs, models, indexes and caches;
-`XMODAL_DEBUG=1` shows tracebacks.
+after Ctrl-C, with a line on how to resume). `XMODAL_HOME` sets the folder for datasets, runs, models, indexes and
+caches; `XMODAL_DEBUG=1` shows tracebacks.
 """
 
 

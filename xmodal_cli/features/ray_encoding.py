@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections import deque
@@ -34,6 +35,7 @@ BLOCK = 64  # images: a few seconds of work of two cores
 GPU_BLOCK = 1024  # four batches
 CPUS = 2
 AHEAD = 3  # blocks of each worker that are sent, computed, or wait for an earlier one
+CONNECT_SECONDS = 5
 RETRIES = 5  # of a block whose worker has ended
 
 BuildEncoder = Callable[["ImageReader"], ImageVectors]  # runs once in each worker, and is pickled by Ray
@@ -64,6 +66,7 @@ def ray_cluster(address: str = "") -> Iterator[Any]:
         yield ray
         return
     try:
+        _check_address(address)
         with _same_signal_handlers():
             ray._private.worker.print_to_stdstream = _print_nothing
             ray.init(address or None, log_to_driver=False, logging_level=logging.ERROR)
@@ -104,6 +107,13 @@ def encode_on_ray(
         with _errors_of_workers():
             for block, result in _in_order(ray, blocks, submit, num_ahead):
                 yield from _from_bytes(block, result, defects)
+
+
+def _check_address(address: str) -> None:
+    """Raise OSError if nothing listens at HOST:PORT; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _cores_of_nodes(ray: Any) -> list[int]:
