@@ -126,6 +126,8 @@ def test_the_line_has_how_to_resume() -> None:
 
 
 def test_hints_end_with_their_context() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts.resumable(lambda: "of an earlier call"):
+        raise KeyboardInterrupt
     with pytest.raises(ZeroDivisionError), interrupts.resumable(lambda: "hint"):
         assert interrupts.message() == "interrupted; hint"
         raise ZeroDivisionError
@@ -157,8 +159,9 @@ def test_the_prompt_continues_after_ctrl_c_and_ends_at_sigterm() -> None:
         process.stdin.write("dogs\n")
         process.stdin.flush()
         assert process.stdout.readline().endswith("ready\n")
+        assert process.stdout.read(8) == "search> "  # it waits for the next line
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "search> \n"  # the line was dropped
+        assert process.stdout.readline() == "\n"  # the line was dropped
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=50)
     assert (process.returncode, err.strip()) == (143, "interrupted")

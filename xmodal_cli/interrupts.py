@@ -77,6 +77,8 @@ def command_is_over() -> None:
 @contextlib.contextmanager
 def resumable(hint: Callable[[], str]) -> Iterator[None]:
     """A command that is interrupted in the context prints ``hint()``, of the outermost one: how to resume it."""
+    if not _State.hints:
+        clear_hint()  # that of an earlier call, whose caller handled the interrupt
     _State.hints.append(hint)
     try:
         yield
