@@ -121,6 +121,12 @@ def test_unreadable_images_raise_or_are_left_out(
         matcher.encode_image([3])  # type: ignore[list-item]
 
 
+def test_an_empty_path_is_not_the_current_folder(home: Path) -> None:
+    for call in (lambda: xmodal.index([""]), lambda: xmodal.train("vse", "shapes", out=""), lambda: xmodal.load("")):
+        with pytest.raises(xmodal.XmodalError, match="is empty"):
+            call()
+
+
 def test_both_runtimes_give_the_same_vectors(photos: list[Path]) -> None:
     models = [xmodal.load("starter", device="cpu", precision="fp32", runtime=runtime) for runtime in ("torch", "onnx")]
     for one, other in ([m.encode_image(photos) for m in models], [m.encode_text("two dogs") for m in models]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xmodal_cli.file_identity import reason_not_folder, reason_not_regular, sha256_of, size_and_mtime
+from xmodal_cli.file_identity import is_absent, reason_not_folder, reason_not_regular, sha256_of, size_and_mtime
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
@@ -49,3 +49,7 @@ def test_why_a_path_is_not_a_file(tmp_path: Path) -> None:
     assert reason_not_folder(tmp_path) == ""
     assert reason_not_folder(tmp_path / "file") == "is not a folder"
     assert reason_not_folder(tmp_path / "absent") == "does not exist"
+    assert reason_not_folder(tmp_path / "link") == "is a link to a file that does not exist"
+    assert reason_not_folder(tmp_path / "loop").startswith("cannot be read: ")
+    absent = {name for name in ("file", "absent", "link", "device", "loop", "a\0b") if is_absent(tmp_path / name)}
+    assert absent == {"absent", "link"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from xmodal_cli.device import Compute
@@ -33,6 +32,7 @@ from xmodal_cli.inference.loaded_models import ScoredTag as ScoredTag
 from xmodal_cli.inference.loaded_models import TaggerModel as TaggerModel
 from xmodal_cli.inference.loaded_models import image_captions
 from xmodal_cli.inference.loaded_models import load as load
+from xmodal_cli.paths import given_path
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.reporter import Reporter as Reporter
 from xmodal_cli.result_json import to_json as to_json
@@ -117,8 +117,8 @@ def train(
     config = load_config(model, [f"{name}={_toml(value)}" for name, value in chosen.items()])
     origin = None if init_from is None else str(init_from)
     name = data_argument(config, None if data is None else str(data))
-    photos = None if check_photos is None else Path(check_photos)
-    return train_model(config, name, None if out is None else Path(out), resume, origin, reporter, photos)
+    photos = None if check_photos is None else given_path(check_photos)
+    return train_model(config, name, None if out is None else given_path(out), resume, origin, reporter, photos)
 
 
 def evaluate(
@@ -192,7 +192,7 @@ def index(
     from xmodal_cli.recipes.index import index as run
 
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
-    paths = [Path(root).expanduser() for root in roots]
+    paths = [given_path(root) for root in roots]
     compute, selection = Compute(device, precision, runtime), Selection(tuple(exclude))
     return run(paths, name, model, Storage(), rebuild, compute, reporter, selection)
 

@@ -53,12 +53,24 @@ def reason_not_regular(path: Path | str) -> str:
     return ""
 
 
+def is_absent(path: Path | str) -> bool:
+    """Whether nothing is at ``path``, or a link to nothing; false for what exists and cannot be examined."""
+    try:
+        os.stat(path)  # noqa: PTH116 - as in reason_not_regular
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def reason_not_folder(path: Path | str) -> str:
     """Why there is no folder at ``path``: "does not exist", "is not a folder" or "cannot be read: ..."; else ""."""
-    reason = reason_not_regular(path)
-    if reason == "is a folder, not a file":
-        return ""
-    return reason if reason.endswith("does not exist") or reason.startswith("cannot be read") else "is not a folder"
+    try:
+        is_dir = stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - as in reason_not_regular
+    except (OSError, ValueError):
+        return reason_not_regular(path)
+    return "" if is_dir else "is not a folder"
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:

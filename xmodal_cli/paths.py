@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xmodal_cli import drafts
-from xmodal_cli.errors import StorageError, XmodalError
+from xmodal_cli.errors import ConfigError, StorageError, XmodalError
 from xmodal_cli.file_identity import reason_not_regular
 
 MODEL_FILE = "model.safetensors"  # in the folder of a run
@@ -104,6 +104,13 @@ def draft_file(target: Path) -> Iterator[Path]:
             file = stack.enter_context(drafts.draft_folder(target)) / target.name
             file.touch(exist_ok=False)
         yield file
+
+
+def given_path(path: str | os.PathLike[str]) -> Path:
+    """A path from Python, with ~ expanded. Raises ConfigError for an empty one, the current folder for ``Path``."""
+    if path == "":
+        raise ConfigError("a path is empty", "give a file or a folder; the current folder is .")
+    return Path(path).expanduser()
 
 
 def check_not_special(target: Path) -> None:

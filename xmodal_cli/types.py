@@ -282,8 +282,8 @@ class Decoding:
     Lengths count words, without EOS; ``num_beam_groups`` divides ``beam``.
     """
 
-    beam: int = setting(5, "beam size; 1: greedy search", min=1)
-    num: int = setting(1, "captions per image, at most the beam size; of samples, any number", min=1)
+    beam: int = setting(5, "beam size; 1: greedy search", min=1, max=100_000)
+    num: int = setting(1, "captions per image, at most the beam size; of samples, any number", min=1, max=100_000)
     max_length: int = setting(20, "longest caption, in words", min=1, max=1000)
     min_length: int = setting(1, "shortest caption, in words", min=0)
     length_penalty: float = setting(1.0, "score = log-probability / length to this power, EOS counted", min=0, max=10)

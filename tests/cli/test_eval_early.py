@@ -113,10 +113,10 @@ def test_other_vocabularies_are_refused_before_a_member_is_evaluated(xmodal, cap
 def test_a_huge_beam_is_refused_with_one_that_fits(xmodal, captioner, planted, monkeypatch):
     from xmodal_cli.captioning import decoding_memory
 
-    monkeypatch.setattr(decoding_memory, "available_bytes", lambda: 10**8)
-    done = xmodal("eval", captioner / "one", "--data", planted, "--beam", "10000000")
+    monkeypatch.setattr(decoding_memory, "available_bytes", lambda: 10**6)
+    done = xmodal("eval", captioner / "one", "--data", planted, "--beam", "100000")
     assert done.code == 1
-    assert "decoding.beam=10,000,000 needs about" in done.err
+    assert "decoding.beam=100,000 needs about" in done.err
 
 
 @pytest.mark.parametrize(

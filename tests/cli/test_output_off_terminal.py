@@ -67,7 +67,7 @@ class TestFunctions:
         title, header, rule, first, second, third = capsys.readouterr().out.splitlines()
         assert title == self.LONG
         assert header.split() == ["name", "size", "more"]
-        assert set(rule) == {"─"}
+        assert set(rule) == {"-"}
         assert first == f"{self.LONG}     1  {self.LONG}"
         assert second.split() == ["b", "-", "x"]
         assert third.split() == ["y"]
@@ -141,6 +141,15 @@ def test_tables_without_characters_that_the_stream_cannot_encode(written: Writte
     assert first == r"caf\xe9  +-1.5"
     assert second == "dog        2.0"
     assert written(lambda: output.print_rule(3)) == "---\n"
+
+
+def test_a_table_is_the_same_in_every_encoding(written: Written, capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> None:
+        output.print_table("t", ["name", "rsum"], [["dog", "±1.5"], ["cat", "2.0"]])
+        output.print_rule(3)
+
+    write()  # as UTF-8
+    assert written(write) == capsys.readouterr().out
 
 
 def test_json_on_a_stream_that_cannot_encode_it(written: Written) -> None:

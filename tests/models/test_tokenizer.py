@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
-from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.errors import BadData, BadModel, ConfigError
 from xmodal_cli.models.tokenizer import SPECIALS, Tokenizer, pad
 
 CAPTIONS = ["A dog runs.", "A dog sleeps", "the cat, the dog!"]
@@ -66,10 +68,20 @@ def test_rare_words_are_not_in_the_vocabulary():
     assert tokenizer.unknown_words("the cat sleeps") == ["cat", "sleeps"]
 
 
-@pytest.mark.parametrize(("captions", "min_count"), [([], 1), (["..."], 1), (CAPTIONS, 99)])
-def test_an_empty_vocabulary_raises(captions, min_count):
+@pytest.mark.parametrize("captions", [[], ["..."]])
+def test_captions_without_words_raise(captions):
     with pytest.raises(BadData, match="no words"):
-        Tokenizer.from_captions(captions, min_count)
+        Tokenizer.from_captions(captions, 99)
+
+
+def test_a_vocabulary_without_words_names_the_largest_count():
+    most = max(
+        Counter(word for caption in CAPTIONS for word in Tokenizer.from_captions(CAPTIONS).words(caption)).values()
+    )
+    with pytest.raises(ConfigError, match="no word occurs 99 times") as error:
+        Tokenizer.from_captions(CAPTIONS, 99)
+    assert error.value.hint == f"set data.min_word_count to {most} or less"
+    Tokenizer.from_captions(CAPTIONS, most)
 
 
 def test_a_tokenizer_is_restored_from_its_json():

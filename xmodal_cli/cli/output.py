@@ -124,8 +124,8 @@ def can_print(text: str) -> bool:
 
 
 def print_rule(width: int) -> None:
-    """Print a horizontal line on stdout."""
-    _write(RULE * width, sys.stdout)
+    """Print a horizontal line on stdout; without a terminal it is ASCII, whatever the encoding."""
+    _write((RULE if is_terminal(sys.stdout) else "-") * width, sys.stdout)
 
 
 def print_error(lines: Sequence[str]) -> None:
@@ -147,10 +147,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         return
     from xmodal_cli.cli.plain_table import format_table
 
+    rows = [[_ascii_number(cell, is_number) for cell, is_number in zip(row, numeric, strict=True)] for row in rows]
     cells = [[replace_unencodable(_plain_cell(cell), sys.stdout) for cell in row] for row in rows]
     if title:
         print_line(title)
-    print_text(format_table(columns, cells, numeric, replace_unencodable(RULE, sys.stdout)))
+    print_text(format_table(columns, cells, numeric, "-"))
+
+
+def _ascii_number(cell: object, is_number: bool) -> object:
+    """``+-1.5`` for ``±1.5``, so that tables are the same in every encoding."""
+    return cell.translate(ASCII) if is_number and isinstance(cell, str) else cell
 
 
 def _plain_cell(cell: object) -> str:

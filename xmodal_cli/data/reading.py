@@ -12,7 +12,7 @@ from xmodal_cli import catalog
 from xmodal_cli.data.contents import DatasetContents
 from xmodal_cli.data.unread_captions import unread_captions
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.file_identity import reason_not_regular
+from xmodal_cli.file_identity import is_absent, reason_not_regular
 from xmodal_cli.splits import canonical_split
 from xmodal_cli.types import Example, ImageTextDataset, SkippedRow
 
@@ -48,10 +48,9 @@ def _check_exists(path: Path) -> None:
     """Raise MissingData, or BadData for a named pipe, socket or device, and a link that leads to itself."""
     if path.is_dir():
         return
-    problem = reason_not_regular(path)
-    if problem.endswith("not exist"):
+    if is_absent(path):
         raise MissingData(f"there is no dataset at {path}", "check the path, or see `xmodal data list` for names")
-    if problem:
+    if problem := reason_not_regular(path):
         raise BadData(f"{path} {problem}", "give a dataset's name, folder or file")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from xmodal_cli import catalog
 from xmodal_cli.data.region_records import Regions
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.file_identity import reason_not_regular
+from xmodal_cli.file_identity import is_absent, reason_not_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz")
 NUM_SAMPLED = 8  # images read to determine the width
@@ -92,10 +92,9 @@ def open_regions(path: Path) -> RegionSource:
     Raises MissingData if ``path`` does not exist, BadData if its format is unknown.
     """
     path = path.expanduser().absolute()
-    problem = "" if path.is_dir() else reason_not_regular(path)
-    if problem.endswith("not exist"):
+    if is_absent(path):
         raise MissingData(f"there are no regions at {path}", "give the file or folder after bottom-up@")
-    if problem:
+    if not path.is_dir() and (problem := reason_not_regular(path)):
         raise BadData(f"{path} {problem}", "give the file or folder after bottom-up@")
     try:
         for name, module in _formats_by_priority():

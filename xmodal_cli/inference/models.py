@@ -92,6 +92,8 @@ def find_model(what: str) -> Path:
 
     Raises MissingData, UnknownName with the closest name.
     """
+    if not what:
+        raise MissingData("the name of a model is empty", "see `xmodal models list` for names")
     path = Path(what).expanduser()
     candidates = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
     for file in (*candidates, starter.file_of(what)):

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
-from xmodal_cli.errors import BadData, BadModel
+from xmodal_cli.errors import BadData, BadModel, ConfigError
 from xmodal_cli.models.subwords import SubwordVocabulary
 from xmodal_cli.types import SpecialTokens
 
@@ -42,14 +42,20 @@ class Tokenizer:
     def from_captions(cls, captions: Iterable[str], min_count: int = 1, max_words: int = 0) -> Tokenizer:
         """A vocabulary of the words that occur at least ``min_count`` times, most frequent first.
 
-        ``max_words`` limits it to the most frequent ones, special tokens not counted; 0: no limit.
+        ``max_words`` limits it to the most frequent ones, special tokens not counted; 0: no limit. Raises BadData
+        if the captions have no words, ConfigError if all are rarer.
         """
         empty = cls(_word_level({}))
         counts = Counter(word for caption in captions for word in empty.words(caption))
         words = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         words = words[: max_words or None]
-        if not words:
+        if not counts:
             raise BadData("there are no words in the training captions", "check the captions with `xmodal data info`")
+        if not words:
+            raise ConfigError(
+                f"no word occurs {min_count:,} times in the training captions, so the vocabulary is empty",
+                f"set data.min_word_count to {max(counts.values()):,} or less",
+            )
         return cls(_word_level({word: i for i, word in enumerate((*SPECIALS, *words))}))
 
     @classmethod

@@ -137,14 +137,8 @@ def _check_initial_model(config: Config, init_from: str, has_features: bool) -> 
 
 
 def vocabulary_of(config: Config, train: ImageTextDataset) -> Tokenizer:
-    """The words of the training captions. Raises ConfigError if there are none."""
-    tokenizer = Tokenizer.from_captions(train.captions, config.data.min_word_count, config.data.max_vocab)
-    if not tokenizer.word_ids():
-        raise ConfigError(
-            f"no word occurs {config.data.min_word_count} times in the training captions, so the vocabulary is empty",
-            "decrease data.min_word_count, for example --set data.min_word_count=1",
-        )
-    return tokenizer
+    """The words of the training captions. Raises BadData, ConfigError."""
+    return Tokenizer.from_captions(train.captions, config.data.min_word_count, config.data.max_vocab)
 
 
 def _check_logits(config: Config, captions: list[str], vocab_size: int) -> None:
