@@ -20,6 +20,7 @@ LAYERS = {
     ),
     **dict.fromkeys(
         (
+            "batch_size",
             "dataset_types",
             "device",
             "drafts",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from xmodal_cli import interrupts
-from xmodal_cli.cli import output
+from xmodal_cli.cli import output, python_warnings
 from xmodal_cli.cli.streams import check_stdout, checked_streams
 from xmodal_cli.errors import (
     ConfigError,
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupts.clear_hint()
     if argv is None:
         interrupts.end_on_signals()
+        python_warnings.print_as_lines()
     args = sys.argv[1:] if argv is None else list(argv)
     with checked_streams():
         code = _code_of(lambda: _run(args)) or _code_of(_flush)

@@ -146,15 +146,23 @@ def missing_package_lines(error: Exception) -> list[str]:
 
 
 _MEMORY = re.compile(
-    r"can(not|'t) allocate memory|out of memory|not enough memory|unable to allocate|bad_?alloc"
+    r"(cannot|can't|failed to) allocate memory|out of memory|not enough memory|unable to allocate|bad_?alloc"
     r"|size calculation overflowed",
     re.IGNORECASE,
 )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy, torch or onnxruntime means that memory could not be allocated."""
+    if isinstance(error, MemoryError):
+        return True
+    is_of_library = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return is_of_library and bool(_MEMORY.search(str(error)))
+
+
 def memory_lines(error: Exception) -> list[str]:
     """The lines that the command line prints if there is not enough memory; [] for other errors."""
-    if not (isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _MEMORY.search(str(error)))):
+    if not is_out_of_memory(error):
         return []
     hint = "use a smaller batch, beam or model (training.batch_size, --batch-size, --beam, model.embed_dim)"
     return error_lines("there is not enough memory for this", hint)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from xmodal_cli.batch_size import BatchSize, BatchSizeWarning
 from xmodal_cli.data.images import open_image
 from xmodal_cli.device import Compute
 from xmodal_cli.features.extraction import (
     MAX_WORKERS,
     NOT_FINITE,
+    _encode_images,
     _encode_in_workers,
     _encode_with_prefetch,
     default_batch_size,
@@ -89,7 +92,8 @@ def test_both_strategies_give_the_same_features_and_restore_the_number_of_thread
     backbone = mean_color(crops=2)
     backbone.to(Compute("cpu", "fp32"))
     batches = iter([image_files[:5], image_files[5:8], image_files[8:]])
-    results = list(encode(batches, backbone, open_image, lambda features: features[:, ::-1]))
+    to_features = partial(_encode_images, backbone, lambda features: features[:, ::-1], BatchSize(5, "images"))
+    results = list(encode(batches, backbone, open_image, to_features))
     assert [path for path, _ in results] == image_files
     for index, (path, vector) in enumerate(results):
         if index in (3, 7):
@@ -187,3 +191,25 @@ def test_batches_that_do_not_fit_in_memory_are_refused_with_a_size_that_fits(mon
         extraction.check_batch_size(1_000_000, meta, num_images=10**7, device="cpu")
     (advised,) = re.findall(r"--batch-size (\d+)$", caught.value.hint)
     extraction.check_batch_size(int(advised), meta, num_images=10**7, device="cpu")
+
+
+@pytest.mark.parametrize("encode", [_encode_in_workers, _encode_with_prefetch])
+def test_batches_that_do_not_fit_in_memory_are_halved(image_files, mean_color, encode, monkeypatch):
+    class Small(type(mean_color())):
+        def encode(self, pixels):
+            if len(pixels) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+            return super().encode(pixels)
+
+    module = "xmodal_cli.features.extraction"
+    for name in ("_encode_in_workers", "_encode_with_prefetch"):
+        monkeypatch.setattr(f"{module}.{name}", encode)
+    with pytest.warns(BatchSizeWarning, match="4 images at once do not fit in memory; continuing with 2"):
+        results = extract(image_files, Small(), 5)
+    for (path, vector), (expected_path, expected_vector) in zip(
+        results, extract(image_files, mean_color()), strict=True
+    ):
+        assert path == expected_path
+        assert type(vector) is type(expected_vector)
+        if isinstance(vector, np.ndarray):
+            np.testing.assert_allclose(vector, expected_vector, atol=1e-6)

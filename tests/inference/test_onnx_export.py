@@ -22,7 +22,7 @@ from xmodal_cli.errors import BadData, MissingData, StorageError, Unavailable
 from xmodal_cli.inference import onnx_export, onnx_writing, text_encoders
 from xmodal_cli.inference.matchers import LoadedMatcher, load_matcher
 from xmodal_cli.inference.onnx_export import export_text
-from xmodal_cli.inference.onnx_folder import METADATA, source_record
+from xmodal_cli.inference.onnx_folder import METADATA, running, source_record
 from xmodal_cli.inference.onnx_text_encoder import WEIGHTS, WORDS, OnnxTextEncoder
 from xmodal_cli.models.assembly import build_matcher
 from xmodal_cli.models.tokenizer import Tokenizer
@@ -343,3 +343,14 @@ def test_the_model_file_is_identified_by_size_and_modification_time(folder, tmp_
 def test_exports_are_cached_by_fingerprint(home):
     assert text_encoders.folder_of("0123456789abcdef" * 4) == home / "cache" / "text-encoders" / "0123456789abcdef"
     assert text_encoders.find(FINGERPRINT) is None
+
+
+@pytest.mark.parametrize("message", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 1024"])
+def test_too_little_memory_to_run_a_graph_is_not_damage(message, tmp_path):
+    class RuntimeException(Exception):
+        __module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
+
+    with pytest.raises(MemoryError, match=message), running(tmp_path / "encoder.onnx"):
+        raise RuntimeException(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {message}")
+    with pytest.raises(BadData, match=r"encoder\.onnx cannot be run"), running(tmp_path / "encoder.onnx"):
+        raise RuntimeException("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xmodal_cli.batch_size import BatchSize
 from xmodal_cli.device import Compute, cpu_count, num_threads, set_num_threads
 from xmodal_cli.errors import BadData, Category, ConfigError
 from xmodal_cli.memory import available_bytes, format_bytes
@@ -34,6 +35,7 @@ MAX_WORKERS = 8  # CPU batches in progress, 0.1 to 0.3 GB each; further cores ar
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (images, ...) features -> (images, embed_dim) float32
 FileFeatures = tuple[Path, np.ndarray | Unreadable]
+EncodeImages = Callable[[list[Any]], Iterator[tuple[np.ndarray, bool]]]  # features, and whether they are finite
 
 
 def encode_files(
@@ -50,12 +52,11 @@ def encode_files(
     of ``embed``. ``compute`` is resolved. ``batch_size`` is in images; the default depends on the device. ``paths`` are
     read as they are needed. At most three batches are in memory on a GPU, on a CPU one per worker and one of results.
     """
-    batches = batches_of(paths, batch_size or default_batch_size(compute.device, backbone.meta.crops))
+    size = BatchSize(batch_size or default_batch_size(compute.device, backbone.meta.crops), "images")
+    batches = batches_of(paths, size.size)
     backbone.to(compute)
-    if compute.device == "cpu":
-        yield from _encode_in_workers(batches, backbone, opener, embed)
-    else:
-        yield from _encode_with_prefetch(batches, backbone, opener, embed)
+    encode_in_batches = _encode_in_workers if compute.device == "cpu" else _encode_with_prefetch
+    yield from encode_in_batches(batches, backbone, opener, partial(_encode_images, backbone, embed, size))
 
 
 def default_batch_size(device: str, crops: int = 1) -> int:
@@ -80,13 +81,13 @@ def check_batch_size(batch_size: int, meta: FeatureMeta, num_images: int, device
 
 
 def _encode_in_workers(
-    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
+    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, encode: EncodeImages
 ) -> Iterator[FileFeatures]:
     threads = num_threads()
     workers = min(threads, MAX_WORKERS)
 
     def encode_batch(batch: list[Path]) -> list[FileFeatures]:
-        return _encode([(path, _read_pixels(path, backbone, opener)) for path in batch], backbone, embed)
+        return _encode([(path, _read_pixels(path, backbone, opener)) for path in batch], encode)
 
     try:
         with _pool(workers, threads // workers) as pool:
@@ -97,7 +98,7 @@ def _encode_in_workers(
 
 
 def _encode_with_prefetch(
-    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, embed: Embed | None
+    batches: Iterator[list[Path]], backbone: ImageBackbone, opener: ImageOpener, encode: EncodeImages
 ) -> Iterator[FileFeatures]:
     decode = partial(_read_pixels, backbone=backbone, opener=opener)
     threads = num_threads()
@@ -112,7 +113,7 @@ def _encode_with_prefetch(
                 while queue:
                     batch = queue.popleft()
                     queue.extend(map(submit, islice(batches, 1)))
-                    yield from _encode([(path, future.result()) for path, future in batch], backbone, embed)
+                    yield from _encode([(path, future.result()) for path, future in batch], encode)
             finally:
                 for _, future in (pair for batch in queue for pair in batch):
                     future.cancel()
@@ -155,12 +156,8 @@ def _read_pixels(path: Path, backbone: ImageBackbone, opener: ImageOpener) -> An
         return Unreadable.of(path, error)
 
 
-def _encode(decoded: list[tuple[Path, Any]], backbone: ImageBackbone, embed: Embed | None) -> list[FileFeatures]:
-    images = [pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)]
-    features = forward_images(images, backbone) if images else np.empty((0, 0), np.float32)
-    finite = [bool(np.isfinite(row).all()) for row in features]
-    rows = iter(features if embed is None or not images else embed(features))
-    encoded = zip(rows, finite, strict=True)
+def _encode(decoded: list[tuple[Path, Any]], encode: EncodeImages) -> list[FileFeatures]:
+    encoded = encode([pixels for _, pixels in decoded if not isinstance(pixels, Unreadable)])
 
     def result_of(path: Path, pixels: Any) -> np.ndarray | Unreadable:
         if isinstance(pixels, Unreadable):
@@ -169,6 +166,20 @@ def _encode(decoded: list[tuple[Path, Any]], backbone: ImageBackbone, embed: Emb
         return row if is_finite else Unreadable(path, NOT_FINITE, Category.NOT_FINITE, may_change=True)
 
     return [(path, result_of(path, pixels)) for path, pixels in decoded]
+
+
+def _encode_images(
+    backbone: ImageBackbone, embed: Embed | None, size: BatchSize, images: list[Any]
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The features of each image, or the output of ``embed``, and whether the features are finite."""
+
+    def encode(start: int, end: int) -> list[tuple[np.ndarray, bool]]:
+        features = forward_images(images[start:end], backbone)
+        finite = [bool(np.isfinite(row).all()) for row in features]
+        return list(zip(features if embed is None else embed(features), finite, strict=True))
+
+    for part in size.run(encode, len(images)):
+        yield from part
 
 
 def forward_images(images: list[Any], backbone: ImageBackbone) -> np.ndarray:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from xmodal_cli import starter
+from xmodal_cli.batch_size import BatchSize
 from xmodal_cli.captioning.decoding import decode
 from xmodal_cli.captioning.decoding_memory import check_decoding_memory, images_at_once
 from xmodal_cli.captioning.ensemble import Ensemble
@@ -38,6 +40,7 @@ class LoadedCaptioner(LoadedModel):
 
     model: Captioner
     tokenizer: Tokenizer
+    batch_size: BatchSize = field(default_factory=lambda: BatchSize(BATCH, "images"), compare=False)
 
     @property
     def decoding(self) -> Decoding:
@@ -78,22 +81,27 @@ def caption_features(
     ``first`` is the index of the first image in the job, which determines its random numbers. Several captioners are an
     ensemble. Raises ConfigError for different vocabularies and invalid settings.
     """
-    first_captioner = captioners[0]
     check_ensemble([loaded.info for loaded in captioners])
     models = [loaded.model for loaded in captioners]
     model: Captioner = models[0] if len(models) == 1 else Ensemble(models)
     results: list[list[Caption]] = []
-    architectures, device = [loaded.info.header.architecture for loaded in captioners], first_captioner.compute.device
-    size = images_at_once(settings, architectures, BATCH, device)
-    for start, end, prompt in _equal_prompts(prompts, len(features[0]), size):
-        batch = tuple(_model_input(part[start:end], first_captioner.compute) for part in features)
+    architectures = [loaded.info.header.architecture for loaded in captioners]
+    compute, tokenizer = captioners[0].compute, captioners[0].tokenizer
+    batch_size = captioners[0].batch_size
+    most = images_at_once(settings, architectures, batch_size.size, compute.device)
+
+    def generate(parts: list[Any], prompt: np.ndarray, index: int, start: int, end: int) -> list[list[Hypothesis]]:
+        batch = tuple(_model_input(part[start:end], compute) for part in parts)
         image_features = batch if len(batch) > 1 else batch[0]
-        with _inference_mode(first_captioner.compute):
-            special_tokens = first_captioner.tokenizer.special_tokens
-            hypotheses = decode(model, image_features, special_tokens, settings, prompt, attention, first + start)
-        results += [
-            [_to_caption(hypothesis, first_captioner.tokenizer) for hypothesis in n_best] for n_best in hypotheses
-        ]
+        with _inference_mode(compute):
+            return decode(
+                model, image_features, tokenizer.special_tokens, settings, prompt[start:end], attention, index + start
+            )
+
+    for start, end, prompt in _equal_prompts(prompts, len(features[0]), most):
+        parts = [part[start:end] for part in features]
+        for hypotheses in batch_size.run(partial(generate, parts, prompt, first + start), end - start):
+            results += [[_to_caption(hypothesis, tokenizer) for hypothesis in n_best] for n_best in hypotheses]
     return results
 
 
@@ -164,14 +172,19 @@ def write_captions(
 
     ``prompts`` are the tokens after BOS of each image, () for none.
     """
-    special_tokens = tokenizer.special_tokens
     captions: list[str] = []
+    size = BatchSize(BATCH, "images")
+
+    def generate(part: Tensor, prompt: np.ndarray, start: int, end: int) -> list[list[Hypothesis]]:
+        rows = part[start:end].to(compute.device)
+        return decode(model, rows, tokenizer.special_tokens, settings, prompt[start:end])
+
     with _inference_mode(compute):
         for batch in batches:
             given = prompts[len(captions) : len(captions) + len(batch)]
-            for start, end, prompt in _equal_prompts(given, len(batch), BATCH):
-                for n_best in decode(model, batch[start:end].to(compute.device), special_tokens, settings, prompt):
-                    captions.append(tokenizer.decode(n_best[0].tokens))
+            for start, end, prompt in _equal_prompts(given, len(batch), size.size):
+                for part in size.run(partial(generate, batch[start:end], prompt), end - start):
+                    captions += [tokenizer.decode(n_best[0].tokens) for n_best in part]
     return captions
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from xmodal_cli import starter
+from xmodal_cli.batch_size import BatchSize
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.inference.models import LoadedModel, ModelInfo, describe_as
@@ -50,10 +51,16 @@ def embed_tokens(model: Matcher, gather_tokens: GatherTokens, lengths: torch.Ten
     import torch
 
     vectors = np.zeros((len(lengths), model.embed_dim), dtype=np.float32)
+    by_length = lengths.argsort(stable=True)
+
+    def embed(start: int, end: int) -> tuple[torch.Tensor, np.ndarray]:
+        rows = by_length[start:end]
+        batch = gather_tokens(rows, int(lengths[rows].max())).to(compute.device)
+        return rows, model.encode_text(batch, lengths[rows].to(compute.device)).float().cpu().numpy()
+
     with torch.inference_mode(), compute.autocast():
-        for rows in torch.split(lengths.argsort(stable=True), TEXT_BATCH) if len(lengths) else ():
-            batch = gather_tokens(rows, int(lengths[rows].max())).to(compute.device)
-            vectors[rows.numpy()] = model.encode_text(batch, lengths[rows].to(compute.device)).float().cpu().numpy()
+        for rows, part in BatchSize(TEXT_BATCH, "sentences").run(embed, len(lengths)):
+            vectors[rows.numpy()] = part
     return vectors
 
 
@@ -62,15 +69,17 @@ def embed_features(model: Matcher, values: np.ndarray | torch.Tensor | MappedRow
     import numpy as np
     import torch
 
-    parts = [np.zeros((0, model.embed_dim), dtype=np.float32)]
+    def embed(start: int, end: int) -> np.ndarray:
+        part = values[start:end]
+        # an array is copied, because it may be a memory map
+        batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
+        vectors: np.ndarray = model.encode_image(batch.to(compute.device)).float().cpu().numpy()
+        return vectors
+
+    size = BatchSize(IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1), "images")
     with torch.inference_mode(), compute.autocast():
-        size = max(1, IMAGE_BATCH // (values.shape[1] if values.ndim == 3 else 1))
-        for start in range(0, len(values), size):
-            part = values[start : start + size]
-            # an array is copied, because it may be a memory map
-            batch = part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))
-            parts.append(model.encode_image(batch.to(compute.device)).float().cpu().numpy())
-    return np.concatenate(parts)
+        parts = list(size.run(embed, len(values)))
+    return np.concatenate([np.zeros((0, model.embed_dim), dtype=np.float32), *parts])
 
 
 def load_matcher(what: str | ModelInfo, compute: Compute = Compute()) -> LoadedMatcher:

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xmodal_cli.file_errors import reading
-from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session
+from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session, running
 
 START, STEP = "start.onnx", "step.onnx"
 FEATURES_IN, TOKENS_IN, POSITION_IN = "image_features", "tokens", "position"
@@ -69,7 +68,7 @@ class OnnxCaptioner:
 
     def _run(self, graph: str, session: Any, names: Sequence[str], inputs: dict[str, np.ndarray]) -> dict[str, Any]:
         hint = f"delete {self._path}; {HINT}"
-        with reading(self._path / graph, hint, what="cannot be run"):  # onnxruntime has no common error class
+        with running(self._path / graph, hint):
             return dict(zip(names, session.run(list(names), inputs), strict=True))
 
     @cached_property

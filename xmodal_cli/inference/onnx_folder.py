@@ -5,13 +5,14 @@ Reading one needs neither torch nor the model file. Folders are written by ``onn
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from xmodal_cli import json_checksum
-from xmodal_cli.errors import BadData, MissingData, StorageError
+from xmodal_cli.errors import BadData, MissingData, StorageError, is_out_of_memory
 from xmodal_cli.file_errors import reading
 from xmodal_cli.file_identity import sha256_of, size_and_mtime
 from xmodal_cli.paths import write_text
@@ -106,6 +107,24 @@ def source_record(name: str, path: Path) -> dict[str, Any]:
 def file_records(folder: Path) -> dict[str, Any]:
     """The entries of ``export.json`` for the files in ``folder``."""
     return {f.name: {"stamp": _stamp(f), "sha256": _checksum(f)} for f in sorted(folder.iterdir())}
+
+
+@contextlib.contextmanager
+def running(graph: Path, hint: str = HINT) -> Iterator[None]:
+    """Raise an error of onnxruntime, which has no common class, as BadData that names ``graph``.
+
+    Raises MemoryError if there is not enough memory, whatever the graph.
+    """
+    failed: Exception | None = None
+    with reading(graph, hint, what="cannot be run"):
+        try:
+            yield
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = error
+    if failed is not None:
+        raise MemoryError(str(failed)) from failed
 
 
 def _read_metadata(folder: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xmodal_cli.backbones.preprocessing import Preprocessing
-from xmodal_cli.file_errors import reading
-from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session
+from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session, running
 from xmodal_cli.types import FeatureMeta
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class OnnxGraph:
             if self._session is None:
                 self._session = open_session(self._path, packed=True, convolutional=self._convolutional)
         hint = f"delete {self._path.parent}; {HINT}"
-        with reading(self._path, hint, what="cannot be run"):  # onnxruntime has no common error class
+        with running(self._path, hint):
             outputs = [self._session.run([OUTPUT], {INPUT: rows[n : n + 1]})[0] for n in range(len(rows))]
             result: np.ndarray = np.concatenate(outputs)
             return result

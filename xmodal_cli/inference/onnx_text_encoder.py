@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xmodal_cli.file_errors import reading
-from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session
+from xmodal_cli.inference.onnx_folder import HINT, OnnxFolder, open_session, running
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ class OnnxTextEncoder:
         if self._words is not None:
             with reading(self._path / WORDS, HINT):
                 inputs[WORDS_IN] = np.asarray(self._words[ids])[None]
-        with reading(self._path / GRAPH, HINT, what="cannot be run"):  # onnxruntime has no common error class
+        with running(self._path / GRAPH):
             vector: np.ndarray = self._session.run(
                 [VECTOR_OUT], {name: inputs[name] for name in self._metadata["inputs"]}
             )[0]
