@@ -59,7 +59,7 @@ def test_intervals_in_json_and_table(xmodal, eval_set):
     table = xmodal("eval", eval_set.files[0], "--bootstrap", 100).out.splitlines()
     low, high = result["confidence"]["rsum"]
     assert table[-1].split()[0] == "95%"
-    assert table[-1].split()[-1] == f"±{(high - low) / 2:.1f}"
+    assert table[-1].split()[-1] == f"+-{(high - low) / 2:.1f}"
 
 
 def test_ndcg_has_columns_only_with_its_option(xmodal, eval_set):
