@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -110,3 +111,28 @@ def test_an_index_gets_another_name(photo_index: PhotoIndexFixture, home: Path) 
     assert (new, registry.find_default()) == (home / "indexes" / "relatives", new)
     photo_index.index_folder = new
     assert photo_index.update().unchanged == 2
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_a_rename_that_is_killed_keeps_the_default_index(
+    photo_index: PhotoIndexFixture, home: Path, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``calls``: the change of a name at which the process is killed: before the rename, in it, and after it."""
+    photo_index.fill(2)
+    photo_index.index_folder = home / "indexes" / "family"
+    photo_index.update()
+    registry.set_default(photo_index.index_folder)
+    rename, left = os.rename, [calls]
+
+    def count(*args: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        rename(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        for name in ("rename", "replace"):
+            patch.setattr(os, name, count)
+        rename_index(photo_index.index_folder, "relatives")
+    assert registry.names() == [registry.find_index(None).name]
+    assert registry.names() == (["relatives"] if calls == 3 else ["family"])

@@ -62,7 +62,9 @@ def test_the_pointer_of_an_older_version_is_read_and_replaced(photo_index: Photo
     assert not old.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"[", b"[]", b"{}", b'{"index": 3}', b"\xff", b"[" * 50_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"[", b"[]", b"{}", b'{"index": 3}', b'{"index": "x", "renamed_from": 3}', b"\xff", b"[" * 50_000]
+)
 def test_a_damaged_pointer_is_no_pointer(photo_index: PhotoIndexFixture, content: bytes) -> None:
     photo_index.fill(1)
     for name in ("one", "two"):

@@ -97,6 +97,8 @@ def rename_index(folder: Path, name: str) -> Path:
     is_default = registry.find_default() == folder
     with atomic_folder.write_lock(folder), atomic_folder.write_lock(target), storage_errors(target):
         atomic_folder.recover(folder)
+        if is_default:
+            registry.set_default(target, renamed_from=folder)  # whether or not the process is killed before the rename
         folder.rename(target)
     if is_default:
         registry.set_default(target)

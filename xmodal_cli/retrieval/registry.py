@@ -137,9 +137,10 @@ def _free_name(name: str) -> Path:
     return next(folder for folder in candidates if not os.path.lexists(folder))
 
 
-def set_default(folder: Path) -> None:
-    """Make ``folder`` the default index of the next search."""
-    paths.write_text(paths.indexes_dir() / _LAST, json.dumps({"index": str(folder)}) + "\n")
+def set_default(folder: Path, renamed_from: Path | None = None) -> None:
+    """Make ``folder`` the default index of the next search; ``renamed_from`` as long as the index is still there."""
+    record = {"index": str(folder)} | ({"renamed_from": str(renamed_from)} if renamed_from is not None else {})
+    paths.write_text(paths.indexes_dir() / _LAST, json.dumps(record) + "\n")
     with contextlib.suppress(OSError):
         (paths.indexes_dir() / _OLD_LAST).unlink()  # fails if it is the folder of an index
 
@@ -162,12 +163,13 @@ def find_default() -> Path | None:
     folder = paths.indexes_dir()
     for file in (folder / _LAST, folder / _OLD_LAST):
         try:
-            default = Path(json.loads(file.read_bytes())["index"])
+            record = json.loads(file.read_bytes())
+            candidates = [Path(record[key]) for key in ("index", "renamed_from") if key == "index" or key in record]
         except PermissionError as error:
             raise unreadable(file, error) from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        return default if is_index(default) else None
+        return next(filter(is_index, candidates), None)
     return None
 
 
