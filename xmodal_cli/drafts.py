@@ -34,9 +34,11 @@ def draft_folder(target: Path) -> Iterator[Path]:
     try:
         yield draft
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+        finally:  # also if it is interrupted
+            if lock is not None:
+                os.close(lock)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from xmodal_cli import atomic_folder
+from xmodal_cli.drafts import remove_abandoned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.edits import delete_index, remove_root, rename_index, rename_root
@@ -136,3 +137,35 @@ def test_a_rename_that_is_killed_keeps_the_default_index(
         rename_index(photo_index.index_folder, "relatives")
     assert registry.names() == [registry.find_index(None).name]
     assert registry.names() == (["relatives"] if calls == 3 else ["family"])
+
+
+def test_a_delete_that_is_killed_leaves_no_index_and_no_files(
+    photo_index: PhotoIndexFixture, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo_index.fill(2)
+    photo_index.index_folder = home / "indexes" / "family"
+    photo_index.update()
+
+    rmtree = shutil.rmtree
+
+    def no_time(path: Path, **options: Any) -> None:
+        if path.name.startswith(".family.") and path.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        rmtree(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", no_time)
+        delete_index(photo_index.index_folder)
+    assert registry.names() == []
+    remove_abandoned(home / "indexes")  # as the first write there by another process does
+    assert [path.name for path in (home / "indexes").iterdir() if not path.name.endswith(".lock")] == []
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "segments/notes.txt"])
+def test_a_deleted_index_leaves_other_files_in_any_of_its_folders(photo_index: PhotoIndexFixture, name: str) -> None:
+    photo_index.fill(2)
+    photo_index.update()
+    (photo_index.index_folder / name).write_text("mine")
+    delete_index(photo_index.index_folder)
+    left = [p for p in photo_index.index_folder.rglob("*") if p.is_file()]
+    assert left == [photo_index.index_folder / name]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.scan import is_under
+from xmodal_cli.drafts import draft_folder
 from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.paths import storage_errors
 from xmodal_cli.retrieval import registry
@@ -18,7 +19,7 @@ from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import open_index
 from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import merge_segments
-from xmodal_cli.retrieval.segments import SEGMENTS
+from xmodal_cli.retrieval.segments import SEGMENTS, has_other_files
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
 from xmodal_cli.retrieval.writer import IndexWriter
@@ -77,16 +78,35 @@ def delete_index(folder: Path) -> None:
     """Delete an index, and no other files. Raises StorageError."""
     with atomic_folder.write_lock(folder), storage_errors(folder):
         atomic_folder.recover(folder)
-        (folder / ITEMS).unlink(missing_ok=True)  # first: what is left is not an index
         remove_format_1(folder)
-        for name in sorted(registry.FILES):
-            with contextlib.suppress(IsADirectoryError, PermissionError):
-                (folder / name).unlink(missing_ok=True)
         remove_leftovers(folder)
-        for path in (folder / SEGMENTS, folder):
-            with contextlib.suppress(OSError):  # the user put other files into it
-                path.rmdir()
+        if not _delete_folder(folder):
+            _delete_files(folder)
     registry.forget(folder)
+
+
+def _delete_folder(folder: Path) -> bool:
+    """Delete the whole folder, which first becomes an abandoned draft; False if it has other files or is in use."""
+    if set(os.listdir(folder)) - registry.FILES or has_other_files(folder):
+        return False
+    with draft_folder(folder) as draft:
+        try:
+            folder.rename(draft / folder.name)
+        except OSError:
+            return False
+    return True
+
+
+def _delete_files(folder: Path) -> None:
+    """Delete the files of the index."""
+    (folder / ITEMS).unlink(missing_ok=True)  # first: what is left is not an index
+    for name in sorted(registry.FILES):
+        with contextlib.suppress(IsADirectoryError, PermissionError):
+            (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
+    for path in (folder / SEGMENTS, folder):
+        with contextlib.suppress(OSError):  # the user put other files into it
+            path.rmdir()
 
 
 def rename_index(folder: Path, name: str) -> Path:

@@ -8,6 +8,7 @@ the vectors of all segments as rows, which are numbered in the order of segments
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import sqlite3
@@ -143,6 +144,16 @@ def delete_files(folder: Path, ids: Iterable[int]) -> None:
     for key in ids:
         with contextlib.suppress(OSError):
             segment_path(folder, key).unlink()
+
+
+def has_other_files(folder: Path) -> bool:
+    """Whether the folder of the segments has files that are not segments."""
+    try:
+        return any(not _NAME.fullmatch(name) for name in os.listdir(folder / SEGMENTS))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def delete_orphans(folder: Path, ids: Collection[int]) -> None:
