@@ -122,7 +122,12 @@ def test_unreadable_images_raise_or_are_left_out(
 
 
 def test_an_empty_path_is_not_the_current_folder(home: Path) -> None:
-    for call in (lambda: xmodal.index([""]), lambda: xmodal.train("vse", "shapes", out=""), lambda: xmodal.load("")):
+    for call in (
+        lambda: xmodal.index([""]),
+        lambda: xmodal.train("vse", "shapes", out=""),
+        lambda: xmodal.load(""),
+        lambda: xmodal.load("starter").encode_image([""]),
+    ):
         with pytest.raises(xmodal.XmodalError, match="is empty"):
             call()
 

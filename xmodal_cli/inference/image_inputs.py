@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from xmodal_cli.data.images import normalize_image
+from xmodal_cli.paths import given_path
 from xmodal_cli.types import ImageOpener, Unreadable
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ def image_inputs(images: Iterable[ImageInput], opener: ImageOpener) -> tuple[Ite
     """One path per image, generated lazily, and a function that opens these paths.
 
     A PIL image gets a placeholder path such as ``<image 3>``. The function returns upright RGB images and raises
-    BadData with the path and the reason. The iterator raises TypeError for other types.
+    BadData with the path and the reason. The iterator raises ConfigError for an empty path, TypeError for other types.
     """
     in_memory: dict[Path, Image] = {}
 
     def paths() -> Iterator[Path]:
         for index, image in enumerate(images):
             if isinstance(image, str | os.PathLike):
-                yield Path(image).expanduser() if isinstance(image, str) else Path(image)
+                yield given_path(image)
             elif hasattr(image, "convert") and hasattr(image, "getexif"):
                 path = Path(f"<image {index}>")
                 in_memory[path] = image
