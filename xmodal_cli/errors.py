@@ -164,7 +164,8 @@ def memory_lines(error: Exception) -> list[str]:
     """The lines that the command line prints if there is not enough memory; [] for other errors."""
     if not is_out_of_memory(error):
         return []
-    hint = "use a smaller batch, beam or model (training.batch_size, --batch-size, --beam, model.embed_dim)"
+    settings = "training.batch_size or training.chunk_size, --batch-size, --beam, model.embed_dim"
+    hint = f"use a smaller batch, beam or model ({settings})"
     return error_lines("there is not enough memory for this", hint)
 
 
