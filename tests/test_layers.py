@@ -27,6 +27,7 @@ LAYERS = {
             "file_errors",
             "file_identity",
             "file_lock",
+            "function_words",
             "interrupts",
             "json_checksum",
             "length_mask",

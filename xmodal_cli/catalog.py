@@ -52,7 +52,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "pooling": ("dim",),
     "loss": ("num_images", "embed_dim"),
     "captioner": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
-    "caption_metric": ("training",),
+    "caption_metric": ("training", "max_length"),
     "tagger": ("image_dim", "image_kind", "vocab_size", "embed_dim"),
 }
 

@@ -16,6 +16,14 @@ REFERENCES = [
     ["A cat, asleep!", "a cat", "cats"],
 ]
 METRICS = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "spice", "cider_d"]
+ERRORS = [
+    "object_hallucination",
+    "hallucinated_objects",
+    "repetition",
+    "bad_endings",
+    "wrong_counts",
+    "wrong_genders",
+]
 DIVERSITY = ["distinct_1", "distinct_2", "distinct_captions", "vocabulary", "mean_length", "seen_in_training"]
 
 
@@ -27,7 +35,7 @@ def without_java(monkeypatch, tmp_path):
 
 def test_the_scores_are_in_the_order_of_the_papers():
     result = score_captions(CANDIDATES, REFERENCES)
-    assert list(result.scores) == [*METRICS, *DIVERSITY]
+    assert list(result.scores) == [*METRICS, *DIVERSITY, *ERRORS]
     assert result == score_captions(CANDIDATES, REFERENCES, names=catalog.names("caption_metric")[::-1])
     assert set(result.unavailable) == {"meteor", "spice", "seen_in_training"}
     assert result.scores["cider"] == result.scores["cider_d"]  # with the same document frequencies
@@ -81,3 +89,9 @@ def test_captions_without_words_have_zero_scores():
     result = score_captions(["...", ""], [["a dog"], ["a cat"]])
     assert [result.scores[name] for name in ("rouge_l", "cider", "vocabulary", "mean_length")] == [0, 0, 0, 0]
     assert result.scores["bleu_1"] < 1e-6
+
+
+def test_error_rates_are_null_for_other_languages():
+    result = score_captions(["ein Hund"], [["ein Hund läuft über die Wiese"]])
+    assert [result.scores[name] for name in ERRORS] == [None] * len(ERRORS)
+    assert {"the references do not look like English" in result.unavailable[name] for name in ERRORS} == {True}

@@ -76,7 +76,7 @@ def test_several_files_make_a_table(xmodal, data, results):
     lines = done.out.splitlines()
     assert "test: 4 images" in done.out
     header = next(line for line in lines if "BLEU-4" in line)
-    assert header.split() == ["model", *(f"BLEU-{n}" for n in range(1, 5)), "METEOR", "ROUGE-L", "CIDEr", "SPICE"]
+    assert header.split()[:9] == ["model", *(f"BLEU-{n}" for n in range(1, 5)), "METEOR", "ROUGE-L", "CIDEr", "SPICE"]
     rows = [line.split() for line in lines if ".json" in line and line.lstrip()[0] in "rw"]
     assert rows[0][:4] == ["results.json", "100.0", "100.0", "100.0"]
     assert rows[0][5] == "-"

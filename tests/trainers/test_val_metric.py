@@ -41,6 +41,12 @@ def test_metrics_of_a_captioner(name):
         assert name == "cider_d"  # has the column of cider
 
 
+def test_error_rates_of_captions_are_minimized():
+    assert caption_metric("repetition").lower_is_better
+    assert caption_metric("repetition").component == "repetition"
+    assert not caption_metric("bleu_4").lower_is_better
+
+
 @pytest.mark.parametrize(
     ("find", "name", "hint"),
     [

@@ -12,21 +12,9 @@ from functools import cache
 
 import numpy as np
 
-from xmodal_cli.captioning.tags import COMMON_WORDS
 from xmodal_cli.errors import BadData
+from xmodal_cli.function_words import STOP_WORDS
 from xmodal_cli.models.tokenizer import Tokenizer
-
-# function words that are frequent in captions and not in COMMON_WORDS, whose change would change trained captioners
-_FUNCTION_WORDS = """
-above ahead almost alone alongside already always am among amongst any anything atop backwards being below beneath both
-could did different do does doing done eight either else etc even ever everyone everything extremely five going half
-happily herself himself how however if instead like may me might mostly must my myself neither never nine no nobody none
-nor nothing nowhere number only or others our ours own per perhaps possibly quite rather really s
-same seem seems seven several shall should similar since six some somebody someone something sometimes somewhere still
-such ten than themselves then these things this those though thus together too underneath unless until upon us using
-various via we well what when whether whilst whole whom whose why will within would yes yet you your
-"""
-STOP_WORDS = COMMON_WORDS | frozenset(_FUNCTION_WORDS.split())
 
 
 def content_words(caption: str) -> list[str]:

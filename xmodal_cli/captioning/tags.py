@@ -12,19 +12,10 @@ from collections.abc import Sequence
 from random import Random
 
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.function_words import COMMON_WORDS
 from xmodal_cli.models.tokenizer import Tokenizer, check_unicode
 
 MAX_TAGS = 2  # per caption in training
-# function words and words that describe nothing visible
-_COMMON_WORDS = """
-a about across after against all along also an and another are around as at away back be been before behind being
-below beside between both but by can close down during each every few for from front get gets getting has have having
-he her hers him his in inside into is it its itself just large little look looking looks lot made make making many
-more most near next no not of off on one onto or other others out outside over past several she small so some that the
-their them there they this through to together toward towards two three four under up very was way were what where
-which while who whose with without you
-"""
-COMMON_WORDS = frozenset(_COMMON_WORDS.split())
 
 
 def tag_prompt(tokenizer: Tokenizer, tags: Sequence[str]) -> list[int]:

@@ -45,12 +45,13 @@ def score_captions(
     names: Sequence[str] | None = None,
     training: Collection[str] | None = None,
     tokenize: str = "ptb",
+    max_length: int | None = None,
 ) -> CaptionResult:
     """Score one candidate per image against all references of the image.
 
     ``names`` are caption metrics, by default all. ``training`` are the captions of the training set, for ``diversity``.
-    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. Raises UnknownName,
-    ConfigError, BadData.
+    ``tokenize`` is ``ptb``, as in the COCO evaluation, or ``spaces`` for tokenized sentences. ``max_length`` is the
+    maximum length of decoding in words, if it is known. Raises UnknownName, ConfigError, BadData.
     """
     split_words = _find_tokenizer(tokenize)
     if len(candidates) != len(references) or not candidates:
@@ -64,20 +65,22 @@ def score_captions(
     columns = sorted_columns(None if names is None else list(names))
     uses_training = training is not None and any(column.from_training for column in columns)
     training_set = {tuple(split_words(sentence)) for sentence in training or ()} if uses_training else None
+    known = {"training": training_set, "max_length": max_length}
+    given = {name: value for name, value in known.items() if value is not None}
     metrics: dict[str, float | int | None] = {}
     unavailable: dict[str, str] = {}
     for column in columns:
         try:
-            given = {} if training_set is None else {"training": training_set}
             scores = catalog.build("caption_metric", column.metric, {}, **given)(words, reference_words)
             metrics |= _to_python(scores, column.counts)
         except Unavailable as reason:
-            metrics |= dict.fromkeys(column.labels)
-            unavailable |= dict.fromkeys(column.labels, f"{reason.message}; {reason.hint}")
+            names_of_scores = (*column.labels, *column.json_only)
+            metrics |= dict.fromkeys(names_of_scores)
+            unavailable |= dict.fromkeys(names_of_scores, f"{reason.message}; {reason.hint}")
         if training_set is None:
             metrics |= dict.fromkeys(column.from_training)
             unavailable |= dict.fromkeys(column.from_training, NO_TRAINING_CAPTIONS)
-    signature = _signature(metrics, tokenize, reference_words)
+    signature = _signature(metrics, tokenize, reference_words, max_length)
     return CaptionResult(images=len(candidates), scores=metrics, signature=signature, unavailable=unavailable)
 
 
@@ -91,7 +94,12 @@ def _to_python(scores: MetricScores, counts: Collection[str]) -> dict[str, float
     return {name: int(value) if name in counts else float(value) for name, value in scores.total.items()}
 
 
-def _signature(metrics: Mapping[str, float | int | None], tokenize: str, references: Sequence[Sequence[Any]]) -> str:
+def _signature(
+    metrics: Mapping[str, float | int | None],
+    tokenize: str,
+    references: Sequence[Sequence[Any]],
+    max_length: int | None,
+) -> str:
     """The protocol in one line; scores are comparable if it is equal."""
     counts = sorted({len(sentences) for sentences in references})
     parts = [
@@ -105,4 +113,6 @@ def _signature(metrics: Mapping[str, float | int | None], tokenize: str, referen
         parts.append("cider:d,n4,sigma6,df=references,end=no")
     if metrics.get("meteor") is not None:
         parts.append("meteor:1.5")
+    if metrics.get("bad_endings") is not None and max_length is not None:
+        parts.append(f"endings:cut={max_length}")
     return "|".join(parts)

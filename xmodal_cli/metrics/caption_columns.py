@@ -19,6 +19,8 @@ class CaptionColumns:
     percent: bool
     counts: tuple[str, ...]
     from_training: tuple[str, ...]
+    json_only: tuple[str, ...]
+    lower_is_better: bool
 
     def format(self, value: float) -> str:
         """The value as printed in the table."""
@@ -36,6 +38,8 @@ def caption_columns(metric: str) -> CaptionColumns:
         percent=getattr(module, "PERCENT", False),
         counts=getattr(module, "COUNTS", ()),
         from_training=getattr(module, "FROM_TRAINING", ()),
+        json_only=getattr(module, "JSON_ONLY", ()),
+        lower_is_better=getattr(module, "LOWER_IS_BETTER", False),
     )
 
 

@@ -146,6 +146,7 @@ def evaluate_captioner(
     check_decoding_of([loaded.info for loaded in captioners], settings, compute)
     part, candidates, tagger = caption_dataset(captioners, part, settings, reporter)
     training = dataset.select(*captioners[0].info.config.data.train_splits).captions
-    scores = score_captions(candidates, [e.captions for e in part.examples], training=training)
+    references, longest = [e.captions for e in part.examples], settings.max_length
+    scores = score_captions(candidates, references, training=training, max_length=longest)
     name, changed = " + ".join(loaded.name for loaded in captioners), asdict(settings) if overrides else None
     return replace(scores, model=name, data=data, split=split, beam=settings.beam, decoding=changed, tagger=tagger)

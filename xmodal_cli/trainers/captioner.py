@@ -115,7 +115,8 @@ class CaptionerObjective:
         else:
             batch_loss = _teacher_forcing(model.captioner, model.loss, job, state)
         batch_loss = job.group.parallel_loss(model, batch_loss)
-        return Task(model, build_batches(job), batch_loss, evaluate, metric.name, save_best, average, digits=3)
+        batches, lower = build_batches(job), metric.lower_is_better
+        return Task(model, batches, batch_loss, evaluate, metric.name, save_best, average, 3, lower)
 
 
 def _evaluate(captioner: Captioner, job: Job, metric: ValMetric) -> dict[str, float]:

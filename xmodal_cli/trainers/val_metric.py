@@ -53,7 +53,7 @@ def retrieval_metric(name: str) -> ValMetric:
 def caption_metric(name: str) -> ValMetric:
     """A caption metric by the name of its score, ``cider`` for "". Raises UnknownName, Unavailable."""
     known = {
-        score: ValMetric(score, component=column.metric)
+        score: ValMetric(score, (), column.lower_is_better, column.metric)
         for column in sorted_columns()
         if column.metric != NOT_A_SCORE
         for score in column.labels
