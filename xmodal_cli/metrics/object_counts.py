@@ -44,7 +44,7 @@ def _number(words: Sequence[str], position: int, nouns: Collection[int], seen: b
 
 
 def _determiner(words: Sequence[str], position: int, nouns: Collection[int]) -> str:
-    """The function word before the noun at ``position`` and its adjectives and compound; "" if another noun is first."""
+    """The function word before the noun at ``position`` and its adjectives; "" if another noun is first."""
     is_compound = True
     for before in range(position - 1, -1, -1):
         word, is_compound = words[before], is_compound and before in nouns
