@@ -38,6 +38,7 @@ LAYERS = {
             "process_sum",
             "regions",
             "result_json",
+            "shell_commands",
             "splits",
             "unit_vectors",
             "viewer",

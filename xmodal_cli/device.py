@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import ConfigError, Unavailable, UnknownName
+from xmodal_cli.shell_commands import install_command
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ class Compute:
 def require_ray() -> None:
     """Raise Unavailable if Ray is not installed; does not import it."""
     if find_spec("ray") is None:
-        raise Unavailable("Ray is not installed", "install it: pip install 'xmodal[ray]'")
+        raise Unavailable("Ray is not installed", f"install it: {install_command('ray>=2.40')}")
 
 
 def _resolve_device(name: str) -> str:

@@ -13,13 +13,13 @@ from xmodal_cli.errors import MissingData, Unavailable
 STARTUP_SECONDS = 0.5  # a viewer that cannot open the photo exits within this time
 
 
-def open_photo(path: Path) -> subprocess.Popen[bytes] | None:
+def open_photo(path: Path, hint: str = "it was moved or deleted") -> subprocess.Popen[bytes] | None:
     """Open ``path`` with the system's viewer without waiting; returns the process if it is still running.
 
-    Raises MissingData if the file does not exist, Unavailable if there is no viewer or no display.
+    Raises MissingData with ``hint`` if the file does not exist, Unavailable if there is no viewer or no display.
     """
     if not path.exists():
-        raise MissingData(f"{path} does not exist", "run `xmodal index` to update the index")
+        raise MissingData(f"{path} does not exist", hint)
     if sys.platform == "win32":
         os.startfile(path)
         return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from xmodal_cli.cli import hit_files
 from xmodal_cli.cli.hit_files import check_copy_folder, copy_photos, open_hit
-from xmodal_cli.errors import ConfigError, StorageError
+from xmodal_cli.errors import ConfigError, MissingData, StorageError
 from xmodal_cli.reporter import SilentReporter
 from xmodal_cli.retrieval.search_result import Hit, SearchResult
 
@@ -63,8 +64,21 @@ def test_a_folder_that_cannot_be_used_is_refused_before_the_search(tmp_path: Pat
 
 def test_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Path] = []
-    monkeypatch.setattr(hit_files, "open_photo", opened.append)
+    monkeypatch.setattr(hit_files, "open_photo", lambda photo, hint: opened.append(photo))
     open_hit(result(tmp_path / "a.jpg", tmp_path / "b.jpg"), 2)
     assert opened == [tmp_path / "b.jpg"]
     with pytest.raises(ConfigError, match="only 2 results"):
         open_hit(result(tmp_path / "a.jpg", tmp_path / "b.jpg"), 3)
+
+
+def test_hints_of_photos_that_cannot_be_opened(tmp_path: Path) -> None:
+    hits = replace(result(tmp_path / "a.jpg"), folder=str(tmp_path / "my index"))
+    with pytest.raises(MissingData) as missing:
+        open_hit(hits, 1)
+    assert missing.value.hint == f"update the index: xmodal index --index '{tmp_path / 'my index'}'"
+    with pytest.raises(ConfigError) as beyond:
+        open_hit(replace(hits, items=30), 20, ":k")
+    assert beyond.value.hint == ":k 20 shows more results"
+    with pytest.raises(ConfigError) as beyond:
+        open_hit(replace(hits, items=19), 20, ":k")
+    assert beyond.value.hint == "give a number from 1 to 1"

@@ -150,4 +150,4 @@ def test_the_decoder_of_another_format_is_not_tried(tmp_path: Path) -> None:
     with pytest.raises(BadImage, match=r"a\.png cannot be opened") as error:
         open_image(tmp_path / "a.png")
     assert error.value.category == Category.DAMAGED
-    assert image_content.HINTS[Category.VECTOR]
+    assert image_content.format_hint(Category.VECTOR) == "export it as PNG"

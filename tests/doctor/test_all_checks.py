@@ -16,8 +16,8 @@ import pytest
 
 from xmodal_cli import starter
 from xmodal_cli.data.scan import scan
-from xmodal_cli.doctor import finding, machine, software, weights
 from xmodal_cli.doctor import home as home_checks
+from xmodal_cli.doctor import machine, software, weights
 from xmodal_cli.doctor.probe import DEVICE, Probe
 from xmodal_cli.inference import models
 from xmodal_cli.retrieval.metadata import IndexModel
@@ -72,14 +72,6 @@ def test_optional_packages_have_their_purpose(monkeypatch):
     assert "needed for wings" in absent.found
     assert absent.remedy.endswith("nosuch-package")
     assert present.remedy == ""
-
-
-def test_the_install_command_is_for_this_environment(monkeypatch):
-    monkeypatch.setattr(finding, "find_spec", lambda _: None)
-    monkeypatch.setattr("sys.executable", "/env/bin/python")
-    assert finding.install("a>=1") == 'uv pip install --python /env/bin/python "a>=1"'
-    monkeypatch.setattr(finding, "find_spec", lambda _: object())
-    assert finding.install("a") == "/env/bin/python -m pip install a"
 
 
 # ---------------------------------------------------------------------------- machine

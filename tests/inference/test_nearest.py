@@ -210,7 +210,9 @@ def test_missing_changed_and_unknown_datasets(xmodal: Run, toy: ToyMatcher, tmp_
     outcome = xmodal("caption", "a.png", "--nearest")
     assert outcome.code == 1
     assert "colors was trained on halvs, which is not available" in outcome.err
-    assert "hint: add it: xmodal data add halvs PATH" in outcome.err
+    assert "hint: register it: xmodal data add halvs PATH" in outcome.err
+    toy.dataset["name"] = "my halves"  # a folder, which no registered name can have
+    assert "hint: run this command in the folder that contains my halves" in xmodal("caption", "a.png", "--nearest").err
     toy.dataset.clear()
     assert "the training dataset of colors is unknown" in xmodal("caption", "a.png", "--nearest").err
 
@@ -226,4 +228,4 @@ def test_the_bundled_matcher_needs_its_dataset(xmodal: Run, tmp_path: Path) -> N
     outcome = xmodal("caption", photo, "--nearest")
     assert outcome.code == 1
     assert "error: starter was trained on f8k, which is not available" in outcome.err
-    assert "hint: add it: xmodal data add f8k PATH" in outcome.err
+    assert "hint: register it: xmodal data add f8k PATH" in outcome.err

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.shell_commands import xmodal_command
 
 PREFIX = "hf/"
 CONFIG = "config.json"
@@ -66,8 +66,8 @@ def _missing_hint(folder: Path, missing: Sequence[str]) -> str:
         wanted = missing if not (folder / _PICKLED).is_file() else others
         hints.append(f"download {_listed(wanted)} of this model into the folder")
     if WEIGHTS in missing and (folder / _PICKLED).is_file():
-        source, target = (shlex.quote(str(folder / file)) for file in (_PICKLED, WEIGHTS))
-        hints.append(f"`xmodal models convert {source} --out {target}`")
+        command = xmodal_command("models", "convert", str(folder / _PICKLED), "--out", str(folder / WEIGHTS))
+        hints.append(f"`{command}`")
     return ", then ".join(hints)
 
 

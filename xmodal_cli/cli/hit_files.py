@@ -7,6 +7,7 @@ import errno
 import filecmp
 import os
 import shutil
+import subprocess
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,8 +74,15 @@ def _free_name(source: Path, folder: Path) -> Path | None:
     raise OSError(errno.EEXIST, "no free name", str(folder))
 
 
-def open_hit(result: SearchResult, rank: int) -> None:
-    """Open the photo of a hit with the system's viewer. Raises ConfigError, MissingData, Unavailable."""
-    if rank > len(result.hits):
-        raise ConfigError(f"there are only {len(result.hits)} results, not {rank}", "-k 20 shows more results")
-    open_photo(Path(result.hits[rank - 1].path))
+def open_hit(result: SearchResult, rank: int, option: str = "-k") -> subprocess.Popen[bytes] | None:
+    """Open the photo of a hit with the system's viewer; ``option`` sets the number of results.
+
+    Returns the viewer's process as ``open_photo``. Raises ConfigError, MissingData, Unavailable.
+    """
+    from xmodal_cli.retrieval.hints import update_command
+
+    if rank > (num := len(result.hits)):
+        hint = f"{option} {rank} shows more results" if result.items >= rank else f"give a number from 1 to {num}"
+        raise ConfigError(f"there are only {num} results, not {rank}", hint)
+    hint = f"update the index: {update_command(Path(result.folder))}"
+    return open_photo(Path(result.hits[rank - 1].path), hint)

@@ -53,12 +53,13 @@ def print_warnings(result: SearchResult) -> None:
         words = ", ".join(result.unknown_words)
         output.TerminalReporter().warn(f"out-of-vocabulary words for model {result.model}: {words}")
     if result.vanished:
-        from xmodal_cli.retrieval.hints import index_command, index_name
+        from xmodal_cli.retrieval.hints import update_command
 
-        command = index_command(index=index_name(Path(result.folder)))
         skipped = (
             "1 photo no longer exists and was"
             if result.vanished == 1
             else f"{result.vanished:,} photos no longer exist and were"
         )
-        output.TerminalReporter().warn(f"{skipped} skipped; run `{command}` to update the index")
+        output.TerminalReporter().warn(
+            f"{skipped} skipped; run `{update_command(Path(result.folder))}` to update the index"
+        )

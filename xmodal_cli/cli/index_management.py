@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,6 +146,7 @@ def _check(name: str | None, json: bool) -> None:
 def _folder_with(root: str, index: str | None) -> Path:
     """The index ``index``, or the only one that has the folder ``root``. Raises MissingData, ConfigError."""
     from xmodal_cli.retrieval import registry
+    from xmodal_cli.retrieval.hints import index_name
 
     if index is not None:
         return registry.find_index(index)
@@ -153,9 +155,8 @@ def _folder_with(root: str, index: str | None) -> Path:
         raise MissingData(f"no index has the folder {root}", "see the folders of all indexes: xmodal index --list")
     if len(folders) > 1:
         names = ", ".join(folder.name for folder in folders)
-        raise ConfigError(
-            f"several indexes have the folder {root}: {names}", f"add one of them: --index {folders[0].name}"
-        )
+        hint = f"add one of them: --index {shlex.quote(index_name(folders[0]))}"
+        raise ConfigError(f"several indexes have the folder {root}: {names}", hint)
     return folders[0]
 
 

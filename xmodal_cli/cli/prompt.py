@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli import interrupts
@@ -18,7 +17,6 @@ from xmodal_cli.cli.completion import COMMANDS, enable_tab_completion
 from xmodal_cli.cli.history import open_history
 from xmodal_cli.errors import ConfigError, UnknownName, XmodalError, bug_lines, error_lines, is_debugging
 from xmodal_cli.retrieval.search_options import SearchOptions
-from xmodal_cli.viewer import open_photo
 
 if TYPE_CHECKING:
     from xmodal_cli.recipes.search import Searcher
@@ -147,14 +145,13 @@ class Prompt:
             print_preview(self._last)
 
     def _open_hit(self, argument: str) -> None:
-        results = self._last.hits if self._last is not None else ()
-        if not results:
+        if self._last is None or not self._last.hits:
             raise ConfigError("there are no results to open", "run a query first")
         rank = _parse_number(argument or "1", ":open 3")
-        if rank > len(results):
-            raise ConfigError(f"there are only {len(results)} results, not {rank}", ":k 20 shows more results")
         self._viewers = [viewer for viewer in self._viewers if viewer.poll() is None]
-        if (viewer := open_photo(Path(results[rank - 1].path))) is not None:
+        from xmodal_cli.cli.hit_files import open_hit
+
+        if (viewer := open_hit(self._last, rank, ":k")) is not None:
             self._viewers.append(viewer)
 
     def _set_num_hits(self, argument: str) -> None:

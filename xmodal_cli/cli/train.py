@@ -11,6 +11,7 @@ import typer
 from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_val_metrics
 from xmodal_cli.errors import ReportedInterrupt
+from xmodal_cli.shell_commands import xmodal_command
 
 
 def command(
@@ -132,4 +133,4 @@ def _print_next_steps(run: Path, data: str, seconds: float) -> None:
     from xmodal_cli.paths import runs_dir
 
     name = run.name if run.parent == runs_dir() else str(run)
-    reporter.info(f"next: xmodal eval {name} --data {data} --split test")
+    reporter.info(f"next: {xmodal_command('eval', name, '--data', data, '--split', 'test')}")

@@ -13,15 +13,14 @@ from typing import Any
 from xmodal_cli.data.image_names import RAW_SUFFIXES, SUFFIXES, suffix_of, unsupported_category
 from xmodal_cli.errors import BadImage, Category
 from xmodal_cli.file_identity import open_regular
+from xmodal_cli.shell_commands import install_command
 
 HEAD = 4096  # bytes that are enough to recognize every format
-HINTS = {
-    Category.RAW: "export it as JPEG",
-    Category.HEIC: "pip install pillow-heif, or save it as JPEG",
-    Category.AVIF: "pip install --upgrade pillow, or save it as JPEG",
-    Category.JXL: "pip install pillow-jxl-plugin, or save it as JPEG",
-    Category.SVG: "export it as PNG",
-    Category.VECTOR: "export it as PNG",
+_EXPORT = {Category.RAW: "JPEG", Category.SVG: "PNG", Category.VECTOR: "PNG"}
+_PACKAGES = {
+    Category.HEIC: ["pillow-heif"],
+    Category.AVIF: ["--upgrade", "pillow"],
+    Category.JXL: ["pillow-jxl-plugin"],
 }
 _REASONS = {
     Category.RAW: "camera RAW files are not supported",
@@ -103,9 +102,16 @@ def missing_plugin(kind: str) -> Category | None:
     return None if category in _PLUGINS and _import_plugin(_PLUGINS[category]) else category
 
 
+def format_hint(category: Category | None) -> str:
+    """How to get images of an unsupported format read; empty for other categories."""
+    if category in _PACKAGES:
+        return f"{install_command(*_PACKAGES[category])}, or save it as JPEG"
+    return f"export it as {_EXPORT[category]}" if category in _EXPORT else ""
+
+
 def unsupported_error(path: Path | str, category: Category) -> BadImage:
     """The error for a file of a category that ``sniff`` or ``missing_plugin`` returned."""
-    hint = HINTS.get(category, "open it in an image viewer; if that fails too, replace or remove the file")
+    hint = format_hint(category) or "open it in an image viewer; if that fails too, replace or remove the file"
     may_change = category in (Category.HEIC, Category.AVIF, Category.JXL)
     return BadImage(f"{path} cannot be opened: {_REASONS[category]}", hint, category, may_change)
 
@@ -118,7 +124,7 @@ def check_content(path: str) -> BadImage | None:
     with open_regular(path) as file:
         kind = sniff(file.read(HEAD), path)
     category = kind if isinstance(kind, Category) else missing_plugin(kind)
-    return unsupported_error(path, category) if category in HINTS else None
+    return unsupported_error(path, category) if category in _EXPORT or category in _PACKAGES else None
 
 
 def _sniff_magic(head: bytes) -> str | Category | None:

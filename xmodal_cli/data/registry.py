@@ -72,6 +72,13 @@ def resolve_name(data: str) -> str:
     return data if data in _read_entries() or data == SHAPES else str(resolve(data).absolute())
 
 
+def add_hint(name: str) -> str:
+    """How ``load_dataset(name)`` finds a dataset that is elsewhere; ``name`` may be that of any folder or file."""
+    if NAME.fullmatch(name) and not _is_file_name(name):
+        return f"register it: xmodal data add {name} PATH"
+    return f"run this command in the folder that contains {name}"
+
+
 def list_registered() -> dict[str, Path]:
     """Registered name -> path, which may no longer exist."""
     return {name: Path(entry["path"]) for name, entry in _read_entries().items()}

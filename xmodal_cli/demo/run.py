@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import time
 import tomllib
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from xmodal_cli.recipes.evaluate import evaluate
 from xmodal_cli.recipes.train import run_folder, train_model
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import Example, ImageTextDataset
 
 DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"
@@ -181,5 +181,6 @@ def _row(search: SearchExample) -> Row:
 def _next_commands(own: OwnPhotos | None) -> list[str]:
     if own is None:
         return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
-    folder, name = shlex.quote(str(own.folder)), shlex.quote(own.index.index)
-    return [f'xmodal search "two dogs" --index {name}', f"xmodal index {folder}", f"xmodal caption {folder}"]
+    folder, name = str(own.folder), own.index.index
+    commands = (["search", "two dogs", "--index", name], ["index", folder], ["caption", folder])
+    return [xmodal_command(*words) for words in commands]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail"]
@@ -19,14 +17,6 @@ class Finding:
     status: Status
     found: str
     remedy: str = ""
-
-
-def install(*requirements: str) -> str:
-    """The command that installs packages into the environment of this xmodal, by pip if it is there, else by uv."""
-    packages = " ".join(f'"{r}"' if any(c in r for c in "<>! ") else r for r in requirements)
-    if find_spec("pip") is not None:
-        return f"{sys.executable} -m pip install {packages}"
-    return f"uv pip install --python {sys.executable} {packages}"
 
 
 def size(num_bytes: float) -> str:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
-from xmodal_cli.doctor.finding import Finding, install
+from xmodal_cli.doctor.finding import Finding
 from xmodal_cli.doctor.probe import Probe
 from xmodal_cli.errors import INSTALL_ALL, OPTIONAL_PACKAGES
+from xmodal_cli.shell_commands import install_command
 from xmodal_cli.version import __version__
 
 AREA = "packages"
@@ -79,11 +80,13 @@ def packages(probes: Mapping[str, Probe]) -> Iterator[Finding]:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             if not (is_light() and module_of(name) in OPTIONAL_PACKAGES):
-                yield Finding(AREA, name, "fail", "not installed", install(name + specifier))
+                yield Finding(AREA, name, "fail", "not installed", install_command(name + specifier))
             continue
         error = probes[module_of(name)].error if module_of(name) in probes else ""
         if not _matches(version, specifier):
-            yield Finding(AREA, name, "fail", f"{version}, but xmodal needs {specifier}", install(name + specifier))
+            yield Finding(
+                AREA, name, "fail", f"{version}, but xmodal needs {specifier}", install_command(name + specifier)
+            )
         elif error and name == "torchvision":
             continue  # reported by torch_pair
         elif error:
@@ -96,7 +99,7 @@ def _remedy(name: str, probes: Mapping[str, Probe]) -> str:
     for root in ("torch", "torchvision"):
         if name in NEED_TORCH and name != root and root in probes and probes[root].error:
             return f"fix {root} first"
-    return f"reinstall it: {install('--force-reinstall', name)}"
+    return f"reinstall it: {install_command('--force-reinstall', name)}"
 
 
 def _matches(version: str, specifier: str) -> bool:
@@ -118,7 +121,7 @@ def torch_pair(probes: Mapping[str, Probe]) -> Iterator[Finding]:
         return  # reported by packages
     torch, torchvision = probes["torch"].error, probes["torchvision"].error
     if torchvision and not torch:
-        command = install("--force-reinstall", "torch", "torchvision")
+        command = install_command("--force-reinstall", "torch", "torchvision")
         remedy = f"{REINSTALL_PAIR} (the same --index-url for both): {command}"
         yield Finding(AREA, "torch pair", "fail", f"{pair} do not match: {torchvision}", remedy)
     elif torchvision:
@@ -134,4 +137,4 @@ def optional() -> Iterator[Finding]:
         try:
             yield Finding("optional", name, "ok", f"{metadata.version(name)}: {purpose}")
         except metadata.PackageNotFoundError:
-            yield Finding("optional", name, "ok", f"not installed; needed for {purpose}", install(name))
+            yield Finding("optional", name, "ok", f"not installed; needed for {purpose}", install_command(name))

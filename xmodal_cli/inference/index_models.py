@@ -10,9 +10,11 @@ from xmodal_cli.errors import BadData, BadModel, DownloadError, MissingData
 from xmodal_cli.inference import matchers, models, text_encoders
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.retrieval.calibration import EncodeSentences
+from xmodal_cli.retrieval.hints import index_name
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.metadata import IndexModel
 from xmodal_cli.retrieval.stored_metadata import read_metadata
+from xmodal_cli.shell_commands import xmodal_command
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.models import ModelInfo
@@ -62,7 +64,8 @@ def check_model_known(card: IndexModel, folder: Path) -> None:
     if not card.source:
         raise MissingData(
             f"the index {folder.name!r} has vectors of an unknown model, which cannot encode photos and queries",
-            "import them with the model that computed them: xmodal vectors import DIR --model M --rebuild",
+            "import them with the model that computed them: "
+            + xmodal_command("vectors", "import", "DIR", "--index", index_name(folder), "--model", "M", "--rebuild"),
         )
 
 

@@ -17,6 +17,7 @@ from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
 from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, models_dir, runs_dir
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta
 
 
@@ -105,7 +106,7 @@ def find_model(what: str) -> Path:
 def _not_found(what: str, path: Path) -> XmodalError:
     """The error for a name without a model file."""
     if is_hugging_face_name(what):
-        hint = "to caption photos: xmodal caption PHOTO --model " + what
+        hint = f"to caption photos: {xmodal_command('caption', 'PHOTO', '--model', what)}"
         return ConfigError(f"{what} is a Hugging Face model, which only `xmodal caption` reads", hint)
     run = runs_dir() / what
     if run.is_dir() or (path / CONFIG_FILE).is_file():

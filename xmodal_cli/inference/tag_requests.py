@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from xmodal_cli.inference.defaults import default_tagger
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, model_names
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import ImageTextDataset
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ def _usual(captioner: ModelInfo) -> str:
     if info.fingerprint != trained_with["fingerprint"]:
         raise IncompatibleFeatures(
             f"{captioner.name} was trained with another version of the tagger {name}",
-            f"--tags auto:{name} uses this one, --tags none uses none",
+            f"--tags {shlex.quote('auto:' + name)} uses this one, --tags none uses none",
         )
     return name
 
@@ -139,7 +141,6 @@ def _only_tagger() -> str:
     if not found:
         raise MissingData("there is no tagger", TRAIN)
     if len(found) > 1:
-        raise UnknownName(
-            f"there are several taggers: {', '.join(found)}", f"choose one: xmodal models default {found[0]}"
-        )
+        hint = f"choose one: {xmodal_command('models', 'default', found[0])}"
+        raise UnknownName(f"there are several taggers: {', '.join(found)}", hint)
     return found[0]

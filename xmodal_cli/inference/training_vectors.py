@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.data.fingerprint import fingerprint
-from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.data.registry import add_hint, load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.errors import ConfigError, MissingData, StorageError, UnknownName
 from xmodal_cli.file_errors import parse_json
@@ -37,7 +37,7 @@ def load_training_set(loaded: LoadedMatcher | ExportedMatcher, reporter: Reporte
     except (MissingData, UnknownName) as error:
         raise MissingData(
             f"{loaded.name} was trained on {name}, which is not available: {error.message}",
-            f"add it: xmodal data add {name} PATH",
+            add_hint(name),
         ) from error
     if facts.get("fingerprint") not in (None, fingerprint(dataset)):
         reporter.warn(f"the dataset {name} has changed since {loaded.name} was trained on it")

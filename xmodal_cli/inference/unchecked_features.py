@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from xmodal_cli.inference.models import ModelInfo
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.shell_commands import xmodal_command
 
 
 def unchecked_warnings(models: Iterable[ModelInfo]) -> tuple[str, ...]:
@@ -25,6 +26,6 @@ def _warning(info: ModelInfo) -> str:
         return ""
     return (
         f"{info.name} was trained on precomputed features that were declared as {source.backbone} and never compared "
-        f"with photos; compare them: xmodal models check {info.name} --photos DIR (photos of its dataset "
-        f"{info.header.dataset.get('name')})"
+        f"with photos; compare them: {xmodal_command('models', 'check', info.name)} --photos DIR (photos of its "
+        f"dataset {info.header.dataset.get('name')})"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xmodal_cli import paths
+from xmodal_cli.shell_commands import xmodal_command
 
 
 def index_name(folder: Path) -> str:
@@ -14,10 +15,12 @@ def index_name(folder: Path) -> str:
 
 def index_command(*words: str, index: str = "") -> str:
     """The command ``xmodal index`` with ``words``, and with ``--index`` if ``index`` is not empty."""
-    import shlex  # only errors need it
+    return xmodal_command("index", *words, *(["--index", index] if index else []))
 
-    options = ["--index", index] if index else []
-    return " ".join(["xmodal", "index", *map(shlex.quote, [*words, *options])])
+
+def update_command(folder: Path) -> str:
+    """The command that updates the index ``folder``."""
+    return index_command(index=index_name(folder))
 
 
 def rebuild_hint(folder: Path, *words: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,5 +181,6 @@ def _find_last() -> Path:
     if len(existing) == 1:
         return paths.absolute_path(paths.indexes_dir() / existing[0])
     if existing:
-        raise MissingData("the index built last no longer exists", f"choose one with --index: {', '.join(existing)}")
+        hint = f"choose one with --index: {', '.join(map(shlex.quote, existing))}"
+        raise MissingData("the index built last no longer exists", hint)
     raise MissingData("there is no index yet", "create one from a folder of photos: xmodal index PATH")

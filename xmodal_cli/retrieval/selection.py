@@ -14,6 +14,7 @@ from xmodal_cli.retrieval.conditions import Condition
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index
 from xmodal_cli.retrieval.query import Query
+from xmodal_cli.shell_commands import xmodal_command
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def photo_condition(index: Index, query: Query, folder: Path, reporter: Reporter
     photo_filter = PhotoFilter(folders, after, before, query.texts)
     if photo_filter.uses_captions and not index.items.has_captions():
         name = index_name(folder)
-        raise Unavailable(f"the index {name} has no captions", f"write them: xmodal caption --index {name}")
+        raise Unavailable(
+            f"the index {name} has no captions", f"write them: {xmodal_command('caption', '--index', name)}"
+        )
     if photo_filter.uses_dates and (num_unread := index.items.num_without_facts()):
         reporter.warn(
             f"the dates in {num_unread} photos of the index {index_name(folder)} were not read yet, their modification "

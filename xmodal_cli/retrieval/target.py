@@ -10,8 +10,10 @@ from xmodal_cli.data.scan import Scan, scan_roots
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.paths import absolute_path
 from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.metadata import IndexMetadata
 from xmodal_cli.retrieval.stored_metadata import read_metadata
+from xmodal_cli.shell_commands import xmodal_command
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ def _existing(name: str | None, exclude: Sequence[str]) -> Target:
             "no photos to index were given", "give a folder, xmodal index PATH, or an index to update, --index INDEX"
         )
     folder = registry.find_index(name)
+    name = index_name(folder)
     old = read_metadata(folder)
     patterns = _merge(old.exclude, exclude)
     if not old.roots:
         raise ConfigError(
             f"the index {folder.name!r} has no folders of photos, only the vectors of {old.vectors}",
-            "import the vectors again: xmodal vectors import DIR --rebuild; or add photos: give a folder",
+            f"import the vectors again: {xmodal_command('vectors', 'import', 'DIR', '--index', name, '--rebuild')}; or "
+            f"add photos: {index_command('PATH', index=name)}",
         )
     return Target(folder, scan_roots([Path(root) for root in old.roots], patterns, old.roots), patterns)
 

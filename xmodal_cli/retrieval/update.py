@@ -16,7 +16,7 @@ from pathlib import Path
 
 from xmodal_cli import atomic_folder, interrupts
 from xmodal_cli.data.decoding import DECODING
-from xmodal_cli.data.image_content import HINTS
+from xmodal_cli.data.image_content import format_hint
 from xmodal_cli.data.scan import Scan, is_under, path_key
 from xmodal_cli.errors import BadData, Category, ConfigError, IncompatibleFeatures, XmodalError
 from xmodal_cli.reporter import SILENT, Reporter
@@ -306,7 +306,7 @@ def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
 
 def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:
     return BadData(
-        f"{', '.join(roots)}: all {num_heic} photos are HEIC files, which need pillow-heif", HINTS[Category.HEIC]
+        f"{', '.join(roots)}: all {num_heic} photos are HEIC files, which need pillow-heif", format_hint(Category.HEIC)
     )
 
 

@@ -21,6 +21,7 @@ from xmodal_cli.errors import ConfigError, Unavailable
 from xmodal_cli.paths import atomic_path, storage_errors
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.index import Index
+from xmodal_cli.shell_commands import install_command
 
 FILE_ROWS = 1_000_000  # vectors per .npy file
 _ROWS = 8192  # photos per block
@@ -125,7 +126,7 @@ def _write_parquet(out: Path, blocks: Iterator[_ExportBlock], dim: int, dtype: s
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise Unavailable(f"writing {out} needs pyarrow", "install it: pip install 'xmodal[parquet]'") from error
+        raise Unavailable(f"writing {out} needs pyarrow", f"install it: {install_command('pyarrow>=18')}") from error
     element: Any = pyarrow.float16() if dtype == "float16" else pyarrow.float32()
     vector: Any = pyarrow.list_(element, dim)
     columns = [("path", pyarrow.string()), ("caption", pyarrow.string()), ("vector", vector)]

@@ -21,6 +21,7 @@ import numpy as np
 from xmodal_cli.errors import BadData, MissingData, Unavailable
 from xmodal_cli.file_identity import reason_not_folder
 from xmodal_cli.retrieval.half_precision import half_to_float32
+from xmodal_cli.shell_commands import install_command
 
 PATHS = ("image_path", "path", "url", "key")
 SUFFIXES = (".npy", ".safetensors")
@@ -159,7 +160,7 @@ def _parquet_rows(path: Path) -> Iterator[dict[str, object]]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise Unavailable(f"reading {path} needs pyarrow", "install it: pip install 'xmodal[parquet]'") from error
+        raise Unavailable(f"reading {path} needs pyarrow", f"install it: {install_command('pyarrow>=18')}") from error
     try:
         file = parquet.ParquetFile(path)
         columns = [name for name in (*PATHS, "caption") if name in file.schema_arrow.names]

@@ -7,7 +7,6 @@ replaces the index as a whole (``rebuild.py``): searches use the old index until
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from xmodal_cli.retrieval.merging import LARGEST
 from xmodal_cli.retrieval.metadata import RECALL, STORES, IndexMetadata, IndexModel, check_recall, check_store
 from xmodal_cli.retrieval.vector_files import VectorFile
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
+from xmodal_cli.shell_commands import xmodal_command
 
 _SMALL = 1e-15  # the norm of a vector below this, or above its inverse, is computed after scaling
 
@@ -95,7 +95,7 @@ def import_vectors(
         name = index_name(folder)
         raise ConfigError(
             f"the index {name!r} already exists",
-            f"replace it: xmodal vectors import {shlex.quote(str(source))} --index {shlex.quote(name)} --rebuild",
+            f"replace it: {xmodal_command('vectors', 'import', str(source), '--index', name, '--rebuild')}",
         )
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     metadata = IndexMetadata("", model, (), 0, 0, now, now, recall=recall, store=store, vectors=str(source))

@@ -13,6 +13,7 @@ from xmodal_cli.inference.models import ModelInfo, describe_model, find_model
 from xmodal_cli.models.model_file import read_tensors, tensor_shapes
 from xmodal_cli.models.towers import CaptionerOnTower, load_trainable_state_dict, trainable_state_dict
 from xmodal_cli.models.word_vectors import initialize_from_word_vectors
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.trainers.job import Job
 
 
@@ -53,7 +54,9 @@ def _text(shape: tuple[int, ...] | None) -> str:
 
 
 def _hint(info: ModelInfo) -> str:
-    return f"use the settings that it was trained with: xmodal models info {info.name} --json shows them"
+    return (
+        f"use the settings that it was trained with: {xmodal_command('models', 'info', info.name, '--json')} shows them"
+    )
 
 
 def _load_weights(model: nn.Module, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,7 +79,8 @@ def _differences(changed: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _hint(changed: Mapping[str, Any]) -> str:
     """The options that resume the run as it was started."""
-    options = [f"{OPTIONS[key]} {_text(value)}" if key in OPTIONS else f"--set {key}={_text(value)}"
+    options = [f"{OPTIONS[key]} {shlex.quote(_text(value))}" if key in OPTIONS else
+               f"--set {shlex.quote(f'{key}={_text(value)}')}"
                for key, value in changed.items()]  # fmt: skip
     if any(value is None for value in changed.values()) or len(options) > 3:
         return "resume with the original settings, or choose another --out"

