@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +120,13 @@ def test_unreadable_images_raise_or_are_left_out(
         matcher.encode_image(photos, on_error="ignore")
     with pytest.raises(TypeError, match="paths or PIL images, not int"):
         matcher.encode_image([3])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("path", [3, None, b"photos", "a\0b", 1.5])
+def test_what_is_not_a_path_is_an_error(home: Path, path: Any) -> None:
+    for call in (lambda: xmodal.index([path]), lambda: xmodal.train("vse", "shapes", check_photos=path or "a\0b")):
+        with pytest.raises(xmodal.XmodalError, match="is not a path"):
+            call()
 
 
 def test_an_empty_path_is_not_the_current_folder(home: Path) -> None:

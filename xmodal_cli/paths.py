@@ -107,9 +107,15 @@ def draft_file(target: Path) -> Iterator[Path]:
 
 
 def given_path(path: str | os.PathLike[str]) -> Path:
-    """A path from Python, with ~ expanded. Raises ConfigError for an empty one, the current folder for ``Path``."""
+    """A path from Python, with ~ expanded.
+
+    Raises ConfigError for an empty one, which is the current folder for ``Path``, one with a null character, and for
+    what is not a path.
+    """
     if path == "":
         raise ConfigError("a path is empty", "give a file or a folder; the current folder is .")
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fsdecode(path):
+        raise ConfigError(f"{path!r} is not a path", "give a str or a pathlib.Path")
     return Path(path).expanduser()
 
 

@@ -25,7 +25,9 @@ class SearchOptions:
     exact: bool = False
 
     def check(self) -> None:
-        """Raise ConfigError for a number of hits below 1 and a threshold that is not a number."""
+        """Raise ConfigError for a number of hits that is not a positive whole number, and a threshold that is NaN."""
+        if isinstance(self.num_hits, bool) or not hasattr(self.num_hits, "__index__"):
+            raise ConfigError(f"-k must be a whole number, not {self.num_hits!r}", "the default is 10")
         if self.num_hits < 1:
             raise ConfigError(f"-k must be at least 1, not {self.num_hits}", "the default is 10")
         if self.threshold is not None and self.threshold != self.threshold:
