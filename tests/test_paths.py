@@ -8,12 +8,13 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, StorageError
-from xmodal_cli.paths import atomic_path, storage_errors, write_bytes, write_text
+from xmodal_cli.paths import atomic_path, expand_home, given_path, storage_errors, write_bytes, write_text
 
 
 def test_the_home_is_the_path_of_the_variable(home):
@@ -154,3 +155,28 @@ def test_a_path_from_the_root_keeps_symbolic_links_and_tildes(tmp_path, monkeypa
 def test_numbered_names_begin_with_the_name_itself():
     names = paths.numbered_names("photos-2")
     assert [next(names) for _ in range(3)] == ["photos-2", "photos-2-2", "photos-2-3"]
+
+
+@pytest.mark.parametrize("name", ["~no user", "~nobody-has-this-name/x.jpg", "x~", "."])
+def test_a_tilde_of_no_user_is_part_of_the_name(name: str) -> None:
+    assert expand_home(name) == given_path(name) == Path(name)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert expand_home("~/x") == expand_home(Path("~/x")) == given_path("~/x") == tmp_path / "x"
+    assert given_path(Path("~/x")) == Path("~/x")
+
+
+def test_the_home_folder_is_expanded_by_one_function() -> None:
+    package = Path(__file__).resolve().parents[1] / "xmodal_cli"
+    users = {file.name for file in package.rglob("*.py") if "expanduser(" in file.read_text(encoding="utf-8")}
+    assert users == {"paths.py"}
+
+
+@pytest.mark.parametrize("command", ["index", "eval", "models info", "vectors import", "index . --index"])
+def test_a_tilde_of_no_user_is_no_bug(xmodal: Any, command: str) -> None:
+    done = xmodal(*command.split(), "~nobody-has-this-name")
+    assert done.code in (1, 2)
+    assert "bug" not in done.err

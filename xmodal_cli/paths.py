@@ -27,7 +27,7 @@ def home() -> Path:
     """The folder that holds ``data/ runs/ indexes/ models/ cache/ config.toml``."""
     override = os.environ.get("XMODAL_HOME")
     if override:
-        return Path(override).expanduser()
+        return expand_home(override)
     import platformdirs  # takes 10 ms, not needed for --help
 
     return Path(platformdirs.user_data_dir("xmodal", appauthor=False))
@@ -106,8 +106,13 @@ def draft_file(target: Path) -> Iterator[Path]:
         yield file
 
 
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """``path`` with the home folder for ``~`` and ``~user`` at its start; as it is if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that of pathlib raises RuntimeError
+
+
 def given_path(path: str | os.PathLike[str]) -> Path:
-    """A path from Python, with ~ expanded.
+    """A path from Python; ~ at the start of a str is the home folder, except ``~name`` without a user of this name.
 
     Raises ConfigError for an empty one, which is the current folder for ``Path``, one with a null character, and for
     what is not a path.
@@ -116,7 +121,7 @@ def given_path(path: str | os.PathLike[str]) -> Path:
         raise ConfigError("a path is empty", "give a file or a folder; the current folder is .")
     if not isinstance(path, str | os.PathLike) or "\0" in os.fsdecode(path):
         raise ConfigError(f"{path!r} is not a path", "give a str or a pathlib.Path")
-    return Path(path).expanduser()
+    return expand_home(path) if isinstance(path, str) else Path(path)
 
 
 def check_not_special(target: Path) -> None:

@@ -234,7 +234,7 @@ def test_a_model_that_outputs_nan_is_an_error():
     ("settings", "message"),
     [
         (Decoding(beam=2, num=3), r"decoding\.num must be at most the beam size, 2, not 3"),
-        (Decoding(beam=0), r"decoding\.beam must be at least 1, not 0"),
+        (Decoding(beam=0), r"decoding\.beam must be at least 1 and at most 100000, not 0"),
         (Decoding(min_length=9, max_length=8), r"decoding\.min_length must be at most 8, not 9"),
         (Decoding(length_penalty=-1.0), r"decoding\.length_penalty must be at least 0 and at most 10, not -1"),
         (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.paths import expand_home
 from xmodal_cli.shell_commands import xmodal_command
 
 PREFIX = "hf/"
@@ -21,7 +22,7 @@ _REPO = re.compile(f"{_PART}(/{_PART})?", re.ASCII)
 
 def is_hugging_face_name(name: str) -> bool:
     """Whether ``name`` is a hub name or a model folder of the transformers library."""
-    return name.startswith(PREFIX) or (bool(name) and (Path(name).expanduser() / CONFIG).is_file())
+    return name.startswith(PREFIX) or (bool(name) and (expand_home(name) / CONFIG).is_file())
 
 
 def is_repo(name: str) -> bool:

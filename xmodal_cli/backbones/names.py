@@ -7,7 +7,7 @@ from pathlib import Path
 from xmodal_cli import starter
 from xmodal_cli.errors import MissingData
 from xmodal_cli.file_identity import reason_not_regular
-from xmodal_cli.paths import MODEL_FILE, models_dir, runs_dir
+from xmodal_cli.paths import MODEL_FILE, expand_home, models_dir, runs_dir
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -21,7 +21,7 @@ def find_weights(file: str) -> Path:
 
     Raises MissingData, and BadModel for a damaged bundled model.
     """
-    given = Path(file).expanduser()
+    given = expand_home(file)
     candidates = (given, models_dir() / given, given / MODEL_FILE, runs_dir() / given / MODEL_FILE)
     for path in (*candidates, models_dir() / f"{file}.safetensors", starter.file_of(file)):
         if path is not None and path.is_file():
@@ -36,5 +36,5 @@ def find_weights(file: str) -> Path:
 def resolve_name(name: str) -> str:
     """``name`` with an absolute path in ``NAME@FILE``, so that it does not depend on the working directory."""
     base, file = split_name(name)
-    given = Path(file).expanduser()
+    given = expand_home(file)
     return f"{base}@{given.resolve()}" if file and given.is_file() else name

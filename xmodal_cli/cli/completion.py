@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
 
 COMMANDS = ("open", "k", "index", "help", "quit")
 
@@ -30,11 +29,12 @@ def complete(line: str) -> list[str]:
 def _complete_path(prefix: str) -> list[str]:
     """Folders and photos whose path starts with ``prefix``, escaped for the prompt."""
     from xmodal_cli.data.image_names import is_image_name
+    from xmodal_cli.paths import expand_home
 
     folder, stem = os.path.split(prefix)
     names = []
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        for entry in os.scandir(Path(folder or ".").expanduser()):
+        for entry in os.scandir(expand_home(folder or ".")):
             if entry.name.startswith(stem) and (stem or not entry.name.startswith(".")):
                 if entry.is_dir():
                     names.append(os.path.join(folder, entry.name, ""))  # noqa: PTH118 - ends with a slash

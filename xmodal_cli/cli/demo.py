@@ -12,6 +12,7 @@ from xmodal_cli.cli import options, output
 from xmodal_cli.cli.tables import print_captions, print_retrieval
 from xmodal_cli.errors import MissingData
 from xmodal_cli.file_identity import reason_not_folder
+from xmodal_cli.paths import expand_home
 from xmodal_cli.result_json import to_json
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def command(
 
       xmodal demo --json
     """
-    if folder is not None and (problem := reason_not_folder(folder.expanduser())):  # before torch is imported
+    if folder is not None and (problem := reason_not_folder(expand_home(folder))):  # before torch is imported
         raise MissingData(f"{folder} {problem}", "give a folder of photos: xmodal demo ~/Pictures")
     from xmodal_cli.demo.run import demo as run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.errors import ConfigError, StorageError
-from xmodal_cli.paths import atomic_path, storage_errors
+from xmodal_cli.paths import atomic_path, expand_home, storage_errors
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.viewer import open_photo
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def check_copy_folder(folder: Path) -> Path:
     """Return ``folder``, expanded. Raises StorageError if photos cannot be copied to it; it need not exist."""
-    expanded = folder.expanduser()
+    expanded = expand_home(folder)
     existing = next(path for path in (expanded, *expanded.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise StorageError(f"{existing} is not a folder", "give another folder to --copy-to")

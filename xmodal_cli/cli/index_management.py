@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import output
 from xmodal_cli.errors import ConfigError, MissingData
+from xmodal_cli.paths import expand_home
 
 if TYPE_CHECKING:
     from xmodal_cli.retrieval.listing import ListedIndex
@@ -96,7 +97,7 @@ def _remove(path: Path, index: str | None, json: bool) -> None:
     from xmodal_cli.paths import absolute_path
     from xmodal_cli.retrieval.edits import remove_root
 
-    root = str(absolute_path(path.expanduser()))
+    root = str(absolute_path(expand_home(path)))
     folder = _folder_with(root, index)
     count = remove_root(folder, root)
     facts = {"index": folder.name, "folder": str(folder), "removed_root": root, "removed": count}
@@ -110,7 +111,7 @@ def _rename(old: str, new: str, index: str | None, json: bool) -> None:
     from xmodal_cli.retrieval import registry
     from xmodal_cli.retrieval.edits import rename_index, rename_root
 
-    root, target = (str(absolute_path(Path(word).expanduser())) for word in (old, new))
+    root, target = (str(absolute_path(expand_home(word))) for word in (old, new))
     if index is not None or registry.find_with_root(root):
         folder = _folder_with(root, index)
         count = rename_root(folder, root, target)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmodal_cli.cli import hits, output
+from xmodal_cli.paths import expand_home
 from xmodal_cli.printable import escape_unprintable
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class SearchOutputs:
         if self.copy_to is not None:
             from xmodal_cli.cli.hit_files import copy_photos
 
-            num_copied = copy_photos(result, self.copy_to.expanduser(), output.TerminalReporter())
+            num_copied = copy_photos(result, expand_home(self.copy_to), output.TerminalReporter())
             output.TerminalReporter().info(f"{num_copied} photos copied to {self.copy_to}")
         if self.open_rank is not None:
             from xmodal_cli.cli.hit_files import open_hit

@@ -15,6 +15,7 @@ from xmodal_cli.config.sections import Component, Config
 from xmodal_cli.errors import ConfigError, UnknownName
 from xmodal_cli.file_errors import naming
 from xmodal_cli.file_identity import read_regular
+from xmodal_cli.paths import expand_home
 from xmodal_cli.settings import check_value
 from xmodal_cli.splits import canonical_split
 
@@ -92,7 +93,7 @@ def _without_replaced_args(current: Any, tables: Mapping[str, Any]) -> Any:
 def _resolve_data_path(config: Config, file: Path) -> Config:
     if not config.data.path:
         return config
-    path = (file.absolute().parent / Path(config.data.path).expanduser()).resolve()
+    path = (file.absolute().parent / expand_home(config.data.path)).resolve()
     return replace(config, data=replace(config.data, path=str(path)))
 
 

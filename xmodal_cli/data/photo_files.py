@@ -15,7 +15,7 @@ from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.scan import scan
 from xmodal_cli.errors import BadImage, Category, MissingData, XmodalError
 from xmodal_cli.file_identity import NotRegularFile, check_regular
-from xmodal_cli.paths import absolute_path
+from xmodal_cli.paths import absolute_path, expand_home
 
 _HINT = "check the file, its permissions and its disk"
 
@@ -46,7 +46,7 @@ def find_photos(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Ph
 
 def _expand_user(source: Path) -> Path:
     try:
-        return source.expanduser()
+        return expand_home(source)
     except RuntimeError:  # ~USER of an unknown user
         return source
 

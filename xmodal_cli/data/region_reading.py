@@ -21,6 +21,7 @@ from xmodal_cli import catalog
 from xmodal_cli.data.region_records import Regions
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import is_absent, reason_not_regular
+from xmodal_cli.paths import expand_home
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".npy", ".npz")
 NUM_SAMPLED = 8  # images read to determine the width
@@ -91,7 +92,7 @@ def open_regions(path: Path) -> RegionSource:
 
     Raises MissingData if ``path`` does not exist, BadData if its format is unknown.
     """
-    path = path.expanduser().absolute()
+    path = expand_home(path).absolute()
     if is_absent(path):
         raise MissingData(f"there are no regions at {path}", "give the file or folder after bottom-up@")
     if not path.is_dir() and (problem := reason_not_regular(path)):

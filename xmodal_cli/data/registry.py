@@ -21,7 +21,7 @@ from xmodal_cli.dataset_types import check_feature_source
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName
 from xmodal_cli.file_errors import naming, parse_json_object, reason_of
 from xmodal_cli.file_lock import write_lock
-from xmodal_cli.paths import data_dir, write_text
+from xmodal_cli.paths import data_dir, expand_home, write_text
 from xmodal_cli.types import FeatureSource, ImageTextDataset
 
 SHAPES = "shapes"  # generated when first used
@@ -126,7 +126,7 @@ def _is_file_name(name: str) -> bool:
 def _existing_path(text: str) -> Path | None:
     """``text`` as a path if it exists, else None."""
     try:
-        path = Path(text).expanduser()
+        path = expand_home(text)
         return path if text and os.path.lexists(path) else None
     except (OSError, ValueError, RuntimeError):  # a name that is too long, a NUL byte, ~USER of an unknown user
         return None

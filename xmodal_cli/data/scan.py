@@ -21,7 +21,7 @@ from xmodal_cli.data.image_names import is_listed_name
 from xmodal_cli.data.mounts import mount_points
 from xmodal_cli.errors import BadData, Category, MissingData
 from xmodal_cli.file_identity import NotRegularFile, check_regular
-from xmodal_cli.paths import absolute_path
+from xmodal_cli.paths import absolute_path, expand_home
 from xmodal_cli.types import Unreadable
 
 BROKEN_LINK = "link to a file or folder that does not exist"
@@ -112,7 +112,7 @@ def scan_roots(roots: Sequence[Path], exclude: Sequence[str] = (), bases: Sequen
 
     ``exclude`` are patterns, relative to the one of ``bases`` that contains the root. Raises ConfigError, BadData.
     """
-    result = Scan(tuple(str(absolute_path(root.expanduser())) for root in roots))
+    result = Scan(tuple(str(absolute_path(expand_home(root))) for root in roots))
     walk = _Walk(result)
     for root in result.roots:
         walk.add_root(root, Exclusions.below(root, exclude, bases))

@@ -17,7 +17,7 @@ from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.file_identity import reason_not_folder
 from xmodal_cli.inference.caption_types import CaptionRequest
 from xmodal_cli.inference.defaults import default_model
-from xmodal_cli.paths import absolute_path, indexes_dir, numbered_names
+from xmodal_cli.paths import absolute_path, expand_home, indexes_dir, numbered_names
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.index import is_index
 from xmodal_cli.retrieval.report import IndexReport
@@ -43,7 +43,7 @@ def find_own_photos(folder: Path) -> OwnFolder:
 
     Raises MissingData for a folder that does not exist or has no photos.
     """
-    root = absolute_path(folder.expanduser())
+    root = absolute_path(expand_home(folder))
     if problem := reason_not_folder(root):
         raise MissingData(f"{folder} {problem}", "give a folder of photos: xmodal demo ~/Pictures")
     photos = [photo.path for photo in find_photos([root]) if photo.problem is None]

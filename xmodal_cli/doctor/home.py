@@ -14,6 +14,7 @@ from xmodal_cli import paths
 from xmodal_cli.doctor.finding import Finding, Status, size
 from xmodal_cli.doctor.software import is_light
 from xmodal_cli.errors import INSTALL_ALL, MissingData, UnknownName, XmodalError
+from xmodal_cli.paths import expand_home
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.models import ModelInfo
@@ -99,15 +100,15 @@ def _disk(names: str, free: int, is_home: bool) -> Finding:
 
 def torch_hub() -> Path:
     """The folder of weights downloaded by torch."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return Path(os.environ.get("TORCH_HOME") or cache / "torch").expanduser() / "hub" / "checkpoints"
+    cache = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return expand_home(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"
 
 
 def hugging_face() -> Path:
     """The download cache of huggingface_hub."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    base = Path(os.environ.get("HF_HOME") or cache / "huggingface").expanduser()
-    return Path(os.environ.get("HF_HUB_CACHE") or base / "hub").expanduser()
+    cache = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    base = expand_home(os.environ.get("HF_HOME") or cache / "huggingface")
+    return expand_home(os.environ.get("HF_HUB_CACHE") or base / "hub")
 
 
 def downloads() -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from xmodal_cli.inference.image_encoders import load_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors, image_inputs
 from xmodal_cli.inference.torch_backbones import backbone_of
 from xmodal_cli.inference.unchecked_features import report_unchecked
+from xmodal_cli.paths import expand_home
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import FeatureMeta, ImageBackbone, ImageTextDataset, Unreadable
 
@@ -134,6 +135,6 @@ def settings_for(info: ModelInfo) -> FeaturesConfig:
     if image_backbones.is_from_files(name):
         trained_on = str(info.header.training.get("features", {}).get("backbone", ""))
         path = trained_on.partition("@")[2]
-        if image_backbones.is_from_files(trained_on) and path and Path(path).expanduser().exists():
+        if image_backbones.is_from_files(trained_on) and path and expand_home(path).exists():
             name = trained_on
     return FeaturesConfig(name, info.meta.kind, info.meta.crops)

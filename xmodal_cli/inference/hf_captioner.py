@@ -17,6 +17,7 @@ from xmodal_cli.data.images import ImageReader
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, BadModel, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
+from xmodal_cli.paths import expand_home
 from xmodal_cli.types import Decoding, ImageOpener, Unreadable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def check_name(name: str) -> None:
     if name.startswith(PREFIX):
         repo_of(name)
     else:
-        check_folder(f"the captioner {name}", Path(name).expanduser(), CAPTIONER_FILES)
+        check_folder(f"the captioner {name}", expand_home(name), CAPTIONER_FILES)
 
 
 def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
@@ -52,7 +53,7 @@ def load(name: str, compute: Compute = Compute()) -> HFCaptioner:
         folder = hugging_face_folder(repo_of(name), name)
         check_folder(f"the captioner {name}", folder, CAPTIONER_FILES)
     else:
-        folder = Path(name).expanduser()
+        folder = expand_home(name)
     with quiet():
         tokenizer, processor = _load_processors(folder)
         model = _load_network(folder).eval().to(compute.device, compute.dtype)

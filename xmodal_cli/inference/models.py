@@ -16,7 +16,7 @@ from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
-from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, models_dir, runs_dir
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, expand_home, models_dir, runs_dir
 from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta
 
@@ -95,7 +95,7 @@ def find_model(what: str) -> Path:
     """
     if not what:
         raise MissingData("the name of a model is empty", "see `xmodal models list` for names")
-    path = Path(what).expanduser()
+    path = expand_home(what)
     candidates = (path, path / MODEL_FILE, runs_dir() / what / MODEL_FILE, models_dir() / f"{what}.safetensors")
     for file in (*candidates, starter.file_of(what)):
         if file is not None and file.is_file():

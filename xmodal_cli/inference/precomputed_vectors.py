@@ -11,7 +11,7 @@ from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.inference import text_encoders
 from xmodal_cli.inference.index_models import describe_matcher, sentence_encoder, to_index_model
 from xmodal_cli.models.array_similarity import array_similarity
-from xmodal_cli.paths import absolute_path
+from xmodal_cli.paths import absolute_path, expand_home
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.calibration import EncodeSentences, calibrate_index
@@ -50,7 +50,7 @@ def index_vectors(
     defaults to that of the folder. The recall is measured on sentences, with the vectors of captions in ``text_emb`` or
     the text encoder of ``model``, else on photos. Raises MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
-    source = absolute_path(source.expanduser())
+    source = absolute_path(expand_home(source))
     files = find_vector_files(source)
     if not files:
         raise BadData(f"the files in {source} have no vectors", "give a folder with vectors")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, MissingData, UnknownName
 from xmodal_cli.inference import text_encoders
+from xmodal_cli.paths import expand_home
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.index import Index
@@ -62,7 +63,7 @@ class TermEmbedder:
         from xmodal_cli.retrieval.file_hashing import file_digest
 
         try:
-            digest = file_digest(str(absolute_path(image.expanduser())))
+            digest = file_digest(str(absolute_path(expand_home(image))))
         except OSError as error:
             raise BadData(f"{image} cannot be read: {error.strerror}", "check the file and its permissions") from error
         known = self._index.items.find_digest(digest)

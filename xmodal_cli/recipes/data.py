@@ -18,7 +18,7 @@ from xmodal_cli.errors import BadData, DownloadError, UnknownName, XmodalError
 from xmodal_cli.features.feature_source import declare_source
 from xmodal_cli.features.precision import bad_feature_files
 from xmodal_cli.file_lock import folder_lock
-from xmodal_cli.paths import data_dir
+from xmodal_cli.paths import data_dir, expand_home
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import FeatureSource
 
@@ -63,7 +63,7 @@ def get_dataset(name: str, out: Path | None = None, reporter: Reporter = SILENT)
     """
     if name not in SOURCES:
         raise UnknownName.of("public dataset", name, SOURCES)
-    source, folder = SOURCES[name], (out or data_dir() / name).expanduser().absolute()
+    source, folder = SOURCES[name], expand_home(out or data_dir() / name).absolute()
     reporter.info(f"{source.title} ({source.terms})")
     with folder_lock(folder, f"the dataset {folder}", reporter):
         _fetch_files(source, folder, reporter)

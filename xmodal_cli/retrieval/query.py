@@ -16,6 +16,7 @@ from pathlib import Path
 from xmodal_cli.data.image_names import has_file_suffix, is_image_name
 from xmodal_cli.errors import BadData, ConfigError, MissingData
 from xmodal_cli.file_identity import reason_not_regular
+from xmodal_cli.paths import expand_home
 from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.text_filter import TextFilter, parse_text_filter
 
@@ -185,6 +186,6 @@ def _is_folder(text: str) -> bool:
 
 def _expanded(text: str) -> Path | None:
     try:
-        return Path(text).expanduser()
+        return expand_home(text)
     except RuntimeError:  # ~USER of an unknown user
         return None

@@ -7,10 +7,10 @@ a word that is written like a path or a filter (``name:beach``) starts a new ter
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.paths import expand_home
 from xmodal_cli.retrieval.query import looks_like_path
 from xmodal_cli.retrieval.text_filter import FIELDS
 
@@ -82,6 +82,6 @@ def _names_file(name: str) -> bool:
 def _is_file(name: str) -> bool:
     """Whether a word with a suffix, such as ``scan.jp2``, is a file."""
     try:
-        return "." in name and Path(name).expanduser().is_file()
+        return "." in name and expand_home(name).is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, an unknown ~user
         return False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xmodal_cli import paths
 from xmodal_cli.errors import BadData, ConfigError, MissingData, UnknownName, XmodalError
+from xmodal_cli.paths import expand_home
 from xmodal_cli.retrieval.database import ITEMS, REBUILD, SIDE_FILES, unreadable
 from xmodal_cli.retrieval.hints import index_command
 from xmodal_cli.retrieval.index import is_index, open_index
@@ -48,7 +49,7 @@ def resolve_folder(name: str) -> Path:
 
     Raises ConfigError for an invalid name.
     """
-    path = Path(name).expanduser()
+    path = expand_home(name)
     if os.sep in name or (name and not name.startswith((".", "-")) and is_index(path)):
         return paths.absolute_path(path)
     if not name or name.startswith((".", "-")) or len(os.fsencode(name)) > MAX_NAME:

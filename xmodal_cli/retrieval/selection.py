@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xmodal_cli.errors import ConfigError, MissingData, Unavailable
+from xmodal_cli.paths import expand_home
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.conditions import Condition
 from xmodal_cli.retrieval.hints import index_command, index_name
@@ -68,7 +69,7 @@ def _resolve(name: str, index: Index, folder: Path) -> str:
     from xmodal_cli.paths import absolute_path
 
     roots = index.metadata.roots
-    typed = str(absolute_path(Path(name).expanduser()))
+    typed = str(absolute_path(expand_home(name)))
     if os.path.lexists(typed) or index.items.count_under(typed):
         candidates = [typed]
     else:

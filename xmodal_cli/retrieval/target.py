@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xmodal_cli.data.scan import Scan, scan_roots
 from xmodal_cli.errors import BadData, ConfigError, MissingData
-from xmodal_cli.paths import absolute_path
+from xmodal_cli.paths import absolute_path, expand_home
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.hints import index_command, index_name
 from xmodal_cli.retrieval.metadata import IndexMetadata
@@ -32,7 +32,7 @@ def find_target(roots: Sequence[Path], name: str | None, exclude: Sequence[str] 
     """
     if not roots:
         return _existing(name, exclude)
-    given = [absolute_path(root.expanduser()) for root in roots]
+    given = [absolute_path(expand_home(root)) for root in roots]
     words = [str(root) for root in given]
     folder = registry.find_covering(words) if name is None else registry.resolve_folder(name)
     if folder is None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from xmodal_cli.errors import BadData, ConfigError, MissingData, Unavailable, XmodalError
-from xmodal_cli.paths import absolute_path
+from xmodal_cli.paths import absolute_path, expand_home
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.query import Query, parse_query
 from xmodal_cli.retrieval.search_options import SearchOptions
@@ -116,7 +116,7 @@ def _parameters(query: Query, index: str | None) -> list[tuple[str, str]]:
 
 def _folder(name: str) -> str:
     """A folder that exists is relative to the current one, which is not that of the server."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     return str(absolute_path(path)) if os.path.lexists(path) else name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from xmodal_cli import catalog
@@ -15,6 +14,7 @@ from xmodal_cli.inference.models import describe_as
 from xmodal_cli.inference.towers import input_features
 from xmodal_cli.memory import available_bytes, format_bytes
 from xmodal_cli.models.tokenizer import Tokenizer
+from xmodal_cli.paths import expand_home
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.trainers.caption_limits import limit_words
@@ -109,7 +109,7 @@ def _check_source(settings: FeaturesConfig) -> None:
     """
     check_request(settings.backbone, settings.kind, settings.crops)
     file = split_name(settings.backbone)[1]
-    if file and is_from_files(settings.backbone) and not Path(file).expanduser().exists():
+    if file and is_from_files(settings.backbone) and not expand_home(file).exists():
         raise MissingData(f"there are no regions at {file}", "give the file or folder after bottom-up@")
     if file and not is_from_files(settings.backbone):
         find_weights(file)

@@ -5,9 +5,8 @@ Required files: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from xmodal_cli.backbones.hugging_face_names import PREFIX, is_hugging_face_name, repo_of
+from xmodal_cli.paths import expand_home
 from xmodal_cli.types import LanguageModel
 
 NAMES = {"gpt2": "openai-community/gpt2", "gpt2-medium": "openai-community/gpt2-medium"}
@@ -29,7 +28,7 @@ def build(name: str) -> LanguageModel:
     from xmodal_cli.backbones.weights import hugging_face_files
 
     if name not in NAMES and not name.startswith(PREFIX):
-        folder = Path(name).expanduser().resolve()
+        folder = expand_home(name).resolve()
         return load_folder(str(folder), folder)
     repo = NAMES.get(name) or repo_of(name)
     return load_folder(name, hugging_face_files(name, repo, "captioning.language_model"))

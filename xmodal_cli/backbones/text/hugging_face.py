@@ -5,9 +5,8 @@ Required files: ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from xmodal_cli.backbones.hugging_face_names import PREFIX, is_hugging_face_name, repo_of
+from xmodal_cli.paths import expand_home
 from xmodal_cli.types import TextBackbone
 
 
@@ -27,6 +26,6 @@ def build(name: str, tuned_layers: int = 0) -> TextBackbone:
     from xmodal_cli.backbones.weights import hugging_face_files
 
     if not name.startswith(PREFIX):
-        folder = Path(name).expanduser().resolve()  # model files store it as an absolute path
+        folder = expand_home(name).resolve()  # model files store it as an absolute path
         return load_folder(str(folder), folder, tuned_layers)
     return load_folder(name, hugging_face_files(name, repo_of(name), "text.backbone"), tuned_layers)
