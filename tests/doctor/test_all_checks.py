@@ -130,10 +130,11 @@ def test_a_tower_that_is_damaged_or_missing_fails(tmp_path, monkeypatch):
     (tmp_path / "towerpack").mkdir()
     (tmp_path / "towerpack" / "w.bin").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
-    facts = {"NAME": "t", "PACKAGE": "towerpack", "FILE": "w.bin", "INSTALL": "again"}
+    facts = {"NAME": "t", "PACKAGE": "towerpack", "FILE": "w.bin", "REQUIREMENT": "towerpack==1"}
     assert weights._tower(SimpleNamespace(**facts, SHA256=digest)).status == "ok"
     damaged = weights._tower(SimpleNamespace(**facts, SHA256="0" * 64))
-    assert (damaged.status, damaged.remedy) == ("fail", "again")
+    assert damaged.status == "fail"
+    assert damaged.remedy.endswith(" --force-reinstall towerpack==1")
     assert "not the published file" in damaged.found
     absent = weights._tower(SimpleNamespace(**{**facts, "PACKAGE": "nosuch_package"}, SHA256=digest))
     assert absent.status == "fail"

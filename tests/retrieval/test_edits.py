@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -169,3 +170,24 @@ def test_a_deleted_index_leaves_other_files_in_any_of_its_folders(photo_index: P
     delete_index(photo_index.index_folder)
     left = [p for p in photo_index.index_folder.rglob("*") if p.is_file()]
     assert left == [photo_index.index_folder / name]
+
+
+def test_an_index_is_deleted_on_a_full_disk(
+    photo_index: PhotoIndexFixture, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting needs no space."""
+    photo_index.fill(2)
+    photo_index.index_folder = home / "indexes" / "family"
+    photo_index.update()
+
+    mkdir = Path.mkdir
+
+    def no_new_folder(path: Path, *args: Any, **options: Any) -> None:
+        if not path.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        mkdir(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", no_new_folder)
+        delete_index(photo_index.index_folder)
+    assert not photo_index.index_folder.exists()

@@ -10,7 +10,7 @@ from importlib import metadata
 from xmodal_cli.doctor.finding import Finding
 from xmodal_cli.doctor.probe import Probe
 from xmodal_cli.errors import INSTALL_ALL, OPTIONAL_PACKAGES
-from xmodal_cli.shell_commands import install_command
+from xmodal_cli.shell_commands import install_command, reinstall_hint
 from xmodal_cli.version import __version__
 
 AREA = "packages"
@@ -99,7 +99,7 @@ def _remedy(name: str, probes: Mapping[str, Probe]) -> str:
     for root in ("torch", "torchvision"):
         if name in NEED_TORCH and name != root and root in probes and probes[root].error:
             return f"fix {root} first"
-    return f"reinstall it: {install_command('--force-reinstall', name)}"
+    return reinstall_hint(name)
 
 
 def _matches(version: str, specifier: str) -> bool:

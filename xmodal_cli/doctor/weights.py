@@ -17,6 +17,7 @@ from xmodal_cli.doctor.software import is_light
 from xmodal_cli.errors import XmodalError
 from xmodal_cli.file_identity import sha256_of
 from xmodal_cli.metrics.java import NO_JAVA, jar
+from xmodal_cli.shell_commands import reinstall_hint
 
 AREA = "weights"
 JAVA_SECONDS = 20.0
@@ -29,7 +30,7 @@ class _Packaged(Protocol):
     PACKAGE: str
     FILE: str
     SHA256: str
-    INSTALL: str
+    REQUIREMENT: str
 
 
 def towers() -> Iterator[Finding]:
@@ -42,11 +43,11 @@ def _tower(tower: _Packaged) -> Finding:
     spec = find_spec(tower.PACKAGE)
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / tower.FILE
     if spec is None or not file.is_file():
-        return Finding(AREA, tower.NAME, "fail", "its package is not installed", tower.INSTALL)
+        return Finding(AREA, tower.NAME, "fail", "its package is not installed", reinstall_hint(tower.REQUIREMENT))
     digest = sha256_of(file)
     if digest != tower.SHA256:
         found = f"{file} is not the published file: sha256 {digest[:12]}..., not {tower.SHA256[:12]}..."
-        return Finding(AREA, tower.NAME, "fail", found, tower.INSTALL)
+        return Finding(AREA, tower.NAME, "fail", found, reinstall_hint(tower.REQUIREMENT))
     return Finding(AREA, tower.NAME, "ok", f"{size(file.stat().st_size)}, sha256 {digest[:12]}... as published")
 
 

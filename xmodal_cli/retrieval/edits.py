@@ -86,14 +86,17 @@ def delete_index(folder: Path) -> None:
 
 
 def _delete_folder(folder: Path) -> bool:
-    """Delete the whole folder, which first becomes an abandoned draft; False if it has other files or is in use."""
+    """Delete the whole folder, which first becomes an abandoned draft.
+
+    False if it has other files or is in use, or if the disk is full.
+    """
     if set(os.listdir(folder)) - registry.FILES or has_other_files(folder):
         return False
-    with draft_folder(folder) as draft:
-        try:
+    try:
+        with draft_folder(folder) as draft:
             folder.rename(draft / folder.name)
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 

