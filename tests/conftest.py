@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ pytest_plugins = [
     f"helpers.{name}_fixtures" for name in ("error", "evaluation", "feature", "index", "region", "run", "tag")
 ]
 
+FAILED = pytest.StashKey[bool]()
 LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "localhost")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as __main__ does, and before anything loads torch
 
@@ -32,14 +33,34 @@ class Outcome:
         return json.loads(self.out)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember which tests failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Function) -> Generator[None, None, None]:
+    """Delete the folders of a test that passed: those of all tests take more than 6 GB.
+
+    pytest's own deletion is before monkeypatch is undone, so that a patched ``os`` breaks it.
+    """
+    folders = [item.funcargs[name] for name in ("tmp_path", "home") if name in item.funcargs]
+    yield
+    if not item.stash.get(FAILED, False):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty XMODAL_HOME for each test, deleted after it: together they would take gigabytes."""
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty XMODAL_HOME for each test."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XMODAL_HOME", str(folder))
     monkeypatch.delenv("XMODAL_DEBUG", raising=False)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from xmodal_cli.errors import (
     is_debugging,
     memory_lines,
     missing_package_lines,
+    path_lines,
 )
 
 
@@ -64,7 +65,8 @@ def _code_of(function: Callable[[], None]) -> int:
     except Exception as error:
         if is_debugging():
             raise
-        return _print_error(missing_package_lines(error) or memory_lines(error) or bug_lines(error))
+        lines = missing_package_lines(error) or memory_lines(error) or path_lines(error) or bug_lines(error)
+        return _print_error(lines)
 
 
 def _run(args: list[str]) -> None:

@@ -89,7 +89,7 @@ def extract_features(
 
 
 def train(
-    model: str,
+    model: PathLike,
     data: PathLike | None = None,
     *,
     out: PathLike | None = None,
@@ -114,7 +114,7 @@ def train(
     chosen = {"training.device": device, "training.precision": precision, **(settings or {})}
     if precision == "auto":
         chosen.pop("training.precision")  # the preset's own
-    config = load_config(model, [f"{name}={_toml(value)}" for name, value in chosen.items()])
+    config = load_config(str(model), [f"{name}={_toml(value)}" for name, value in chosen.items()])
     origin = None if init_from is None else str(init_from)
     name = data_argument(config, None if data is None else str(data))
     photos = None if check_photos is None else given_path(check_photos)
@@ -172,7 +172,7 @@ def index(
     folders: PathLike | Iterable[PathLike],
     name: str | None = None,
     *,
-    model: str | None = None,
+    model: PathLike | None = None,
     rebuild: bool = False,
     exclude: Sequence[str] = (),
     device: str = "auto",
@@ -194,7 +194,8 @@ def index(
     roots = [folders] if isinstance(folders, str | os.PathLike) else list(folders)
     paths = [given_path(root) for root in roots]
     compute, selection = Compute(device, precision, runtime), Selection(tuple(exclude))
-    return run(paths, name, model, Storage(), rebuild, compute, reporter, selection)
+    matcher = None if model is None else str(model)
+    return run(paths, name, matcher, Storage(), rebuild, compute, reporter, selection)
 
 
 def search(
@@ -277,7 +278,7 @@ class PhotoIndex:
 
 def caption(
     images: ImageInput | Sequence[ImageInput],
-    model: str | Sequence[str] | None = None,
+    model: PathLike | Sequence[PathLike] | None = None,
     *,
     beam: int | None = None,
     num: int = 1,
@@ -295,7 +296,7 @@ def caption(
     from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.inference.image_captioning import load_generator
 
-    models = (model,) if isinstance(model, str) else tuple(model or ())
+    models = (str(model),) if isinstance(model, str | os.PathLike) else tuple(map(str, model or ()))
     settings = (f"decoding.num={num}", *(() if beam is None else (f"decoding.beam={beam}",)))
     generator = load_generator(CaptionRequest(models, settings, compute=Compute(device, precision, runtime)))
     return image_captions(generator, images, on_error)

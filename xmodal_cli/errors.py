@@ -16,6 +16,7 @@ XmodalError                 message and hint; the command line prints both and e
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Iterable
@@ -167,6 +168,26 @@ def memory_lines(error: Exception) -> list[str]:
     settings = "training.batch_size or training.chunk_size, --batch-size, --beam, model.embed_dim"
     hint = f"use a smaller batch, beam or model ({settings})"
     return error_lines("there is not enough memory for this", hint)
+
+
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT)
+_NOT_A_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def path_message(error: Exception) -> tuple[str, str] | None:
+    """The message and the hint for a path that the operating system refuses; None for other errors."""
+    if not isinstance(error, OSError) or not error.filename:
+        return None
+    message = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if error.errno in _NO_ACCESS:
+        return message, "check the permissions and the disk of it and of the folders above it"
+    return (message, "give the path of a file or a folder") if error.errno in _NOT_A_PATH else None
+
+
+def path_lines(error: Exception) -> list[str]:
+    """The lines that the command line prints for a path that the operating system refuses; [] for other errors."""
+    found = path_message(error)
+    return error_lines(*found) if found else []
 
 
 def bug_lines(error: Exception) -> list[str]:

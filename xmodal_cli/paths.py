@@ -124,6 +124,11 @@ def given_path(path: str | os.PathLike[str]) -> Path:
     return expand_home(path) if isinstance(path, str) else Path(path)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder that can be accessed; ``Path.is_dir`` raises OSError for some that cannot."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def check_not_special(target: Path) -> None:
     """Raise StorageError if ``target`` is a named pipe, socket or device, which a file must not replace."""
     with contextlib.suppress(OSError, ValueError):

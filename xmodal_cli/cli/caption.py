@@ -13,6 +13,7 @@ import typer
 
 from xmodal_cli.cli import options, output
 from xmodal_cli.errors import ConfigError
+from xmodal_cli.paths import is_folder
 from xmodal_cli.printable import escape_unprintable
 from xmodal_cli.result_json import to_json
 
@@ -172,7 +173,7 @@ def command(
         return
     if not images:
         raise typer.BadParameter("give photos, or an index with --index NAME", param_hint="IMAGE")
-    if any(image.is_dir() for image in images):
+    if any(map(is_folder, images)):
         check_request(request)  # before a folder is listed, which may take long
     reporter, photos = output.TerminalReporter(), find_photos(images, exclude or ())
     printer = _CaptionPrinter(reporter, quiet=as_json, single=len(photos) == 1)

@@ -37,18 +37,11 @@ def find_photos(sources: Sequence[Path], exclude: Sequence[str] = ()) -> list[Ph
     """
     lister, photos = _Lister(tuple(exclude)), dict[Path, Photo]()
     for source in sources:
-        for photo in lister.list_source(_expand_user(source)):
+        for photo in lister.list_source(expand_home(source)):
             photos.setdefault(absolute_path(photo.path), photo)
     if not photos and exclude:
         raise MissingData(f"all photos are excluded by --exclude {' '.join(exclude)}", "check the patterns")
     return list(photos.values())
-
-
-def _expand_user(source: Path) -> Path:
-    try:
-        return expand_home(source)
-    except RuntimeError:  # ~USER of an unknown user
-        return source
 
 
 class _Lister:

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from xmodal_cli.errors import XmodalError
+from xmodal_cli.errors import XmodalError, path_message
 from xmodal_cli.serve.api import Api
 from xmodal_cli.serve.guard import Guard
 from xmodal_cli.serve.problems import problem, problem_of
@@ -61,4 +61,5 @@ def _http_problem(request: Request, error: Exception) -> Response:
 
 
 def _bug(request: Request, error: Exception) -> Response:
-    return problem(500, f"internal error ({type(error).__name__})", "this is a bug: please report it")
+    bug = (f"internal error ({type(error).__name__})", "this is a bug: please report it")
+    return problem(500, *(path_message(error) or bug))
