@@ -303,6 +303,8 @@ class Decoding:
         1.0, "sampling: only the most probable words that together have this probability", above=0, max=1
     )
     seed: int = setting(0, "sampling: seed", min=0, max=MAX_SEED)
+    rerank: str = setting("", "matcher that re-ranks the captions of the beam by their similarity to the image")
+    rerank_weight: float = setting(1.0, "re-ranking: weight of the similarity in the score", min=0, max=1000)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def command(
 
     Decoding settings default to those of the model's training run. Change them with --set decoding.KEY=VALUE; KEY is
     beam, num, sample, length_penalty, min_length, max_length, no_repeat_ngram_size, num_beam_groups, diversity_penalty,
-    early_stopping, temperature, top_k, top_p or seed.
+    early_stopping, temperature, top_k, top_p, seed, rerank or rerank_weight.
 
     With --nearest, --set nearest.images=N scores only the captions of the N nearest training images.
 
@@ -132,6 +132,8 @@ def command(
       xmodal caption photo.jpg --model one --model two --num 3 --json
 
       xmodal caption photo.jpg --sample --num 5 --set decoding.top_p=0.9
+
+      xmodal caption photo.jpg --beam 10 --set decoding.rerank=starter
 
       xmodal caption photo.jpg --model tagged-f8k --tags auto
 

@@ -13,6 +13,7 @@ from xmodal_cli.inference.caption_types import CaptionRequest, override_decoding
 from xmodal_cli.inference.captioners import check_decoding_of, check_ensemble
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.models import ModelInfo, describe_as
+from xmodal_cli.inference.reranking import check_reranker
 from xmodal_cli.inference.runtime import require_torch
 from xmodal_cli.inference.tag_requests import check_tags
 from xmodal_cli.inference.weights import read_tokenizer
@@ -52,12 +53,13 @@ def check_captioners(
     """The decoding settings of the captioners, several as an ensemble, with ``settings`` as ``decoding.key=value``.
 
     Raises ConfigError for different vocabularies, and for settings that are invalid or need more memory than there is;
-    and the errors of ``find_tag_source``.
+    and the errors of ``find_tag_source`` and ``check_reranker``.
     """
     check_ensemble(captioners)
     decoding = override_decoding(captioners[0].config.decoding, settings)
     check_decoding_of(captioners, decoding, compute)
     check_tags(tags, captioners[0], read_tokenizer(captioners[0]))
+    check_reranker(decoding)
     return decoding
 
 

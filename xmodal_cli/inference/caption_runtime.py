@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import cast
 
 from xmodal_cli import paths
-from xmodal_cli.inference.caption_types import CaptionRequest
+from xmodal_cli.inference.caption_types import CaptionRequest, override_decoding
 from xmodal_cli.inference.captioners import LoadedCaptioner, load_captioner
 from xmodal_cli.inference.image_encoders import ON_CPU, find_or_export, load_backbone
 from xmodal_cli.inference.models import ModelInfo, describe_model
 from xmodal_cli.inference.onnx_captioner import OnnxCaptioner
 from xmodal_cli.inference.onnx_folder import source_record
+from xmodal_cli.inference.reranking import export_reranker
 from xmodal_cli.inference.runtime import load_on_runtime, require_torch
 from xmodal_cli.inference.tag_requests import check_tags
 from xmodal_cli.inference.tagger_runtime import load_exported_tagger
@@ -58,6 +59,7 @@ def _load_exported(infos: Sequence[ModelInfo], request: CaptionRequest, reporter
     _, tagger = check_tags(request.tags, infos[0], read_tokenizer(infos[0]))
     if tagger is not None:
         load_exported_tagger(describe_model(tagger), reporter)
+    export_reranker(override_decoding(infos[0].config.decoding, request.settings), reporter)
     for info in infos:
         load_backbone(info.name, info.meta, reporter)  # exported first: a captioner is compared on its features
     return [load_exported_captioner(info, reporter) for info in infos]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xmodal_cli.features.image_features import ImageFeatures, read_image_features
 from xmodal_cli.inference.captioners import BATCH, LoadedCaptioner, caption_features, check_ensemble
 from xmodal_cli.inference.encoding import check_features, settings_for
+from xmodal_cli.inference.reranking import load_reranker
 from xmodal_cli.inference.tag_requests import dataset_prompts, find_tag_source
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Decoding, ImageTextDataset
@@ -19,11 +22,12 @@ def caption_dataset(
     """The dataset without unreadable images, the best caption of each image, and the tagger that gave tags, if any.
 
     Tags are those of the training of the first captioner. Raises ConfigError for different vocabularies, and the errors
-    of ``find_tag_source`` and of feature extraction.
+    of ``find_tag_source``, ``load_reranker`` and feature extraction.
     """
     check_ensemble([loaded.info for loaded in captioners])
     compute = captioners[0].compute
     source = find_tag_source((), captioners[0], compute)
+    settings, reranker = load_reranker(settings, compute)
     inputs: dict[Any, ImageFeatures] = {}
     for loaded in captioners:
         if loaded.meta.key() not in inputs:
@@ -31,6 +35,7 @@ def caption_dataset(
             check_features(loaded.info, part, images.meta, reporter)
             part, inputs[loaded.meta.key()] = images.dataset, images
     prompts = dataset_prompts(source, captioners[0], part, reporter)
+    image_vectors = reranker.dataset_vectors(part, reporter) if reranker is not None else {}
     candidates: list[str] = []
     with reporter.task("captions", len(part.examples), "images") as bar:
         for parts in zip(*(images.batches(BATCH) for images in inputs.values()), strict=True):
@@ -38,6 +43,9 @@ def caption_dataset(
             batch, first = [by_key[loaded.meta.key()] for loaded in captioners], len(candidates)
             given = prompts[first : first + len(batch[0])]
             n_bests = caption_features(captioners, batch, settings, given, first=first)
+            if reranker is not None:
+                ids = part.ids[first : first + len(batch[0])]
+                n_bests = reranker.rerank(n_bests, np.stack([image_vectors[image_id] for image_id in ids]))
             candidates += [n_best[0].text for n_best in n_bests]
             bar.advance(len(batch[0]))
     return part, candidates, None if source.tagger is None else source.tagger.name

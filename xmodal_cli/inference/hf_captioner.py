@@ -148,6 +148,11 @@ def generate_arguments(settings: Decoding) -> dict[str, Any]:
             "diverse beam search is not supported for Hugging Face models",
             "use decoding.num_beam_groups=1, or --sample",
         )
+    if settings.rerank:
+        raise ConfigError(
+            "re-ranking by a matcher is not supported for Hugging Face models",
+            "omit decoding.rerank, or use a captioner",
+        )
     arguments: dict[str, Any] = {
         "max_new_tokens": settings.max_length + 1,  # EOS included
         "min_new_tokens": settings.min_length,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +35,13 @@ from xmodal_cli.inference.caption_types import (
 from xmodal_cli.inference.captioners import LoadedCaptioner, caption_features
 from xmodal_cli.inference.encoding import open_backbone
 from xmodal_cli.inference.image_inputs import ImageInput, image_inputs
+from xmodal_cli.inference.models import LoadedModel
+from xmodal_cli.inference.reranking import Reranker, load_reranker
 from xmodal_cli.inference.tag_requests import TagSource, find_tag_source
 from xmodal_cli.inference.unchecked_features import unchecked_warnings
 from xmodal_cli.regions import region_corners
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import Decoding, ImageBackbone, Unreadable
-
-if TYPE_CHECKING:
-    from xmodal_cli.inference.taggers import LoadedTagger
 
 
 def load_generator(
@@ -72,25 +71,28 @@ def captioner_generator(
     """A generator of loaded captioners, several as an ensemble; ``extractors`` are built unless they exist already.
 
     Raises ConfigError for invalid settings, out-of-vocabulary tags and different vocabularies, and the errors of
-    ``find_tag_source``.
+    ``find_tag_source`` and ``load_reranker``.
     """
     settings = check_captioners([one.info for one in loaded], request.settings, request.tags, request.compute)
     source = find_tag_source(request.tags, loaded[0], request.compute)
+    settings, reranker = load_reranker(settings, loaded[0].compute)
     tagger = () if source.tagger is None else (source.tagger,)
-    if extractors is None or tagger:
-        extractors = FeatureExtractors([*loaded, *tagger], reader)
-    generator = _BatchCaptioner(loaded, extractors, settings, source, request.attention is not None)
+    matcher = () if reranker is None else (reranker.matcher,)
+    if extractors is None or tagger or matcher:
+        extractors = FeatureExtractors([*loaded, *tagger, *matcher], reader)
+    generator = _BatchCaptioner(loaded, extractors, settings, source, reranker, request.attention is not None)
     if request.attention is not None:
         check_attended([one.info for one in loaded])
         _check_attention(loaded, generator)
-    name, warnings = " + ".join(one.name for one in loaded), unchecked_warnings(one.info for one in (*loaded, *tagger))
+    name = " + ".join(one.name for one in loaded)
+    warnings = unchecked_warnings(one.info for one in (*loaded, *tagger, *matcher))
     return CaptionGenerator(name, generator, loaded[0].meta.crops, warnings)
 
 
 class FeatureExtractors:
-    """The image backbones of several captioners and taggers; a shared backbone is built once."""
+    """The image backbones of captioners, a tagger and a matcher; a shared backbone is built once."""
 
-    def __init__(self, models: Sequence[LoadedCaptioner | LoadedTagger], reader: ImageReader | None = None) -> None:
+    def __init__(self, models: Sequence[LoadedModel], reader: ImageReader | None = None) -> None:
         self._reader = reader
         self._keys = [one.meta.key() for one in models]
         self._backbones: dict[tuple[Any, ...], ImageBackbone] = {}
@@ -138,6 +140,7 @@ class _BatchCaptioner:
     extractors: FeatureExtractors
     settings: Decoding
     source: TagSource
+    reranker: Reranker | None = None
     attention: bool = False
 
     def __call__(self, images: Sequence[ImageInput]) -> CaptionResults:
@@ -152,14 +155,17 @@ class _BatchCaptioner:
                 yield path, features if isinstance(features, Unreadable) else next(captions)
 
     def generate(self, features: Sequence[np.ndarray], first: int = 0) -> list[list[Caption]]:
-        """(images, ...) per model, that of the tagger last -> the captions of each image.
+        """(images, ...) per captioner, for the tagger and for the matcher -> the captions of each image.
 
         ``first`` is the index of the first image.
         """
-        tags = self.source.tags(self.loaded[0], features[-1], len(features[0]))
+        of_tagger = features[-1] if self.reranker is None else features[-2]
+        tags = self.source.tags(self.loaded[0], of_tagger, len(features[0]))
         prompts = [tag_prompt(self.loaded[0].tokenizer, words) for words in tags]
         inputs = features[: len(self.loaded)]
         captions = caption_features(self.loaded, inputs, self.settings, prompts, self.attention, first)
+        if self.reranker is not None:
+            captions = self.reranker.rerank(captions, self.reranker.matcher.embed_features(features[-1]))
         has_boxes = self.attention and self.loaded[0].meta.kind == "regions"
         boxes: Sequence[np.ndarray | None] = list(region_corners(features[0])) if has_boxes else [None] * len(captions)
         return [

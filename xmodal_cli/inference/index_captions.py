@@ -10,10 +10,11 @@ from pathlib import Path
 from xmodal_cli import interrupts
 from xmodal_cli.data.images import ImageReader
 from xmodal_cli.inference.caption_checks import check_request
-from xmodal_cli.inference.caption_types import CaptionRequest
+from xmodal_cli.inference.caption_types import CaptionRequest, override_decoding
 from xmodal_cli.inference.defaults import default_model
 from xmodal_cli.inference.image_captioning import load_generator
 from xmodal_cli.inference.models import describe_model
+from xmodal_cli.inference.reranking import check_reranker
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.result_json import OPTIONAL
 from xmodal_cli.retrieval.index import open_index
@@ -56,7 +57,11 @@ def caption_index(folder: Path, request: CaptionRequest, reporter: Reporter = SI
 
 def _identity(names: tuple[str, ...], request: CaptionRequest) -> str:
     models = [name if name.startswith("hf/") else describe_model(name).fingerprint for name in names]
-    return json.dumps([models, request.settings, request.tags])
+    parts: list[object] = [models, request.settings, request.tags]
+    if not names[0].startswith("hf/"):
+        matcher = check_reranker(override_decoding(describe_model(names[0]).config.decoding, request.settings))
+        parts += [] if matcher is None else [matcher.fingerprint]
+    return json.dumps(parts)
 
 
 def _caption(

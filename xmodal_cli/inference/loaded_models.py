@@ -149,7 +149,10 @@ class MatcherModel(_Model):
 
 @dataclass(frozen=True)
 class ScoredCaption:
-    """A caption and its score: the log-probability divided by a power of the length. Higher is better."""
+    """A caption and its score: the log-probability divided by a power of the length, higher is better.
+
+    With ``decoding.rerank``, the weighted similarity to the image is added.
+    """
 
     text: str
     score: float
@@ -207,7 +210,7 @@ class CaptionerModel(_Model):
         from xmodal_cli.inference.image_captioning import captioner_generator
 
         options = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
-        settings = tuple(f"decoding.{key}={str(value).lower()}" for key, value in options.items())
+        settings = tuple(f"decoding.{key}={_setting(value)}" for key, value in options.items())
         words = (tags,) if isinstance(tags, str) else tuple(tags)
         generator = captioner_generator(
             [self._loaded],
@@ -221,6 +224,11 @@ class CaptionerModel(_Model):
         from xmodal_cli.inference.image_captioning import FeatureExtractors
 
         return FeatureExtractors([self._loaded])
+
+
+def _setting(value: object) -> str:
+    """A value as ``--set`` reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from xmodal_cli.config import Config
 from xmodal_cli.errors import ConfigError, Unavailable
 from xmodal_cli.evaluation.caption_scores import score_captions
 from xmodal_cli.inference.captioners import write_captions
+from xmodal_cli.inference.reranking import check_reranker
 from xmodal_cli.losses.captions.self_critical import SelfCritical
 from xmodal_cli.models.assembly import build_captioner, describe_captioner
 from xmodal_cli.models.model_file import write_model
@@ -63,6 +64,7 @@ class CaptionerObjective:
         _check_loss(config, model, _build_loss(config))
         check_training(config)
         check_decoding(config.decoding)
+        check_reranker(config.decoding)
         check_tags(config)
         caption_metric(config.training.metric)
         if config.loss.name == "self-critical" and config.captioning.scheduled_sampling:
