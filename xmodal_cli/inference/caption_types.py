@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +73,11 @@ class CaptionGenerator:
     captions: Callable[[Sequence[ImageInput]], CaptionResults]
     views: int = 1
     warnings: tuple[str, ...] = ()
+
+
+def decoding_settings(values: Mapping[str, object]) -> list[str]:
+    """Values of decoding settings as ``decoding.key=value``."""
+    return [f"decoding.{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in values.items()]
 
 
 def override_decoding(defaults: Decoding, settings: Sequence[str]) -> Decoding:

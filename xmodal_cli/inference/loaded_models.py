@@ -206,11 +206,11 @@ class CaptionerModel(_Model):
         ``"none"``; by default as in training. ``on_error="skip"`` skips unreadable images with a
         warning for each. Raises BadData for an unreadable image, ConfigError for invalid settings.
         """
-        from xmodal_cli.inference.caption_types import CaptionRequest
+        from xmodal_cli.inference.caption_types import CaptionRequest, decoding_settings
         from xmodal_cli.inference.image_captioning import captioner_generator
 
         options = {"num": num, "sample": sample, **({} if beam is None else {"beam": beam}), **(decoding or {})}
-        settings = tuple(f"decoding.{key}={_setting(value)}" for key, value in options.items())
+        settings = tuple(decoding_settings(options))
         words = (tags,) if isinstance(tags, str) else tuple(tags)
         generator = captioner_generator(
             [self._loaded],
@@ -224,11 +224,6 @@ class CaptionerModel(_Model):
         from xmodal_cli.inference.image_captioning import FeatureExtractors
 
         return FeatureExtractors([self._loaded])
-
-
-def _setting(value: object) -> str:
-    """A value as ``--set`` reads it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

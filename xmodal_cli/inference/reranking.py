@@ -15,7 +15,7 @@ from xmodal_cli.inference.caption_types import Caption
 from xmodal_cli.inference.models import ModelInfo, describe_as
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.reporter import SILENT, Reporter
-from xmodal_cli.types import Decoding, ImageTextDataset
+from xmodal_cli.types import Decoding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +53,6 @@ class Reranker:
             results.append(sorted(scored, key=lambda caption: -caption.score)[: self.num])
         return results
 
-    def dataset_vectors(self, dataset: ImageTextDataset, reporter: Reporter) -> dict[str, np.ndarray]:
-        """(embed_dim,) float32 of the readable images of ``dataset`` by id. Raises the errors of ``embed_images``."""
-        from xmodal_cli.inference.encoding import embed_images
-
-        readable, vectors = embed_images(self.matcher, dataset, reporter)
-        return dict(zip(readable.ids, vectors, strict=True))
-
 
 def check_reranker(settings: Decoding) -> ModelInfo | None:
     """The matcher of ``decoding.rerank``, None if it is empty. Raises the errors of ``describe_model`` and BadModel."""
@@ -86,6 +79,10 @@ def _load_matcher(info: ModelInfo, compute: Compute, reporter: Reporter) -> Load
         from xmodal_cli.inference.matchers import load_matcher
 
         return load_matcher(info, compute)
+    return _exported_matcher(info, reporter)
+
+
+def _exported_matcher(info: ModelInfo, reporter: Reporter) -> ExportedMatcher:
     from xmodal_cli.inference.exported_matcher import ExportedMatcher
     from xmodal_cli.inference.image_encoders import ON_CPU
 
@@ -96,9 +93,6 @@ def export_reranker(settings: Decoding, reporter: Reporter) -> None:
     """Export both sides of the matcher of ``rerank``, if there is one and it was not exported. Raises Unavailable."""
     info = check_reranker(settings)
     if info is not None:
-        from xmodal_cli.inference.exported_matcher import ExportedMatcher
-        from xmodal_cli.inference.image_encoders import ON_CPU
-
-        matcher = ExportedMatcher(info, ON_CPU, reporter)
+        matcher = _exported_matcher(info, reporter)
         matcher.images  # noqa: B018 - exported now
         matcher.embed_texts(["a"])

@@ -15,6 +15,7 @@ from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
 from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
+from xmodal_cli.inference.caption_types import decoding_settings
 from xmodal_cli.inference.distinct_names import distinct_names, with_distinct_names
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
@@ -75,17 +76,13 @@ def evaluate_captions(
     if (decoding or settings) and not captioners:
         raise ConfigError("--beam and --set apply only to captioners", "remove them: captions of a file are decoded")
     groups = [[item] for item in what] + ([captioners] if ensemble else [])
-    overrides = [*settings, *(f"decoding.{key}={_setting(value)}" for key, value in (decoding or {}).items())]
+    overrides = [*settings, *decoding_settings(decoding or {})]
     _check_early(groups, data, split, overrides, compute)
     results: dict[int, CaptionResult] = {}
     for n in sorted(range(len(groups)), key=lambda n: not _is_results(groups[n][0])):  # files first: they take seconds
         results[n] = _evaluate(groups[n], data, split, overrides, compute, reporter)
     names = dict(enumerate(distinct_names(what)))  # the ensemble has none
     return [replace(results[n], model=names.get(n, results[n].model)) for n in range(len(groups))]
-
-
-def _setting(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_early(
