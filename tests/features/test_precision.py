@@ -101,8 +101,9 @@ def test_trained_and_evaluated_on_large_values(xmodal, tmp_path: Path) -> None:
 
 
 def test_features_json_records_the_precision(tmp_path: Path) -> None:
+    from xmodal_cli.features.image_digests import ImageToExtract
     from xmodal_cli.features.store import FileStamp, open_store
-    from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store
+    from xmodal_cli.features.store_writer import ExtractionPlan, fill_store
     from xmodal_cli.types import FeatureMeta
 
     images = tuple(ImageToExtract(f"{n}", FileStamp(f"/{n}.jpg", 1, 1)) for n in range(3))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from xmodal_cli.errors import BadData
 from xmodal_cli.features import store_writer
+from xmodal_cli.features.image_digests import ImageToExtract
 from xmodal_cli.features.shards import shard_path
 from xmodal_cli.features.store import FileStamp
-from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store
+from xmodal_cli.features.store_writer import ExtractionPlan, fill_store, find_complete_store
 from xmodal_cli.types import FeatureMeta, Unreadable
 
 META = FeatureMeta("mean-color", "f" * 64, "global", 2)
@@ -106,6 +109,57 @@ def test_a_changed_image_replaces_only_its_shard(tmp_path, files):
     encoder = Encoder()
     assert_complete(fill(tmp_path / "s", files, encoder), files)
     assert encoder.encoded == [f.name for f in files[4:8]]
+
+
+def fill_by_content(folder, files, encoder):
+    return fill_store(folder, replace(make_plan(files), by_content=True), encoder, lambda n: None)
+
+
+def test_images_with_other_times_are_not_extracted_again(tmp_path, files):
+    fill_by_content(tmp_path / "s", files, Encoder())
+    for file in files:
+        os.utime(file, (1, 1))
+    files[5].write_bytes(b"y" * 50)
+    encoder = Encoder()
+    assert_complete(fill_by_content(tmp_path / "s", files, encoder), files)
+    assert encoder.encoded == [f.name for f in files[4:8]]
+    images = make_plan(files).images
+    assert find_complete_store(tmp_path / "s", images, "mean-color", "global", 1) is not None
+
+
+def test_the_paths_of_unreadable_images_are_the_current_ones(tmp_path, files):
+    fill_by_content(tmp_path / "s", files, Encoder())
+    moved = tmp_path / "moved"
+    files[0].parent.rename(moved)
+    files = [moved / file.name for file in files]
+    store = fill_by_content(tmp_path / "s", files, Encoder(limit=0))
+    assert_complete(store, files)
+    assert [s.path for s in store.summary.skipped] == [str(files[2]), str(files[9])]
+
+
+def test_images_of_the_same_names_and_other_bytes_are_extracted(tmp_path, files):
+    fill_by_content(tmp_path / "s", files, Encoder())
+    for file in files:
+        file.write_bytes(b"z" * file.stat().st_size)
+        os.utime(file, (1, 1))
+    encoder = Encoder()
+    fill_by_content(tmp_path / "s", files, encoder)
+    assert encoder.encoded == [f.name for f in files]
+
+
+def test_an_image_that_changes_during_the_extraction_is_extracted_again(tmp_path, files):
+    class Slow(Encoder):
+        def __call__(self, paths):
+            for item in super().__call__(paths):
+                if item[0] == files[1]:
+                    files[0].write_bytes(b"y" * 50)  # after its features were computed
+                yield item
+
+    plan = replace(make_plan(files), by_content=True)
+    fill_store(tmp_path / "s", plan, Slow(), lambda n: None)
+    encoder = Encoder()
+    assert_complete(fill_by_content(tmp_path / "s", files, encoder), files)
+    assert encoder.encoded == [f.name for f in files[:4]]
 
 
 def test_another_backbone_replaces_all_shards(tmp_path, files):

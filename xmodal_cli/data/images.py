@@ -65,7 +65,7 @@ class ImageReader:
         more than 30 megapixels are decoded one at a time and reduced, to bound memory. A truncated image is decoded as
         far as it goes. Raises BadImage with file and reason.
         """
-        with _errors_of(path), _open_bytes(path) as file:
+        with _errors_of(path), open_bytes(path) as file:
             kind = _identify(path, file)
             try:
                 image = self._open_at_scale(path, file, kind, max_side)
@@ -84,7 +84,7 @@ class ImageReader:
 
     def size_and_exif(self, path: Path) -> tuple[tuple[int, int], Image.Exif]:
         """(width, height) as displayed, and the EXIF data, from the header. Raises BadImage with file and reason."""
-        with _errors_of(path), _open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
+        with _errors_of(path), open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
             width, height = image.size
             set_scale(image, None, self._settings.max_pixels)
             check_size(path, image, (width, height), self._settings.max_pixels)
@@ -94,7 +94,7 @@ class ImageReader:
 
     def has_profile(self, path: Path) -> bool:
         """Whether the image has a color profile that changes its colors, from the header alone. Raises BadImage."""
-        with _errors_of(path), _open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
+        with _errors_of(path), open_bytes(path) as file, _open_lazily(file, _identify(path, file)) as image:
             profile = image.info.get("icc_profile")
             mode = "RGB" if image.mode in ("RGBA", "P", "PA", "RGBX") else image.mode
             return profile is not None and changes_colors(profile, mode)
@@ -184,7 +184,8 @@ def image_size(path: Path) -> tuple[int, int]:
     return ImageReader().size(path)
 
 
-def _open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BinaryIO:
+    """The bytes of a file, which may be in a tar file. Raises OSError, XmodalError."""
     member = tar.split_member(path) if not path.is_file() else None
     return open_regular(path) if member is None else io.BytesIO(tar.read_member(*member))
 

@@ -18,10 +18,12 @@ from xmodal_cli.data.npy_files import map_features
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, IncompatibleFeatures
 from xmodal_cli.features.feature_source import declared_meta, kind_of_rows
+from xmodal_cli.features.image_digests import ImageToExtract
+from xmodal_cli.features.moved_stores import link_moved_shards
 from xmodal_cli.features.precision import check_shape, read_rows, to_precision
 from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
-from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
+from xmodal_cli.features.store_writer import ExtractionPlan, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.types import (
     PRECOMPUTED,
@@ -106,9 +108,18 @@ def cache_folder(dataset: ImageTextDataset, settings: FeaturesConfig) -> Path:
     """The cache folder of these images' features by that backbone: a readable name and a short hash."""
     identity = (str(dataset.source.absolute()), settings.backbone, settings.kind, settings.crops, dataset.ids)
     tag = hashlib.sha256(repr(identity).encode()).hexdigest()[:10]
+    return paths.cache_dir() / "features" / _folder_name(dataset.name, dataset, settings, tag)
+
+
+def _similar_folders(dataset: ImageTextDataset, settings: FeaturesConfig) -> str:
+    """The glob pattern of the cache folders of the same splits and backbone, of datasets of any name and place."""
+    return f"*{_folder_name('x', dataset, settings, 'x')[1:-1]}*"
+
+
+def _folder_name(name: str, dataset: ImageTextDataset, settings: FeaturesConfig, tag: str) -> str:
     crops = f"{settings.crops}-crop" if settings.crops > 1 else ""
-    parts = (dataset.name, "-".join(dataset.splits), settings.backbone.partition("@")[0], settings.kind, crops, tag)
-    return paths.cache_dir() / "features" / re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
+    parts = (name, "-".join(dataset.splits), settings.backbone.partition("@")[0], settings.kind, crops, tag)
+    return re.sub(r"[^\w.-]+", "-", "-".join(part for part in parts if part))
 
 
 def ensure_store(
@@ -128,9 +139,9 @@ def ensure_store(
     if is_from_files(settings.backbone):
         store, extracted = import_store(dataset, folder, settings.backbone, images, reporter)
     else:
-        store, extracted = _find_or_extract(
-            images, folder, settings, partial(_build_encoder, settings, compute, batch_size, len(images)), reporter
-        )
+        encoder = partial(_build_encoder, settings, compute, batch_size, len(images))
+        by_content = compute.engine != "ray"  # its machines read the images, this one does not
+        store, extracted = _find_or_extract(dataset, images, folder, settings, encoder, by_content, reporter)
     if store.summary.skipped:
         first = store.summary.skipped[0]
         reporter.warn(
@@ -156,18 +167,25 @@ def _find_store(images: tuple[ImageToExtract, ...], folder: Path, settings: Feat
 
 
 def _find_or_extract(
+    dataset: ImageTextDataset,
     images: tuple[ImageToExtract, ...],
     folder: Path,
     settings: FeaturesConfig,
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
+    by_content: bool,
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
     find = partial(_find_store, images, folder, settings)
     if store := find():
         return store, 0
     with store_lock(folder, reporter):
-        store = find()  # another process may have completed it meanwhile
-        return (store, 0) if store else _extract(images, folder, settings, encoder, reporter)
+        if store := find():  # another process may have completed it meanwhile
+            return store, 0
+        _check_existence(images)
+        if folder == cache_folder(dataset, settings):
+            with paths.storage_errors(folder):
+                link_moved_shards(folder, _similar_folders(dataset, settings), images)
+        return _extract(images, folder, settings, encoder, by_content, reporter)
 
 
 def _extract(
@@ -175,9 +193,9 @@ def _extract(
     folder: Path,
     settings: FeaturesConfig,
     encoder: Callable[[ImageReader, ImageBackbone], ImageVectors],
+    by_content: bool,
     reporter: Reporter,
 ) -> tuple[FeatureStore, int]:
-    _check_existence(images)
     from xmodal_cli.data.images import ImageReader
 
     reader = ImageReader()
@@ -192,7 +210,8 @@ def _extract(
             count = len(files)
             return encoder(reader, backbone)(files)
 
-        store = fill_store(folder, ExtractionPlan(images, backbone.meta, weights), encode, task.advance, reader.defects)
+        plan = ExtractionPlan(images, backbone.meta, weights, by_content=by_content)
+        store = fill_store(folder, plan, encode, task.advance, reader.defects)
     return store, count
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from xmodal_cli import paths
 from xmodal_cli.data.region_reading import RegionSource, open_regions
 from xmodal_cli.errors import MissingData
+from xmodal_cli.features.image_digests import ImageToExtract
 from xmodal_cli.features.region_vectors import region_meta, region_vectors
 from xmodal_cli.features.store import SUMMARY, FeatureStore, FileStamp
-from xmodal_cli.features.store_writer import ExtractionPlan, ImageToExtract, fill_store, find_complete_store, store_lock
+from xmodal_cli.features.store_writer import ExtractionPlan, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import Example, FeatureMeta, ImageTextDataset, Unreadable
 

@@ -31,8 +31,9 @@ _HINT = "delete it and run `xmodal features` again"
 class ShardMetadata:
     """The metadata of a shard: the image ids of its rows, and the unreadable images of its chunk.
 
-    ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing. ``defects`` and ``decoding`` are
-    those of ``store.StoreSummary``. ``values_sha256`` is the checksum of the features, empty in older versions.
+    ``plan`` is a digest of the inputs of the shard: images, backbone, preprocessing. ``content`` is one of the bytes of
+    the images instead of their paths and times (``image_digests.py``), empty if unknown. ``defects`` and ``decoding``
+    are those of ``store.StoreSummary``. ``values_sha256`` is the checksum of the features, empty in older versions.
     """
 
     plan: str
@@ -41,6 +42,7 @@ class ShardMetadata:
     defects: tuple[tuple[str, str, str], ...] = ()
     decoding: str = DECODING
     values_sha256: str = ""
+    content: str = ""
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -66,8 +68,8 @@ def read_shard_metadata(file: Path) -> ShardMetadata:
         skipped = tuple(_skipped(*entry) for entry in metadata["skipped"])
         defects = tuple((str(p), str(r), str(c)) for p, r, c in metadata.get("defects", ()))
         decoding = str(metadata.get("decoding", DECODING_BEFORE))
-        sha256 = str(metadata.get("values_sha256", ""))
-        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped, defects, decoding, sha256)
+        sha256, content = str(metadata.get("values_sha256", "")), str(metadata.get("content", ""))
+        return ShardMetadata(str(metadata["plan"]), tuple(metadata["ids"]), skipped, defects, decoding, sha256, content)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(file, "its metadata is missing or damaged") from error
 

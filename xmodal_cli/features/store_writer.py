@@ -1,18 +1,18 @@
 """Writes a feature store shard by shard, and extracts only what is missing.
 
-A shard contains the features of a fixed chunk of images and a digest of its inputs, so an interrupted extraction
-resumes with the first missing shard. The encoder is an argument; torch is not imported.
+A shard contains the features of a fixed chunk of images and digests of its inputs, so an interrupted extraction resumes
+with the first missing shard, and images that were moved or touched are not extracted again. The encoder is an argument;
+torch is not imported.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,10 +22,10 @@ import numpy as np
 from xmodal_cli import interrupts
 from xmodal_cli.data.decoding import DECODING, Past, has_damaged, must_decode_again
 from xmodal_cli.errors import BadData, Category, XmodalError
+from xmodal_cli.features.image_digests import ImageToExtract, digest_file, hash_content, hash_images
 from xmodal_cli.features.precision import needs_float32
 from xmodal_cli.features.shards import ShardMetadata, read_shard_metadata, shard_path, write_shard
 from xmodal_cli.features.store import (
-    FORMAT,
     SUMMARY,
     FeatureStore,
     FileStamp,
@@ -43,17 +43,10 @@ Encode = Callable[[Sequence[Path]], Iterator[tuple[Path, np.ndarray | Unreadable
 
 SHARD_ROWS = {"global": 1024}  # a few seconds to a minute of extraction, 2 to 50 MB
 SHARD_ROWS_OF_CELLS = 128
+_HASH_THREADS = 4
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 _NOT_RETRIED = (Category.NOT_FINITE, Category.MISSING)  # a digest shows that a missing file exists now
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True)
-class ImageToExtract:
-    """One image of an extraction."""
-
-    image_id: str
-    stamp: FileStamp
 
 
 @dataclass(frozen=True)
@@ -64,22 +57,13 @@ class ExtractionPlan:
     meta: FeatureMeta
     weights: FileStamp | None
     keep_precision: bool = False  # features from files: shards are float32 where float16 would lose values
+    by_content: bool = False  # shards store a digest of the bytes of their images, which are read a second time
 
     @property
     def chunks(self) -> list[tuple[ImageToExtract, ...]]:
         """The images of each shard."""
         rows = SHARD_ROWS.get(self.meta.kind, SHARD_ROWS_OF_CELLS)
         return [self.images[start : start + rows] for start in range(0, len(self.images), rows)]
-
-
-def hash_images(images: Sequence[ImageToExtract], meta: FeatureMeta | None = None) -> str:
-    """sha256 of ids, paths, sizes and modification times, and of ``meta``."""
-    digest = hashlib.sha256(json.dumps([FORMAT, meta and asdict(meta)], sort_keys=True).encode())
-    for image in images:
-        stamp = image.stamp
-        line = f"\0{image.image_id}\0{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}"
-        digest.update(line.encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def find_complete_store(
@@ -124,21 +108,37 @@ def fill_store(
     """Complete the store in ``folder`` according to ``plan``, and open it.
 
     ``encode`` computes features of files in order; ``advance`` is called with the number of images done, existing ones
-    included. ``defects`` is a list that ``encode`` extends with the defects of images that are used. Raises BadData if
-    no image is readable, StorageError.
+    included. Shards of the same bytes are used if only the paths or times of the images differ. ``defects`` is a list
+    that ``encode`` extends with the defects of images that are used. Raises BadData if no image is readable,
+    StorageError.
     """
-    shards = [_read_existing(shard_path(folder, n), chunk, plan.meta) for n, chunk in enumerate(plan.chunks)]
+    pool = ThreadPoolExecutor(_HASH_THREADS)
+    try:
+        return _fill_store(folder, plan, encode, advance, defects, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fill_store(
+    folder: Path,
+    plan: ExtractionPlan,
+    encode: Encode,
+    advance: Callable[[int], None],
+    defects: Sequence[Defect],
+    pool: ThreadPoolExecutor,
+) -> FeatureStore:
+    shards: list[ShardMetadata | None] = []
+    for n, chunk in enumerate(plan.chunks):
+        shards.append(_read_existing(shard_path(folder, n), chunk, plan.meta, pool))
+        advance(len(chunk) if shards[-1] else 0)
     missing = [n for n, shard in enumerate(shards) if shard is None]
     if missing:
         (folder / SUMMARY).unlink(missing_ok=True)
-    advance(len(plan.images) - sum(len(plan.chunks[n]) for n in missing))
     # one stream over all missing images, so that decoding does not wait for a shard to be written
     vectors = encode([Path(p.stamp.path) for n in missing for p in plan.chunks[n]])
     with interrupts.resumable(lambda: _resume_hint(plan, shards)):
         for n in missing:
-            shards[n] = _write_chunk(
-                shard_path(folder, n), plan.chunks[n], plan.meta, vectors, advance, plan.keep_precision, defects
-            )
+            shards[n] = _write_chunk(shard_path(folder, n), plan.chunks[n], plan, vectors, advance, defects, pool)
     _remove_extra_shards(folder, len(shards))
     return _write_complete_summary(folder, plan, [shard for shard in shards if shard is not None])
 
@@ -153,17 +153,38 @@ def store_lock(folder: Path, reporter: Reporter) -> AbstractContextManager[None]
     return folder_lock(folder, f"the feature store {folder}", reporter, math.inf)
 
 
-def _read_existing(file: Path, chunk: tuple[ImageToExtract, ...], meta: FeatureMeta) -> ShardMetadata | None:
-    """The metadata of a shard that is undamaged and made from this chunk, else None."""
+def _read_existing(
+    file: Path, chunk: tuple[ImageToExtract, ...], meta: FeatureMeta, pool: ThreadPoolExecutor
+) -> ShardMetadata | None:
+    """The metadata of a shard that is undamaged and made from this chunk, else None.
+
+    Its images may have other paths and times, but not other bytes.
+    """
     with contextlib.suppress(BadData):
         metadata = read_shard_metadata(file)
         if metadata.plan != hash_images(chunk, meta):
-            return None
+            moved = _with_paths_of(chunk, metadata)
+            if moved is None or metadata.content != hash_content(chunk, meta, pool.map(digest_file, chunk)):
+                return None
+            metadata = moved
         skipped = [Skipped(*entry) for entry in metadata.skipped]
         past = _past(skipped, metadata.defects, metadata.decoding)
         if not must_decode_again([Path(i.stamp.path) for i in chunk], metadata.decoding, past):
             return metadata
     return None
+
+
+def _with_paths_of(chunk: tuple[ImageToExtract, ...], metadata: ShardMetadata) -> ShardMetadata | None:
+    """The metadata of a shard with the paths of ``chunk``; None if its images are others, or not known by content."""
+    if not metadata.content:
+        return None
+    paths = {image.image_id: image.stamp.path for image in chunk}
+    if {*metadata.ids, *(image_id for image_id, *_ in metadata.skipped)} != paths.keys():
+        return None
+    if not {path for path, *_ in metadata.defects} <= set(paths.values()):  # a defect does not have the image id
+        return None
+    skipped = tuple((i, paths[i], e.replace(old, paths[i]), c, m) for i, old, e, c, m in metadata.skipped)
+    return replace(metadata, skipped=skipped)
 
 
 def _past(skipped: Sequence[Skipped], defects: Sequence[tuple[str, str, str]], decoding: str) -> Past:
@@ -175,12 +196,14 @@ def _past(skipped: Sequence[Skipped], defects: Sequence[tuple[str, str, str]], d
 def _write_chunk(
     file: Path,
     chunk: tuple[ImageToExtract, ...],
-    meta: FeatureMeta,
+    plan: ExtractionPlan,
     vectors: Iterator[tuple[Path, np.ndarray | Unreadable]],
     advance: Callable[[int], None],
-    keep_precision: bool,
     defects: Sequence[Defect],
+    pool: ThreadPoolExecutor,
 ) -> ShardMetadata:
+    # in threads, while the files are in the cache of the operating system
+    digests = [pool.submit(digest_file, image) for image in chunk] if plan.by_content else None
     rows: list[np.ndarray] = []
     ids: list[str] = []
     skipped: list[tuple[str, str, str, str, bool]] = []
@@ -189,14 +212,20 @@ def _write_chunk(
             skipped.append((image.image_id, str(path), vector.reason, vector.category.value, vector.may_change))
         else:
             ids.append(image.image_id)
-            rows.append(vector if keep_precision else np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
+            rows.append(vector if plan.keep_precision else _to_float16(vector))
         advance(1)
     files = {image.stamp.path for image in chunk}
     found = dict.fromkeys((str(d.path), d.reason, d.category.value) for d in defects if str(d.path) in files)
-    metadata = ShardMetadata(hash_images(chunk, meta), tuple(ids), tuple(skipped), tuple(found))
-    is_float32 = keep_precision and bool(rows) and needs_float32(np.stack(rows))
+    content = hash_content(chunk, plan.meta, (d.result() for d in digests)) if digests else ""
+    metadata = ShardMetadata(hash_images(chunk, plan.meta), tuple(ids), tuple(skipped), tuple(found), content=content)
+    is_float32 = plan.keep_precision and bool(rows) and needs_float32(np.stack(rows))
     write_shard(file, rows, metadata, "float32" if is_float32 else "float16")
     return metadata
+
+
+def _to_float16(vector: np.ndarray) -> np.ndarray:
+    clipped: np.ndarray = np.clip(vector, -_FLOAT16_MAX, _FLOAT16_MAX)
+    return clipped.astype(np.float16)
 
 
 def _remove_extra_shards(folder: Path, count: int) -> None:
