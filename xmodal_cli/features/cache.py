@@ -112,7 +112,7 @@ def cache_folder(dataset: ImageTextDataset, settings: FeaturesConfig) -> Path:
 
 
 def _similar_folders(dataset: ImageTextDataset, settings: FeaturesConfig) -> str:
-    """The glob pattern of the cache folders of the same splits and backbone, of datasets of any name and place."""
+    """The glob pattern of the cache folders of the same splits and backbone, of datasets of any name and folder."""
     return f"*{_folder_name('x', dataset, settings, 'x')[1:-1]}*"
 
 
