@@ -8,6 +8,7 @@ import inspect
 import re
 import runpy
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ def test_the_commands_on_the_pages_parse(page: Path) -> None:
             command.make_context("xmodal", list(words), resilient_parsing=False)
         else:
             assert not words or words[0].startswith("-"), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_trainings_on_a_page_have_different_folders(page: Path) -> None:
+    """A reader can run them one after another: a folder with a run is refused."""
+    options = [dict(pairwise(shlex.split(line, comments=True))) for line in commands_in(page) if " train " in line]
+    runs = [o for o in options if "--model" in o and "--data" in o]
+    folders = [o.get("--out", f"{o['--model']}-{Path(o['--data']).name}") for o in runs]
+    assert sorted(folders) == sorted(set(folders))
 
 
 def python_in(page: Path) -> list[str]:
