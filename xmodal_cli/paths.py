@@ -21,6 +21,7 @@ from xmodal_cli.file_identity import reason_not_regular
 
 MODEL_FILE = "model.safetensors"  # in the folder of a run
 CONFIG_FILE = "config.toml"  # the settings of a run
+STATE_FILE = "state.safetensors"  # in the folder "last" of a run, which resumes from it
 
 
 def home() -> Path:

@@ -15,6 +15,7 @@ import xmodal_cli.recipes.index  # noqa: F401 - imported before their functions 
 from xmodal_cli.data import photo_files
 from xmodal_cli.features import extraction
 from xmodal_cli.inference import captioners, hf_captioner, matchers, model_average, taggers
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE
 from xmodal_cli.retrieval import target
 
 BELOW_A_FILE = "file/out"
@@ -180,3 +181,14 @@ def test_names_that_do_not_exist_are_reported_without_torch(home, command):
     code = "import sys; from xmodal_cli.__main__ import main; print(main(), 'torch' in sys.modules)"
     run = [sys.executable, "-c", f"import sys; sys.argv[1:] = {command.split()}; {code}"]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.split() == ["1", "False"]
+
+
+def test_a_folder_with_a_run_is_refused_without_torch(home, tmp_path):
+    for name in (CONFIG_FILE, MODEL_FILE):
+        (tmp_path / name).touch()
+    command = ["train", "--model", "vse", "--data", "shapes", "--out", str(tmp_path)]
+    code = "import sys; from xmodal_cli.__main__ import main; print(main(), 'torch' in sys.modules)"
+    run = [sys.executable, "-c", f"import sys; sys.argv[1:] = {command}; {code}"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
+    assert "already contains a training run" in done.stderr

@@ -15,9 +15,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from xmodal_cli.config import TrainingConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.models.token_batches import padded
+from xmodal_cli.paths import STATE_FILE
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.training.batches import Batch, BatchPlan, CaptionBatches
-from xmodal_cli.training.checkpoint import FILE, LoopState, load_state
+from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.log import RunLog, rewind_log
 from xmodal_cli.training.loop import fit
 from xmodal_cli.training.optimizer import build_optimizer, group_parameters
@@ -69,7 +70,7 @@ class Toy:
         self.groups = group_parameters(self.model, self.lr_scale or (lambda name: 1.0), 0.01)
         self.optimizer_used = optimizer = build_optimizer(self.groups, self.optimizer, 0.01, 0.01)
         state, task = LoopState(), replace(self._task(), lower_is_better=lower_is_better)
-        if (self.folder / "last" / FILE).exists():
+        if (self.folder / "last" / STATE_FILE).exists():
             state = load_state(self.folder / "last", task.models, optimizer)
         rewind_log(self.folder, state.step if state.epoch or state.history else -1)
         train_step = TrainStep(task, optimizer, lr_factor, grad_clip, Compute("cpu", "fp32"))

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from xmodal_cli.errors import BadData, BadModel, ConfigError
+from xmodal_cli.paths import STATE_FILE
 from xmodal_cli.reporter import SILENT
-from xmodal_cli.training.checkpoint import FILE, LoopState, load_state, save_state
+from xmodal_cli.training.checkpoint import LoopState, load_state, save_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.log import RunLog, read_log, rewind_log
 from xmodal_cli.training.loop import Interrupted
@@ -247,7 +248,7 @@ def test_a_checkpoint_restores_model_optimizer_and_loop_state(tmp_path, name):
     for number, entry in before.items():
         assert entry.keys() == after[number].keys()
         assert all(torch.equal(value, after[number][key]) for key, value in entry.items())
-    assert os.listdir(tmp_path) == [FILE]
+    assert os.listdir(tmp_path) == [STATE_FILE]
 
 
 def test_a_checkpoint_of_another_origin_is_an_error_before_anything_is_loaded(tmp_path):
@@ -263,7 +264,7 @@ def test_a_checkpoint_of_another_origin_is_an_error_before_anything_is_loaded(tm
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path, damage):
     model, optimizer = parts()
     save_state(tmp_path, LoopState(), {"model": model}, optimizer)
-    file = tmp_path / FILE
+    file = tmp_path / STATE_FILE
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-10])
     elif damage == "text":

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from xmodal_cli.errors import BadData
-from xmodal_cli.training.checkpoint import FILE
+from xmodal_cli.paths import STATE_FILE
 from xmodal_cli.training.log import read_log
 from xmodal_cli.training.loop import Interrupted
 
@@ -77,7 +77,7 @@ def test_an_interrupted_and_resumed_run_is_that_of_an_uninterrupted_one(toy, how
     resumed = toy("parts")
     assert resumed.train(**how) == expected
     assert evaluations(resumed) == evaluations(whole)
-    assert (whole.folder / "last" / FILE).read_bytes() == (resumed.folder / "last" / FILE).read_bytes()
+    assert (whole.folder / "last" / STATE_FILE).read_bytes() == (resumed.folder / "last" / STATE_FILE).read_bytes()
 
 
 def test_patience_counts_evaluations(toy):
@@ -125,7 +125,7 @@ def test_the_state_of_an_older_version_is_read(toy):
 
     run = toy(scores=[3.0, 1.0, 2.0])
     run.train()
-    file = run.folder / "last" / FILE
+    file = run.folder / "last" / STATE_FILE
     with safe_open(file, framework="pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         loop = json.loads(opened.metadata()["loop"])

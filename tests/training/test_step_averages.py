@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from xmodal_cli.training.checkpoint import FILE
+from xmodal_cli.paths import STATE_FILE
 from xmodal_cli.training.loop import Interrupted
 from xmodal_cli.training.optimizer import build_optimizer, build_schedule, group_parameters
 
@@ -72,7 +72,7 @@ def test_a_resumed_run_has_the_average_of_an_uninterrupted_one(toy, step):
     for part in ("model", "average"):
         before, after = tensors(getattr(whole, part)), tensors(getattr(resumed, part))
         assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert (whole.folder / "last" / FILE).read_bytes() == (resumed.folder / "last" / FILE).read_bytes()
+    assert (whole.folder / "last" / STATE_FILE).read_bytes() == (resumed.folder / "last" / STATE_FILE).read_bytes()
 
 
 # ---------------------------------------------------------------------------- the initial model

@@ -84,9 +84,11 @@ def command(
             output.print_text(to_toml(config, comments=True).rstrip())
         return
     from xmodal_cli.data.registry import resolve
+    from xmodal_cli.trainers.resume import check_folder, run_folder
 
     data = data_argument(config, data)
-    resolve(data)  # an unknown dataset is reported before torch is imported, which takes seconds
+    resolve(data)  # an unknown dataset and a folder with a run are reported before torch is imported, in seconds
+    check_folder(run_folder(config, data, out), config, resume)
     if num_processes is not None:
         _start_processes(num_processes, context.obj)
     from xmodal_cli.recipes.train import train_model

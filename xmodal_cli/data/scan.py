@@ -10,11 +10,14 @@ Names that are not UTF-8 are strings with surrogate escapes.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from xmodal_cli.data.exclusions import IGNORE_FILE, Exclusions
 from xmodal_cli.data.image_names import is_listed_name
@@ -28,8 +31,7 @@ BROKEN_LINK = "link to a file or folder that does not exist"
 EMPTY_LINK = "link to a folder that is empty"
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
+class FoundFile(NamedTuple):  # a dataclass takes twice as long to create
     """An image file; ``size`` in bytes, modification time ``mtime_ns`` in nanoseconds."""
 
     path: str
@@ -114,12 +116,25 @@ def scan_roots(roots: Sequence[Path], exclude: Sequence[str] = (), bases: Sequen
     """
     result = Scan(tuple(str(absolute_path(expand_home(root))) for root in roots))
     walk = _Walk(result)
-    for root in result.roots:
-        walk.add_root(root, Exclusions.below(root, exclude, bases))
-    result.files = [walk.files[path] for path in sort_by_path(walk.files)]
+    with without_cyclic_gc():  # a quarter of the time: many objects are created, and none of them in cycles
+        for root in result.roots:
+            walk.add_root(root, Exclusions.below(root, exclude, bases))
+        result.files = [walk.files[path] for path in sort_by_path(walk.files)]
     for problems in (result.excluded, result.left_out):
         problems.sort(key=lambda problem: path_key(str(problem.path)))
     return result
+
+
+@contextlib.contextmanager
+def without_cyclic_gc() -> Iterator[None]:
+    """Objects are freed by their reference counts only."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def unreachable(result: Scan, root: str) -> MissingData:

@@ -28,10 +28,11 @@ from xmodal_cli.evaluation.scoring import RetrievalResult
 from xmodal_cli.features.cache import load_features
 from xmodal_cli.paths import numbered_names, write_bytes
 from xmodal_cli.recipes.evaluate import evaluate
-from xmodal_cli.recipes.train import run_folder, train_model
+from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet
 from xmodal_cli.shell_commands import xmodal_command
+from xmodal_cli.trainers.resume import run_folder
 from xmodal_cli.types import Example, ImageTextDataset
 
 DATA, MATCHER, CAPTIONER, INDEX = "shapes", "demo", "demo-captioner", "demo"

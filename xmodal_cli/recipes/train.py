@@ -17,7 +17,7 @@ from xmodal_cli.data.registry import resolve_name
 from xmodal_cli.evaluation.scoring import nest, unnest
 from xmodal_cli.file_lock import folder_lock
 from xmodal_cli.models.model_file import ModelHeader
-from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, runs_dir, write_text
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, write_text
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval.ranks import keep_num_threads
 from xmodal_cli.trainers import small_data
@@ -25,7 +25,7 @@ from xmodal_cli.trainers.early_checks import report_untrained_start
 from xmodal_cli.trainers.job import Job, build_train_step
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.preparation import prepare
-from xmodal_cli.trainers.resume import check_folder, state_file
+from xmodal_cli.trainers.resume import check_folder, run_folder, state_file
 from xmodal_cli.training.checkpoint import LoopState, load_state
 from xmodal_cli.training.curves import draw_curves
 from xmodal_cli.training.distributed import process_group
@@ -52,11 +52,6 @@ class TrainResult:
     def metrics(self) -> dict[str, float]:
         """``val`` by flat names, such as ``image_to_text R@1``, as in ``metrics.json``."""
         return unnest(self.val)
-
-
-def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
-    """The folder of the run: ``out``, or ``runs/<preset>-<data>`` in ``XMODAL_HOME``."""
-    return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
 def train_model(

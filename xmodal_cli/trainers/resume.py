@@ -1,4 +1,7 @@
-"""Whether a run folder can be trained in: new, resumed with the same settings, or left by a run that saved nothing."""
+"""The folder of a run, and whether it can be trained in: new, resumed with the same settings, or without a model.
+
+torch is not imported: the command line checks it before anything else.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,7 @@ from xmodal_cli.config import Config, from_dict, to_dict, with_data
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.model_file import read_header
-from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE
-from xmodal_cli.training.checkpoint import FILE as STATE_FILE
+from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, STATE_FILE, runs_dir
 from xmodal_cli.types import FeatureSource
 
 OPTIONS = {
@@ -24,6 +26,11 @@ OPTIONS = {
     "training.seed": "--seed",
     "training.precision": "--precision",
 }
+
+
+def run_folder(config: Config, data: str, out: Path | None = None) -> Path:
+    """The folder of the run: ``out``, or ``runs/<preset>-<data>`` in ``XMODAL_HOME``."""
+    return out or runs_dir() / f"{config.preset}-{Path(data).resolve().stem if Path(data).exists() else data}"
 
 
 def state_file(run: Path) -> Path:

@@ -21,9 +21,8 @@ from xmodal_cli.errors import BadModel, ConfigError
 from xmodal_cli.file_errors import open_safetensors, reading
 from xmodal_cli.models.tensor_digest import digest_of
 from xmodal_cli.models.towers import load_trainable_state_dict, trainable_state_dict
-from xmodal_cli.paths import atomic_path
+from xmodal_cli.paths import STATE_FILE, atomic_path
 
-FILE = "state.safetensors"
 DIGEST = "tensors"  # the key of their sha256 in the header
 
 
@@ -55,7 +54,7 @@ def save_state(folder: Path, state: LoopState, models: Mapping[str, nn.Module], 
         tensors |= {f"optimizer.{number}.{key}": value for key, value in entry.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {**asdict(state), DIGEST: digest_of(tensors)}
-    with atomic_path(folder / FILE) as partial_file:
+    with atomic_path(folder / STATE_FILE) as partial_file:
         save_file(tensors, partial_file, metadata={"loop": json_checksum.to_text(header)})
 
 
@@ -82,7 +81,7 @@ def load_state(
 def read_state(folder: Path) -> tuple[LoopState, dict[str, Tensor]]:
     """The loop state and the tensors of ``folder/state.safetensors``, whose checksums are compared. Raises BadModel."""
     with _reading(folder):
-        with open_safetensors(folder / FILE, "pt") as opened:
+        with open_safetensors(folder / STATE_FILE, "pt") as opened:
             fields = json_checksum.parse(opened.metadata()["loop"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         digest = fields.pop(DIGEST, None)  # older versions have none
@@ -92,7 +91,7 @@ def read_state(folder: Path) -> tuple[LoopState, dict[str, Tensor]]:
 
 
 def _reading(folder: Path) -> AbstractContextManager[None]:
-    return reading(folder / FILE, "delete the run's folder and train again", BadModel, "cannot be resumed from")
+    return reading(folder / STATE_FILE, "delete the run's folder and train again", BadModel, "cannot be resumed from")
 
 
 def _state_from(fields: dict[str, Any]) -> LoopState:
