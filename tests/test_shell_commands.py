@@ -10,13 +10,28 @@ from pathlib import Path
 import pytest
 
 from xmodal_cli import shell_commands
-from xmodal_cli.shell_commands import install_command, xmodal_command
+from xmodal_cli.shell_commands import install_command, model_word, xmodal_command
 
 
 def test_words_are_quoted():
     assert xmodal_command("index", "/a/b") == "xmodal index /a/b"
     words = ["index", "/Urlaub & mehr/S\u00fcden", "--index", "my photos"]
     assert shlex.split(xmodal_command(*words)) == ["xmodal", *words]
+
+
+def test_a_path_is_never_read_as_an_option():
+    assert xmodal_command("eval", Path("-run"), "--split", "test") == "xmodal eval ./-run --split test"
+    assert xmodal_command("eval", Path("/a/-run")) == "xmodal eval /a/-run"
+
+
+def test_a_model_is_named_so_that_it_is_found(home):
+    run = home.resolve() / "runs" / "vse" / "model.safetensors"
+    assert model_word("starter", "starter") == "starter"
+    assert model_word("vse", str(run)) == "vse"
+    assert model_word("mine", str(home.resolve() / "models" / "mine.safetensors")) == "mine"
+    assert model_word("vse", "/elsewhere/vse/model.safetensors") == "/elsewhere/vse"
+    assert model_word("vse", "/elsewhere/vse.safetensors") == "/elsewhere/vse.safetensors"
+    assert model_word("-a", str(run.parent.with_name("-a") / run.name)) == str(run.parent.with_name("-a"))
 
 
 @pytest.fixture(autouse=True)

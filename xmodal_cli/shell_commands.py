@@ -5,13 +5,31 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
+
+from xmodal_cli import paths
 
 
-def xmodal_command(*words: str) -> str:
-    """The command ``xmodal`` with ``words``."""
+def xmodal_command(*words: str | Path) -> str:
+    """The command ``xmodal`` with ``words``; a path that begins with a dash would be read as an option: ``./-a``."""
     import shlex  # only errors need it
 
-    return shlex.join(["xmodal", *words])
+    return shlex.join(["xmodal", *map(_word, words)])
+
+
+def model_word(name: str, source: str) -> str:
+    """What a command takes for the model that was loaded from ``source``: its name if that finds it, else its path."""
+    if source == name:
+        return name
+    file = Path(source)
+    stored = (paths.runs_dir() / name / paths.MODEL_FILE, paths.models_dir() / f"{name}.safetensors")
+    if not name.startswith("-") and file in [path.resolve() for path in stored]:
+        return name
+    return str(file.parent if file.name == paths.MODEL_FILE else file)
+
+
+def _word(word: str | Path) -> str:
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
 @cache  # images of one format have the same hint

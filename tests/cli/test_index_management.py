@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.hinted_commands import hinted_commands
 
 from xmodal_cli.device import Compute
 from xmodal_cli.inference import encoding, index_models, matchers, models, runtime
@@ -84,10 +84,9 @@ def family(xmodal: Run, toy: ColorMatcher, photos: Path) -> Path:
 
 def commands(outcome: Any) -> list[list[str]]:
     """The commands in the hint of an error, or in a warning, as a shell splits them."""
-    text = outcome.err
-    found = re.findall(r"(xmodal (?:index|search)[^;`\n]*)", text)
-    assert found, text
-    return [shlex.split(command)[1:] for command in found]
+    found = hinted_commands(outcome.err)
+    assert found, outcome.err
+    return found
 
 
 def fails(outcome: Any, message: str) -> Any:
@@ -163,6 +162,43 @@ def test_the_hints_of_removing_work(xmodal: Run, family: Path) -> None:
     (command,) = commands(fails(xmodal("index", "--remove", "my photos"), "is the only folder"))
     assert xmodal(*command).code == 0
     assert xmodal("index", "--list", "--json").json == []
+
+
+@pytest.mark.parametrize("name", ["a[1]*", "q\\z", "end ", "a?b", "!x", "tab\t"])
+def test_the_hint_of_removing_excludes_this_folder_only(xmodal: Run, family: Path, name: str) -> None:
+    for folder in (name, "a1", "qz", "end", "axb", "x"):
+        (family / "drive" / folder).mkdir()
+        (family / "drive" / folder / "white.jpg").write_text("white")
+    xmodal("index", "--index", "family")
+    (command,) = commands(fails(xmodal("index", "--remove", f"drive/{name}"), "is inside"))
+    assert xmodal(*command, "--json").json["removed"] == 1
+    assert str(family / "drive" / name / "white.jpg") not in xmodal("search", "white", "--all", "--paths").out
+
+
+def test_the_hint_of_an_absent_folder_without_photos_works(xmodal: Run, family: Path) -> None:
+    shutil.rmtree(family / "drive")
+    (family / "drive").mkdir()
+    assert xmodal("index", "--index", "family", "--remove-missing", "--json").json["removed"] == 3
+    (family / "drive").rmdir()
+    (command,) = commands(fails(xmodal("index", "--index", "family"), "drive cannot be indexed"))
+    assert xmodal(*command).code == 0
+    assert xmodal("index", "--index", "family", "--json").json["roots"] == [str(family / "my photos")]
+    shutil.rmtree(family / "my photos")
+    assert xmodal("index", "--index", "family", "--remove-missing", "--json").json["items"] == 0
+    (command,) = commands(fails(xmodal("index", "--index", "family"), "my photos cannot be indexed"))
+    assert xmodal(*command).code == 0
+    assert xmodal("index", "--list", "--json").json == []
+
+
+def test_the_hint_of_another_model_keeps_all_folders(
+    xmodal: Run, toy: ColorMatcher, family: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ColorMatcher, "fingerprint", "2" * 64)
+    outcome = fails(xmodal("index", "drive", "--index", "family", "--model", "new"), "made by the model toy")
+    (command,) = commands(outcome)
+    assert "/models/toy.safetensors" in command
+    report = xmodal(*command, "--json").json
+    assert (report["items"], len(report["roots"])) == (5, 2)
 
 
 def test_a_folder_of_two_indexes_needs_the_name_of_one(xmodal: Run, family: Path) -> None:

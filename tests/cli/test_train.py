@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.hinted_commands import hinted_commands
 from safetensors import safe_open
 
 from xmodal_cli import catalog
@@ -206,6 +207,21 @@ def test_init_from(xmodal, planted, small_settings, trained, tmp_path):
     done = xmodal(*train_args(planted, tmp_path / "b", small_settings, *again, "--set", "model.embed_dim=16"))
     assert done.code == 1
     assert "does not fit this preset" in done.err
+    (command,) = hinted_commands(done.err.replace(" shows them", ""))
+    assert xmodal(*command).json["training"]["model"]["embed_dim"] == embed_dim_of(trained)
+
+
+def embed_dim_of(run: Path) -> int:
+    return int(tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["model"]["embed_dim"])
+
+
+def test_the_next_command_of_a_run_whose_name_begins_with_a_dash(
+    xmodal, planted, small_settings, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = xmodal(*train_args(planted, Path("-run"), small_settings, "--set", "training.epochs=1"))
+    (command,) = hinted_commands(done.err)
+    assert xmodal(*command).code == 0
 
 
 @pytest.mark.parametrize(

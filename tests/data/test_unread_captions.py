@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from helpers.hinted_commands import hinted_commands
 from helpers.small_datasets import touch
 
 from xmodal_cli.data.reading import read_dataset
@@ -24,8 +25,9 @@ def test_generated_captions_are_not_a_dataset(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     (tmp_path / "results.json").write_text(json.dumps([{"image_id": 3, "caption": "a dog"}]))
     assert read_dataset(tmp_path).format == "folder"
-    with pytest.raises(BadData, match="is a results file"):
+    with pytest.raises(BadData, match="is a results file") as error:
         read_dataset(tmp_path / "results.json")
+    assert hinted_commands(error.value.hint) == [["eval", str(tmp_path / "results.json"), "--data", "DATA"]]
 
 
 @pytest.mark.parametrize(

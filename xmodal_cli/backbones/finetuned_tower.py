@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmodal_cli.backbones.names import split_name
+from xmodal_cli.backbones.names import kind_option, split_name
 from xmodal_cli.errors import BadData
 from xmodal_cli.file_errors import open_safetensors, parse_json_object, reading
 
@@ -76,7 +76,7 @@ def load_tuned_tower(network: nn.Module, tower: TunedTower, kind: str) -> None:
         raise BadData(
             f"{tower.file} fine-tuned the network of {tower.kind} features of {tower.backbone}, "
             f"which has other layers than that of {kind} features",
-            f"use --kind {tower.kind}, in training features.kind={tower.kind}",
+            f"use {kind_option(tower.kind)}",
         )
     network.load_state_dict(loaded, strict=False)
 

@@ -67,7 +67,7 @@ def _missing_hint(folder: Path, missing: Sequence[str]) -> str:
         wanted = missing if not (folder / _PICKLED).is_file() else others
         hints.append(f"download {_listed(wanted)} of this model into the folder")
     if WEIGHTS in missing and (folder / _PICKLED).is_file():
-        command = xmodal_command("models", "convert", str(folder / _PICKLED), "--out", str(folder / WEIGHTS))
+        command = xmodal_command("models", "convert", folder / _PICKLED, "--out", folder / WEIGHTS)
         hints.append(f"`{command}`")
     return ", then ".join(hints)
 

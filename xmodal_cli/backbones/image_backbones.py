@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmodal_cli import catalog
 from xmodal_cli.backbones.finetuned_tower import TunedTower, load_tuned_tower, read_tuned_tower
-from xmodal_cli.backbones.names import find_weights, split_name
+from xmodal_cli.backbones.names import find_weights, kind_option, split_name
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
@@ -50,7 +50,8 @@ def check_request(name: str, kind: str = "global", crops: int = 1) -> None:
         raise ConfigError(f"crops must be 1, 2 or 10, not {crops}", hint)
     if crops > 1 and kind != "global":
         raise ConfigError(
-            f"the cells of several crops cannot be averaged into one {kind}", f"use --crops 1 with --kind {kind}"
+            f"the cells of several crops cannot be averaged into one {kind}",
+            "use --crops 1 (in training --set features.crops=1)",
         )
 
 
@@ -188,7 +189,7 @@ def _check_trunk(name: str, family: ModuleType, kind: str, crops: int) -> None:
 def _kind_hint(kind: str, kinds: tuple[str, ...]) -> str:
     if kind == "regions":
         return "use a detector (--backbone faster-rcnn-resnet50) or region files (--backbone bottom-up@PATH)"
-    return f"add --kind {kinds[0]}, or use another backbone"
+    return f"use {kind_option(kinds[0])}, or use another backbone"
 
 
 def _family(name: str) -> ModuleType:

@@ -38,3 +38,8 @@ def resolve_name(name: str) -> str:
     base, file = split_name(name)
     given = expand_home(file)
     return f"{base}@{given.resolve()}" if file and given.is_file() else name
+
+
+def kind_option(kind: str) -> str:
+    """How a command sets the kind of features, in hints."""
+    return f"--kind {kind} (in training --set features.kind={kind})"

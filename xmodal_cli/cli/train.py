@@ -134,5 +134,5 @@ def _print_next_steps(run: Path, data: str, seconds: float) -> None:
     reporter.info(f"done in {seconds:,.0f} s: {run} (model.safetensors, log.jsonl, curves.png)")
     from xmodal_cli.paths import runs_dir
 
-    name = run.name if run.parent == runs_dir() else str(run)
+    name = run.name if run.parent == runs_dir() else run
     reporter.info(f"next: {xmodal_command('eval', name, '--data', data, '--split', 'test')}")

@@ -8,6 +8,7 @@ files and folders are always left out.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,4 +131,14 @@ def _compile(lines: Sequence[str]) -> GitIgnoreSpec:
     """Raises ValueError with the invalid pattern."""
     from pathspec import GitIgnoreSpec  # imported only where there are patterns
 
-    return GitIgnoreSpec.from_lines(lines)
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except re.error as error:  # the syntax has none, its translation into a regular expression does
+        raise ValueError(f"Invalid git pattern: {error.msg}") from error
+
+
+def literal_pattern(path: str) -> str:
+    """The pattern that excludes ``path``, which is relative to the folder that is listed and has slashes."""
+    text = re.sub(r"[\\*?\[]", r"\\\g<0>", path).replace("\n", "?")
+    kept = text.rstrip()
+    return "/" + kept + "".join("\\ " if c == " " else "?" for c in text[len(kept) :])  # ends are stripped

@@ -8,10 +8,12 @@ from xmodal_cli.data.caption_columns import CAPTION_COLUMNS, EXPECTED, normalize
 from xmodal_cli.data.caption_tables import find_layout, header_of, is_table
 from xmodal_cli.data.json_starts import is_caption_object, is_coco, is_karpathy, list_keys
 from xmodal_cli.errors import BadData
+from xmodal_cli.shell_commands import xmodal_command
 
 _TABLES = (".csv", ".tsv")
 _WORDS = ("caption", "comment", "annotation", "result", "token", "sentence", "label", "metadata")  # in names of .txt
 _UNKNOWN = "has captions, and is not in a known format"
+_RESULTS = "is a results file: a list of image_id and caption without images"
 _RESULT_KEYS = {"image_id", "caption"}  # of generated captions, which are not a dataset
 
 
@@ -23,9 +25,14 @@ def unread_captions(path: Path) -> BadData | None:
             continue
         problem = _table_problem(file) or _json_problem(file, given=path.is_file())
         if problem:
-            hint = EXPECTED if path.is_file() else f"{EXPECTED}; --format folder reads the images without captions"
-            return BadData(f"{file} {problem}", hint)
+            return BadData(f"{file} {problem}", _hint(path, problem))
     return None
+
+
+def _hint(path: Path, problem: str) -> str:
+    if problem == _RESULTS:
+        return f"score its captions: {xmodal_command('eval', path, '--data', 'DATA')}"
+    return EXPECTED if path.is_file() else f"{EXPECTED}; --format folder reads the images without captions"
 
 
 def _table_problem(file: Path) -> str:
@@ -49,5 +56,5 @@ def _json_problem(file: Path, given: bool) -> str:
     if not keys or (not given and (not has_captions or names == _RESULT_KEYS)):
         return ""
     if names == _RESULT_KEYS:
-        return "is a results file: a list of image_id and caption without images; `xmodal eval` scores it"
+        return _RESULTS
     return f"is a list of entries with the keys {', '.join(keys[:8])}, without an image or a caption"

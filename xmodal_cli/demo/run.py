@@ -182,6 +182,5 @@ def _row(search: SearchExample) -> Row:
 def _next_commands(own: OwnPhotos | None) -> list[str]:
     if own is None:
         return ["xmodal demo ~/Pictures", 'xmodal search "a red circle" --index demo', "xmodal index ~/Pictures"]
-    folder, name = str(own.folder), own.index.index
-    commands = (["search", "two dogs", "--index", name], ["index", folder], ["caption", folder])
-    return [xmodal_command(*words) for words in commands]
+    search = xmodal_command("search", "two dogs", "--index", own.index.index)
+    return [search, xmodal_command("index", own.folder), xmodal_command("caption", own.folder)]

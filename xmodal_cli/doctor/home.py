@@ -15,9 +15,11 @@ from xmodal_cli.doctor.finding import Finding, Status, size
 from xmodal_cli.doctor.software import is_light
 from xmodal_cli.errors import INSTALL_ALL, MissingData, UnknownName, XmodalError
 from xmodal_cli.paths import expand_home
+from xmodal_cli.shell_commands import model_word
 
 if TYPE_CHECKING:
     from xmodal_cli.inference.models import ModelInfo
+    from xmodal_cli.retrieval.metadata import IndexModel
 
 AREA, STORED = "home", "stored"
 WARN_BYTES, FAIL_BYTES = 5e9, 0.2e9  # free bytes: features of MS COCO take gigabytes, a model file 100 MB
@@ -202,14 +204,15 @@ def indexes() -> Iterator[Finding]:
             problems.append(Finding(STORED, f"index {name}", "fail", error.message, hint))
         else:
             if info.fingerprint != model.fingerprint:
-                problems.append(_changed_model(name, model.name))
+                problems.append(_changed_model(name, model))
     yield Finding(STORED, "indexes", "ok", _listed(readable) or "none yet")
     yield from problems
 
 
-def _changed_model(name: str, model: str) -> Finding:
+def _changed_model(name: str, model: IndexModel) -> Finding:
     from xmodal_cli.retrieval.hints import index_command
 
-    found = f"cannot be searched by text: the model {model} has changed since the index was built"
-    remedy = f"rebuild it: {index_command('--model', model, '--rebuild', index=name)}"
+    word = model_word(model.name, model.source)
+    found = f"cannot be searched by text: the model {model.name} has changed since the index was built"
+    remedy = f"rebuild it: {index_command('--model', word, '--rebuild', index=name)}"
     return Finding(STORED, f"index {name}", "warn", found, remedy)

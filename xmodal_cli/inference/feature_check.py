@@ -38,7 +38,7 @@ def check_features(
     if source is None:
         raise ConfigError(
             f"{info.name} was not trained on precomputed features of a declared backbone",
-            "declare it in training: xmodal train --features-from BACKBONE",
+            "train it again with --features-from BACKBONE",
         )
     dataset = declare_source(_training_data(info, data), source, photos, compute, reporter)
     assert dataset.features_from is not None

@@ -47,7 +47,7 @@ def check_headers(first: AveragedModel, other: AveragedModel) -> None:
 
 
 def _mismatch(first: AveragedModel, other: AveragedModel, reason: str) -> IncompatibleFeatures:
-    hint = "average runs of one preset on one dataset; `xmodal eval --ensemble` combines different models"
+    hint = "average runs of one preset on one dataset; --ensemble of `xmodal eval` combines different ones"
     return IncompatibleFeatures(f"{first.name} and {other.name} cannot be averaged: {reason}", hint)
 
 

@@ -17,7 +17,7 @@ from xmodal_cli.inference import zero_shot
 from xmodal_cli.models.header_check import header_errors
 from xmodal_cli.models.model_file import ModelHeader, read_header
 from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, expand_home, models_dir, runs_dir
-from xmodal_cli.shell_commands import xmodal_command
+from xmodal_cli.shell_commands import model_word, xmodal_command
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta
 
 
@@ -52,6 +52,11 @@ class ModelInfo:
     def embed_dim(self) -> int:
         """Dimension of a matcher's vectors."""
         return int(self.header.architecture["embed_dim"])
+
+    @property
+    def word(self) -> str:
+        """What a command takes for it, from any working folder: its name, or its path if that does not find it."""
+        return model_word(self.name, self.source)
 
     @cached_property
     def meta(self) -> FeatureMeta:

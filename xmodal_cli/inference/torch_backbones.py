@@ -21,7 +21,7 @@ def check_images_readable(model: str, meta: FeatureMeta) -> None:
     if meta.backbone == PRECOMPUTED:
         raise IncompatibleFeatures(
             f"{model} was trained on precomputed features of an unknown backbone; they cannot be extracted from images",
-            "train it again and name their backbone: xmodal train --features-from BACKBONE",
+            "train it again and name their backbone: --features-from BACKBONE",
         )
     if image_backbones.is_from_files(meta.backbone):
         raise IncompatibleFeatures(

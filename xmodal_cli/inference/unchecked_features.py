@@ -26,6 +26,6 @@ def _warning(info: ModelInfo) -> str:
         return ""
     return (
         f"{info.name} was trained on precomputed features that were declared as {source.backbone} and never compared "
-        f"with photos; compare them: {xmodal_command('models', 'check', info.name)} --photos DIR (photos of its "
+        f"with photos; compare them: {xmodal_command('models', 'check', info.word)} --photos DIR (photos of its "
         f"dataset {info.header.dataset.get('name')})"
     )

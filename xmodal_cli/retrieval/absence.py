@@ -27,7 +27,7 @@ def check_roots(scan: Scan, known: KnownRoots, remove_missing: bool) -> None:
         if count and not is_confirmed:
             raise _refusal(scan, known, root, reason, count)
         if root in scan.unreachable_roots and not (is_confirmed and (count or root in known.roots)):
-            raise unreachable(scan, root)
+            raise _unreachable(scan, known, root)
         has_known = has_known or count > 0
     if not has_known:
         raise_if_absent(scan)
@@ -51,6 +51,17 @@ def is_gone(root: str) -> bool:
         return True
     except OSError:
         return False
+
+
+def _unreachable(scan: Scan, known: KnownRoots, root: str) -> MissingData:
+    """The error for a root that cannot be accessed, and of which the index has no photos."""
+    error = unreachable(scan, root)
+    if root not in known.roots:
+        return error
+    words = ("--remove", root) if len(known.roots) > 1 else ("--delete", known.index)
+    index = known.index if len(known.roots) > 1 else ""
+    remove = f"to remove it from the index: {index_command(*words, index=index)}"
+    return MissingData(error.message, f"{error.hint}; {remove}")
 
 
 def _refusal(scan: Scan, known: KnownRoots, root: str, reason: str, count: int) -> MissingData:

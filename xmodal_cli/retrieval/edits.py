@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xmodal_cli import atomic_folder
+from xmodal_cli.data.exclusions import literal_pattern
 from xmodal_cli.data.scan import is_under
 from xmodal_cli.drafts import draft_folder
 from xmodal_cli.errors import ConfigError, MissingData
@@ -137,7 +138,7 @@ def _check_root(folder: Path, root: str) -> tuple[str, ...]:
     outer = next((r for r in roots if is_under(root, r)), None)
     if outer is None:
         raise ConfigError(f"{root} is not a folder of the index {name!r}", f"its folders are: {', '.join(roots)}")
-    pattern = "/" + os.path.relpath(root, outer).replace(os.sep, "/")
+    pattern = literal_pattern(os.path.relpath(root, outer).replace(os.sep, "/"))
     raise ConfigError(
         f"{root} is inside {outer}, a folder of the index {name!r}",
         f"exclude it: {index_command('--exclude', pattern, index=name)}",

@@ -37,6 +37,7 @@ from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.retrieval.upgrade import remove_format_1, upgrade_locked
 from xmodal_cli.retrieval.vector_versions import VectorVersions
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
+from xmodal_cli.shell_commands import model_word
 from xmodal_cli.types import ImageVectors
 
 
@@ -257,10 +258,12 @@ def _check_model(folder: Path, model: IndexModel) -> None:
     """Raises IncompatibleFeatures if an index has the vectors of another model."""
     old = read_metadata(folder).model
     if old.fingerprint != model.fingerprint:
+        word = model_word(model.name, model.source)
+        command = index_command("--model", word, "--rebuild", index=index_name(folder))
         raise IncompatibleFeatures(
             f"the index {folder.name!r} was made by the model {old.name} ({old.fingerprint[:8]}), "
             f"not by {model.name} ({model.fingerprint[:8]})",
-            "rebuild it with this model: --rebuild; or create another index: --index NAME",
+            f"rebuild all of it with this model: {command}; or create another index: --index NAME",
         )
 
 

@@ -95,7 +95,7 @@ def import_vectors(
         name = index_name(folder)
         raise ConfigError(
             f"the index {name!r} already exists",
-            f"replace it: {xmodal_command('vectors', 'import', str(source), '--index', name, '--rebuild')}",
+            f"replace it: {xmodal_command('vectors', 'import', source, '--index', name, '--rebuild')}",
         )
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     metadata = IndexMetadata("", model, (), 0, 0, now, now, recall=recall, store=store, vectors=str(source))

@@ -16,7 +16,6 @@ from xmodal_cli.memory import available_bytes, format_bytes
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.paths import expand_home
 from xmodal_cli.reporter import Reporter
-from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.trainers.caption_limits import limit_words
 from xmodal_cli.trainers.tagger import find_tags
 from xmodal_cli.types import ImageTextDataset
@@ -78,8 +77,7 @@ def report_untrained_start(config: Config, init_from: str | None, reporter: Repo
     if config.kind == "captioner" and catalog.canonical(config.loss.name) == "self-critical" and init_from is None:
         reporter.warn(
             "self-critical training starts from random weights and will hardly learn: train with the loss of the preset"
-            f" first, then {xmodal_command('train', '--model', config.preset)} --init-from RUN"
-            " --set loss.name=self-critical"
+            " first, then run this command with --init-from RUN"
         )
 
 

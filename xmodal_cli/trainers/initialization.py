@@ -55,7 +55,7 @@ def _text(shape: tuple[int, ...] | None) -> str:
 
 def _hint(info: ModelInfo) -> str:
     return (
-        f"use the settings that it was trained with: {xmodal_command('models', 'info', info.name, '--json')} shows them"
+        f"use the settings that it was trained with: {xmodal_command('models', 'info', info.word, '--json')} shows them"
     )
 
 

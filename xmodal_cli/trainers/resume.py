@@ -17,10 +17,10 @@ from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.model_file import read_header
 from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, STATE_FILE, runs_dir
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import FeatureSource
 
 OPTIONS = {
-    "preset": "--model",
     "features.backbone": "--backbone",
     "data.features_from": "--features-from",
     "training.seed": "--seed",
@@ -60,7 +60,9 @@ def check_folder(run: Path, config: Config, resume: bool) -> None:
     before, now = (_flatten(to_dict(_fixed_settings(settings))) for settings in (previous, config))
     changed = {key: before.get(key) for key in [*before, *now] if before.get(key) != now.get(key)}
     if changed:
-        raise ConfigError(f"{run} was trained with different settings: {_differences(changed, now)}", _hint(changed))
+        raise ConfigError(
+            f"{run} was trained with different settings: {_differences(changed, now)}", _hint(run, changed)
+        )
 
 
 def _fixed_settings(config: Config) -> Config:
@@ -84,13 +86,14 @@ def _differences(changed: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")
 
 
-def _hint(changed: Mapping[str, Any]) -> str:
-    """The options that resume the run as it was started."""
+def _hint(run: Path, changed: Mapping[str, Any]) -> str:
+    """The options that resume the run as it was started, or the command if there are many."""
     options = [f"{OPTIONS[key]} {shlex.quote(_text(value))}" if key in OPTIONS else
                f"--set {shlex.quote(f'{key}={_text(value)}')}"
                for key, value in changed.items()]  # fmt: skip
-    if any(value is None for value in changed.values()) or len(options) > 3:
-        return "resume with the original settings, or choose another --out"
+    if "preset" in changed or any(value is None for value in changed.values()) or len(options) > 3:
+        command = xmodal_command("train", "--model", run / CONFIG_FILE, "--out", run, "--resume")
+        return f"resume with the original settings: {command}; or choose another --out"
     reason = " (the schedule depends on it)" if "training.epochs" in changed else ""
     return f"resume with {' '.join(options)}{reason}, or choose another --out"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xmodal_cli.backbones.names import find_weights, split_name
+from xmodal_cli.backbones.names import find_weights, kind_option, split_name
 from xmodal_cli.errors import ConfigError, DownloadError, UnknownName
 from xmodal_cli.types import FeatureMeta, ImageBackbone
 
@@ -148,7 +148,7 @@ def _grid(visual: Any, name: str) -> nn.Module:
     from torch import nn
 
     if not isinstance(visual, VisionTransformer):
-        raise ConfigError(f"{name} has no patch tokens for --kind grid", "use --kind global, or a ViT")
+        raise ConfigError(f"{name} has no patch tokens for --kind grid", f"use {kind_option('global')}, or a ViT")
 
     class Grid(nn.Module):
         """(images, 3, height, width) -> (images, patches, transformer width)."""
