@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 import xmodal_cli as xmodal
 from xmodal_cli import api, errors
+from xmodal_cli.argument_types import check_arguments
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.evaluation.scoring import RetrievalResult
 
@@ -118,15 +121,71 @@ def test_unreadable_images_raise_or_are_left_out(
     assert matcher.encode_image([]).shape == (0, matcher.embed_dim)
     with pytest.raises(xmodal.ConfigError, match="on_error"):
         matcher.encode_image(photos, on_error="ignore")
-    with pytest.raises(TypeError, match="paths or PIL images, not int"):
+    with pytest.raises(xmodal.ConfigError, match="images must be a path"):
         matcher.encode_image([3])  # type: ignore[list-item]
+    with pytest.raises(xmodal.ConfigError, match="images must be paths or PIL images, not int"):
+        matcher.encode_image(iter([3]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("path", [3, None, b"photos", "a\0b", 1.5])
 def test_what_is_not_a_path_is_an_error(home: Path, path: Any) -> None:
     for call in (lambda: xmodal.index([path]), lambda: xmodal.train("vse", "shapes", check_photos=path or "a\0b")):
-        with pytest.raises(xmodal.XmodalError, match="is not a path"):
+        with pytest.raises(xmodal.ConfigError, match=r"^(folders|check_photos) must be a path \(str or pathlib.Path\)"):
             call()
+
+
+FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    *(api.load, api.load_dataset, api.extract_features, api.train, api.evaluate, api.index, api.search, api.open_index),
+    *(api.caption, api.PhotoIndex.search, api.MatcherModel.encode_text, api.MatcherModel.encode_image),
+    *(api.MatcherModel.similarity, api.CaptionerModel.caption, api.TaggerModel.tag),
+)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
+def test_an_argument_of_another_type_is_an_error_with_its_name(home: Path, function: Callable[..., Any]) -> None:
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    fine = {"folders": [], "terms": "a", "images": "a.jpg", "sentences": "a", "models": "a", "model": "a", "data": "a"}
+    fine |= {"name": "a", "image_vectors": np.zeros(1), "text_vectors": np.zeros(1)}
+    required = {n for n, p in inspect.signature(function).parameters.items() if p.default is p.empty and n != "self"}
+    for name in names:
+        given = {other: fine[other] for other in required} | {name: object()}
+        own = (None,) if "self" in inspect.signature(function).parameters else ()
+        with pytest.raises(xmodal.ConfigError, match=rf"^{name} must be .*, not <object") as error:
+            function(*own, **given)
+        assert function.__qualname__ in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: xmodal.load_dataset(None), "data must be a path (str or pathlib.Path), not None"),  # type: ignore[arg-type]
+        (lambda: xmodal.load_dataset("a\0b"), "data must be a path (str or pathlib.Path), not 'a\\x00b'"),
+        (lambda: xmodal.load_dataset("shapes", 3), "split must be a str or None, not 3"),  # type: ignore[arg-type]
+        (lambda: xmodal.search("dog", k="5"), "k must be a whole number, not '5'"),  # type: ignore[arg-type]
+        (lambda: xmodal.index("a", exclude="b"), "exclude must be a list of str, not 'b'"),
+        (lambda: xmodal.evaluate("a", folds=True, top_k=[1.5]), "folds must be a whole number, not True"),  # type: ignore[list-item]
+        (lambda: xmodal.train("vse", settings={1: 2}), "settings must be a dict with str keys or None"),  # type: ignore[dict-item]
+        (
+            lambda: xmodal.caption(None),
+            "images must be a path (str or pathlib.Path), a PIL image or a list",
+        ),  # type: ignore[arg-type]
+    ],
+)
+def test_the_message_names_the_expected_type(home: Path, call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(xmodal.ConfigError) as error:
+        call()
+    assert error.value.message.startswith(message)
+
+
+def test_numbers_of_numpy_and_iterators_are_accepted() -> None:
+    given = {
+        "terms": (word for word in ("a", "b")),
+        "k": np.int64(3),
+        "fold": np.bool_(True),
+        "threshold": np.float32(0),
+    }
+    check_arguments(api.PhotoIndex.search, given)
+    assert list(given["terms"]) == ["a", "b"]  # type: ignore[call-overload]
 
 
 def test_an_empty_path_is_not_the_current_folder(home: Path) -> None:
@@ -213,7 +272,7 @@ def test_options_of_evaluate(trained: Path, planted: Path, tmp_path: Path) -> No
     assert recalls == ["R@20", "R@1"]
     assert result.text_to_image["R@20"] > result.text_to_image["R@1"]
     for cut_offs in ([0], [], [1.5], ["5"]):
-        with pytest.raises(errors.ConfigError, match="cut-offs"):
+        with pytest.raises(errors.ConfigError, match=r"cut-offs|top_k must be a list of whole numbers"):
             xmodal.evaluate(trained, planted, top_k=cut_offs)  # type: ignore[arg-type]
     with pytest.raises(errors.ConfigError, match="decoding applies only to captioners"):
         xmodal.evaluate(trained, planted, decoding={"beam": 2})

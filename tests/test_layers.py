@@ -20,6 +20,7 @@ LAYERS = {
     ),
     **dict.fromkeys(
         (
+            "argument_types",
             "batch_size",
             "dataset_types",
             "device",

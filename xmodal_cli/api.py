@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from xmodal_cli.argument_types import check_arguments
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData as BadData
 from xmodal_cli.errors import BadImage as BadImage
@@ -60,6 +61,7 @@ def load_dataset(data: PathLike, split: str | None = None, *, format: str | None
 
     Raises MissingData, BadData, UnknownName.
     """
+    check_arguments(load_dataset, locals())
     from xmodal_cli.data.selection import load_split
 
     return load_split(str(data), split, format)
@@ -80,6 +82,7 @@ def extract_features(
     ``values`` is (images, dim) for ``kind="global"`` and (images, cells, dim) for ``grid`` and ``regions``, float16;
     row ``n`` belongs to ``ids[n]``. Raises UnknownName, MissingData, BadData, DownloadError, IncompatibleFeatures.
     """
+    check_arguments(extract_features, locals())
     from xmodal_cli.config import FeaturesConfig
     from xmodal_cli.features.cache import load_features
 
@@ -108,6 +111,7 @@ def train(
     a folder of photos, on which the declared backbone of precomputed features is checked. Raises UnknownName,
     ConfigError, MissingData, BadData, StorageError.
     """
+    check_arguments(train, locals())
     from xmodal_cli.config import data_argument, load_config
     from xmodal_cli.recipes.train import train_model
 
@@ -142,6 +146,7 @@ def evaluate(
     5 and 10. ``decoding`` has settings of captioners, as ``{"length_penalty": 0.7}``; ``beam`` is short for its
     ``beam``. Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
+    check_arguments(evaluate, locals())
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.evaluation.option_checks import check_options
     from xmodal_cli.recipes import evaluate as matchers
@@ -188,6 +193,7 @@ def index(
     Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures, StorageError, and Unavailable for a
     model that needs torch if it is not installed.
     """
+    check_arguments(index, locals())
     from xmodal_cli.recipes.index import Selection, Storage
     from xmodal_cli.recipes.index import index as run
 
@@ -200,7 +206,7 @@ def index(
 
 def search(
     terms: str | Sequence[str],
-    index: str | None = None,
+    index: PathLike | None = None,
     *,
     k: int = 10,
     folders: PathLike | Sequence[PathLike] = (),
@@ -212,6 +218,7 @@ def search(
 
     Raises UnknownName, MissingData, BadData, ConfigError, IncompatibleFeatures.
     """
+    check_arguments(search, locals())
     with open_index(index) as opened:
         return opened.search(terms, k=k, folders=folders, after=after, before=before, threshold=threshold)
 
@@ -221,6 +228,7 @@ def open_index(name: PathLike | None = None, *, runtime: str = "auto", reporter:
 
     ``runtime`` (``onnx``, ``torch``, ``auto``) encodes the photos of queries.
     """
+    check_arguments(open_index, locals())
     from xmodal_cli.recipes.search import open_searcher
 
     return PhotoIndex(open_searcher(None if name is None else str(name), reporter, runtime))
@@ -259,6 +267,7 @@ class PhotoIndex:
 
         Raises ConfigError, MissingData, BadData.
         """
+        check_arguments(PhotoIndex.search, locals())
         from xmodal_cli.retrieval.search_options import SearchOptions
 
         roots = [folders] if isinstance(folders, str | os.PathLike) else folders
@@ -293,6 +302,7 @@ def caption(
     ``CaptionerModel.caption`` are faster for many calls. Raises UnknownName, MissingData, BadModel, ConfigError,
     and BadData for an unreadable image unless ``on_error="skip"``.
     """
+    check_arguments(caption, locals())
     from xmodal_cli.inference.caption_types import CaptionRequest
     from xmodal_cli.inference.image_captioning import load_generator
 

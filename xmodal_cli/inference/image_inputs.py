@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from xmodal_cli.data.images import normalize_image
+from xmodal_cli.errors import ConfigError
 from xmodal_cli.paths import given_path
 from xmodal_cli.types import ImageOpener, Unreadable
 
@@ -24,7 +25,7 @@ def image_inputs(images: Iterable[ImageInput], opener: ImageOpener) -> tuple[Ite
     """One path per image, generated lazily, and a function that opens these paths.
 
     A PIL image gets a placeholder path such as ``<image 3>``. The function returns upright RGB images and raises
-    BadData with the path and the reason. The iterator raises ConfigError for an empty path, TypeError for other types.
+    BadData with the path and the reason. The iterator raises ConfigError for an empty path and for other types.
     """
     in_memory: dict[Path, Image] = {}
 
@@ -37,7 +38,9 @@ def image_inputs(images: Iterable[ImageInput], opener: ImageOpener) -> tuple[Ite
                 in_memory[path] = image
                 yield path
             else:
-                raise TypeError(f"images must be paths or PIL images, not {type(image).__name__}")
+                raise ConfigError(
+                    f"images must be paths or PIL images, not {type(image).__name__}", "open it with PIL.Image.open"
+                )
 
     def open_input(path: Path) -> Image:
         opened: Image = normalize_image(in_memory[path], path) if path in in_memory else opener(path)

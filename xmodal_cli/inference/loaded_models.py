@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xmodal_cli.argument_types import check_arguments
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.inference.image_inputs import ImageInput, InputVectors
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from xmodal_cli.inference.models import LoadedModel
     from xmodal_cli.inference.taggers import LoadedTagger
 
+PathLike = str | os.PathLike[str]
 ON_ERROR = ("raise", "skip")
 
 
 def load(
-    name: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto", runtime: str = "auto"
+    name: PathLike, *, device: str = "auto", precision: str = "auto", runtime: str = "auto"
 ) -> MatcherModel | CaptionerModel | TaggerModel:
     """Load a matcher, captioner or tagger: a bundled or trained model, a run, a file, or ``open_clip/ARCH/TAG``.
 
@@ -44,6 +46,7 @@ def load(
     Raises UnknownName with the closest name, MissingData, BadModel, DownloadError, ConfigError, and Unavailable for a
     model that needs torch if it is not installed.
     """
+    check_arguments(load, locals())
     info, compute = describe_model(str(name)), Compute(device, precision, runtime)
     if _uses_onnx(compute):
         return _load_exported(info)
@@ -112,6 +115,7 @@ class MatcherModel(_Model):
 
     def encode_text(self, sentences: str | Sequence[str]) -> np.ndarray:
         """(sentences, embed_dim) float32. One string counts as one sentence."""
+        check_arguments(MatcherModel.encode_text, locals())
         return self._loaded.embed_texts([sentences] if isinstance(sentences, str) else list(sentences))
 
     def encode_image(self, images: ImageInput | Iterable[ImageInput], *, on_error: str = "raise") -> np.ndarray:
@@ -121,6 +125,7 @@ class MatcherModel(_Model):
         ``"raise"`` raises BadData. Damaged images that can be used give a warning. Raises IncompatibleFeatures if the
         backbone that the model was trained with is unavailable, ConfigError for another ``on_error``.
         """
+        check_arguments(MatcherModel.encode_image, locals())
         import numpy as np
 
         from xmodal_cli.data.images import ImageReader
@@ -135,6 +140,7 @@ class MatcherModel(_Model):
 
     def similarity(self, image_vectors: np.ndarray, text_vectors: np.ndarray) -> np.ndarray:
         """(images, embed_dim), (texts, embed_dim) -> (images, texts) float32; higher is more similar."""
+        check_arguments(MatcherModel.similarity, locals())
         from xmodal_cli.retrieval.ranks import score_matrix
 
         return score_matrix(image_vectors, text_vectors, self._loaded.info.similarity)
@@ -206,6 +212,7 @@ class CaptionerModel(_Model):
         ``"none"``; by default as in training. ``on_error="skip"`` skips unreadable images with a
         warning for each. Raises BadData for an unreadable image, ConfigError for invalid settings.
         """
+        check_arguments(CaptionerModel.caption, locals())
         from xmodal_cli.inference.caption_types import CaptionRequest, decoding_settings
         from xmodal_cli.inference.image_captioning import captioner_generator
 
@@ -260,6 +267,7 @@ class TaggerModel(_Model):
         Raises BadData for an unreadable image; ``on_error="skip"`` skips it with a warning. Raises ConfigError for a
         ``num`` below 1.
         """
+        check_arguments(TaggerModel.tag, locals())
         from xmodal_cli.inference.taggers import best_tags
 
         if num < 1:
