@@ -32,7 +32,6 @@ SAFE_NAMES = [  # registered datasets, backbones, a port
     "doctor/home.py: data add X PATH",
     "features/image_features.py: data add NAME PATH --features-from X",
     "features/region_import.py: features DATA --backbone X@PATH --kind regions",
-    "serve/server.py: serve --port X uses another one",
 ]
 OTHER_SETTINGS = ("decoding", "nearest")  # sections of commands other than train
 

@@ -190,6 +190,19 @@ def test_the_hint_of_an_absent_folder_without_photos_works(xmodal: Run, family: 
     assert xmodal("index", "--list", "--json").json == []
 
 
+def test_a_folder_whose_photos_are_all_excluded_is_not_absent(xmodal: Run, family: Path) -> None:
+    outcome = xmodal("index", "--index", "family", "--exclude", "/*blue.jpg", "--exclude", "/white.jpg")
+    fails(outcome, r"drive/.*\.jpg is excluded by --exclude; it had 3 photos")
+    assert "mount" not in outcome.err
+    (family / "my photos" / ".xmodalignore").write_text("*\n")
+    outcome = fails(xmodal("index", "my photos", "--index", "family"), r"is excluded by .*\.xmodalignore; it had 2")
+    (command,) = commands(outcome)
+    assert xmodal(*command).code == 0
+    assert xmodal("index", "--index", "family", "--json").json["roots"] == [str(family / "drive")]
+    outcome = xmodal("index", "drive", "--index", "new", "--exclude", "*.jpg")
+    fails(outcome, "no images in .*drive: .* is excluded by --exclude")
+
+
 def test_the_hint_of_another_model_keeps_all_folders(
     xmodal: Run, toy: ColorMatcher, family: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

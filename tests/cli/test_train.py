@@ -207,7 +207,7 @@ def test_init_from(xmodal, planted, small_settings, trained, tmp_path):
     done = xmodal(*train_args(planted, tmp_path / "b", small_settings, *again, "--set", "model.embed_dim=16"))
     assert done.code == 1
     assert "does not fit this preset" in done.err
-    (command,) = hinted_commands(done.err.replace(" shows them", ""))
+    (command,) = hinted_commands(done.err)
     assert xmodal(*command).json["training"]["model"]["embed_dim"] == embed_dim_of(trained)
 
 

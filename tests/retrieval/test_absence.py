@@ -302,7 +302,7 @@ def test_a_root_that_cannot_be_listed(
     with pytest.raises(MissingData, match="it had 2 photos") as error:
         photo_index.update(remove_missing=True)
     assert "--remove-missing" not in error.value.hint  # would not help
-    assert f"xmodal index --remove {photo_index.photos} --index" in error.value.hint
+    assert f"xmodal index --delete {photo_index.index_folder}" in error.value.hint
     assert len(photo_index.contents()) == 2
 
 

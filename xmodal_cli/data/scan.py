@@ -39,6 +39,9 @@ class FoundFile(NamedTuple):  # a dataclass takes twice as long to create
     mtime_ns: int
 
 
+EXCLUDED_HINT = "change the patterns of --exclude or of the .xmodalignore files"
+
+
 @dataclass
 class Scan:
     """The image files under ``roots``, sorted by path, and what was left out: paths with the reason.
@@ -64,6 +67,11 @@ class Scan:
     def unreadable(self) -> dict[str, str]:
         """The files and folders that cannot be accessed, with the reason."""
         return {**self.unreadable_folders, **self.unreadable_files}
+
+    def excluded_by_pattern(self, root: str) -> str:
+        """An image or a folder in ``root`` that a pattern excludes, and by what; empty if there is none."""
+        found = (p for p in self.excluded if p.reason.startswith("excluded by") and is_under(str(p.path), root))
+        return next((f"{problem.path} is {problem.reason}" for problem in found), "")
 
 
 def is_under(path: str, root: str) -> bool:
@@ -153,6 +161,8 @@ def raise_if_absent(result: Scan) -> None:
         raise MissingData(f"{path} cannot be read: {reason}", "check its permissions")
     for problem in result.left_out:
         raise BadData(problem.reason, "give photos or folders of photos")
+    for excluded in filter(None, map(result.excluded_by_pattern, result.roots)):
+        raise MissingData(f"there are no images in {', '.join(result.roots)}: {excluded}", EXCLUDED_HINT)
     others = f"only {result.num_non_images} files of other kinds" if result.num_non_images else "no files at all"
     raise MissingData(
         f"there are no images in {', '.join(result.roots)}: {others}",
@@ -188,6 +198,8 @@ class _Walk:
         for path, reason in self.result.unreadable().items():
             if is_under(path, root):
                 return reason
+        if excluded := self.result.excluded_by_pattern(root):
+            return excluded
         return f"it has only {num_non_images} files of other kinds" if num_non_images else "it is empty"
 
     def _walk(self, root: str, rules: Exclusions) -> None:

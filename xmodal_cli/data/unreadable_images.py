@@ -10,6 +10,7 @@ from pathlib import Path
 from xmodal_cli.data.images import open_image
 from xmodal_cli.errors import BadData
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import ImageTextDataset
 
 
@@ -27,7 +28,8 @@ def drop_unreadable_images(dataset: ImageTextDataset, reporter: Reporter = SILEN
     bad = [reason for reason in reasons if reason]
     if len(bad) == total:
         example = f", for example: {bad[0]}" if bad else ""
-        raise BadData(f"no image of {dataset.name} could be read{example}", "see `xmodal data info` for the reasons")
+        hint = f"see `{xmodal_command('data', 'info', dataset.source)}` for the reasons"
+        raise BadData(f"no image of {dataset.name} could be read{example}", hint)
     if bad:
         reporter.warn(f"{len(bad)} of {total} images cannot be read and are skipped ({bad[0]})")
     readable = tuple(e for e, reason in zip(dataset.examples, reasons, strict=True) if not reason)

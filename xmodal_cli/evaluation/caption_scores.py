@@ -61,7 +61,7 @@ def score_captions(
     words = [split_words(sentence) for sentence in candidates]
     reference_words = [[split_words(sentence) for sentence in sentences] for sentences in references]
     if not any(sentence for sentences in reference_words for sentence in sentences) or not all(reference_words):
-        raise BadData("there are images without references", "see `xmodal data info` for images without captions")
+        raise BadData("there are images without references", "see `xmodal data info DATA` for images without captions")
     columns = sorted_columns(None if names is None else list(names))
     uses_training = training is not None and any(column.from_training for column in columns)
     training_set = {tuple(split_words(sentence)) for sentence in training or ()} if uses_training else None

@@ -25,6 +25,7 @@ from xmodal_cli.features.region_import import import_store
 from xmodal_cli.features.store import FeatureStore, FileStamp
 from xmodal_cli.features.store_writer import ExtractionPlan, fill_store, find_complete_store, store_lock
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import (
     PRECOMPUTED,
     FeatureMeta,
@@ -70,7 +71,7 @@ def ensure_stores(
         for part in (dataset.select(split) for split in dataset.splits)
     ]
     if not stores:
-        raise BadData(f"{dataset.name} has no images", "see `xmodal data info`")
+        raise BadData(f"{dataset.name} has no images", f"see `{xmodal_command('data', 'info', dataset.source)}`")
     if len({store.meta.key() for store in stores}) > 1:
         raise IncompatibleFeatures(
             f"the splits of {dataset.name} have features of different weights", "run the command again"
@@ -219,7 +220,7 @@ def _check_existence(images: tuple[ImageToExtract, ...]) -> None:
     """Raise BadData for a moved dataset, before the weights of a backbone are loaded."""
     if not any(image.stamp.size for image in images):
         example = f", for example {images[0].stamp.path}" if images else ""
-        raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info`")
+        raise BadData(f"none of the {len(images)} images exists{example}", "see `xmodal data info DATA`")
 
 
 def _build_encoder(

@@ -22,6 +22,7 @@ from xmodal_cli.features.region_import import source_meta
 from xmodal_cli.features.store import FeatureStore
 from xmodal_cli.memory import format_bytes, total_bytes
 from xmodal_cli.reporter import Reporter
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import PRECOMPUTED, FeatureMeta, ImageBackbone, ImageTextDataset
 
 
@@ -94,7 +95,8 @@ def _select_readable(dataset: ImageTextDataset, ids: Sequence[str]) -> ImageText
     readable = set(ids)
     examples = tuple(e for e in dataset.examples if e.image_id in readable)
     if not examples:
-        raise BadData(f"no image of {dataset.name} is readable", "see `xmodal data info` for the reasons")
+        hint = f"see `{xmodal_command('data', 'info', dataset.source)}` for the reasons"
+        raise BadData(f"no image of {dataset.name} is readable", hint)
     return replace(dataset, examples=examples)
 
 

@@ -62,7 +62,7 @@ def _entry_names(examples: Sequence[Example], source: RegionSource) -> dict[Path
         if first != example.path:
             raise BadData(
                 f"{source.path} has one entry {name!r} for two images, {first} and {example.path}",
-                "name its entries by the dataset's image ids; `xmodal data info` shows them",
+                "name its entries by the dataset's image ids; `xmodal data info DATA` shows them",
             )
         names[example.path] = name
     return names

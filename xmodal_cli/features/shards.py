@@ -24,7 +24,7 @@ from xmodal_cli.paths import atomic_path
 ARRAY = "values"
 METADATA = "xmodal"
 DTYPES = {"F16": "<f2", "F32": "<f4"}  # safetensors' names
-_HINT = "delete it and run `xmodal features` again"
+_HINT = "delete it and extract the features again"
 
 
 @dataclass(frozen=True)

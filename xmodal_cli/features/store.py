@@ -109,7 +109,7 @@ class FeatureStore:
         maps = [map_shard(file) for file in self.files]
         found = tuple(image_id for file in self.files for image_id in read_shard_metadata(file).ids)
         if tuple(len(m) for m in maps) != self.summary.rows_per_shard or found != self.ids:
-            raise BadData(f"the shards in {self.folder} do not match features.json", "run `xmodal features` again")
+            raise BadData(f"the shards in {self.folder} do not match features.json", "extract the features again")
         return tuple(m for m in maps if len(m))
 
     @property
@@ -165,7 +165,7 @@ def open_store(folder: Path) -> FeatureStore:
     file = folder / SUMMARY
     if not file.is_file():
         raise MissingData(f"{folder} has no complete features", "extract them with `xmodal features DATA --out DIR`")
-    with reading(file, "delete it and run `xmodal features` again"):
+    with reading(file, "delete it and extract the features again"):
         return FeatureStore(folder, _summary_from(json_checksum.parse(file.read_bytes())))
 
 

@@ -243,7 +243,7 @@ def _write_complete_summary(folder: Path, plan: ExtractionPlan, shards: list[Sha
             f"none of the {len(plan.images)} images is readable, for example: {skipped[0].error}"
             if skipped
             else "there are no images to extract features from",
-            "`xmodal data info` shows the problems",
+            "`xmodal data info DATA` shows the problems",
         )
     rows = tuple(len(shard.ids) for shard in shards)
     defects = tuple(defect for shard in shards for defect in shard.defects)

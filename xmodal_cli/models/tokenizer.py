@@ -50,7 +50,9 @@ class Tokenizer:
         words = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         words = words[: max_words or None]
         if not counts:
-            raise BadData("there are no words in the training captions", "check the captions with `xmodal data info`")
+            raise BadData(
+                "there are no words in the training captions", "check the captions with `xmodal data info DATA`"
+            )
         if not words:
             raise ConfigError(
                 f"no word occurs {min_count:,} times in the training captions, so the vocabulary is empty",

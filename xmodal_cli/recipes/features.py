@@ -18,6 +18,7 @@ from xmodal_cli.features.cache import cache_folder, ensure_store
 from xmodal_cli.features.output_folder import check_output_folder
 from xmodal_cli.features.store import Skipped
 from xmodal_cli.reporter import SILENT, Reporter
+from xmodal_cli.shell_commands import xmodal_command
 from xmodal_cli.types import ImageTextDataset
 
 
@@ -69,7 +70,7 @@ def extract_features(
     seconds = time.perf_counter() - started
     stores, extracted = [store for store, _ in completed], sum(count for _, count in completed)
     if not stores:
-        raise BadData(f"{dataset.name} has no images", "`xmodal data info` lists its splits")
+        raise BadData(f"{dataset.name} has no images", f"its splits: {xmodal_command('data', 'info', dataset.source)}")
     meta = stores[0].meta
     skipped = [entry for store in stores for entry in store.summary.skipped]
     return FeaturesReport(

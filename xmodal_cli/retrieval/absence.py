@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from xmodal_cli.data.scan import Scan, raise_if_absent, unreachable
+from xmodal_cli.data.scan import EXCLUDED_HINT, Scan, raise_if_absent, unreachable
 from xmodal_cli.errors import MissingData
 from xmodal_cli.retrieval.hints import index_command
 
@@ -58,22 +58,29 @@ def _unreachable(scan: Scan, known: KnownRoots, root: str) -> MissingData:
     error = unreachable(scan, root)
     if root not in known.roots:
         return error
-    words = ("--remove", root) if len(known.roots) > 1 else ("--delete", known.index)
-    index = known.index if len(known.roots) > 1 else ""
-    remove = f"to remove it from the index: {index_command(*words, index=index)}"
-    return MissingData(error.message, f"{error.hint}; {remove}")
+    return MissingData(error.message, f"{error.hint}; {_removal(known, root)}")
+
+
+def _removal(known: KnownRoots, root: str) -> str:
+    """The hint to remove a root from the index, or the index if it has no other."""
+    if len(known.roots) == 1:
+        return f"to delete the index: {index_command('--delete', known.index)}"
+    return f"to remove it from the index: {index_command('--remove', root, index=known.index)}"
 
 
 def _refusal(scan: Scan, known: KnownRoots, root: str, reason: str, count: int) -> MissingData:
-    hints = ["mount its disk or restore it, then run this command again"]
+    is_excluded = root in scan.empty_roots and bool(scan.excluded_by_pattern(root))
+    hints = [EXCLUDED_HINT if is_excluded else "mount its disk or restore it, then run this command again"]
     if others := [r for r in scan.roots if r not in scan.unreachable_roots and r not in scan.empty_roots]:
         hints.append(f"to update only the other folders: {index_command(*others, index=known.index)}")
     given = [] if set(scan.roots) == set(known.roots) else scan.roots
-    if is_gone(root):
+    if is_excluded:
+        hints.extend([_removal(known, root)] if root in known.roots else [])
+    elif is_gone(root):
         hints.append(f"if it was renamed: {index_command('NEWPATH', index=known.index)}")
         hints.append(f"if its photos were deleted: {index_command(*given, index=known.index)} --remove-missing")
     elif root in known.roots:
-        hints.append(f"to remove it from the index: {index_command('--remove', root, index=known.index)}")
+        hints.append(_removal(known, root))
     photos = "photo" if count == 1 else "photos"
     message = f"{root}: {reason.lower()}; it had {count} {photos} when the index {known.index!r} was updated"
     return MissingData(f"{message}; nothing was changed", "; ".join(hints))

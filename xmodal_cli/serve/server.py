@@ -11,6 +11,8 @@ from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.serve.settings import ServeSettings, in_address
 
+MAX_PORT = 65535
+
 
 def new_token() -> str:
     """A token of 192 bits."""
@@ -38,9 +40,8 @@ def bind(settings: ServeSettings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, reuse_port=False)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"the port {settings.port} is in use", f"xmodal serve --port {settings.port + 1} uses another one"
-            ) from error
+            other = settings.port + 1 if settings.port < MAX_PORT else settings.port - 1
+            raise ConfigError(f"the port {settings.port} is in use", f"use another one: --port {other}") from error
         raise ConfigError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}", "choose another --host or --port"
         ) from error

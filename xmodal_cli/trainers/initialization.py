@@ -54,9 +54,7 @@ def _text(shape: tuple[int, ...] | None) -> str:
 
 
 def _hint(info: ModelInfo) -> str:
-    return (
-        f"use the settings that it was trained with: {xmodal_command('models', 'info', info.word, '--json')} shows them"
-    )
+    return f"use its settings, which are shown by: {xmodal_command('models', 'info', info.word, '--json')}"
 
 
 def _load_weights(model: nn.Module, name: str) -> None:
