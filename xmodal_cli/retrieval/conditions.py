@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SECONDS = "mtime_ns / 1000000000"  # an indexed expression: queries have to write it like this
 # ISO 8601, local time
-DATE = "coalesce(taken, strftime('%Y-%m-%dT%H:%M:%S', mtime_ns / 1000000000, 'unixepoch', 'localtime'))"
+DATE = f"coalesce(taken, strftime('%Y-%m-%dT%H:%M:%S', {SECONDS}, 'unixepoch', 'localtime'))"
 CAPTIONS = "item_captions"  # the full-text table of captions
 
 

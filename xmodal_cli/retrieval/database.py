@@ -19,6 +19,7 @@ from urllib.parse import quote
 from xmodal_cli.data.mounts import is_on_network
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import storage_errors
+from xmodal_cli.retrieval.conditions import SECONDS
 from xmodal_cli.retrieval.file_locks import locks_work
 from xmodal_cli.retrieval.hints import index_command, index_name, rebuild_hint
 from xmodal_cli.retrieval.metadata import FORMAT
@@ -28,6 +29,11 @@ REBUILD = "rebuild.sqlite"  # of a new index that will replace the old one
 SIDE_FILES = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite creates next to a database
 TIMEOUT = 30.0  # seconds that a commit waits for readers of a database with a rollback journal
 
+# name -> statement; an index that was written by xmodal 0.1.0 gets them by its next update
+DATE_INDEXES = {
+    "items_by_taken": "CREATE INDEX items_by_taken ON items (taken) WHERE taken IS NOT NULL",
+    "items_by_seconds": f"CREATE INDEX items_by_seconds ON items ({SECONDS}) WHERE taken IS NULL",
+}
 SCHEMA = f"""
 PRAGMA user_version={FORMAT};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -42,6 +48,7 @@ CREATE INDEX items_by_digest ON items (digest);
 CREATE INDEX items_by_vector ON items (segment, position);
 CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
                          category TEXT NOT NULL);
+{";".join(DATE_INDEXES.values())};
 """
 
 _FULL, _NO_LOCKS = (sqlite3.SQLITE_FULL,), (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
@@ -168,6 +175,12 @@ def _connect(file: Path, options: str) -> sqlite3.Connection:
 def format_of(database: sqlite3.Connection) -> int:
     """The format of an index: 0 for one of format 1, whose database has no number."""
     return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def missing_date_indexes(database: sqlite3.Connection) -> list[str]:
+    """The names of the ``DATE_INDEXES`` that a database does not have."""
+    found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    return [name for name in DATE_INDEXES if name not in found]
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ import numpy as np
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import Category
 from xmodal_cli.retrieval.conditions import ALL, CAPTIONS, DATE, Condition
-from xmodal_cli.retrieval.database import damaged, reading
+from xmodal_cli.retrieval.database import damaged, missing_date_indexes, reading
+from xmodal_cli.retrieval.date_order import LATEST, Dated, newest_first
 
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
@@ -152,6 +153,9 @@ class ItemStore:
 
         They are read in pages, each four times as large as the one before it.
         """
+        if condition == ALL and self._has_date_indexes():
+            yield from newest_first(self._select_dated, self._latest, first_page)
+            return
         start, size = 0, first_page
         statement = f"{condition.sql} ORDER BY {DATE} DESC, path LIMIT ? OFFSET ?"
         while page := list(self._select(statement, (*condition.values, size, start))):
@@ -200,6 +204,21 @@ class ItemStore:
         with reading(self._file):
             for record in self._database.execute(f"SELECT {_COLUMNS} FROM items WHERE {condition}", tuple(values)):
                 yield _to_item(*record)
+
+    def _select_dated(self, condition: str, values: Iterable[Any]) -> Iterator[Dated[IndexedItem]]:
+        statement = f"SELECT {DATE}, {_COLUMNS} FROM items WHERE {condition}"
+        with reading(self._file):
+            for date, *record in self._database.execute(statement, tuple(values)):
+                entry = _to_item(*record)
+                yield Dated(str(date), os.fsencode(entry.item.path), entry.item.mtime_ns, entry)
+
+    def _latest(self, mtime_ns: int) -> str:
+        with reading(self._file):
+            return str(self._database.execute(LATEST, (mtime_ns,)).fetchone()[0])
+
+    def _has_date_indexes(self) -> bool:
+        with reading(self._file):
+            return not missing_date_indexes(self._database)
 
     def _count(self, statement: str, values: Iterable[Any]) -> int:
         with reading(self._file):

@@ -129,6 +129,7 @@ class _Update:
             embedder = FileEmbedder(writer, interim, versions, embed)
             with interrupts.resumable(lambda: _resume_hint(plan, embedder)):
                 embedder.embed(plan.to_embed, reporter)
+            writer.add_date_indexes()
             num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
             _keep_unreadable_items(plan, embedder.unreadable)
             unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))

@@ -19,7 +19,15 @@ import numpy as np
 from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import atomic_path, write_text
 from xmodal_cli.retrieval.cells import CoarseQuantizer
-from xmodal_cli.retrieval.database import ITEMS, connect_new, connect_writer, transaction, writing
+from xmodal_cli.retrieval.database import (
+    DATE_INDEXES,
+    ITEMS,
+    connect_new,
+    connect_writer,
+    missing_date_indexes,
+    transaction,
+    writing,
+)
 from xmodal_cli.retrieval.index_transaction import IndexTransaction
 from xmodal_cli.retrieval.index_vectors import IndexVectors
 from xmodal_cli.retrieval.items import ItemStore
@@ -71,6 +79,14 @@ class IndexWriter:
         if self._cells is None:
             self._cells = read_cells(self._connection, self.file, self.metadata.model.embed_dim)
         return next(reversed(self._cells.items()), None)
+
+    def add_date_indexes(self) -> None:
+        """Create the indexes by date that a database of an older version does not have."""
+        database = self._connection
+        if missing := missing_date_indexes(database):
+            with transaction(database, self.file):
+                for name in missing:
+                    database.execute(DATE_INDEXES[name])
 
     def open_vectors(self) -> IndexVectors:
         """The vectors of the last commit."""
