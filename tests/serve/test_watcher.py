@@ -11,10 +11,14 @@ import pytest
 from helpers.served_photos import NUM_PHOTOS, paint
 from starlette.testclient import TestClient
 
+from xmodal_cli.__main__ import main
 from xmodal_cli.errors import StorageError
+from xmodal_cli.reporter import SILENT
+from xmodal_cli.retrieval import registry
+from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.serve.application import create_app
 from xmodal_cli.serve.settings import ServeSettings
-from xmodal_cli.serve.watcher import Watcher, is_relevant
+from xmodal_cli.serve.watcher import Watcher, index_updater, is_relevant
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -43,6 +47,26 @@ def test_a_new_photo_is_found_and_a_deleted_one_is_not(photos):
             (photos / "new.jpg").unlink()
         wait_until(lambda: num_photos() == NUM_PHOTOS)
         wait_until(lambda: updates() == 2)
+
+
+def test_an_update_changes_neither_the_default_index_nor_imports_torch(
+    served_home: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paint(tmp_path / "0.jpg", 91)
+    other, trip = (registry.resolve_folder(name) for name in ("other", "trip"))
+    assert main(["index", str(tmp_path), "--index", "other"]) == 0
+    monkeypatch.setattr("xmodal_cli.inference.runtime.MIN_TORCH_IMAGES", 1)  # torch is considered for any photo
+    monkeypatch.setattr("xmodal_cli.device.Compute.resolve", None)  # imports torch
+    try:
+        paint(photos / "new.jpg", 92)
+        assert index_updater(trip, "auto")(SILENT)
+        assert read_metadata(trip).num_items == NUM_PHOTOS + 1
+        assert registry.find_default() == other
+    finally:
+        (photos / "new.jpg").unlink()
+        assert main(["index", "--delete", "other"]) == 0
+        assert main(["index", str(photos)]) == 0
+    assert registry.find_default() == trip
 
 
 def test_an_error_is_kept_until_an_update_succeeds(served_home, photos):

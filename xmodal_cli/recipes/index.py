@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,22 @@ class Storage:
     store: str | None = None
 
 
+@dataclass(frozen=True)
+class IndexJob:
+    """What to build or update, as the arguments of ``index``.
+
+    With ``few_photos``, they are embedded as a few are: by onnxruntime, if the settings and the model allow it.
+    """
+
+    roots: Sequence[Path] = ()
+    name: str | None = None
+    model: str | None = None
+    storage: Storage = Storage()
+    rebuild: bool = False
+    selection: Selection = Selection()
+    few_photos: bool = False
+
+
 def index(
     roots: Sequence[Path] = (),
     name: str | None = None,
@@ -70,10 +86,25 @@ def index(
     ``update_index``, and UnknownName or MissingData for a model or an index that does not exist; errors of
     options are raised before folders are listed.
     """
-    _check_early(name, model, storage, compute)
-    target = find_target(roots, name, selection.exclude)
+    job = IndexJob(roots, name, model, storage, rebuild, selection)
+    return _run(job, compute, reporter, registry.set_default)
+
+
+def update(folder: Path, compute: Compute = Compute(), reporter: Reporter = SILENT) -> IndexReport:
+    """Update the index in ``folder`` in the background of a process: the default index stays the same.
+
+    torch, which would stay in memory, is not imported for many new photos either, unless ``compute`` requests it or
+    the model needs it. Raises the errors of ``index``.
+    """
+    return _run(IndexJob(name=str(folder), few_photos=True), compute, reporter, lambda _: None)
+
+
+def _run(job: IndexJob, compute: Compute, reporter: Reporter, on_commit: Callable[[Path], None]) -> IndexReport:
+    """``on_commit`` is called with the folder of the index after its photos were committed."""
+    _check_early(job.name, job.model, job.storage, compute)
+    target = find_target(job.roots, job.name, job.selection.exclude)
     folder, photos = target.folder, target.photos
-    info = find_index_model(folder, model, rebuild)
+    info = find_index_model(folder, job.model, job.rebuild)
     card = read_metadata(folder).model if info is None else to_index_model(info)
     loaded: LoadedMatcher | ExportedMatcher | None = None
     defects: list[Defect] = []
@@ -87,8 +118,8 @@ def index(
         defects = reader.defects
         made_by = info or stored_matcher(card, folder)
         check_fingerprint(card, made_by.fingerprint, folder)
-        num_new = len(photos.files) - (0 if rebuild or not is_index(folder) else read_metadata(folder).num_items)
-        loaded = open_matcher(made_by, compute, num_new, reporter)
+        num_new = len(photos.files) - (0 if job.rebuild or not is_index(folder) else read_metadata(folder).num_items)
+        loaded = open_matcher(made_by, compute, 0 if job.few_photos else num_new, reporter)
         reporter.info(f"embedding photos with {card.name} ({loaded.compute.description})")
         report_unchecked([made_by], reporter)
         if compute.engine == "ray":
@@ -96,10 +127,16 @@ def index(
         return encoding.image_vectors(loaded, reader)
 
     request = IndexRequest(
-        photos, card, storage.recall, rebuild, selection.remove_missing, target.exclude, storage.store
+        photos,
+        card,
+        job.storage.recall,
+        job.rebuild,
+        job.selection.remove_missing,
+        target.exclude,
+        job.storage.store,
     )
     changes = update_index(folder, request, embed, reporter)
-    registry.set_default(folder)
+    on_commit(folder)
     if info is not None:
         with_torch = None if isinstance(loaded, ExportedMatcher) else loaded
         image_encoders.ensure(info, reporter, with_torch)

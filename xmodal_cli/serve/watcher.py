@@ -124,12 +124,12 @@ class Watcher:
 
 
 def index_updater(folder: Path, runtime: str) -> Callable[[Reporter], bool]:
-    """The ``update`` of a watcher: ``xmodal index --index NAME``."""
+    """The ``update`` of a watcher: that of ``xmodal index --index NAME``, which does not change the default index."""
 
     def update(reporter: Reporter) -> bool:
-        from xmodal_cli.recipes.index import index
+        from xmodal_cli.recipes import index
 
-        report = index(name=str(folder), compute=Compute(runtime=runtime), reporter=reporter)
+        report = index.update(folder, Compute(runtime=runtime), reporter)
         return bool(report.added or report.updated or report.moved or report.removed)
 
     return update
