@@ -241,6 +241,24 @@ def test_markup_in_names_is_text(browser, address, photos):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_the_api(browser, address, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(f"{address}api/docs")
+    lightness = page.evaluate(
+        "getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)[0]"
+    )
+    assert (lightness > 128) == (scheme == "light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.click("nav li:last-child a")
+    wait_for(page, "location.hash.startsWith('#get-api-photos')")
+    context.close()
+    assert errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_core_finds_no_barriers(browser, address, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     context = browser.new_context(bypass_csp=True, color_scheme=scheme)  # it runs its script in the page
@@ -251,5 +269,7 @@ def test_axe_core_finds_no_barriers(browser, address, scheme):
     page.click("#grid li:first-child button")
     wait_for(page, "document.querySelectorAll('#similar img').length === 7")
     detail = axe.run(page).response["violations"]
+    page.goto(f"{address}api/docs")
+    description = axe.run(page).response["violations"]
     context.close()
-    assert [(found["id"], found["impact"]) for found in grid + detail] == []
+    assert [(found["id"], found["impact"]) for found in grid + detail + description] == []

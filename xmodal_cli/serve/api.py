@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from xmodal_cli.data.camera_facts import read_camera_facts
@@ -18,6 +18,7 @@ from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.items import IndexedItem
+from xmodal_cli.serve.api_page import api_page
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
 from xmodal_cli.serve.openapi import openapi_document
@@ -64,6 +65,7 @@ class Api:
             Route("/api/embed", self.embed_photos, methods=["POST"]),
             Route("/api/updates", self.updates),
             Route("/api/openapi.json", self.openapi),
+            Route("/api/docs", self.docs),
             Route("/api/caption", self.caption),
             Route("/api/archive", self.archive),
             Route("/api/photos/{key:int}", self.photo),
@@ -85,6 +87,11 @@ class Api:
     async def openapi(self, request: Request) -> Response:
         """The description of the API."""
         return ResultResponse(openapi_document())
+
+    async def docs(self, request: Request) -> Response:
+        """The description of the API as a page; its examples have the address of this server."""
+        text = api_page(openapi_document(), str(request.base_url), bool(self.settings.token))
+        return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
 
     async def indexes(self, request: Request) -> Response:
         """The indexes of this machine."""

@@ -32,6 +32,16 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"type": "string", "enum": ["thumbnail", "view"]}, "At most 320 or 1,600 pixels in height."),
     "v": (_STRING, "Version of the photo, which the hits have: the browser keeps the view."),
 }
+EXAMPLES: dict[str, Any] = {"q": "two dogs", "id": 12, "key": 12, "kind": "thumbnail"}
+ERRORS = {
+    400: "A parameter or a photo is invalid.",
+    401: "The token is missing; for servers that other machines can connect to.",
+    403: "The request is one of another site, or needs a client on the machine of the server.",
+    404: "The index, the photo or its file does not exist.",
+    413: "The body is too large, or has too many photos.",
+    503: "Too many requests are waiting; Retry-After has the seconds.",
+}
+_WITHOUT_WAITING = ("/api/updates", "/api/openapi.json", "/api/docs")
 _FILTERS = ("index", "k", "offset", "in", "after", "before", "threshold", "all", "exact")
 _QUERY = ("q", "term", "like", "unlike", *_FILTERS)
 
@@ -56,7 +66,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/api/status", "get"): Operation("Version, default index", (), ("xmodal", "default", "indexes", "local")),
     ("/api/indexes", "get"): Operation("The indexes", (), ("indexes", "default")),
     ("/api/updates", "get"): Operation("State of --watch", (), ("watching", "watch")),
-    ("/api/openapi.json", "get"): Operation("This description"),
+    ("/api/openapi.json", "get"): Operation("Description of the API"),
+    ("/api/docs", "get"): Operation("Description of the API, as a page", content="text/html"),
     ("/api/search", "get"): Operation("Search photos", _QUERY, _RESULT),
     ("/api/search", "post"): Operation(
         "Search with photos in the body", (*_QUERY, "at", "weight"), _RESULT, takes_photos=True
@@ -107,10 +118,8 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
                 "description": "OK",
                 "content": {operation.content: {"schema": schema}} if operation.content else {},
             },
-            "default": {
-                "description": "An error",
-                "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            },
+            **{str(status): _problem(ERRORS[status]) for status in _errors(path, operation)},
+            "default": _problem("An error"),
         },
     }
     if operation.takes_photos:
@@ -120,9 +129,27 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
     return described
 
 
+def _errors(path: str, operation: Operation) -> list[int]:
+    """The statuses of its errors."""
+    statuses = {401, 403}
+    if operation.parameters:
+        statuses |= {400, 404}
+    if operation.takes_photos:
+        statuses.add(413)
+    if path not in _WITHOUT_WAITING:
+        statuses.add(503)
+    return sorted(statuses)
+
+
+def _problem(description: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": description, "content": content}
+
+
 def _parameter(name: str, is_in_path: bool, operation: Operation) -> dict[str, Any]:
     schema, text = PARAMETERS[name]
     if name == "id" and operation.takes_ids:
         schema = _IDS
     position = "path" if is_in_path else "query"
-    return {"name": name, "in": position, "required": is_in_path or name == "id", "schema": schema, "description": text}
+    described = {"name": name, "in": position, "required": is_in_path or name == "id", "schema": schema}
+    return described | {"description": text} | ({"example": EXAMPLES[name]} if name in EXAMPLES else {})
