@@ -1,12 +1,20 @@
-"""An index of eight painted photos, made once, and a client of the application."""
+"""An index of eight painted photos, made once, a client of the application, and its page in a browser."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from helpers.served_photos import NUM_PHOTOS, paint
+from helpers.browser import wait_for_photos
+from helpers.served_photos import NUM_PHOTOS, free_port, paint
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +54,42 @@ def client() -> Iterator[object]:
     app = create_app(ServeSettings(max_upload=200_000, max_photos=3))
     with TestClient(app, base_url="http://127.0.0.1:7878", raise_server_exceptions=False) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def address(served_home: Path, browser: Any) -> Iterator[str]:
+    """The address of a server, for tests in the browser."""
+    port = free_port()
+    command = [sys.executable, "-m", "xmodal_cli", "serve", "--port", str(port)]
+    environment = {**os.environ, "XMODAL_HOME": str(served_home / "home")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield f"http://127.0.0.1:{port}/"
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium. Skips where it or Playwright is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page with all photos; the test fails for any error in its console."""
+    found = browser.new_page(viewport={"width": 1200, "height": 800})
+    errors: list[str] = []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    found.goto(address)
+    wait_for_photos(found)
+    yield found
+    found.close()
+    assert errors == []

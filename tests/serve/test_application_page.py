@@ -2,77 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from helpers.browser import THUMBNAILS_SHOWN, names, wait_for, wait_for_photos
 from helpers.served_photos import NUM_PHOTOS, free_port, paint
 
 from xmodal_cli.__main__ import main
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-
-
-@pytest.fixture(scope="module")
-def address(served_home: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "xmodal_cli", "serve", "--port", str(port)]
-    environment = {**os.environ, "XMODAL_HOME": str(served_home / "home")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        yield f"http://127.0.0.1:{port}/"
-        process.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser, address) -> Iterator[Any]:
-    """The page with all photos; the test fails for any error in its console."""
-    found = browser.new_page(viewport={"width": 1200, "height": 800})
-    errors: list[str] = []
-    found.on("pageerror", lambda error: errors.append(str(error)))
-    found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    found.goto(address)
-    wait_for(found, f"document.querySelectorAll('#grid li').length === {NUM_PHOTOS}")
-    yield found
-    found.close()
-    assert errors == []
-
-
-THUMBNAILS_SHOWN = "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)"
-
-
-def wait_for(page: Any, expression: str) -> None:
-    """Wait until a JavaScript expression is true. The policy of the page does not let it evaluate text by itself."""
-    end = time.monotonic() + 30
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, expression
-        page.wait_for_timeout(30)
-
-
-def names(page) -> list[str]:
-    return page.eval_on_selector_all("#grid img", "images => images.map(image => image.alt)")
-
-
-def wait_for_photos(page, count: int = NUM_PHOTOS) -> None:
-    wait_for(page, f"document.querySelectorAll('#grid li').length === {count}")
 
 
 def test_typing_searches_and_the_address_repeats_the_search(page, browser, xmodal):
@@ -264,6 +203,12 @@ def test_axe_core_finds_no_barriers(browser, address, scheme):
     context = browser.new_context(bypass_csp=True, color_scheme=scheme)  # it runs its script in the page
     page = context.new_page()
     page.goto(address)
+    wait_for_photos(page)
+    page.fill("#query", "a red sky +snow")
+    page.keyboard.press("Enter")
+    page.click("#history summary")
+    wait_for(page, "document.querySelectorAll('#recent li').length === 1")
+    page.click("#save")
     wait_for_photos(page)
     grid = axe.run(page).response["violations"]
     page.click("#grid li:first-child button")

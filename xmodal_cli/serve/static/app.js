@@ -3,8 +3,10 @@
 import { request } from "./api.js";
 import { Detail } from "./detail.js";
 import { Grid } from "./grid.js";
+import { SearchHistory } from "./history.js";
 import { Selection } from "./selection.js";
 import { FILTERS, readState, toParams, writeState } from "./state.js";
+import { showTerms } from "./terms.js";
 import { followUpdates } from "./updates.js";
 
 const DELAY = 80; // milliseconds after the last key
@@ -18,6 +20,7 @@ let running = null; // the AbortController of the search in progress
 let timer = 0;
 let isComplete = true;
 let opened = -1;
+let defaultIndex = "";
 
 const selection = new Selection(() => grid.clearSelection());
 const grid = new Grid(element("grid"), selection, (position) => openPhoto(position));
@@ -27,13 +30,31 @@ const detail = new Detail({
   onMove: (step) => openPhoto(opened + step),
 });
 
+const searches = new SearchHistory({ current: repeatable, onOpen: (entry) => go(entry) });
+
+// The query of an address that repeats the search also if another index becomes the default one; "" for all photos,
+// and for an uploaded photo, which is not in the address.
+function repeatable() {
+  const params = toParams(state);
+  params.delete("index");
+  if (upload || !params.toString()) return "";
+  if (state.index || defaultIndex) params.set("index", state.index || defaultIndex);
+  return params.toString();
+}
+
+function go(entry) {
+  history.pushState(null, "", `/?${entry}`);
+  restore();
+  element("query").focus();
+}
+
 function openPhoto(position) {
   if (position < 0 || position >= grid.photos.length) return;
   opened = position;
   detail.open(grid.photos[position], state.index);
 }
 
-async function search({ append = false, replace = true } = {}) {
+async function search({ append = false, replace = true, isSubmitted = false } = {}) {
   clearTimeout(timer);
   running?.abort();
   const controller = new AbortController();
@@ -50,6 +71,8 @@ async function search({ append = false, replace = true } = {}) {
     grid.show(found.hits, state.index, append);
     isComplete = found.hits.length < PAGE || grid.photos.length >= MOST;
     describe(found, performance.now() - started);
+    if (!append) searches.searched(isSubmitted);
+    if (isSubmitted) grid.focus(0);
   } catch (error) {
     if (error.name === "AbortError") return;
     isComplete = true;
@@ -116,6 +139,15 @@ function showChips() {
   element("chips").replaceChildren(...chips);
 }
 
+function showTermChips() {
+  showTerms(element("terms"), state.q, (line) => {
+    element("query").value = state.q = line;
+    showTermChips();
+    search({ replace: false });
+    (element("terms").querySelector("button") || element("query")).focus();
+  });
+}
+
 function chip(kind, source, remove) {
   const item = document.createElement("li");
   const image = document.createElement("img");
@@ -146,6 +178,18 @@ function fillForm() {
   for (const name of FILTERS) element("search").elements[name].value = state.filters[name] || "";
   if (Object.keys(state.filters).length) element("filters").open = true;
   showChips();
+  showTermChips();
+}
+
+// The search in the address.
+function restore() {
+  const before = element("index").value;
+  state = readState();
+  upload = null;
+  fillForm();
+  element("index").value = state.index || defaultIndex;
+  if (element("index").value !== before) selection.clear();
+  search();
 }
 
 async function fillIndexes() {
@@ -154,18 +198,19 @@ async function fillIndexes() {
   select.replaceChildren(
     ...found.indexes.map(({ name, photos }) => new Option(`${name} (${photos.toLocaleString("en")})`, name)),
   );
-  select.value = state.index || found.default || "";
+  defaultIndex = found.default || "";
+  select.value = state.index || defaultIndex;
   return found.indexes.length > 0;
 }
 
 element("query").addEventListener("input", (event) => {
   state.q = event.target.value;
+  showTermChips();
   searchSoon();
 });
 element("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  search({ replace: false });
-  grid.focus(0);
+  search({ replace: false, isSubmitted: true });
 });
 element("filters").addEventListener("input", (event) => {
   const { name, value } = event.target;
@@ -201,17 +246,16 @@ addEventListener("keydown", (event) => {
   } else if (event.key === "ArrowDown" && event.target === element("query")) {
     event.preventDefault();
     grid.focus(0);
+  } else if (event.key === "Enter" && !event.isComposing && event.target.matches("#query, #filters input")) {
+    event.preventDefault();
+    element("search").requestSubmit(); // browsers do not submit a form of several fields without a button
   } else if (event.key === "Escape" && event.target === element("query")) {
     element("query").value = state.q = "";
+    showTermChips();
     searchSoon();
   }
 });
-addEventListener("popstate", () => {
-  state = readState();
-  upload = null;
-  fillForm();
-  search();
-});
+addEventListener("popstate", restore);
 new IntersectionObserver(loadMore, { rootMargin: "1000px" }).observe(element("end"));
 
 fillForm();
