@@ -59,7 +59,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def commands_in(page: Path) -> list[str]:
     blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.S)
-    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [part.strip() for line in lines for part in line.split("&&") if part.strip().startswith("xmodal ")]
 
 

@@ -135,7 +135,7 @@ def command(
 
       xmodal caption photo.jpg --beam 10 --set decoding.rerank=starter
 
-      xmodal caption photo.jpg --model tagged-f8k --tags auto
+      xmodal caption photo.jpg --model transformer-tags --tags auto
 
       xmodal caption photo.jpg --attention maps
 
