@@ -18,6 +18,7 @@ def draw_curves(folder: Path) -> Path:
     """Plot the run's log to ``folder/curves.png``; returns its path. Raises StorageError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     records = read_log(folder)
     steps, evals = ([r for r in records if r["event"] == event] for event in ("step", "eval"))
@@ -28,6 +29,8 @@ def draw_curves(folder: Path) -> Path:
     _plot_loss(first, steps, per_epoch)
     for axes, (title, names) in zip(others, panels, strict=True):
         _plot_metrics(axes, title, names, evals, per_epoch)
+    for axes in fig.axes:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     with atomic_path(folder / FILE) as partial_file:
         FigureCanvasAgg(fig).print_png(str(partial_file))
     return folder / FILE
