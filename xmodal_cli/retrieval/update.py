@@ -129,7 +129,6 @@ class _Update:
             embedder = FileEmbedder(writer, interim, versions, embed)
             with interrupts.resumable(lambda: _resume_hint(plan, embedder)):
                 embedder.embed(plan.to_embed, reporter)
-            writer.add_date_indexes()
             num_heic = sum(file.category is Category.HEIC for file in embedder.unreadable)
             _keep_unreadable_items(plan, embedder.unreadable)
             unreadable = sorted([*plan.unreadable, *embedder.unreadable], key=lambda file: path_key(file.path))
@@ -141,6 +140,7 @@ class _Update:
                 change.delete(entry.id for path, entry in plan.stale.items() if path not in new_paths)
                 versions.record(change)
                 change.set_unreadable(unreadable)
+            writer.add_date_indexes()
             if self.request.store:
                 convert(writer)
             merge_segments(writer, embedder.num_computed)
