@@ -28,6 +28,7 @@ from xmodal_cli.inference.loaded_models import CaptionerModel as CaptionerModel
 from xmodal_cli.inference.loaded_models import ImageCaptions as ImageCaptions
 from xmodal_cli.inference.loaded_models import ImageTags as ImageTags
 from xmodal_cli.inference.loaded_models import MatcherModel as MatcherModel
+from xmodal_cli.inference.loaded_models import PathLike as PathLike
 from xmodal_cli.inference.loaded_models import ScoredCaption as ScoredCaption
 from xmodal_cli.inference.loaded_models import ScoredTag as ScoredTag
 from xmodal_cli.inference.loaded_models import TaggerModel as TaggerModel
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from xmodal_cli.types import Features, ImageTextDataset
 
     _EvalResult = RetrievalResult | CaptionResult | TagResult
-
-PathLike = str | os.PathLike[str]
 
 
 def load_dataset(data: PathLike, split: str | None = None, *, format: str | None = None) -> ImageTextDataset:

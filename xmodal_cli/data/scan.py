@@ -17,7 +17,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from xmodal_cli.data.exclusions import IGNORE_FILE, Exclusions
 from xmodal_cli.data.image_names import is_listed_name
@@ -29,17 +28,16 @@ from xmodal_cli.types import Unreadable
 
 BROKEN_LINK = "link to a file or folder that does not exist"
 EMPTY_LINK = "link to a folder that is empty"
+EXCLUDED_HINT = "change the patterns of --exclude or of the .xmodalignore files"
 
 
-class FoundFile(NamedTuple):  # a dataclass takes twice as long to create
+@dataclass(frozen=True, slots=True)
+class FoundFile:
     """An image file; ``size`` in bytes, modification time ``mtime_ns`` in nanoseconds."""
 
     path: str
     size: int
     mtime_ns: int
-
-
-EXCLUDED_HINT = "change the patterns of --exclude or of the .xmodalignore files"
 
 
 @dataclass
@@ -124,7 +122,7 @@ def scan_roots(roots: Sequence[Path], exclude: Sequence[str] = (), bases: Sequen
     """
     result = Scan(tuple(str(absolute_path(expand_home(root))) for root in roots))
     walk = _Walk(result)
-    with without_cyclic_gc():  # a quarter of the time: many objects are created, and none of them in cycles
+    with without_cyclic_gc():  # many objects are created, and none of them in cycles
         for root in result.roots:
             walk.add_root(root, Exclusions.below(root, exclude, bases))
         result.files = [walk.files[path] for path in sort_by_path(walk.files)]
