@@ -66,6 +66,29 @@ def folder_lock(folder: Path, what: str, reporter: Reporter = SILENT, wait_secon
         yield
 
 
+def folder_is_locked(folder: Path) -> bool:
+    """Whether a process has the ``folder_lock``. Takes no lock, so that a writer that starts now is not refused.
+
+    A lock file is deleted on release. Where the process that wrote it was killed, the file remains: a process that no
+    longer runs on this machine has no lock. One on another machine, or with an unknown name, is taken to have it.
+    """
+    owner = _owner(folder / ".lock")
+    if not owner:
+        return False
+    import socket
+
+    number, _, host = owner.removeprefix(" (process ").removesuffix(")").partition(" on ")
+    if sys.platform == "win32" or host != socket.gethostname() or not number.isdigit():
+        return True
+    try:
+        os.kill(int(number), 0)  # sends no signal
+    except ProcessLookupError:
+        return False
+    except OSError:  # a process of another user
+        return True
+    return True
+
+
 def _open_locked(file: Path, what: str, reporter: Reporter) -> int | None:
     """A descriptor of ``file``, locked; None if another process has the lock."""
     make_folder(file.parent)

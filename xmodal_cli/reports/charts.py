@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 360, 210  # units of the SVG view box
 LEFT, RIGHT, TOP, BOTTOM = 42, 12, 12, 30  # margins of the plot area
+NUM_COLORS = 6  # classes of curves that the styles have a color for
 _NUM_TICKS = 4
 
 Point = tuple[float, float]

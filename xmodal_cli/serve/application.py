@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -19,6 +20,7 @@ from xmodal_cli.errors import XmodalError, path_message
 from xmodal_cli.serve.api import Api
 from xmodal_cli.serve.guard import Guard
 from xmodal_cli.serve.problems import problem, problem_of
+from xmodal_cli.serve.run_routes import RunRoutes
 from xmodal_cli.serve.settings import ServeSettings
 
 _FOLDER = Path(__file__).parent
@@ -26,18 +28,20 @@ _FOLDER = Path(__file__).parent
 
 def create_app(settings: ServeSettings) -> Starlette:
     """The application for an ASGI server."""
-    api = Api(settings)
+    api, runs = Api(settings), RunRoutes(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         api.start()
         yield
         await api.close()
+        await to_thread(runs.close)
 
     return Starlette(
         routes=[
             Route("/", _page),
             *api.routes(),
+            *runs.routes(),
             Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, settings=settings)],

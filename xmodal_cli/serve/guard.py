@@ -49,7 +49,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 found = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
-                    found[name] = value
+                    found.setdefault(name, value)  # a page may have a policy of its own
                 if token:
                     found["Set-Cookie"] = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
             await send(message)

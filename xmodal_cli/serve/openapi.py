@@ -30,9 +30,10 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "id": (_INTEGER, "Key of a photo, which the hits have."),
     "key": (_INTEGER, "Key of a photo, which the hits have."),
     "kind": ({"type": "string", "enum": ["thumbnail", "view"]}, "At most 320 or 1,600 pixels in height."),
+    "name": (_STRING, "Name of a run, which /api/runs lists."),
     "v": (_STRING, "Version of the photo, which the hits have: the browser keeps the view."),
 }
-EXAMPLES: dict[str, Any] = {"q": "two dogs", "id": 12, "key": 12, "kind": "thumbnail"}
+EXAMPLES: dict[str, Any] = {"q": "two dogs", "id": 12, "key": 12, "kind": "thumbnail", "name": "vse-f8k"}
 ERRORS = {
     400: "A parameter or a photo is invalid.",
     401: "The token is missing; for servers that other machines can connect to.",
@@ -84,6 +85,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("/api/photos/{key}", "get"): Operation("Facts of a photo", ("key", "index"), ("id", "path", "bytes", "taken")),
     ("/api/photos/{key}/file", "get"): Operation("The file", ("key", "index"), content="application/octet-stream"),
+    ("/api/runs", "get"): Operation("Training runs", (), ("runs",)),
+    ("/api/runs/{name}", "get"): Operation("A run with its settings and log", ("name",), ("name", "steps", "evals")),
     ("/api/photos/{key}/{kind}", "get"): Operation("A view", ("key", "kind", "index", "v"), content="image/webp"),
 }
 

@@ -6,7 +6,7 @@ import errno
 import secrets
 import socket
 
-from xmodal_cli.errors import ConfigError
+from xmodal_cli.errors import ConfigError, MissingData
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.stored_metadata import read_metadata
 from xmodal_cli.serve.settings import ServeSettings, in_address
@@ -26,7 +26,9 @@ def address_of(settings: ServeSettings) -> str:
 
 
 def check_settings(settings: ServeSettings) -> None:
-    """Raises UnknownName, MissingData for an unknown index, ConfigError for one without folders to watch."""
+    """Raises UnknownName, MissingData for an unknown index or folder, ConfigError for one without folders to watch."""
+    if settings.runs is not None and not settings.runs.is_dir():
+        raise MissingData(f"{settings.runs} is not a folder", "--runs is a folder of training runs, or one run")
     if settings.index is not None or settings.watch:
         folder = registry.find_index(settings.index)
         if settings.watch and not read_metadata(folder).roots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 DEFAULT_PORT = 7878
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -14,7 +15,7 @@ class ServeSettings:
 
     With ``watch`` it is updated when its photos change. ``token`` is required of every request if it is not empty.
     ``max_waiting`` requests wait for the models, further ones are refused. Uploads have at most ``max_upload`` bytes
-    each, and ``max_photos`` photos.
+    each, and ``max_photos`` photos. ``runs`` is a folder of training runs, None for that in ``XMODAL_HOME``.
     """
 
     index: str | None = None
@@ -26,6 +27,7 @@ class ServeSettings:
     max_upload: int = 64 * 2**20
     max_photos: int = 8
     watch: bool = False
+    runs: Path | None = None
 
     @property
     def is_local(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ def draw_curves(folder: Path) -> Path:
 
     records = read_log(folder)
     steps, evals = ([r for r in records if r["event"] == event] for event in ("step", "eval"))
-    per_epoch = _steps_per_epoch(evals)
-    panels = _val_panels(evals)
+    per_epoch = steps_per_epoch(evals)
+    panels = val_panels(evals)
     fig = Figure(figsize=(5 * (1 + len(panels)), 4), layout="constrained")
     first, *others = fig.subplots(1, 1 + len(panels), squeeze=False)[0]
     _plot_loss(first, steps, per_epoch)
@@ -36,7 +36,7 @@ def draw_curves(folder: Path) -> Path:
     return folder / FILE
 
 
-def _steps_per_epoch(evals: Sequence[Record]) -> float:
+def steps_per_epoch(evals: Sequence[Record]) -> float:
     """The largest quotient of the evaluations, that of one at the end of an epoch if there is one; 0 if there is none.
 
     An evaluation inside of an epoch has the number of that epoch, so its quotient is smaller.
@@ -44,7 +44,7 @@ def _steps_per_epoch(evals: Sequence[Record]) -> float:
     return max((r["step"] / r["epoch"] for r in evals if r["epoch"] > 0 and r["step"] > 0), default=0)
 
 
-def _val_panels(evals: Sequence[Record]) -> list[tuple[str, list[str]]]:
+def val_panels(evals: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """The title and the metrics of each panel."""
     names = list(evals[0]) if evals else []
     ranks = [name for name in names if name.endswith("_rank")]
@@ -56,7 +56,7 @@ def _val_panels(evals: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 
 def _plot_loss(axes: Any, steps: Sequence[Record], per_epoch: float) -> None:
-    axes.plot([_epochs(r, per_epoch) for r in steps], [r["loss"] for r in steps], linewidth=1)
+    axes.plot([position_on_axis(r, per_epoch) for r in steps], [r["loss"] for r in steps], linewidth=1)
     axes.set(title="training loss", xlabel="epoch" if per_epoch else "step")
     if steps and all(r["loss"] is not None and r["loss"] > 0 for r in steps):
         axes.set_yscale("log")
@@ -66,7 +66,7 @@ def _plot_loss(axes: Any, steps: Sequence[Record], per_epoch: float) -> None:
 def _plot_metrics(axes: Any, title: str, names: Sequence[str], evals: Sequence[Record], per_epoch: float) -> None:
     for name in names:
         values = [float("nan") if r.get(name) is None else r[name] for r in evals]
-        axes.plot([_epochs(r, per_epoch) for r in evals], values, marker=".", label=name.replace("_", " "))
+        axes.plot([position_on_axis(r, per_epoch) for r in evals], values, marker=".", label=name.replace("_", " "))
     axes.set(title=title, xlabel="epoch")
     if title == "val recall":
         axes.set_ylim(0, 100)
@@ -78,6 +78,6 @@ def _plot_metrics(axes: Any, title: str, names: Sequence[str], evals: Sequence[R
         axes.legend(fontsize="small")
 
 
-def _epochs(record: Record, per_epoch: float) -> float:
+def position_on_axis(record: Mapping[str, Any], per_epoch: float) -> float:
     """Where a record is on the axis: in epochs, or in steps before the first evaluation."""
     return float(record["step"] / per_epoch if per_epoch else record["step"])
