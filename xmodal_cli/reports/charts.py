@@ -64,7 +64,7 @@ def plot(title: str, x_label: str, curves: Sequence[Curve], top: float | None = 
         x_label,
         f"{title}: " + ", ".join(f"{curve.name} ends at {curve.points[-1][1]:.3g}" for curve in kept),
         [Curve(curve.name, [axes.locate(point) for point in curve.points]) for curve in kept],
-        [Tick(f"{x:g}", axes.x(x)) for x in dict.fromkeys((axes.first, axes.last))],
+        [Tick(f"{x:.3g}" if x < 1000 else f"{x:g}", axes.x(x)) for x in dict.fromkeys((axes.first, axes.last))],
         [Tick(f"{y:g}", axes.y(y)) for y in levels],
     )
 

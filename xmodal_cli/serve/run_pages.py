@@ -53,7 +53,7 @@ def draw_runs_page(runs: Sequence[RunRecord], shown: Sequence[str], folders: Seq
         "charts": charts_of(chosen),
         "metrics": metric_rows(chosen),
         "settings": setting_rows(chosen),
-        "reports": [urlencode({"run": name}) for name in names],
+        "reports": [(run, urlencode({"run": run.name})) for run in chosen if "rsum" in run.best],
         "folders": folders,
         "max_runs": MAX_RUNS,
         "is_live": any(run.state == TRAINING for run in runs),
@@ -86,9 +86,9 @@ def metric_rows(runs: Sequence[RunRecord]) -> list[MetricRow]:
         values = [run.best.get(name, math.nan) for run in runs]
         known = [value for value in values if not math.isnan(value)]
         best = (max if _is_score(name) else min)(known)
-        is_ranked = len(known) > 1 and (_is_score(name) or name.endswith("_rank"))
+        is_ranked = len(set(known)) > 1 and (_is_score(name) or name.endswith("_rank"))
         marked = {n for n, value in enumerate(values) if value == best} if is_ranked else set[int]()
-        rows.append(MetricRow(name.replace("_", " "), [_number(value) for value in values], frozenset(marked)))
+        rows.append(MetricRow(name.replace("_", " "), [_number(name, value) for value in values], frozenset(marked)))
     return rows
 
 
@@ -119,7 +119,7 @@ def _address(names: Sequence[str], name: str) -> str:
 
 def _score(run: RunRecord) -> str:
     name = next((name for name in MAIN_METRICS if name in run.best), "")
-    return f"{name} {_number(run.best[name])}" if name else ""
+    return f"{name} {_number(name, run.best[name])}" if name else ""
 
 
 def _points(run: RunRecord, records: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -144,10 +144,11 @@ def _is_score(name: str) -> bool:
     return name == "rsum" or any(name.rpartition(" ")[2].startswith(part) for part in _SHARES)
 
 
-def _number(value: float) -> str:
+def _number(name: str, value: float) -> str:
     if math.isnan(value):
         return "-"
-    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3f}"
+    in_percent = name == "rsum" or "R@" in name
+    return f"{value:,.1f}" if in_percent or name.endswith("_rank") else f"{value:.3f}"
 
 
 def _text(value: object) -> str:
