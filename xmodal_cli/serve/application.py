@@ -17,6 +17,8 @@ from starlette.staticfiles import StaticFiles
 
 from xmodal_cli.errors import XmodalError, path_message
 from xmodal_cli.serve.api import Api
+from xmodal_cli.serve.convertors import register_convertors
+from xmodal_cli.serve.dataset_routes import DatasetRoutes
 from xmodal_cli.serve.guard import Guard
 from xmodal_cli.serve.problems import problem, problem_of
 from xmodal_cli.serve.settings import ServeSettings
@@ -26,18 +28,21 @@ _FOLDER = Path(__file__).parent
 
 def create_app(settings: ServeSettings) -> Starlette:
     """The application for an ASGI server."""
-    api = Api(settings)
+    register_convertors()
+    api, datasets = Api(settings), DatasetRoutes(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         api.start()
         yield
         await api.close()
+        datasets.close()
 
     return Starlette(
         routes=[
             Route("/", _page),
             *api.routes(),
+            *datasets.routes(),
             Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, settings=settings)],
