@@ -272,3 +272,18 @@ def test_the_name_shapes_can_be_registered(tmp_path: Path, few_shapes: list[Path
     registry.add("shapes", photos(tmp_path / "pics"))
     assert registry.load_dataset("shapes").format == "folder"
     assert few_shapes == []
+
+
+# ---------------------------------------------------------------------------- entries
+
+
+def test_the_entry_of_a_name(tmp_path: Path, few_shapes: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = photos(tmp_path / "pics")
+    registry.add("mine", folder, "folder")
+    assert registry.find_entry("mine") == {"path": str(folder), "format": "folder"}
+    monkeypatch.chdir(tmp_path)
+    for other in (str(folder), "pics", "../pics", "f8k", ""):
+        assert registry.find_entry(other) is None
+    assert registry.find_entry("shapes") is None and few_shapes == []  # nothing is generated
+    registry.load_dataset("shapes")
+    assert registry.find_entry("shapes") == {"path": str(few_shapes[0])}

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 NASTY = "<img src=x onerror='alert(1)'>\"&amp;</b>\u202e\u200f\x1b[31m\x00"
 SHOWN = "<img src=x onerror='alert(1)'>\"&amp;</b>\\u202e\\u200f\\x1b[31m\\x00"  # NASTY in the text of a page
-VOID = ("meta", "img", "br", "line", "circle", "polyline")
+VOID = ("meta", "link", "input", "img", "br", "line", "circle", "polyline")
 FORBIDDEN = {"script", "link", "iframe", "object", "base", "form", "b", "i"}  # b and i: from captions, if at all
 
 

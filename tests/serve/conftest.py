@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 from helpers.browser import wait_for_photos
+from helpers.served_datasets import write_features, write_tricky
 from helpers.served_photos import NUM_PHOTOS, free_port, paint
+
+from xmodal_cli.data import registry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with the index ``trip`` of ``trip/0.jpg`` to ``7.jpg``; ``7.jpg`` is tall."""
+    """A home with the index ``trip`` of ``trip/0.jpg`` to ``7.jpg``, also as the dataset f8k; ``7.jpg`` is tall."""
     from xmodal_cli.__main__ import main
 
     folder = tmp_path_factory.mktemp("served")
@@ -29,7 +32,18 @@ def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMODAL_HOME", str(folder / "home"))
         assert main(["index", str(folder / "trip"), "--index", "trip"]) == 0
+        registry.add("f8k", folder / "trip")  # the name in the examples of the API
         yield folder
+
+
+@pytest.fixture(scope="module")
+def served_datasets(served_home: Path) -> Path:
+    """The folder of the registered datasets ``tricky`` and ``features``, see ``helpers.served_datasets``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XMODAL_HOME", str(served_home / "home"))
+        registry.add("tricky", write_tricky(served_home / "tricky"))
+        registry.add("features", write_features(served_home / "features"))
+    return served_home
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,9 @@ def test_all_responses_have_the_security_headers(client, path):
 def test_the_policy_allows_no_inline_scripts_or_foreign_hosts(client):
     assert "unsafe" not in POLICY and "http" not in POLICY and "*" not in POLICY
     page = client.get("/").text
+    directives = dict(part.strip().split(" ", 1) for part in POLICY.split(";"))
+    assert directives["form-action"] == "'self'"  # the search in captions is a form
+    assert {directives[name] for name in ("default-src", "base-uri", "frame-ancestors")} == {"'none'"}
     assert "<script>" not in page and " onclick" not in page and "style=" not in page
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from xmodal_cli.serve.application import create_app
-from xmodal_cli.serve.openapi import OPERATIONS, PARAMETERS, openapi_document
+from xmodal_cli.serve.openapi import EXAMPLES, OPERATIONS, PARAMETERS, openapi_document
 from xmodal_cli.serve.settings import ServeSettings
 
 
@@ -30,6 +30,9 @@ def test_responses_have_the_described_fields(client, photos, path, method):
     params = {
         name: value for name, value in {"id": key, "q": "dogs"}.items() if name in OPERATIONS[path, method].parameters
     }
-    response = client.request(method, path.replace("{key}", str(key)), params=params, **sent)
+    address = path
+    for name, example in {**EXAMPLES, "key": key}.items():
+        address = address.replace(f"{{{name}}}", str(example))
+    response = client.request(method, address, params=params, **sent)
     assert response.status_code == 200, response.text
     assert set(OPERATIONS[path, method].fields) <= set(response.json())

@@ -30,22 +30,27 @@ class Omissions:
 
 def find_omissions(dataset: ImageTextDataset) -> Omissions:
     """What is left out of a dataset; looks up whether its images exist."""
-    missing = sum(e.path is not None and not _exists(e.path) for e in dataset.examples)
+    missing = sum(e.path is not None and not image_exists(e.path) for e in dataset.examples)
     counts = count_left_out(dataset.examples)
     return Omissions(missing, counts.empty, counts.duplicate, counts.published, dataset.skipped_rows, dataset.notes)
 
 
 def omission_lines(found: Omissions) -> list[str]:
     """The lines of ``find_omissions``; none if nothing is left out."""
+    lines = [f"{label:<21}{count}" for label, count in omission_counts(found)]
+    rows = [f"{row.where} {row.reason}" for row in found.skipped_rows]
+    return [*lines, *_listed("skipped rows", rows), *_listed("remarks", found.notes)]
+
+
+def omission_counts(found: Omissions) -> list[tuple[str, str]]:
+    """(what, number with a remark) of the images and captions that are left out; none if nothing is."""
     counts = (
         ("missing images", found.missing_images, ""),
         ("empty captions", found.empty_captions, " (left out)"),
         ("repeated captions", found.duplicate_captions, " (left out)"),
         ("repeated captions", found.published_duplicates, " (kept, as in the published splits)"),
     )
-    lines = [f"{label:<21}{count:,}{suffix}" for label, count, suffix in counts if count]
-    rows = [f"{row.where} {row.reason}" for row in found.skipped_rows]
-    return [*lines, *_listed("skipped rows", rows), *_listed("remarks", found.notes)]
+    return [(label, f"{count:,}{suffix}") for label, count, suffix in counts if count]
 
 
 def _listed(label: str, entries: Sequence[str]) -> list[str]:
@@ -55,5 +60,6 @@ def _listed(label: str, entries: Sequence[str]) -> list[str]:
     return [f"{label:<21}{len(entries):,}", *(f"  {entry}" for entry in entries[:LISTED]), *more]
 
 
-def _exists(path: Path) -> bool:
+def image_exists(path: Path) -> bool:
+    """Whether there is a file at ``path``, or the archive that ``path`` points into."""
     return path.exists() or tar.split_member(path) is not None

@@ -84,6 +84,17 @@ def list_registered() -> dict[str, Path]:
     return {name: Path(entry["path"]) for name, entry in _read_entries().items()}
 
 
+def find_entry(name: str) -> dict[str, Any] | None:
+    """The entry of a registered name (its path, format and so on), and of ``shapes`` if it was generated.
+
+    None for other names and for paths. Raises BadData.
+    """
+    if (entry := _read_entries().get(name)) is not None:
+        return entry
+    folder = data_dir() / SHAPES
+    return {"path": str(folder)} if name == SHAPES and (folder / LIST_NAME).is_file() else None
+
+
 def add(
     name: str,
     path: Path,

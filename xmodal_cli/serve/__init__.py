@@ -1,5 +1,6 @@
 """``xmodal serve``: a web application and an HTTP API for the indexes of this machine, built on Starlette.
 
-``application`` assembles the routes; ``guard`` refuses foreign requests. ``search_service``, ``photo_views`` and
-``caption_service`` do the work in threads of their own, so that the server responds while they compute.
+``application`` assembles the routes; ``guard`` refuses foreign requests. ``search_service``, ``photo_views``,
+``caption_service`` and ``dataset_service`` do the work in threads of their own, so that the server responds while they
+compute.
 """

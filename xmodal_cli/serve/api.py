@@ -67,11 +67,12 @@ class Api:
             Route("/api/openapi.json", self.openapi),
             Route("/api/docs", self.docs),
             Route("/api/caption", self.caption),
+            Route("/api/captioners", self.captioners),
             Route("/api/archive", self.archive),
-            Route("/api/photos/{key:int}", self.photo),
-            Route("/api/photos/{key:int}/show", self.show, methods=["POST"]),
-            Route("/api/photos/{key:int}/file", self.file),
-            Route("/api/photos/{key:int}/{kind:str}", self.view),
+            Route("/api/photos/{key:number}", self.photo),
+            Route("/api/photos/{key:number}/show", self.show, methods=["POST"]),
+            Route("/api/photos/{key:number}/file", self.file),
+            Route("/api/photos/{key:number}/{kind:str}", self.view),
         ]
 
     async def status(self, request: Request) -> Response:
@@ -129,11 +130,14 @@ class Api:
             return ResultResponse(await self._run(request, self._search_worker, call))
 
     async def caption(self, request: Request) -> Response:
-        """``GET /api/caption?id=12``: captions of an indexed photo."""
+        """``GET /api/caption?id=12&model=starter-captioner``: captions of an indexed photo."""
         entry = await self._entry(request, _key(request))
-        return ResultResponse(
-            await self._run(request, self._caption_worker, partial(self._captions.caption, existing_file(entry.item)))
-        )
+        call = partial(self._captions.caption, existing_file(entry.item), request.query_params.get("model") or None)
+        return ResultResponse(await self._run(request, self._caption_worker, call))
+
+    async def captioners(self, request: Request) -> Response:
+        """The captioners of this machine."""
+        return ResultResponse(await self._run(request, self._caption_worker, self._captions.captioners))
 
     async def photo(self, request: Request) -> Response:
         """The facts of a photo."""

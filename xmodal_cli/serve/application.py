@@ -18,6 +18,8 @@ from starlette.staticfiles import StaticFiles
 
 from xmodal_cli.errors import XmodalError, path_message
 from xmodal_cli.serve.api import Api
+from xmodal_cli.serve.convertors import register_convertors
+from xmodal_cli.serve.dataset_routes import DatasetRoutes
 from xmodal_cli.serve.guard import Guard
 from xmodal_cli.serve.problems import problem, problem_of
 from xmodal_cli.serve.run_routes import RunRoutes
@@ -28,13 +30,15 @@ _FOLDER = Path(__file__).parent
 
 def create_app(settings: ServeSettings) -> Starlette:
     """The application for an ASGI server."""
-    api, runs = Api(settings), RunRoutes(settings)
+    register_convertors()
+    api, datasets, runs = Api(settings), DatasetRoutes(settings), RunRoutes(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         api.start()
         yield
         await api.close()
+        datasets.close()
         await to_thread(runs.close)
 
     return Starlette(
@@ -42,6 +46,7 @@ def create_app(settings: ServeSettings) -> Starlette:
             Route("/", _page),
             *api.routes(),
             *runs.routes(),
+            *datasets.routes(),
             Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(Guard, settings=settings)],

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from xmodal_cli.serve.browsed_dataset import PAGE
+from xmodal_cli.serve.dataset_request import MAX_PAGE, Shown
 from xmodal_cli.serve.search_request import DEFAULT_HITS, MAX_HITS, MAX_LINE
 from xmodal_cli.version import __version__
 
 _STRING, _INTEGER, _NUMBER = {"type": "string"}, {"type": "integer"}, {"type": "number"}
 _IDS = {"type": "array", "items": _INTEGER}
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
-    "q": ({"type": "string", "maxLength": MAX_LINE}, "A line in the query grammar, or a sentence for /api/embed."),
+    "q": ({"type": "string", "maxLength": MAX_LINE}, "A line in the query grammar; a sentence, or words of captions."),
     "term": ({"type": "array", "items": _STRING}, "One term of the query, as an argument of xmodal search."),
     "index": (_STRING, "Name of an index; the default is that of the server."),
     "k": ({**_INTEGER, "minimum": 1, "maximum": MAX_HITS, "default": DEFAULT_HITS}, "Number of photos."),
@@ -32,13 +34,24 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"type": "string", "enum": ["thumbnail", "view"]}, "At most 320 or 1,600 pixels in height."),
     "name": (_STRING, "Name of a run, which /api/runs lists."),
     "v": (_STRING, "Version of the photo, which the hits have: the browser keeps the view."),
+    "model": (_STRING, "Name of a captioner, which /api/captioners lists; the default is the first."),
+    "dataset": (_STRING, "Name of a dataset, which /api/datasets lists."),
+    "split": (_STRING, "Only images of this split."),
+    "show": (
+        {"type": "string", "enum": list(map(str, Shown)), "default": str(Shown.ALL)},
+        "All images, or those without a readable file; a response with checked.done below checked.files is partial: "
+        "repeat the request.",
+    ),
+    "page": ({**_INTEGER, "minimum": 1, "maximum": MAX_PAGE, "default": 1}, f"Page of {PAGE} images."),
+    "position": (_INTEGER, "Position of an image in its dataset, which the entries have."),
 }
 EXAMPLES: dict[str, Any] = {"q": "two dogs", "id": 12, "key": 12, "kind": "thumbnail", "name": "vse-f8k"}
+EXAMPLES |= {"dataset": "f8k", "position": 0}
 ERRORS = {
     400: "A parameter or a photo is invalid.",
     401: "The token is missing; for servers that other machines can connect to.",
     403: "The request is one of another site, or needs a client on the machine of the server.",
-    404: "The index, the photo or its file does not exist.",
+    404: "The index, the dataset, the photo or its file does not exist.",
     413: "The body is too large, or has too many photos.",
     503: "Too many requests are waiting; Retry-After has the seconds.",
 }
@@ -76,7 +89,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("/api/similar", "get"): Operation("Photos like an indexed one", ("id", *_FILTERS), _RESULT),
     ("/api/embed", "get"): Operation("Vectors of sentences", ("q", "index"), ("model", "vectors")),
     ("/api/embed", "post"): Operation("Vectors of photos", ("index",), ("model", "vectors"), takes_photos=True),
-    ("/api/caption", "get"): Operation("Captions", ("id", "index"), ("model", "captions", "warnings")),
+    ("/api/caption", "get"): Operation("Captions", ("id", "index", "model"), ("model", "captions", "warnings")),
+    ("/api/captioners", "get"): Operation("The captioners, the default one first", (), ("captioners",)),
+    ("/api/datasets", "get"): Operation("Datasets", (), ("datasets",)),
+    ("/api/datasets/{dataset}", "get"): Operation(
+        "Images of a dataset with their captions",
+        ("dataset", "split", "q", "show", "page"),
+        ("name", "images", "captions", "splits", "found", "page", "pages", "checked", "entries"),
+    ),
+    ("/api/datasets/{dataset}/images/{position}/{kind}", "get"): Operation(
+        "A view of an image", ("dataset", "position", "kind", "v"), content="image/webp"
+    ),
     ("/api/archive", "get"): Operation(
         "Files of photos as a zip", ("id", "index"), content="application/zip", takes_ids=True
     ),

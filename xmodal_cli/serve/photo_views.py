@@ -1,7 +1,8 @@
-"""Views of indexed photos as WebP files: thumbnails and large views, decoded under the limits of all images.
+"""Views of photos, and of images of datasets, as WebP files: thumbnails and large views, decoded under all limits.
 
-A photo is served re-encoded, so that its bytes are never interpreted by a browser. Views are kept on disk by the digest
-of the photo; the oldest ones are deleted when the folder has more than ``MAX_CACHE`` bytes.
+An image is served re-encoded, so that its bytes are never interpreted by a browser. Views are kept on disk by the
+digest of the photo, or by the version of the file; the oldest ones are deleted when the folder has more than
+``MAX_CACHE`` bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import io
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -43,12 +45,19 @@ class PhotoViews:
 
     def view(self, item: Item, kind: str) -> bytes:
         """The WebP file of a photo. Raises MissingData, BadImage."""
-        file = self._folder / kind / f"{item.digest.hex()}.webp"
+        return self.view_of(item.digest.hex(), lambda: existing_file(item), kind)
+
+    def view_of(self, key: str, find: Callable[[], Path], kind: str) -> bytes:
+        """The WebP file of the image at the path that ``find`` returns; it is only decoded if none is kept as ``key``.
+
+        Raises BadImage, and what ``find`` raises.
+        """
+        file = self._folder / kind / f"{key}.webp"
         with contextlib.suppress(OSError):
             content = file.read_bytes()
             os.utime(file)
             return content
-        content = self._encode(existing_file(item), HEIGHTS[kind])
+        content = self._encode(find(), HEIGHTS[kind])
         self._keep(file, content)
         return content
 

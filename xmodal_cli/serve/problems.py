@@ -46,8 +46,9 @@ def problem_of(request: Request, error: Exception) -> Response:
     """An exception handler of Starlette for ``XmodalError``."""
     assert isinstance(error, XmodalError)
     headers = {"Retry-After": BUSY_SECONDS} if isinstance(error, Busy) else None
-    return problem(_status_of(error), error.message, error.hint, headers)
+    return problem(status_of(error), error.message, error.hint, headers)
 
 
-def _status_of(error: XmodalError) -> int:
+def status_of(error: XmodalError) -> int:
+    """The HTTP status of an error."""
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)

@@ -2,6 +2,7 @@
 
 import { request, viewOf } from "./api.js";
 import { AttentionMap, captionItems } from "./attention.js";
+import { Captioners } from "./captioners.js";
 
 const element = (id) => document.getElementById(id);
 
@@ -9,15 +10,26 @@ export class Detail {
   constructor({ onQuery, onClose, onMove }) {
     this.dialog = element("detail");
     this.attention = new AttentionMap(element("large"), element("attention"));
+    this.captioners = new Captioners({
+      choice: element("choice"),
+      select: element("captioner"),
+      button: element("compare"),
+      table: element("comparison"),
+    });
     this.onQuery = onQuery;
-    this.dialog.addEventListener("close", onClose);
+    this.dialog.addEventListener("close", () => {
+      this.captioners.clear();
+      onClose();
+    });
     element("close").addEventListener("click", () => this.dialog.close());
     element("more").addEventListener("click", () => this.query("like"));
     element("less").addEventListener("click", () => this.query("unlike"));
     element("copy").addEventListener("click", () => this.copy());
     element("show").addEventListener("click", () => this.fetch(`photos/${this.photo.id}/show`, {}, { method: "POST" }));
     element("describe").addEventListener("click", () => this.describe());
+    element("compare").addEventListener("click", () => this.captioners.compare(this.photo.id, this.index));
     this.dialog.addEventListener("keydown", (event) => {
+      if (event.target === element("captioner")) return; // the arrows choose a captioner
       if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
         event.preventDefault();
         onMove(event.key === "ArrowRight" ? 1 : -1);
@@ -33,11 +45,15 @@ export class Detail {
     element("large").src = viewOf(photo, "view", index);
     element("download").href = viewOf(photo, "file", index);
     element("captions").replaceChildren();
+    this.captioners.clear();
     this.attention.hide();
     element("warnings").textContent = "";
     element("similar").replaceChildren();
     this.showFacts({ path: photo.path, taken: photo.taken, score: photo.score });
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      this.captioners.load();
+    }
     const facts = await this.fetch(`photos/${photo.id}`);
     if (facts && this.photo === photo) this.showFacts({ ...facts, score: photo.score });
     const similar = await this.fetch("similar", { id: photo.id, k: 9 });
@@ -104,7 +120,7 @@ export class Detail {
     const photo = this.photo;
     const list = element("captions");
     list.textContent = "Captioning …";
-    const found = await this.fetch("caption", { id: photo.id });
+    const found = await this.fetch("caption", { id: photo.id, ...this.captioners.parameters });
     if (this.photo !== photo) return;
     list.replaceChildren(...captionItems(found ? found.captions : [], this.attention));
     element("warnings").textContent = found ? found.warnings.join(" ") : "";
