@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 pytest_plugins = [
-    f"helpers.{name}_fixtures" for name in ("error", "evaluation", "feature", "index", "region", "run", "tag")
+    f"helpers.{name}_fixtures" for name in ("error", "evaluation", "feature", "index", "ray", "region", "run", "tag")
 ]
 
 FAILED = pytest.StashKey[bool]()

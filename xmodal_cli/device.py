@@ -25,7 +25,7 @@ ENGINES = ("local", "ray")
 class Compute:
     """The device, the precision and the runtime, as given by ``--device``, ``--precision`` and ``--runtime``.
 
-    With the engine ``ray``, images are encoded by the Ray cluster at ``address`` (see ``features/ray_encoding.py``).
+    With the engine ``ray``, images are processed by the Ray cluster at ``address`` (see ``features/ray_mapping.py``).
     ``resolve`` replaces ``auto`` by concrete values for torch on this machine; ``dtype`` and ``autocast`` need those.
     """
 

@@ -125,7 +125,7 @@ def test_an_unreadable_file_among_many_is_reported_and_skipped(xmodal: Run, toy:
     ]
     assert max(toy.batch_sizes) > 1
     assert sum(toy.batch_sizes) == 99
-    assert toy.first_indices == [sum(toy.batch_sizes[:n]) for n in range(len(toy.batch_sizes))]
+    assert toy.first_indices == list(range(0, 100, 8))
     result = xmodal("caption", "many", "--json").json
     assert result[51] == {
         "path": "many/50b.jpg",

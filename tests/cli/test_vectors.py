@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers.index_fixtures import sort_small_segments
+from PIL import Image
+
+from xmodal_cli.retrieval.database import ITEMS
+from xmodal_cli.retrieval.index import open_index
+from xmodal_cli.retrieval.registry import find_index
+from xmodal_cli.retrieval.writer import IndexWriter
 
 Run = Callable[..., Any]
 
@@ -68,3 +75,55 @@ def test_recall_and_exact_search(xmodal: Run, source: Path, monkeypatch: pytest.
     assert len(hits) == 40
     outcome = xmodal(*args, "1.5", "--rebuild")
     assert (outcome.code, "--recall must be above 0 and at most 1" in outcome.err) == (1, True)
+
+
+def test_parts_of_a_collection_are_committed_into_one_index(
+    xmodal: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        folder = tmp_path / "photos" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((40, 30), 20 + 20 * number).convert("RGB").save(folder / f"{number}.png")
+    roots = (tmp_path / "photos" / "0", tmp_path / "photos" / "1")
+    for index, paths in (("./parts/0", roots[:1]), ("one", roots[1:]), ("whole", roots)):
+        assert xmodal("index", *paths, "--index", index).code == 0
+    words = ("vectors", "commit", "parts/0", "one", "--index", "joined")
+    assert xmodal(*words).out == "index joined: 6 photos (6 added), model starter\n"
+    found = xmodal(*words, "--json").json
+    assert (found["added"], found["unchanged"], found["vectors"], found["photos"]) == (0, 6, 0, 6)
+    assert found["roots"] == [str(root) for root in roots]
+    whole, joined = (xmodal("search", "noise", "--index", name, "--json").json for name in ("whole", "joined"))
+    assert joined["hits"] == whole["hits"] and len(whole["hits"]) == 6
+    again = xmodal("index", "--index", "joined", "--json").json
+    assert (again["unchanged"], again["computed"]) == (6, 0)
+    assert xmodal("search", "noise", "--json").json["index"] == "joined"  # the default now
+
+
+def test_errors_of_commits(xmodal: Run, source: Path, tmp_path: Path) -> None:
+    assert xmodal("vectors", "commit", "parts/0").code == 2
+    outcome = xmodal("vectors", "commit", "nothing", "--index", "joined")
+    assert outcome.code == 1 and "nothing" in outcome.err
+    xmodal("vectors", "import", source, "--index", "far", "--model", "starter")
+    outcome = xmodal("vectors", "commit", "far", "--index", "joined")
+    assert outcome.code == 1 and "has imported vectors" in outcome.err
+    assert "joined" not in xmodal("index", "--list").out
+
+
+def test_the_model_of_committed_indexes_on_another_machine(
+    xmodal: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos" / "0.png"
+    path.parent.mkdir()
+    Image.effect_noise((40, 30), 20).convert("RGB").save(path)
+    assert xmodal("index", path.parent, "--index", "part").code == 0
+    folder = find_index("part")
+    with open_index(folder) as index:
+        metadata = index.metadata
+    with IndexWriter(folder, folder / ITEMS, metadata) as writer:
+        writer.set_metadata(replace(metadata, model=replace(metadata.model, source="/far/model.safetensors")))
+    outcome = xmodal("vectors", "commit", "part", "--index", "joined")
+    assert outcome.code == 0 and "is not on this machine (/far/model.safetensors)" in outcome.err
+    outcome = xmodal("vectors", "commit", "part", "--index", "joined", "--model", "starter")
+    assert (outcome.code, "is not on this machine" in outcome.err) == (0, False)
+    assert len(xmodal("search", path, "--index", "joined", "--json").json["hits"]) == 1

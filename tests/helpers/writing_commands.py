@@ -183,6 +183,7 @@ COMMANDS = (
         lambda w: ["vectors", "import", w.base / "clip", "--index", "clip"],
         again=lambda w: ["vectors", "import", w.base / "clip", "--index", "clip", "--rebuild"],
     ),
+    WritingCommand("vectors commit", lambda w: ["vectors", "commit", "old", "--index", "joined"]),
     WritingCommand("vectors export", lambda w: ["vectors", "export", w.base / "arrays", "--index", "old"]),
     WritingCommand("features", lambda w: ["features", w.base / "data", "--out", w.base / "features"]),
     WritingCommand(

@@ -16,6 +16,7 @@ from PIL import Image
 from xmodal_cli import paths
 from xmodal_cli.data.fingerprint import fingerprint
 from xmodal_cli.data.registry import load_dataset
+from xmodal_cli.device import Compute
 from xmodal_cli.inference import nearest, training_vectors
 from xmodal_cli.types import Unreadable
 
@@ -42,6 +43,7 @@ class ToyMatcher:
     name: str = "colors"
     fingerprint: str = "1" * 64
     dataset: dict[str, Any] = field(default_factory=dict)
+    compute: Compute = Compute("cpu", "fp32", "onnx")
     embedded: list[int] = field(default_factory=list)
     num_texts: list[int] = field(default_factory=list)
 

@@ -108,6 +108,8 @@ def command(
     device: options.Device = "auto",
     precision: options.PrecisionOption = options.Precision.auto,
     runtime: options.RuntimeOption = options.Runtime.auto,
+    engine: options.Engine = options.EngineName.local,
+    address: options.Address = "",
     strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
@@ -142,6 +144,8 @@ def command(
       xmodal caption photo.jpg --nearest --num 5 --model vsepp-f8k
 
       xmodal caption --index family
+
+      xmodal caption /mnt/photos --write txt --engine ray --address auto
     """
     from xmodal_cli.data import left_out
     from xmodal_cli.data.photo_files import find_photos
@@ -157,7 +161,7 @@ def command(
     flags += [f"decoding.num={num}"] if num is not None else []
     flags += ["decoding.sample=true"] if sample else []
     tag_words = tuple(word.strip() for word in (tags or "").split(",") if word.strip())
-    compute = Compute(device, precision.value, runtime.value)
+    compute = Compute(device, precision.value, runtime.value, engine.value, address)
     request = CaptionRequest(
         tuple(model or ()),
         (*(settings or ()), *flags),

@@ -126,6 +126,8 @@ def command(
     a folder that is empty or does not exist, for example because its disk is not mounted, are removed only with
     --remove-missing.
 
+    Indexes that were built in parts, for example on several machines, are joined by xmodal vectors commit.
+
     Examples:
 
         xmodal index ~/Pictures

@@ -79,7 +79,7 @@ class Runtime(StrEnum):
 
 
 class EngineName(StrEnum):
-    """Where images are encoded."""
+    """Where images are processed."""
 
     local = "local"
     ray = "ray"
@@ -97,7 +97,7 @@ RuntimeOption = Annotated[
 Engine = Annotated[
     EngineName,
     typer.Option(
-        "--engine", rich_help_panel=COMPUTATION, metavar="local|ray", help="Encode images here, or by a Ray cluster."
+        "--engine", rich_help_panel=COMPUTATION, metavar="local|ray", help="Process images here, or by a Ray cluster."
     ),
 ]
 Address = Annotated[

@@ -1,4 +1,4 @@
-"""``xmodal vectors``: indexes of precomputed vectors, and the vectors of an index for other programs."""
+"""``xmodal vectors``: indexes of vectors that were computed elsewhere, and the vectors of an index for others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from xmodal_cli.cli import output
 from xmodal_cli.cli.options import IndexName, Json
 
-app = typer.Typer(help="Index precomputed vectors, or export those of an index.", no_args_is_help=True)
+app = typer.Typer(
+    help="Index precomputed vectors, join indexes, or export the vectors of an index.", no_args_is_help=True
+)
 
 
 @app.command("import")
@@ -53,6 +55,41 @@ def import_(
     output.print_line(f"index {found.index}: {found.photos:,} photos, vectors of {found.source}, model {model_name}")
     if found.calibration is not None:
         output.print_line(describe_calibration(found.calibration))
+
+
+@app.command("commit")
+def commit(
+    sources: Annotated[list[str], typer.Argument(metavar="DIR...", help="Folders or names of the other indexes.")],
+    index: Annotated[
+        str, typer.Option("--index", metavar="INDEX", help="Index that gets the photos; created if it does not exist.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="Their model on this machine, if it has another name here."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add the photos and vectors of other indexes, such as those of other machines, to an index.
+
+    Nothing is computed again, and photos are not read. All indexes must have been built by the same model. Of several
+    photos with the same path the one with the latest modification time is kept. The command can be repeated at any
+    time, also after DIR was updated; photos that were removed from DIR are removed by the next xmodal index.
+
+    Examples:
+
+      xmodal vectors commit parts/1 parts/2 parts/3 parts/4 --index archive
+
+      xmodal vectors commit /mnt/laptop/indexes/family --index family --model runs/vse/model.safetensors
+    """
+    from xmodal_cli.inference.committed_indexes import join_indexes
+
+    found = join_indexes(sources, index, model, output.TerminalReporter())
+    if json:
+        output.print_json(found)
+        return
+    kinds = ("added", "updated", "unchanged")
+    changes = ", ".join(f"{getattr(found, kind):,} {kind}" for kind in kinds if getattr(found, kind))
+    output.print_line(f"index {found.index}: {found.photos:,} photos ({changes or 'none'}), model {found.model}")
 
 
 @app.command("export")

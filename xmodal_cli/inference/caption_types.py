@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from xmodal_cli.captioning.decoding import check_decoding
 from xmodal_cli.config import Config, with_settings
@@ -61,18 +61,30 @@ class Caption:
 CaptionResults = Iterator[tuple[Path, "list[Caption] | Unreadable"]]
 
 
+class GenerateCaptions(Protocol):
+    """Generates captions of images."""
+
+    def __call__(self, images: Sequence[ImageInput], first: int = 0) -> CaptionResults:
+        """Yield (path, captions, best first) or (path, Unreadable) for each image, in order.
+
+        ``first`` is the index of the first image in the job, on which the random numbers of samples depend.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class CaptionGenerator:
-    """``captions`` yields (path, captions, best first) or (path, Unreadable) for each image, in order.
+    """``captions`` of images by the models ``name``, on the library ``runtime``.
 
     ``views`` is the number of views of an image in the attention weights, one after the other. ``warnings`` are to be
     reported before the first image.
     """
 
     name: str
-    captions: Callable[[Sequence[ImageInput]], CaptionResults]
+    captions: GenerateCaptions
     views: int = 1
     warnings: tuple[str, ...] = ()
+    runtime: str = "torch"
 
 
 def decoding_settings(values: Mapping[str, object]) -> list[str]:

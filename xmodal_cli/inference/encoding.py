@@ -52,7 +52,7 @@ def image_vectors_on_ray(
 
 
 def _image_vectors_of_worker(info: ModelInfo, compute: Compute, reader: ImageReader) -> InputVectors:
-    from xmodal_cli.features.ray_encoding import has_gpu
+    from xmodal_cli.features.ray_mapping import has_gpu
     from xmodal_cli.inference.exported_matcher import open_matcher
 
     if has_gpu():

@@ -72,20 +72,22 @@ class HFCaptioner:
     processor: Any
 
     def caption_images(
-        self, images: Sequence[ImageInput], settings: Decoding, reader: ImageReader | None = None
+        self, images: Sequence[ImageInput], settings: Decoding, reader: ImageReader | None = None, first: int = 0
     ) -> CaptionResults:
         """In order: (path, ``settings.num`` captions, best first, or Unreadable).
 
-        Lengths are in tokens of the model. Raises ConfigError for settings that its ``generate`` does not support.
+        Lengths are in tokens of the model. ``first`` is the index of the first image in the job. Raises ConfigError for
+        settings that its ``generate`` does not support.
         """
         arguments = generate_arguments(settings)
         inputs, opener = image_inputs(images, partial(self._open, reader or ImageReader()))
         paths = list(inputs)
-        for first in range(0, len(paths), BATCH):
-            chunk = paths[first : first + BATCH]
+        for start in range(0, len(paths), BATCH):
+            chunk = paths[start : start + BATCH]
             opened = [_try_open(path, opener) for path in chunk]
             readable = [image for image in opened if not isinstance(image, Unreadable)]
-            captions = iter(self._captions(readable, arguments, settings, settings.seed + first) if readable else ())
+            seed = settings.seed + first + start
+            captions = iter(self._captions(readable, arguments, settings, seed) if readable else ())
             for path, image in zip(chunk, opened, strict=True):
                 yield path, image if isinstance(image, Unreadable) else next(captions)
 

@@ -52,12 +52,21 @@ def load_generator(
     ``reader`` collects the defects of readable images. Raises MissingData, UnknownName, BadModel, ConfigError,
     IncompatibleFeatures, Unavailable.
     """
+    if request.compute.engine == "ray":
+        from xmodal_cli.inference.ray_captioning import generator_on_ray
+
+        return generator_on_ray(load_generator, request, reader or ImageReader(), num_images, reporter)
     checked = check_request(request)
     if isinstance(checked, HuggingFaceRequest):
         from xmodal_cli.inference import hf_captioner
 
         loaded_hf = hf_captioner.load(checked.name, request.compute)
-        return CaptionGenerator(checked.name, lambda images: loaded_hf.caption_images(images, checked.decoding, reader))
+        settings = checked.decoding
+
+        def captions_by_hf(images: Sequence[ImageInput], first: int = 0) -> CaptionResults:
+            return loaded_hf.caption_images(images, settings, reader, first)
+
+        return CaptionGenerator(checked.name, captions_by_hf)
     loaded = load_captioners(checked, request, num_images, reporter)
     return captioner_generator(loaded, None, request, reader)
 
@@ -86,7 +95,7 @@ def captioner_generator(
         _check_attention(loaded, generator)
     name = " + ".join(one.name for one in loaded)
     warnings = unchecked_warnings(one.info for one in (*loaded, *tagger, *matcher))
-    return CaptionGenerator(name, generator, loaded[0].meta.crops, warnings)
+    return CaptionGenerator(name, generator, loaded[0].meta.crops, warnings, loaded[0].compute.runtime)
 
 
 class FeatureExtractors:
@@ -143,16 +152,28 @@ class _BatchCaptioner:
     reranker: Reranker | None = None
     attention: bool = False
 
-    def __call__(self, images: Sequence[ImageInput]) -> CaptionResults:
+    def __call__(self, images: Sequence[ImageInput], first: int = 0) -> CaptionResults:
         size = default_batch_size(self.loaded[0].compute.device)
-        extracted, num_captioned = self.extractors.extract(images), 0
+        extracted = self.extractors.extract(images)
         while chunk := list(islice(extracted, size)):
-            readable = [features for _, features in chunk if not isinstance(features, Unreadable)]
-            stacked = [np.stack(rows) for rows in zip(*readable, strict=True)]
-            captions = iter(self.generate(stacked, num_captioned) if readable else ())
-            num_captioned += len(readable)
+            captions = iter(self._captions([features for _, features in chunk], first))
+            first += len(chunk)
             for path, features in chunk:
                 yield path, features if isinstance(features, Unreadable) else next(captions)
+
+    def _captions(self, extracted: list[list[np.ndarray] | Unreadable], first: int) -> list[list[Caption]]:
+        """The captions of readable images: at once, or, if samples depend on their index, of consecutive images."""
+        parts: list[tuple[int, list[list[np.ndarray]]]] = []
+        end = None
+        for index, features in enumerate(extracted, first):
+            if isinstance(features, Unreadable):
+                continue
+            if end is None or (self.settings.sample and end != index):
+                parts.append((index, []))
+            parts[-1][1].append(features)
+            end = index + 1
+        stacked = ((start, [np.stack(rows) for rows in zip(*images, strict=True)]) for start, images in parts)
+        return [captions for start, features in stacked for captions in self.generate(features, start)]
 
     def generate(self, features: Sequence[np.ndarray], first: int = 0) -> list[list[Caption]]:
         """(images, ...) per captioner, for the tagger and for the matcher -> the captions of each image.

@@ -40,13 +40,17 @@ _BATCH = 64  # photos
 
 
 def nearest_generator(
-    request: CaptionRequest, reporter: Reporter, reader: ImageReader | None = None, num_photos: int = 1
+    request: CaptionRequest, reader: ImageReader, num_photos: int, reporter: Reporter
 ) -> CaptionGenerator:
     """A generator for about ``num_photos``, of the requested matcher, or the default one, and its training captions.
 
     ``request.nearest_images`` restricts them to those of the nearest training images. Raises MissingData, UnknownName,
     BadModel, ConfigError, IncompatibleFeatures.
     """
+    if request.compute.engine == "ray":
+        from xmodal_cli.inference.ray_captioning import generator_on_ray
+
+        return generator_on_ray(nearest_generator, request, reader, num_photos, reporter)
     info, num = check_nearest(request)
     loaded = open_matcher(info, request.compute, num_photos, reporter)
     train = load_training_set(loaded, reporter)
@@ -59,7 +63,8 @@ def nearest_generator(
         retriever = _NearestImages(loaded, examples, unit_vectors(vectors), request.nearest_images, num)
         source = f"the captions of the nearest {request.nearest_images} of {len(examples):,} images"
     captioner, warnings = _NearestCaptioner(retriever, image_vectors(loaded, reader)), unchecked_warnings([loaded.info])
-    return CaptionGenerator(f"{loaded.name}, from {source} of {train.name}", captioner, warnings=warnings)
+    name = f"{loaded.name}, from {source} of {train.name}"
+    return CaptionGenerator(name, captioner, warnings=warnings, runtime=loaded.compute.runtime)
 
 
 def check_nearest(request: CaptionRequest) -> tuple[ModelInfo, int]:
@@ -129,7 +134,7 @@ class _NearestCaptioner:
     retriever: _CaptionRetriever
     embed: InputVectors
 
-    def __call__(self, images: Sequence[ImageInput]) -> CaptionResults:
+    def __call__(self, images: Sequence[ImageInput], first: int = 0) -> CaptionResults:
         encoded = self.embed(images)
         while chunk := list(islice(encoded, _BATCH)):
             readable = [vector for _, vector in chunk if not isinstance(vector, Unreadable)]

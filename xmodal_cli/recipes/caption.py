@@ -106,7 +106,7 @@ def _load_generator(
     if request.nearest:
         from xmodal_cli.inference.nearest import nearest_generator
 
-        generator: CaptionGenerator = nearest_generator(request, reporter, reader, num_photos)
+        generator: CaptionGenerator = nearest_generator(request, reader, num_photos, reporter)
     else:
         generator = image_captioning.load_generator(request, reader, num_photos, reporter)
     for text in generator.warnings:

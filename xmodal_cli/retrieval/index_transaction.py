@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xmodal_cli.data.decoding import DECODING
+from xmodal_cli.retrieval.caption_table import create_caption_table
 from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item, ItemStore, UnreadableFile
+from xmodal_cli.retrieval.metadata import CAPTIONER
 from xmodal_cli.retrieval.segments import COLUMNS, Segment
 from xmodal_cli.retrieval.stored_cells import to_row
 
@@ -129,6 +131,17 @@ class IndexTransaction:
         self._database.executemany(
             "UPDATE items SET width = ?, height = ?, taken = ? WHERE digest = ? AND width IS NULL",
             ((fact.width, fact.height, fact.taken, digest) for digest, fact in facts),
+        )
+
+    def add_captions(self, captioner: str, captions: Iterable[tuple[bytes, str, str | None]]) -> None:
+        """Set the caption and tags of the photos with these bytes, unless they have a caption.
+
+        ``captioner`` identifies the model and the settings of all captions, as JSON.
+        """
+        create_caption_table(self._database)
+        self._database.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (CAPTIONER, captioner))
+        self._database.executemany(
+            "UPDATE items SET caption = ?2, tags = ?3 WHERE digest = ?1 AND caption IS NULL", captions
         )
 
     def renumber(self, old: int, positions: np.ndarray, new: int, new_positions: np.ndarray) -> None:

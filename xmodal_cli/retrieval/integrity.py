@@ -32,14 +32,22 @@ def check_index(folder: Path, reporter: Reporter = SILENT) -> CheckedIndex:
     """Read the whole index; changes nothing. Raises MissingData, and BadData for the first damage."""
     for _ in range(_ATTEMPTS):
         with open_index(folder) as index:
-            _check_items(index, folder / ITEMS)
             try:
-                num_bytes = _check_segments(folder, index.vectors.segments, reporter)
+                num_bytes = check_snapshot(index, folder, reporter)
             except FileNotFoundError:  # a later commit has deleted it
                 continue
-            num_bytes += (folder / ITEMS).stat().st_size
             return CheckedIndex(folder.name, str(folder), len(index), len(index.vectors.segments), num_bytes)
     raise BadData(f"{folder} cannot be checked: it keeps changing", "wait until indexing has finished")
+
+
+def check_snapshot(index: Index, folder: Path, reporter: Reporter = SILENT) -> int:
+    """Read all of the commit ``index`` of the index in ``folder``; returns the number of bytes.
+
+    Raises BadData for the first damage, FileNotFoundError for vectors that a later commit has deleted.
+    """
+    _check_items(index, folder / ITEMS)
+    num_bytes = _check_segments(folder, index.vectors.segments, reporter)
+    return num_bytes + (folder / ITEMS).stat().st_size
 
 
 def _check_items(index: Index, file: Path) -> None:

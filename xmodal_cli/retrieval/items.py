@@ -21,6 +21,7 @@ from xmodal_cli.errors import Category
 from xmodal_cli.retrieval.conditions import ALL, CAPTIONS, DATE, Condition
 from xmodal_cli.retrieval.database import damaged, missing_date_indexes, reading
 from xmodal_cli.retrieval.date_order import LATEST, Dated, newest_first
+from xmodal_cli.retrieval.metadata import CAPTIONER
 
 NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
@@ -121,6 +122,23 @@ class ItemStore:
     def all_items(self) -> Iterator[IndexedItem]:
         """All photos, in the order of paths."""
         return self._select("true ORDER BY path", ())
+
+    def by_vector(self) -> Iterator[IndexedItem]:
+        """All photos, in the order of their vectors."""
+        return self._select("true ORDER BY segment, position, path", ())
+
+    def captioner(self) -> str | None:
+        """The model and settings that have written the captions, as JSON; None if there are none."""
+        with reading(self._file):
+            found = self._database.execute("SELECT value FROM meta WHERE key = ?", (CAPTIONER,)).fetchone()
+            return None if found is None else str(found[0])
+
+    def captions(self) -> Iterator[tuple[bytes, str, str | None]]:
+        """(digest, caption, tags) of the photos with captions; copies have the same."""
+        with reading(self._file):
+            yield from self._database.execute(
+                "SELECT digest, min(caption), min(tags) FROM items WHERE caption IS NOT NULL GROUP BY digest"
+            )
 
     def with_captions(self, size: int) -> Iterator[tuple[list[IndexedItem], list[str | None]]]:
         """All photos in the order of paths, and their captions, in blocks of at most ``size``."""

@@ -232,7 +232,7 @@ class _Update:
 
     def _roots(self, moved: Sequence[str]) -> tuple[str, ...]:
         roots = [root for root in (*(self.old.roots if self.old else ()), *self.scan.roots) if root not in moved]
-        return _outermost([root for root in roots if root not in self.scan.unreachable_roots]) or _outermost(roots)
+        return outermost([root for root in roots if root not in self.scan.unreachable_roots]) or outermost(roots)
 
     def _is_scanned(self, path: str) -> bool:
         return any(is_under(path, root) for root in self.scan.roots)
@@ -302,7 +302,7 @@ def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
     return counts
 
 
-def _outermost(roots: Sequence[str]) -> tuple[str, ...]:
+def outermost(roots: Sequence[str]) -> tuple[str, ...]:
     """The roots that are not inside another root, in order, without duplicates."""
     unique = dict.fromkeys(roots)
     return tuple(r for r in unique if not any(str(parent) in unique for parent in Path(r).parents))
