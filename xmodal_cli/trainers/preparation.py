@@ -19,7 +19,7 @@ from xmodal_cli.features.image_features import ImageFeatures, check_same_feature
 from xmodal_cli.inference.models import describe_as
 from xmodal_cli.inference.towers import image_side, input_features, text_side, text_states
 from xmodal_cli.models.model_file import ModelHeader
-from xmodal_cli.models.token_batches import token_ids
+from xmodal_cli.models.token_cache import cached_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers import small_data
@@ -193,4 +193,5 @@ def _build_split(
     text = pretrained.text
     if text is not None and text.cached:
         return Split(images, *text_states(text.backbone, captions, compute, reporter))
-    return Split(images, *token_ids(captions, tokenizer))
+    tokens = cached_tokens(captions, tokenizer, tokenizer.encode, reporter)
+    return Split(images, tokens.gather, tokens.lengths)
