@@ -66,9 +66,9 @@ def test_tags_are_content_words_of_the_caption():
 def test_tags_are_added_with_the_given_probability(kind, request):
     tokenizer = request.getfixturevalue(kind)
     captions = tokenizer.encode_captions(CAPTIONS * 100)
-    tagged, lengths = add_tags(tokenizer, captions, 0.5, seed=3)
-    assert (tagged, lengths) == add_tags(tokenizer, captions, 0.5, seed=3)
-    assert (tagged, lengths) != add_tags(tokenizer, captions, 0.5, seed=4)
+    tagged, lengths = add_tags(tokenizer, captions, 0.5, random=Random(3))
+    assert (tagged, lengths) == add_tags(tokenizer, captions, 0.5, random=Random(3))
+    assert (tagged, lengths) != add_tags(tokenizer, captions, 0.5, random=Random(4))
     assert 0.4 < sum(length > 0 for length in lengths) / len(captions) < 0.6
     for caption, row, length in zip(captions, tagged, lengths, strict=True):
         assert row[0] == caption[0]
@@ -82,12 +82,12 @@ def test_tags_are_added_with_the_given_probability(kind, request):
 
 def test_probability_zero_adds_no_tags(words):
     captions = words.encode_captions(CAPTIONS)
-    assert add_tags(words, captions, 0.0, seed=0) == (captions, [0, 0, 0])
+    assert add_tags(words, captions, 0.0, random=Random(0)) == (captions, [0, 0, 0])
 
 
 def test_given_tags_replace_words_of_the_caption(words):
     captions = words.encode_captions(CAPTIONS)
-    tagged, lengths = add_tags(words, captions, 1.0, seed=0, given=[["snow", "dog"], [], ["grass"]])
+    tagged, lengths = add_tags(words, captions, 1.0, random=Random(0), given=[["snow", "dog"], [], ["grass"]])
     assert lengths == [3, 0, 2]
     assert tagged[0] == [captions[0][0], *tag_prompt(words, ["snow", "dog"]), *captions[0][1:]]
     assert tagged[1] == captions[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 
 import numpy as np
 import pytest
@@ -146,3 +147,15 @@ def test_the_json_of_a_word_level_tokenizer_contains_only_words():
     fields = json.loads(Tokenizer.from_captions(CAPTIONS).to_json())
     assert fields["post_processor"] is fields["truncation"] is fields["padding"] is None
     assert fields["model"]["type"] == "WordLevel" and fields["added_tokens"] == []
+
+
+def test_the_vocabulary_counts_the_words_of_whole_captions():
+    """Captions are split at spaces before they are normalized; characters that combine do not cross one."""
+    random = Random(0)
+    alphabet = "ab A'\N{RIGHT SINGLE QUOTATION MARK}-.\u00a8\u0301\u0308\u00a0\u3000\u00bd\ufb01\u1100\u1161\t\n  1"
+    captions = ["".join(random.choices(alphabet, k=random.randint(0, 12))) for _ in range(3000)]
+    tokenizer = Tokenizer.from_captions(captions)
+    counts = Counter(word for caption in captions for word in tokenizer.words(caption))
+    ids = tokenizer.word_ids()
+    assert sorted(ids, key=lambda word: ids[word]) == sorted(counts, key=lambda word: (-counts[word], word))
+    assert len(counts) > 500

@@ -18,6 +18,7 @@ from xmodal_cli.trainers.early_checks import (
     UNUSED,
     check_sections,
     report_frozen_parts,
+    report_shuffle_window,
     report_untrained_start,
     report_val_in_training,
 )
@@ -153,6 +154,16 @@ def test_settings_of_frozen_networks_are_reported():
         "text.tuned_layers=2",
         "training.gradient_checkpointing",
     ]
+
+
+def test_a_window_without_pixels_is_reported():
+    recorder = Recorder()
+    pixels = ["optimizer.image_tower_lr_scale=0.1", "training.shuffle_window=100"]
+    report_shuffle_window(load_config("vse", pixels), recorder)
+    assert recorder.warnings == []
+    for settings in (pixels[1:], [*pixels, "features.tuned_blocks=1"]):
+        report_shuffle_window(load_config("vse", settings), recorder)
+    assert len(recorder.warnings) == 2 and "training.shuffle_window=100 has no effect" in recorder.warnings[0]
 
 
 def test_a_val_split_that_is_trained_on_is_reported():

@@ -1,4 +1,4 @@
-"""What the files of a run say about it: state, epochs, the best metrics, and errors of damaged ones."""
+"""The record of a run in its files: state, epochs, the best metrics, and errors of damaged ones."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def add_tags(
     tokenizer: Tokenizer,
     captions: Sequence[Sequence[int]],
     prob: float,
-    seed: int,
+    random: Random,
     given: Sequence[Sequence[str]] | None = None,
 ) -> tuple[list[list[int]], list[int]]:
     """Put tags in front of each caption with probability ``prob``; captions run from BOS to EOS.
@@ -60,7 +60,6 @@ def add_tags(
     The tags are ``given``, one list per caption, or else one or two words of the caption itself.
     Returns the captions and the lengths of their prompts. The loss of caption ``c`` starts after token ``lengths[c]``.
     """
-    random = Random(seed)
     tagged: list[list[int]] = []
     lengths: list[int] = []
     for number, caption in enumerate(captions):

@@ -149,6 +149,12 @@ class TrainingConfig:
         False, "blocks of a fine-tuned image backbone are recomputed in the backward pass, for less memory"
     )
     group_captions_by_image: bool = setting(False, "all captions of an image are in the same batch")
+    shuffle_window: int = setting(
+        0,
+        "training from pixels: images that are shuffled together, in blocks of contiguous ones, where random reads are "
+        "slow; 0: all images",
+        min=0,
+    )
     seed: int = setting(0, "seed of all random numbers", min=0, max=MAX_SEED)
     precision: str = setting("auto", "precision of the forward pass", choices=PRECISIONS)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")

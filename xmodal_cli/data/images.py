@@ -10,7 +10,7 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ from xmodal_cli.data.image_sizes import check_size, set_scale
 from xmodal_cli.errors import BadImage, Category, XmodalError
 from xmodal_cli.file_identity import NotRegularFile, open_regular
 from xmodal_cli.types import Defect
+
+Source = Callable[[Path], BinaryIO]
 
 _LARGE = 30_000_000  # pixels; 120 MB in Pillow's RGB
 _large_image_lock = threading.Lock()
@@ -57,15 +59,15 @@ class ImageReader:
         self._strict = strict or self._settings.strict
         self.defects: list[Defect] = []
 
-    def open(self, path: Path, max_side: int | None = None) -> Image.Image:
+    def open(self, path: Path, max_side: int | None = None, source: Source | None = None) -> Image.Image:
         """The image at ``path``: upright, RGB, alpha on white, the first frame of an animation.
 
-        ``path`` may point into a tar file. With ``max_side`` a JPEG is decoded at a reduced scale at which both sides
-        are at least ``max_side`` pixels, several times faster for large photos; the caller resizes it. Other images of
-        more than 30 megapixels are decoded one at a time and reduced, to bound memory. A truncated image is decoded as
-        far as it goes. Raises BadImage with file and reason.
+        ``path`` may point into a tar file; ``source`` opens its bytes, by default ``open_bytes``. With ``max_side`` a
+        JPEG is decoded at a reduced scale at which both sides are at least ``max_side`` pixels, several times faster
+        for large photos; the caller resizes it. Other images of more than 30 megapixels are decoded one at a time and
+        reduced, to bound memory. A truncated image is decoded as far as it goes. Raises BadImage with file and reason.
         """
-        with _errors_of(path), open_bytes(path) as file:
+        with _errors_of(path), (source or open_bytes)(path) as file:
             kind = _identify(path, file)
             try:
                 image = self._open_at_scale(path, file, kind, max_side)

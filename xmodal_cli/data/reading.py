@@ -10,6 +10,7 @@ from types import ModuleType
 
 from xmodal_cli import catalog
 from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.tar import COMPRESSED
 from xmodal_cli.data.unread_captions import unread_captions
 from xmodal_cli.errors import BadData, MissingData
 from xmodal_cli.file_identity import is_absent, reason_not_regular
@@ -102,6 +103,9 @@ def _detect_format(path: Path) -> str:
             return name
     if (problem := unread_captions(path)) is not None:
         raise problem
+    if path.is_dir() and any(entry.name.lower().endswith(COMPRESSED) for entry in path.iterdir()):
+        hint = "decompress them, for example with gunzip: images are read from .tar files in any order"
+        raise BadData(f"{path} is not a dataset: its archives are compressed", hint)
     raise BadData(f"{path} is not a dataset: {_describe_path(path)}", f"supported formats: {_format_names()}")
 
 

@@ -204,11 +204,19 @@ def _encode_pixels(images: list[Any], backbone: ImageBackbone) -> np.ndarray:
 
 
 def opener_for(backbone: ImageBackbone, reader: ImageReader | None = None) -> ImageOpener:
-    """A function that opens images at a reduced scale: at least twice the input side of the backbone.
+    """A function that opens images at ``decoded_side``.
 
-    A large JPEG is decoded several times faster. The features have a cosine of 0.999 to those of the full decode; with
-    once the side it would be 0.997. ``reader`` collects the defects of images that are decoded nevertheless.
+    ``reader`` collects the defects of images that are decoded nevertheless.
     """
     from xmodal_cli.data.images import ImageReader
 
-    return partial((reader or ImageReader()).open, max_side=2 * int(backbone.meta.preprocessing["side"]))
+    return partial((reader or ImageReader()).open, max_side=decoded_side(backbone))
+
+
+def decoded_side(backbone: ImageBackbone) -> int:
+    """The reduced scale at which images are opened, in pixels: at least twice the input side of the backbone.
+
+    A large JPEG is decoded several times faster. The features have a cosine of 0.999 to those of the full decode; with
+    once the side it would be 0.997.
+    """
+    return 2 * int(backbone.meta.preprocessing["side"])

@@ -14,7 +14,7 @@ import torch
 
 from xmodal_cli.data.augmentation import Augmentation, augment
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.features.extraction import opener_for
+from xmodal_cli.features.extraction import decoded_side
 from xmodal_cli.types import ImageBackbone
 
 if TYPE_CHECKING:
@@ -26,16 +26,20 @@ def pixel_opener(
 ) -> Callable[[int, Random], Tensor]:
     """Image index -> (3, side, side) uint8, augmented if ``augmentation`` is given, and preprocessed.
 
-    It raises BadData that names an unreadable file. Raises ConfigError for a backbone with several crops.
+    ``paths`` may be in tar archives, which are not extracted. It raises BadData that names an unreadable file. Raises
+    ConfigError for a backbone with several crops, BadData for a member that an archive does not have.
     """
+    from xmodal_cli.data.images import ImageReader
+    from xmodal_cli.data.indexed_images import IndexedImages
+
     if backbone.meta.crops != 1:
         raise ConfigError(
             "pixels for training need one crop per image", "use features.crops=1; augmentation crops at random"
         )
-    open_file = opener_for(backbone)
+    reader, files, side = ImageReader(), IndexedImages(paths), decoded_side(backbone)
 
     def open_pixels(index: int, random: Random) -> Tensor:
-        image = open_file(paths[index])
+        image = reader.open(paths[index], side, lambda _: files.open_bytes(index))
         if augmentation is not None:
             image = augment(image, augmentation, random)
         pixels: Tensor = backbone.preprocess(image)[0]

@@ -18,8 +18,10 @@ from xmodal_cli.backbones.text_backbones import build_text_backbone
 from xmodal_cli.config import Config, FeaturesConfig
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError, IncompatibleFeatures
+from xmodal_cli.models.flat_tokens import FlatTokens
 from xmodal_cli.models.token_batches import GatherTokens, ragged
-from xmodal_cli.models.tokenizer import Tokenizer, pad
+from xmodal_cli.models.token_cache import cached_tokens
+from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.types import TextBackbone
 
@@ -134,31 +136,31 @@ def text_states(
     The states are a memory map in the cache, computed once per captions, encoder and precision.
     ``compute`` is resolved.
     """
-    tokens, lengths = (torch.from_numpy(a) for a in pad(Tokenizer.from_json(backbone.tokenizer).encode(captions)))
+    tokenizer = Tokenizer.from_json(backbone.tokenizer)
+    tokens = cached_tokens(captions, tokenizer, tokenizer.encode, reporter)
+    lengths = tokens.lengths
     num_states = torch.ones_like(lengths) if backbone.meta.kind == "sentence" else lengths  # per caption
     file = _cache_file(backbone, captions, compute.dtype)
     if not file.is_file():
         with paths.atomic_path(file) as draft, open(draft, "wb") as stream:
             header = {"descr": "<f2", "fortran_order": False, "shape": (int(num_states.sum()), backbone.meta.dim)}
             np.lib.format.write_array_header_1_0(stream, header)
-            for states in _encode(backbone.network, tokens, lengths, compute, reporter):
+            for states in _encode(backbone.network, tokens, compute, reporter):
                 stream.write(states.tobytes())
     mapped = np.load(file, mmap_mode="c", allow_pickle=False)
     return ragged(torch.from_numpy(mapped), num_states), num_states
 
 
-def _encode(
-    network: nn.Module, tokens: Tensor, lengths: Tensor, compute: Compute, reporter: Reporter
-) -> Iterator[np.ndarray]:
+def _encode(network: nn.Module, tokens: FlatTokens, compute: Compute, reporter: Reporter) -> Iterator[np.ndarray]:
     """Yield (tokens, dim) fp16 per caption; captions of similar length, among a few thousand, form a batch."""
-    device = compute.device
+    device, lengths = compute.device, tokens.lengths
     network.eval().to(device)
-    with torch.inference_mode(), compute.autocast(), reporter.task("captions", len(tokens), "captions") as task:
-        for pool in torch.split(torch.arange(len(tokens)), 16 * BATCH):
+    with torch.inference_mode(), compute.autocast(), reporter.task("captions", len(lengths), "captions") as task:
+        for pool in torch.split(torch.arange(len(lengths)), 16 * BATCH):
             states_of: dict[int, np.ndarray] = {}
             for rows in torch.split(pool[lengths[pool].argsort(stable=True)], BATCH):
                 longest = int(lengths[rows].max())
-                states = network(tokens[rows, :longest].to(device), lengths[rows].to(device)).half().cpu().numpy()
+                states = network(tokens.gather(rows, longest).to(device), lengths[rows].to(device)).half().cpu().numpy()
                 states_of |= {int(row): states[n, : int(lengths[row])] for n, row in enumerate(rows)}
                 task.advance(len(rows))
             yield from (states_of[int(row)] for row in pool)

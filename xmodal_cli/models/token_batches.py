@@ -7,18 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xmodal_cli.models.tokenizer import Tokenizer, pad
+from xmodal_cli.models.flat_tokens import encode_flat
+from xmodal_cli.models.tokenizer import Tokenizer
 
 
 def token_ids(captions: Sequence[str], tokenizer: Tokenizer) -> tuple[GatherTokens, Tensor]:
     """Captions -> the gather function of their token ids, and (captions,) int64 lengths."""
-    return pad_tokens(tokenizer.encode(captions))
-
-
-def pad_tokens(encoded: Sequence[Sequence[int]]) -> tuple[GatherTokens, Tensor]:
-    """Token ids of each caption -> the gather function of the padded matrix, and (captions,) int64 lengths."""
-    tokens, lengths = (torch.from_numpy(a) for a in pad(encoded))
-    return padded(tokens), lengths
+    tokens = encode_flat(captions, tokenizer.encode, tokenizer.vocab_size)
+    return tokens.gather, tokens.lengths
 
 
 GatherTokens = Callable[[Tensor, int], Tensor]  # caption indices, max length -> (captions, longest, ...)

@@ -45,8 +45,7 @@ class Tokenizer:
         ``max_words`` limits it to the most frequent ones, special tokens not counted; 0: no limit. Raises BadData
         if the captions have no words, ConfigError if all are rarer.
         """
-        empty = cls(_word_level({}))
-        counts = Counter(word for caption in captions for word in empty.words(caption))
+        counts = _count_words(cls(_word_level({})), captions)
         words = sorted((w for w, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
         words = words[: max_words or None]
         if not counts:
@@ -141,6 +140,18 @@ class Tokenizer:
 
     def _special_ids(self) -> list[int]:
         return [i for i in map(self._rust.token_to_id, SPECIALS) if i is not None]
+
+
+def _count_words(tokenizer: Tokenizer, captions: Iterable[str]) -> Counter[str]:
+    """Word -> how often it occurs. Words have no spaces: the captions are split there, and equal parts read once."""
+    parts: Counter[str] = Counter()
+    for caption in captions:
+        parts.update(caption.split(" "))
+    counts: Counter[str] = Counter()
+    for part, count in parts.items():
+        for word in tokenizer.words(part):
+            counts[word] += count
+    return counts
 
 
 def check_unicode(sentences: Sequence[str]) -> None:

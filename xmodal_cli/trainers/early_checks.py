@@ -65,6 +65,15 @@ def report_frozen_parts(config: Config, reporter: Reporter) -> None:
         )
 
 
+def report_shuffle_window(config: Config, reporter: Reporter) -> None:
+    """Report a warning for a window of images where nothing is trained from pixels."""
+    if config.training.shuffle_window and input_features(config).kind != "pixels":
+        reporter.warn(
+            f"training.shuffle_window={config.training.shuffle_window} has no effect, because nothing is trained from "
+            "pixels: the window of features on disk follows from features.memory"
+        )
+
+
 def report_val_in_training(config: Config, reporter: Reporter) -> None:
     """Report a warning if the split that chooses the best model is trained on."""
     val = config.data.val_split

@@ -124,12 +124,19 @@ def blocks_of(features: Tensor | MappedRows | None) -> Blocks | None:
     return Blocks(features.block_of_image, features.blocks_per_window) if isinstance(features, MappedRows) else None
 
 
+def plan_split(config: Config, split: Split) -> BatchPlan:
+    """The batches of a split, in windows of blocks for features on disk and for ``training.shuffle_window``."""
+    images, window = split.images, config.training.shuffle_window
+    blocks = blocks_of(images.features)
+    if images.features is None and window:
+        blocks = Blocks.of_images(len(images.dataset.examples), window)
+    return plan_batches(config, split.lengths, torch.from_numpy(images.dataset.image_of_caption), blocks)
+
+
 def build_batches(job: Job) -> EpochBatches:
     """The batches of the training split, from features in memory or on disk, or from image files."""
     config, images = job.config, job.train.images
-    plan = plan_batches(
-        config, job.train.lengths, torch.from_numpy(images.dataset.image_of_caption), blocks_of(images.features)
-    )
+    plan = plan_split(config, job.train)
     part, split_images = job.group.part, config.kind == "captioner"
     if images.features is not None:
         features = images.features.to(job.compute.device)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xmodal_cli.captioning.tags import add_tags, tag_prompt
 from xmodal_cli.config import Config
@@ -13,7 +15,8 @@ from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.features.image_features import ImageFeatures
 from xmodal_cli.inference.taggers import LoadedTagger, dataset_probabilities, load_tagger, tag_words
-from xmodal_cli.models.token_batches import pad_tokens
+from xmodal_cli.models.flat_tokens import FlatTokens, encode_flat
+from xmodal_cli.models.token_cache import cached_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers.job import Split
@@ -54,10 +57,30 @@ def captions_with_tags(
     settings, dataset = config.captioning, images.dataset
     tags = None if tagger is None else _tags_of_images(tagger, images, tokenizer, settings.num_tags, reporter)
     given = None if tags is None else [tags[image] for image in dataset.image_of_caption]
-    encoded = tokenizer.encode_captions(dataset.captions)
-    tagged, prompt_lengths = add_tags(tokenizer, encoded, settings.tag_prob, config.training.seed, given)
+    if not settings.tag_prob:
+        tokens = cached_tokens(dataset.captions, tokenizer, tokenizer.encode_captions, reporter)
+        return Split(images, tokens.gather, tokens.lengths, torch.zeros_like(tokens.lengths))
+    tokens, prompt_lengths = _encode_with_tags(config, dataset.captions, tokenizer, given)
     prompts = () if tags is None else [tag_prompt(tokenizer, words) for words in tags]
-    return Split(images, *pad_tokens(tagged), torch.tensor(prompt_lengths), prompts)
+    return Split(images, tokens.gather, tokens.lengths, prompt_lengths, prompts)
+
+
+def _encode_with_tags(
+    config: Config, captions: Sequence[str], tokenizer: Tokenizer, given: Sequence[Sequence[str]] | None
+) -> tuple[FlatTokens, Tensor]:
+    """The tokens of captions with tags, and (captions,) int64 lengths of the tags."""
+    random, prompt_lengths = Random(config.training.seed), list[int]()
+
+    def encode(some: Sequence[str]) -> list[list[int]]:
+        start = len(prompt_lengths)
+        given_here = None if given is None else given[start : start + len(some)]
+        encoded = tokenizer.encode_captions(some)
+        tagged, lengths = add_tags(tokenizer, encoded, config.captioning.tag_prob, random, given_here)
+        prompt_lengths.extend(lengths)
+        return tagged
+
+    tokens = encode_flat(captions, encode, tokenizer.vocab_size)
+    return tokens, torch.tensor(prompt_lengths, dtype=torch.int64)
 
 
 def _tags_of_images(

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from xmodal_cli.config import Config, to_dict
 from xmodal_cli.data.caption_cleaning import left_out_warnings
 from xmodal_cli.data.fingerprint import fingerprint
@@ -21,7 +19,7 @@ from xmodal_cli.features.image_features import ImageFeatures, check_same_feature
 from xmodal_cli.inference.models import describe_as
 from xmodal_cli.inference.towers import image_side, input_features, text_side, text_states
 from xmodal_cli.models.model_file import ModelHeader
-from xmodal_cli.models.token_batches import token_ids
+from xmodal_cli.models.token_cache import cached_tokens
 from xmodal_cli.models.tokenizer import Tokenizer
 from xmodal_cli.reporter import Reporter
 from xmodal_cli.trainers import small_data
@@ -32,10 +30,11 @@ from xmodal_cli.trainers.early_checks import (
     check_sections,
     check_training_data,
     report_frozen_parts,
+    report_shuffle_window,
     report_val_in_training,
     vocabulary_of,
 )
-from xmodal_cli.trainers.job import Job, Split, plan_batches
+from xmodal_cli.trainers.job import Job, Split, plan_split
 from xmodal_cli.trainers.language_models import adopt_language_model_sizes, language_model
 from xmodal_cli.trainers.objective import find_objective
 from xmodal_cli.trainers.predicted_tags import captions_with_tags, describe_tags, load_tags_of
@@ -63,6 +62,7 @@ def prepare(
     check_vocabulary(config)
     check_sections(config)
     report_frozen_parts(config, reporter)
+    report_shuffle_window(config, reporter)
     report_val_in_training(config, reporter)
     if init_from is not None:
         describe_as(config.kind, init_from, "initialize from a model that was trained with this preset")
@@ -145,7 +145,7 @@ def _count_steps(config: Config, train: Split) -> int:
     """The steps of an epoch."""
     if config.kind == "tagger":
         return -(-len(train.lengths) // config.training.batch_size)
-    return len(plan_batches(config, train.lengths, torch.from_numpy(train.images.dataset.image_of_caption)))
+    return len(plan_split(config, train))
 
 
 def _read_images(
@@ -193,4 +193,5 @@ def _build_split(
     text = pretrained.text
     if text is not None and text.cached:
         return Split(images, *text_states(text.backbone, captions, compute, reporter))
-    return Split(images, *token_ids(captions, tokenizer))
+    tokens = cached_tokens(captions, tokenizer, tokenizer.encode, reporter)
+    return Split(images, tokens.gather, tokens.lengths)

@@ -1,4 +1,4 @@
-"""What the files of a run say about it, while it is trained and afterwards. torch is not imported."""
+"""The record of a run in its files, during training and afterwards. torch is not imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Shuffling of features on disk in windows of random blocks, as StreamingDataset's ``py1b``, and prefetching."""
+"""Shuffling in windows of random blocks, as StreamingDataset's ``py1b``, and prefetching.
+
+For features on disk, and for image files whose storage is slow at random reads.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+BLOCKS_PER_WINDOW = 64  # of images
 AHEAD = 3  # batches prefetched, the one in use not counted
 T = TypeVar("T")
 
@@ -21,6 +25,12 @@ class Blocks:
 
     block_of_image: Tensor  # (images,) int64, on the CPU
     per_window: int
+
+    @classmethod
+    def of_images(cls, num_images: int, window: int) -> Blocks:
+        """The blocks of ``num_images`` images, of which ``window`` are shuffled together."""
+        rows = max(1, window // BLOCKS_PER_WINDOW)
+        return cls(torch.arange(num_images) // rows, max(1, window // rows))
 
     def windows(self, generator: torch.Generator) -> Tensor:
         """(images,) int64: the window of each image; the blocks of a window are random."""

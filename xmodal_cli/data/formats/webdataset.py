@@ -1,13 +1,20 @@
-"""WebDataset shards: tar files with pairs ``0001.jpg`` and ``0001.txt`` or ``0001.json``. Nothing is extracted."""
+"""WebDataset shards: tar files with pairs ``0001.jpg`` and ``0001.txt`` or ``0001.json``. Nothing is extracted.
+
+The shards are indexed instead of being read from their beginning to their end, as the library ``webdataset`` does: any
+order of the images can then be repeated exactly, a run resumes without reading what it has trained on, and each process
+reads only its own images. Uncompressed shards allow that; compressed ones are not read.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from xmodal_cli.data import tar
-from xmodal_cli.data.formats._common import SPLITS, find_files, parse_captions
+from xmodal_cli.data.contents import DatasetContents
+from xmodal_cli.data.formats._common import SPLITS, RowLog, find_files, parse_captions
 from xmodal_cli.data.image_names import is_image_name
 from xmodal_cli.data.text_files import parse_json
 from xmodal_cli.errors import BadData
@@ -15,24 +22,31 @@ from xmodal_cli.types import Example
 
 PRIORITY = 50
 SUFFIXES = (".tar",)
+_PAIRS = "members must be pairs such as 0001.jpg and 0001.txt"
+_CAPTION_SUFFIXES = (".txt", ".json")
 
 
 def matches(path: Path) -> bool:
-    """A tar file, or a folder with tar files in it or in its subfolders."""
-    return bool(_shards(path))
+    """A tar file, or a folder with tar files in it or in its subfolders. A compressed one only if it is the path."""
+    return bool(_shards(path) or (path.is_file() and _compressed(path)))
 
 
-def read(path: Path) -> tuple[Example, ...]:
+def read(path: Path) -> DatasetContents:
     """Ids are the members' keys, prefixed with the shard's name if a key is not unique.
 
     The split is the first word that is a split in the shard's or its folder's name (``f8k-val-000.tar``), else train.
-    Raises BadData.
+    Damaged shards have the images before the damage. Raises BadData.
     """
-    examples = [(shard, example) for shard in _shards(path) for example in _read_shard(shard, _split(shard, path))]
-    if not examples:
-        raise BadData(f"the shards of {path} contain no images", "members must be pairs such as 0001.jpg and 0001.txt")
+    log, shards = RowLog(), _shards(path)
+    for file in _compressed(path):
+        log.skip(f"{file}", "is compressed, and the images of a compressed shard cannot be read in any order")
+    examples = [(shard, example) for shard in shards for example in _read_shard(shard, _split(shard, path), log)]
+    if not examples and not log.rows:
+        raise BadData(f"the shards of {path} contain no images", _PAIRS)
     counts = Counter(example.image_id for _, example in examples)
-    return tuple(e if counts[e.image_id] == 1 else _prefix_id(e, shard, path) for shard, e in examples)
+    unique = [e if counts[e.image_id] == 1 else _prefix_id(e, shard, path) for shard, e in examples]
+    hint = "decompress it, for example with gunzip" if not shards else f"recreate or download it again; {_PAIRS}"
+    return log.contents(unique, path, hint)
 
 
 def _prefix_id(example: Example, shard: Path, root: Path) -> Example:
@@ -50,27 +64,54 @@ def _shard_name(shard: Path, root: Path) -> str:
     return relative.with_suffix("").as_posix()
 
 
-def _read_shard(shard: Path, split: str) -> list[Example]:
-    members = tar.index_members(shard)
-    captions: dict[str, tuple[str, ...]] = {}
-    with open(shard, "rb") as file:
-        for name, member in members.items():
-            if name.endswith((".txt", ".json")) and not captions.get(_key(name)):  # the first with captions
-                captions[_key(name)] = _parse_member(f"{shard}, member {name}", tar.read_bytes(file, member))
-    images = [name for name in members if is_image_name(name)]
+def _read_shard(shard: Path, split: str, log: RowLog) -> list[Example]:
+    """The images of a shard, with or without captions; what cannot be used is logged."""
+    try:
+        index = tar.index_archive(shard)
+    except (BadData, OSError) as error:
+        log.skip(f"{shard}", _reason(error, f"{shard} "))
+        return []
+    if index.problem:
+        log.skip(f"{shard}", f"{index.problem}; {len(index.members):,} members before that are used")
+    captions = _read_captions(shard, index.members, log)
+    images = [name for name in index.members if is_image_name(name)]
+    _log_unpaired(shard, captions.keys() - set(map(_key, images)), log)
     return [Example(_key(name), shard / name, captions.get(_key(name), ()), split) for name in images]
 
 
+def _read_captions(shard: Path, members: dict[str, tar.Member], log: RowLog) -> dict[str, tuple[str, ...]]:
+    captions: dict[str, tuple[str, ...]] = {}
+    with open(shard, "rb") as file:
+        for name, member in members.items():
+            if not name.endswith(_CAPTION_SUFFIXES) or captions.get(_key(name)):  # the first with captions
+                continue
+            where = f"{shard}, member {name}"
+            try:
+                captions[_key(name)] = _parse_member(where, tar.read_bytes(file, member))
+            except (ValueError, BadData) as error:
+                log.skip(where, _reason(error, f"{where} "))
+    return captions
+
+
+def _log_unpaired(shard: Path, keys: Iterable[str], log: RowLog) -> None:
+    for key in sorted(keys):
+        log.skip(f"{shard}, member {key}", "has captions and no image")
+
+
+def _reason(error: Exception, prefix: str) -> str:
+    message = error.message if isinstance(error, BadData) else getattr(error, "strerror", None) or str(error)
+    return str(message).removeprefix(prefix)
+
+
 def _parse_member(where: str, content: bytes) -> tuple[str, ...]:
+    """The captions of a member. Raises ValueError, BadData."""
     try:
         text = content.decode("utf-8-sig")
-        if where.endswith(".txt"):
-            return tuple(line.strip() for line in text.split("\n") if line.strip())
-        return parse_captions(parse_json(text, where))
     except UnicodeDecodeError as error:
-        raise BadData(f"{where} is not UTF-8 text", "recreate the shard with UTF-8 captions") from error
-    except ValueError as error:
-        raise BadData(f"{where} {error}", 'it must be JSON such as {"caption": "a dog"}') from error
+        raise ValueError("is not UTF-8 text") from error
+    if where.endswith(".txt"):
+        return tuple(line.strip() for line in text.split("\n") if line.strip())
+    return parse_captions(parse_json(text, where))
 
 
 def _key(name: str) -> str:
@@ -80,3 +121,8 @@ def _key(name: str) -> str:
 
 def _shards(path: Path) -> list[Path]:
     return find_files(path, "*.tar") or find_files(path, "*/*.tar")
+
+
+def _compressed(path: Path) -> list[Path]:
+    """Compressed archives: ``path``, or those in its folder."""
+    return find_files(path, *(f"*{suffix}" for suffix in tar.COMPRESSED))
