@@ -77,6 +77,12 @@ def is_under(path: str, root: str) -> bool:
     return path == root or path.startswith(root if root.endswith(os.sep) else root + os.sep)
 
 
+def outermost(roots: Sequence[str]) -> tuple[str, ...]:
+    """The roots that are not inside another root, in order, without duplicates."""
+    unique = dict.fromkeys(roots)
+    return tuple(r for r in unique if not any(str(parent) in unique for parent in Path(r).parents))
+
+
 def is_under_any(path: str, folders: Mapping[str, object] | frozenset[str]) -> bool:
     """Whether ``path`` is one of ``folders`` or inside one; the time does not depend on their number."""
     return containing(path, folders) is not None

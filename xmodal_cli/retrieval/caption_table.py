@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from xmodal_cli.retrieval.conditions import CAPTIONS
-from xmodal_cli.retrieval.items import NOT_READ
+from xmodal_cli.retrieval.database import NOT_READ
 from xmodal_cli.retrieval.metadata import CAPTIONER
 
 _DELETE = f"INSERT INTO {CAPTIONS} ({CAPTIONS}, rowid, caption, tags) VALUES ('delete', old.id, old.caption, old.tags);"

@@ -12,10 +12,11 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.mounts import is_on_network
 from xmodal_cli.errors import BadData, StorageError
 from xmodal_cli.paths import storage_errors
@@ -29,11 +30,21 @@ REBUILD = "rebuild.sqlite"  # of a new index that will replace the old one
 SIDE_FILES = ("-wal", "-shm", "-journal")  # suffixes of the files that SQLite creates next to a database
 TIMEOUT = 30.0  # seconds that a commit waits for readers of a database with a rollback journal
 
+NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
+OTHER_DECODING = f"decoding != '{DECODING}'"  # the vector was computed in another version of decoding
+NO_FACTS = f"width IS NULL AND size != {NOT_READ}"  # the header of the photo was not read
 # name -> statement; an index that was written by xmodal 0.1.0 gets them by its next update
 DATE_INDEXES = {
     "items_by_taken": "CREATE INDEX items_by_taken ON items (taken) WHERE taken IS NOT NULL",
     "items_by_seconds": f"CREATE INDEX items_by_seconds ON items ({SECONDS}) WHERE taken IS NULL",
 }
+# of the few photos that updates and filters by date look for; the number of all others does not matter
+_NOT_CURRENT = f"items_not_{DECODING.replace('-', '_')}"
+PARTIAL_INDEXES = {
+    _NOT_CURRENT: f"CREATE INDEX {_NOT_CURRENT} ON items (decoding) WHERE {OTHER_DECODING}",
+    "items_without_facts": f"CREATE INDEX items_without_facts ON items (size) WHERE {NO_FACTS}",
+}
+ADDED_INDEXES = DATE_INDEXES | PARTIAL_INDEXES
 SCHEMA = f"""
 PRAGMA user_version={FORMAT};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,7 +59,7 @@ CREATE INDEX items_by_digest ON items (digest);
 CREATE INDEX items_by_vector ON items (segment, position);
 CREATE TABLE unreadable (path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL,
                          category TEXT NOT NULL);
-{";".join(DATE_INDEXES.values())};
+{";".join(ADDED_INDEXES.values())};
 """
 
 _FULL, _NO_LOCKS = (sqlite3.SQLITE_FULL,), (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL)
@@ -177,10 +188,10 @@ def format_of(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
-def missing_date_indexes(database: sqlite3.Connection) -> list[str]:
-    """The names of the ``DATE_INDEXES`` that a database does not have."""
+def missing_indexes(database: sqlite3.Connection, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are no index of a database."""
     found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
-    return [name for name in DATE_INDEXES if name not in found]
+    return [name for name in names if name not in found]
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import numpy as np
 
 from xmodal_cli import atomic_folder
 from xmodal_cli.data.decoding import DECODING, VERSIONS
+from xmodal_cli.data.scan import outermost
 from xmodal_cli.errors import BadData, ConfigError, IncompatibleFeatures, XmodalError
 from xmodal_cli.paths import make_folder
 from xmodal_cli.reporter import SILENT, ProgressTask, Reporter
@@ -35,7 +36,6 @@ from xmodal_cli.retrieval.leftovers import remove_leftovers
 from xmodal_cli.retrieval.merging import merge_segments
 from xmodal_cli.retrieval.metadata import STORES, IndexMetadata, IndexModel
 from xmodal_cli.retrieval.stored_metadata import read_metadata
-from xmodal_cli.retrieval.update import outermost
 from xmodal_cli.retrieval.upgrade import upgrade_locked
 from xmodal_cli.retrieval.writer import IndexWriter, write_summary
 
@@ -85,7 +85,7 @@ def commit_indexes(
         metadata = _join(old, checked, model, reporter)
         with IndexWriter(folder, folder / ITEMS, old or metadata) as writer:
             counts = _commit(writer, checked, metadata, reporter)
-            writer.add_date_indexes()
+            writer.add_missing_indexes()
             merge_segments(writer, counts.vectors)
             metadata = writer.metadata
         write_summary(folder, metadata)

@@ -13,7 +13,8 @@ import numpy as np
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.retrieval.caption_table import create_caption_table
 from xmodal_cli.retrieval.cells import CoarseQuantizer
-from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item, ItemStore, UnreadableFile
+from xmodal_cli.retrieval.database import NOT_READ
+from xmodal_cli.retrieval.items import IndexedItem, Item, ItemStore, UnreadableFile
 from xmodal_cli.retrieval.metadata import CAPTIONER
 from xmodal_cli.retrieval.segments import COLUMNS, Segment
 from xmodal_cli.retrieval.stored_cells import to_row

@@ -19,15 +19,13 @@ import numpy as np
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.errors import Category
 from xmodal_cli.retrieval.conditions import ALL, CAPTIONS, DATE, Condition
-from xmodal_cli.retrieval.database import damaged, missing_date_indexes, reading
+from xmodal_cli.retrieval.database import DATE_INDEXES, NO_FACTS, OTHER_DECODING, damaged, missing_indexes, reading
 from xmodal_cli.retrieval.date_order import LATEST, Dated, newest_first
 from xmodal_cli.retrieval.metadata import CAPTIONER
 
-NOT_READ = -1  # the size of a photo whose vector was imported, and whose file may not exist here
 RETRY = -1  # the modification time of a file that every update tries again
 _PER_QUERY = 500  # rows; SQLite limits the number of parameters
 Value = TypeVar("Value", int, bytes)
-_NO_FACTS = f"width IS NULL AND size != {NOT_READ}"
 _COLUMNS = "id, segment, position, path, size, mtime_ns, digest, decoding, width, height, taken"
 
 
@@ -112,7 +110,7 @@ class ItemStore:
 
     def of_other_decoding(self) -> list[IndexedItem]:
         """The photos whose vectors were computed in another version of decoding."""
-        return list(self._select("decoding != ?", (DECODING,)))
+        return list(self._select(OTHER_DECODING, ()))
 
     def under(self, root: str) -> Iterator[IndexedItem]:
         """The photos whose path is ``root`` or inside it, in the order of paths."""
@@ -159,12 +157,12 @@ class ItemStore:
     def without_facts(self) -> Iterator[tuple[bytes, str]]:
         """(digest, path) of the photos whose headers were not read."""
         with reading(self._file):
-            for digest, path in self._database.execute(f"SELECT digest, path FROM items WHERE {_NO_FACTS}"):
+            for digest, path in self._database.execute(f"SELECT digest, path FROM items WHERE {NO_FACTS}"):
                 yield digest, os.fsdecode(path)
 
     def num_without_facts(self) -> int:
         """The number of photos whose headers were not read."""
-        return self._count(f"SELECT count(*) FROM items WHERE {_NO_FACTS}", ())
+        return self._count(f"SELECT count(*) FROM items WHERE {NO_FACTS}", ())
 
     def newest(self, condition: Condition = ALL, first_page: int = _PER_QUERY) -> Iterator[IndexedItem]:
         """The photos that a condition selects, the newest first, those of one date by path.
@@ -184,12 +182,18 @@ class ItemStore:
         """Whether captions were written to the index."""
         return self._count("SELECT count(*) FROM sqlite_master WHERE name = ?", (CAPTIONS,)) > 0
 
-    def states(self) -> Iterator[tuple[int, str, int, int]]:
-        """(key, path, size, mtime_ns) of all photos, in any order."""
+    def states(self, roots: Sequence[str] | None = None) -> Iterator[tuple[int, str, int, int]]:
+        """(key, path, size, mtime_ns) of all photos, or of those under ``roots``, in any order."""
+        from xmodal_cli.data.scan import outermost  # not imported by searches
+
         encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+        everything: tuple[str, tuple[bytes, ...]] = ("true", ())
+        conditions = [everything] if roots is None else [path_condition(root) for root in outermost(roots)]
         with reading(self._file):
-            for key, path, size, mtime_ns in self._database.execute("SELECT id, path, size, mtime_ns FROM items"):
-                yield key, str(path, encoding, errors), size, mtime_ns  # as os.fsdecode, in half the time
+            for sql, values in conditions:
+                rows = self._database.execute(f"SELECT id, path, size, mtime_ns FROM items WHERE {sql}", values)
+                for key, path, size, mtime_ns in rows:
+                    yield key, str(path, encoding, errors), size, mtime_ns  # as os.fsdecode, in half the time
 
     def find_problem(self) -> str:
         """What is wrong in the database, "" if nothing is: all its pages and all values of photos are read."""
@@ -205,10 +209,12 @@ class ItemStore:
         """The number of photos."""
         return self._count("SELECT count(*) FROM items", ())
 
-    def count_under(self, root: str) -> int:
-        """The number of photos whose path is ``root`` or inside it."""
-        condition, values = path_condition(root)
-        return self._count(f"SELECT count(*) FROM items WHERE {condition}", values)
+    def count_under(self, *roots: str) -> int:
+        """The number of photos whose path is one of ``roots`` or inside one."""
+        from xmodal_cli.data.scan import outermost
+
+        conditions = map(path_condition, outermost(roots))
+        return sum(self._count(f"SELECT count(*) FROM items WHERE {sql}", values) for sql, values in conditions)
 
     def unreadable(self) -> list[UnreadableFile]:
         """The files without vectors, sorted by path."""
@@ -236,7 +242,7 @@ class ItemStore:
 
     def _has_date_indexes(self) -> bool:
         with reading(self._file):
-            return not missing_date_indexes(self._database)
+            return not missing_indexes(self._database, DATE_INDEXES)
 
     def _count(self, statement: str, values: Iterable[Any]) -> int:
         with reading(self._file):

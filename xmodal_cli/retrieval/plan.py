@@ -26,8 +26,14 @@ class UpdatePlan:
     kept: Counter[str] = field(default_factory=Counter)
 
 
-def make_plan(items: ItemStore | None, scan: Scan, roots: Sequence[str], absent: Mapping[str, str]) -> UpdatePlan:
-    """Compare an index with a scan. Photos outside ``roots``, or in one of the ``absent`` paths, count as unchanged."""
+def make_plan(
+    items: ItemStore | None, scan: Scan, roots: Sequence[str], absent: Mapping[str, str], is_complete: bool = True
+) -> UpdatePlan:
+    """Compare an index with a scan. Photos outside ``roots``, or in one of the ``absent`` paths, count as unchanged.
+
+    If ``roots`` are not ``is_complete``, a part of the folders of the index, only the rows of their photos are read:
+    of ten million photos, all rows take half a minute.
+    """
     if items is None:
         return UpdatePlan(to_embed=list(scan.files))
     plan, new_files = UpdatePlan(), {f.path: f for f in scan.files}
@@ -46,7 +52,9 @@ def make_plan(items: ItemStore | None, scan: Scan, roots: Sequence[str], absent:
         return True
 
     stale = list[int]()
-    for key, path, size, mtime_ns in items.states():
+    if not is_complete:
+        plan.num_unchanged = items.count() - items.count_under(*roots)
+    for key, path, size, mtime_ns in items.states(None if is_complete else roots):
         file = new_files.get(path)
         if file is not None and file.mtime_ns == mtime_ns and file.size == size:  # nearly all of a large index
             del new_files[path]

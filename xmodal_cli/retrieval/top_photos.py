@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xmodal_cli.retrieval.database import NOT_READ
 from xmodal_cli.retrieval.index import Index
-from xmodal_cli.retrieval.items import NOT_READ, IndexedItem, Item
+from xmodal_cli.retrieval.items import IndexedItem, Item
 from xmodal_cli.retrieval.search import TermVector, top_hits
 from xmodal_cli.retrieval.search_options import SearchOptions
 from xmodal_cli.retrieval.selection import PhotoSelection

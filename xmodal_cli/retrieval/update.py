@@ -17,7 +17,7 @@ from pathlib import Path
 from xmodal_cli import atomic_folder, interrupts
 from xmodal_cli.data.decoding import DECODING
 from xmodal_cli.data.image_content import format_hint
-from xmodal_cli.data.scan import Scan, is_under, path_key
+from xmodal_cli.data.scan import Scan, is_under, outermost, path_key
 from xmodal_cli.errors import BadData, Category, ConfigError, IncompatibleFeatures, XmodalError
 from xmodal_cli.reporter import SILENT, Reporter
 from xmodal_cli.retrieval import rebuild, registry
@@ -140,7 +140,7 @@ class _Update:
                 change.delete(entry.id for path, entry in plan.stale.items() if path not in new_paths)
                 versions.record(change)
                 change.set_unreadable(unreadable)
-            writer.add_date_indexes()
+            writer.add_missing_indexes()
             if self.request.store:
                 convert(writer)
             merge_segments(writer, embedder.num_computed)
@@ -188,7 +188,9 @@ class _Update:
         if index is None:
             return make_plan(None, self.scan, (), absent), [], absent, VectorVersions([])
         moved = moved_roots(index.metadata.roots, index.metadata.mounts, index.items, self.scan)
-        plan = make_plan(index.items, self.scan, (*self.scan.roots, *moved), absent)
+        known, roots = index.metadata, (*self.scan.roots, *moved)
+        is_complete = not known.vectors and set(outermost([*known.roots, *roots])) <= set(roots)
+        plan = make_plan(index.items, self.scan, roots, absent, is_complete)
         versions = VectorVersions(index.items.of_other_decoding())
         versions.revise(plan, self.scan, index.metadata.decoding != DECODING, reporter)
         return plan, moved, absent, versions
@@ -300,12 +302,6 @@ def _count_changes(plan: UpdatePlan, new: Sequence[Item]) -> dict[str, int]:
         else:
             counts["added"] += 1
     return counts
-
-
-def outermost(roots: Sequence[str]) -> tuple[str, ...]:
-    """The roots that are not inside another root, in order, without duplicates."""
-    unique = dict.fromkeys(roots)
-    return tuple(r for r in unique if not any(str(parent) in unique for parent in Path(r).parents))
 
 
 def _only_heic(roots: Sequence[str], num_heic: int) -> BadData:

@@ -20,11 +20,11 @@ from xmodal_cli.models.array_similarity import array_similarity
 from xmodal_cli.paths import atomic_path, write_text
 from xmodal_cli.retrieval.cells import CoarseQuantizer
 from xmodal_cli.retrieval.database import (
-    DATE_INDEXES,
+    ADDED_INDEXES,
     ITEMS,
     connect_new,
     connect_writer,
-    missing_date_indexes,
+    missing_indexes,
     transaction,
     writing,
 )
@@ -80,13 +80,13 @@ class IndexWriter:
             self._cells = read_cells(self._connection, self.file, self.metadata.model.embed_dim)
         return next(reversed(self._cells.items()), None)
 
-    def add_date_indexes(self) -> None:
-        """Create the indexes by date that a database of an older version does not have."""
+    def add_missing_indexes(self) -> None:
+        """Create the indexes (of SQLite) that a database of an older version does not have."""
         database = self._connection
-        if missing := missing_date_indexes(database):
+        if missing := missing_indexes(database, ADDED_INDEXES):
             with transaction(database, self.file):
                 for name in missing:
-                    database.execute(DATE_INDEXES[name])
+                    database.execute(ADDED_INDEXES[name])
 
     def open_vectors(self) -> IndexVectors:
         """The vectors of the last commit."""
