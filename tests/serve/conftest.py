@@ -14,6 +14,7 @@ import pytest
 from helpers.browser import wait_for_photos
 from helpers.served_datasets import write_features, write_tricky
 from helpers.served_photos import NUM_PHOTOS, free_port, paint
+from helpers.written_runs import write_run
 
 from xmodal_cli.data import registry
 
@@ -27,6 +28,7 @@ def served_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     folder = tmp_path_factory.mktemp("served")
     (folder / "trip").mkdir()
+    write_run(folder / "home" / "runs" / "vse-f8k", epochs=4, best_epoch=4)
     for n in range(NUM_PHOTOS):
         paint(folder / "trip" / f"{n}.jpg", n, (150, 400) if n == 7 else (200, 150))
     with pytest.MonkeyPatch.context() as patch:

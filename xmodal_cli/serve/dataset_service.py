@@ -17,6 +17,7 @@ from xmodal_cli.data.source_state import source_state
 from xmodal_cli.errors import MissingData, UnknownName, XmodalError
 from xmodal_cli.serve.browsed_dataset import BrowsedDataset, BrowsedImage, BrowsedPage, DatasetFacts
 from xmodal_cli.serve.dataset_request import BrowseRequest
+from xmodal_cli.shell_commands import xmodal_command
 
 MAX_LOADED = 3  # datasets; one of the size of MS COCO takes 0.4 GB
 CHECK_SECONDS = 1.0  # of the check of files, per request
@@ -106,5 +107,6 @@ def _absent(name: str) -> XmodalError:
         return UnknownName.of("dataset", name[:100], known)
     if name == registry.SHAPES:
         return MissingData("the dataset shapes was not generated yet", "generate it: xmodal data info shapes")
-    hint = f"fetch it: xmodal data get {name}, or register a copy: xmodal data add {name} PATH"
+    add = xmodal_command("data", "add", name, "PATH")
+    hint = f"fetch it: {xmodal_command('data', 'get', name)}, or register a copy: {add}"
     return MissingData(f"the dataset {name} is not on this machine", hint)
