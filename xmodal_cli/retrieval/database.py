@@ -189,7 +189,7 @@ def format_of(database: sqlite3.Connection) -> int:
 
 
 def missing_indexes(database: sqlite3.Connection, names: Iterable[str]) -> list[str]:
-    """Those of ``names`` that are no index of a database."""
+    """The ``names`` of indexes that a database does not have."""
     found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
     return [name for name in names if name not in found]
 
