@@ -13,7 +13,7 @@ from pathlib import Path
 from xmodal_cli.errors import BadData
 from xmodal_cli.features.image_digests import ImageToExtract
 from xmodal_cli.features.shards import read_shard_metadata, shard_path
-from xmodal_cli.paths import atomic_path
+from xmodal_cli.paths import atomic_path, make_folder
 
 
 def link_moved_shards(folder: Path, pattern: str, images: Sequence[ImageToExtract]) -> None:
@@ -47,7 +47,7 @@ def _has_first_images(folder: Path, images: Sequence[ImageToExtract]) -> bool:
 
 
 def _link(file: Path, link: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(link.parent)
     try:
         os.link(file, link)
     except OSError:  # a file system without hard links

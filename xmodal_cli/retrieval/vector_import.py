@@ -16,6 +16,7 @@ import numpy as np
 from xmodal_cli import atomic_folder
 from xmodal_cli.errors import BadData, ConfigError
 from xmodal_cli.models.array_similarity import array_similarity
+from xmodal_cli.paths import make_folder
 from xmodal_cli.reporter import SILENT, ProgressTask, Reporter
 from xmodal_cli.retrieval import rebuild, registry
 from xmodal_cli.retrieval.cell_training import MIN_VECTORS, sample_and_train, store_cells
@@ -100,7 +101,7 @@ def import_vectors(
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     metadata = IndexMetadata("", model, (), 0, 0, now, now, recall=recall, store=store, vectors=str(source))
     with atomic_folder.write_lock(folder, reporter=reporter):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         rebuild.discard(folder)
         remove_leftovers(folder)
         matrix = VectorSource(files, array_similarity(model.similarity).inner_product)
