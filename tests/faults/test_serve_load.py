@@ -170,7 +170,7 @@ def check(photos: Path, server: tuple[int, int], count: int, num_updates: int) -
 
 
 def change(photos: Path, step: int) -> str:
-    """Add a photo, change one, and delete one that was added before, which is no hit from then on; returns its name."""
+    """Add a photo, change one, delete one of an earlier step, which is not found from then on; returns its name."""
     paint(photos / f"new{step}.jpg", 100 + step)
     paint(photos / "00.jpg", 200 + step)
     deleted = photos / f"new{step - 2}.jpg"
