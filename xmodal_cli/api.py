@@ -148,6 +148,7 @@ def evaluate(
     check_arguments(evaluate, locals())
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.evaluation.option_checks import check_options
+    from xmodal_cli.inference.caption_types import decoding_settings
     from xmodal_cli.recipes import evaluate as matchers
     from xmodal_cli.recipes import evaluate_captions as captioners
     from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
@@ -163,7 +164,7 @@ def evaluate(
         results = evaluate_taggers(found, source, split, compute, reporter)
     elif captioners.is_caption_evaluation(found):
         check_options("captioners", given)
-        chosen = {**({} if beam is None else {"beam": beam}), **(decoding or {})}
+        chosen = decoding_settings({**({} if beam is None else {"beam": beam}), **(decoding or {})})
         results = captioners.evaluate_captions(found, source, split, chosen, ensemble, compute, reporter)
     else:
         check_options("matchers", given)

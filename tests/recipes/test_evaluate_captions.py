@@ -169,3 +169,39 @@ def test_invalid_combinations(xmodal, data, results, tmp_path):
     vectors.touch()
     check_error(xmodal("eval", vectors, file, "--data", data), file, vectors)
     check_error(xmodal("eval", vectors, "--beam", 3), "--beam applies only to captioners")
+
+
+def write(file, **changes):
+    file.write_text(json.dumps(entries(**changes)), encoding="utf-8")
+    return file
+
+
+def test_a_report_has_the_captions_by_their_cider(xmodal, data, tmp_path):
+    file = write(tmp_path / "results.json", c5="a grey square", c8="<b>nothing</b> here")
+    done = xmodal("eval", file, "--data", data, "--report", tmp_path / "report", "--json")
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert done.code == 0 and f"<title>results.json on {data} test</title>" in page
+    lowest, sample, highest = page.split("<h2>")[2:5]
+    assert lowest.startswith("Lowest CIDEr") and highest.startswith("Highest CIDEr")
+    for section in (lowest, sample, highest):
+        assert section.count("<article") == section.count('src="data:image/jpeg') == 4
+    assert "&lt;b&gt;nothing&lt;/b&gt; here" in "".join(lowest.split("</article>")[:2])  # both score 0
+    assert "<b>" not in page
+    assert "A grey square." in page and "the grey one 11" in page  # references
+    scores = [float(text.partition("<")[0]) for text in lowest.split("CIDEr ")[2:]]
+    assert scores == sorted(scores) and scores[0] == 0 < scores[-1]
+    assert abs(sum(scores) / 4 - done.json["cider"]) < 0.01
+    again = xmodal("eval", file, "--data", data, "--report", tmp_path / "report")
+    assert again.code == 0  # replaces its own page
+
+
+def test_a_report_is_refused_early(xmodal, data, tmp_path):
+    file = write(tmp_path / "results.json")
+    other = write(tmp_path / "other.json")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "index.html").write_text("mine", encoding="utf-8")
+    check_error(xmodal("eval", file, "--data", data, "--report", tmp_path / "taken"), "index.html")
+    assert (tmp_path / "taken" / "index.html").read_text(encoding="utf-8") == "mine"
+    check_error(xmodal("eval", file, other, "--data", data, "--report", tmp_path / "r"), "a report is for one model")
+    check_error(xmodal("eval", file, "--data", data, "--report", file), "is a file, but a report is a folder")
+    assert not (tmp_path / "r").exists()

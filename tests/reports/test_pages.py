@@ -27,6 +27,7 @@ from xmodal_cli.demo.page import (
 )
 from xmodal_cli.demo.results import Truth
 from xmodal_cli.reports.attention_page import AttentionSheet, AttentionSheets
+from xmodal_cli.reports.caption_report import CaptionCase, CaptionPage, CaptionSection
 from xmodal_cli.reports.charts import Curve, plot
 from xmodal_cli.reports.inline_images import InlineImage
 from xmodal_cli.reports.pages import environment, render
@@ -71,6 +72,11 @@ def retrieval_page() -> RetrievalPage:
     return RetrievalPage(NASTY, 1000, 5000, NASTY, rows, NASTY, [Section(NASTY, NASTY, [by_text, by_image])])
 
 
+def captions_page() -> CaptionPage:
+    cases = [CaptionCase(image, NASTY, 0.5, [NASTY, NASTY]) for image in (photo, missing)]
+    return CaptionPage(NASTY, 1000, [["", NASTY], [NASTY, NASTY]], NASTY, [CaptionSection(NASTY, NASTY, cases)])
+
+
 def attention_page() -> AttentionSheets:
     return AttentionSheets(NASTY, [AttentionSheet(NASTY, NASTY, quote(NASTY))])
 
@@ -82,6 +88,7 @@ def search_page() -> SearchPage:
 
 PAGES: Mapping[str, Callable[[], object]] = {
     "attention": attention_page,
+    "captions": captions_page,
     "demo": demo_page,
     "retrieval": retrieval_page,
     "search": search_page,

@@ -17,7 +17,7 @@ from xmodal_cli.inference.captioners import load_captioner
 from xmodal_cli.inference.matchers import load_matcher
 from xmodal_cli.models.model_file import read_header, read_tensors
 from xmodal_cli.recipes import train as recipe
-from xmodal_cli.recipes.evaluate_captions import evaluate_captioner
+from xmodal_cli.recipes.evaluate_captions import score_captioners
 from xmodal_cli.recipes.train import train_model
 
 THINGS = ("dog", "ball", "kite", "boat", "horse", "drum")
@@ -85,7 +85,7 @@ def test_every_captioner_learns_to_name_what_is_there(planted, tmp_path, preset)
     header = read_header(run / "model.safetensors")
     assert (header.kind, header.similarity) == ("captioner", "")
     assert header.metrics["cider"] == result.metrics["cider"]
-    metrics = evaluate_captioner([str(run)], str(planted), "test")
+    metrics = score_captioners([str(run)], str(planted), "test").result
     assert metrics.images == 20
     assert metrics.beam == load_config(preset).decoding.beam
     assert metrics.scores["cider"] > 1  # at most 10; captions of another image have about 0.5
@@ -134,7 +134,7 @@ def test_the_greedy_baseline_and_bleu_train_too(planted, finished, tmp_path):
 
 def test_several_captioners_are_an_ensemble(planted, finished, tmp_path):
     train(planted, tmp_path / "other", "training.seed=1", preset="show-attend-tell")
-    both = evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
+    both = score_captioners([str(finished), str(tmp_path / "other")], str(planted), "test").result
     assert both.model == "toy-captioner + other"
     assert both.scores["cider"] > 2
 
@@ -142,7 +142,7 @@ def test_several_captioners_are_an_ensemble(planted, finished, tmp_path):
 def test_captioners_of_different_vocabularies_cannot_be_an_ensemble(planted, finished, tmp_path):
     train(planted, tmp_path / "other", "training.epochs=1", "data.min_word_count=100")
     with pytest.raises(ConfigError, match="different vocabularies"):
-        evaluate_captioner([str(finished), str(tmp_path / "other")], str(planted), "test")
+        score_captioners([str(finished), str(tmp_path / "other")], str(planted), "test")
 
 
 def test_a_captioner_cannot_be_loaded_as_a_matcher(finished):
@@ -195,7 +195,7 @@ def test_the_image_tower_is_trained_in_a_second_stage(tmp_path_factory, tmp_path
     history = json.loads((tmp_path / "second" / "metrics.json").read_text(encoding="utf-8"))["history"]
     first = read_header(tmp_path / "first" / "model.safetensors").metrics
     assert history[0]["cider"] == pytest.approx(first["cider"], abs=0.02)  # the same model, above a trunk in fp16
-    metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32"))
+    metrics = score_captioners([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32")).result
     assert metrics.scores["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
     kept = read_tensors(result.model)
     assert any(name.startswith("tower.blocks.") for name in kept)

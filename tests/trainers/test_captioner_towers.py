@@ -13,7 +13,7 @@ from xmodal_cli.config import load_config
 from xmodal_cli.data.shapes import make_shapes
 from xmodal_cli.device import Compute
 from xmodal_cli.models.model_file import read_header, read_tensors
-from xmodal_cli.recipes.evaluate_captions import evaluate_captioner
+from xmodal_cli.recipes.evaluate_captions import score_captioners
 from xmodal_cli.recipes.train import train_model
 
 SMALL = (
@@ -86,7 +86,7 @@ def test_the_backbone_is_trained_in_a_second_stage(xmodal, home, shapes, tmp_pat
     assert header.meta.kind == (f"trunk-{num_blocks}" if num_blocks else "pixels")
     assert header.architecture["towers"]["image"]["blocks"] == num_blocks
     assert any(name.startswith("tower.network.") for name in tensors)
-    metrics = evaluate_captioner([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32"))
+    metrics = score_captioners([str(result.run)], str(shapes), "val", {"beam": 1}, Compute("cpu", "fp32")).result
     assert metrics.scores["cider"] == pytest.approx(result.metrics["cider"], abs=1e-6)
 
     photos = sorted((shapes / "images").glob("*.png"))[:3]

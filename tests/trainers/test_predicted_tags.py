@@ -12,7 +12,7 @@ from xmodal_cli.errors import BadModel, ConfigError, IncompatibleFeatures, Missi
 from xmodal_cli.inference.taggers import load_tagger
 from xmodal_cli.models.model_file import read_header
 from xmodal_cli.recipes import train as recipe
-from xmodal_cli.recipes.evaluate_captions import evaluate_captioner
+from xmodal_cli.recipes.evaluate_captions import score_captioners
 from xmodal_cli.recipes.train import train_model
 from xmodal_cli.reporter import SILENT
 from xmodal_cli.trainers.preparation import prepare
@@ -65,7 +65,7 @@ def test_the_file_records_the_tagger_and_eval_uses_it(planted, trained_tagger, t
     result = train_model(load_config("transformer", settings_for(trained_tagger)), str(planted), run)
     record = read_header(result.model).architecture["tagger"]
     assert record == {"name": trained_tagger.name, "fingerprint": load_tagger(str(trained_tagger)).info.fingerprint}
-    metrics = evaluate_captioner([str(run)], str(planted), "val", {"beam": 1})
+    metrics = score_captioners([str(run)], str(planted), "val", {"beam": 1}).result
     assert metrics.tagger == trained_tagger.name
     assert metrics.scores["cider"] == pytest.approx(
         result.metrics["cider"], abs=1e-6
@@ -81,10 +81,10 @@ def test_another_version_of_the_tagger_is_refused(planted, trained_tagger, tmp_p
     other = train_model(load_config("tagger", [*SMALL_TAGGER, *short, "training.seed=9"]), str(planted), tmp_path / "o")
     (first / "model.safetensors").write_bytes(other.model.read_bytes())
     with pytest.raises(IncompatibleFeatures, match="another version of the tagger words"):
-        evaluate_captioner([str(tmp_path / "run")], str(planted), "test")
+        score_captioners([str(tmp_path / "run")], str(planted), "test")
     (first / "model.safetensors").unlink()
     with pytest.raises(MissingData, match="trained with the tagger words, which does not exist"):
-        evaluate_captioner([str(tmp_path / "run")], str(planted), "test")
+        score_captioners([str(tmp_path / "run")], str(planted), "test")
 
 
 @pytest.mark.parametrize(

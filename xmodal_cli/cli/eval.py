@@ -66,7 +66,7 @@ def command(
             "--report",
             rich_help_panel=options.OUTPUT,
             metavar="DIR",
-            help="Write an HTML report with example queries, failures and images.",
+            help="Write an HTML report with examples, failures and images.",
         ),
     ] = None,
     beam: Annotated[
@@ -108,10 +108,13 @@ def command(
       xmodal eval transformer-f8k --data f8k --beam 3 --set decoding.length_penalty=0.7
 
       xmodal eval results.json --data f8k --split test --json
+
+      xmodal eval transformer-f8k --data f8k --split val --report captions
     """
     from xmodal_cli.device import Compute
     from xmodal_cli.evaluation.extras import Extras
     from xmodal_cli.evaluation.option_checks import check_options
+    from xmodal_cli.inference.caption_types import decoding_settings
     from xmodal_cli.recipes.evaluate import evaluate as run
     from xmodal_cli.recipes.evaluate_captions import evaluate_captions, find_models, is_caption_evaluation
     from xmodal_cli.recipes.evaluate_tags import evaluate_taggers, is_tag_evaluation
@@ -133,8 +136,8 @@ def command(
         return
     if is_caption_evaluation(models):
         check_options("captioners", given)
-        decoding = None if beam is None else {"beam": beam}
-        scored = evaluate_captions(models, data, split, decoding, ensemble, compute, reporter, settings or ())
+        changes = [*(settings or ()), *decoding_settings({} if beam is None else {"beam": beam})]
+        scored = evaluate_captions(models, data, split, changes, ensemble, compute, reporter, report)
         _show_captions(scored, as_json)
         return
     check_options("matchers", given)

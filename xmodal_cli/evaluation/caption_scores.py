@@ -11,7 +11,7 @@ from xmodal_cli.errors import BadData, ConfigError, Unavailable, UnknownName
 from xmodal_cli.metrics.caption_columns import sorted_columns
 from xmodal_cli.metrics.ptb_tokenizer import ptb_words
 from xmodal_cli.result_json import INLINE, OPTIONAL
-from xmodal_cli.types import MetricScores
+from xmodal_cli.types import Example, MetricScores
 from xmodal_cli.version import __version__
 
 TOKENIZERS: dict[str, Callable[[str], Sequence[str]]] = {"ptb": ptb_words, "spaces": str.split}
@@ -37,6 +37,15 @@ class CaptionResult:
     scores: dict[str, float | int | None] = field(metadata=INLINE)
     signature: str
     unavailable: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ScoredCaptions:
+    """A result with the ``captions`` that were scored, one per example."""
+
+    result: CaptionResult
+    captions: Sequence[str]
+    examples: Sequence[Example]
 
 
 def score_captions(

@@ -68,10 +68,8 @@ def check_request(what: list[str], data: str | None, extras: Extras) -> None:
             f"ranks cannot be written as {extras.ranks.suffix or extras.ranks}",
             f"use the extension {' or '.join(RANK_FILES)} for --ranks",
         )
-    if extras.report is not None and extras.report.exists() and not extras.report.is_dir():
-        raise StorageError(f"{extras.report} is a file, but a report is a folder", "give --report another path")
-    if extras.report is not None and len(what) > 1 and not extras.ensemble:
-        raise ConfigError("a report is for one model", "give one model, or add --ensemble for a report of the ensemble")
+    if extras.report is not None:
+        check_report_folder(extras.report, len(what), extras.ensemble)
 
 
 def add_metrics(result: RetrievalResult, model: EmbeddedModel, folds: list[Fold], extras: Extras) -> RetrievalResult:
@@ -109,3 +107,11 @@ def captions_of(model: EmbeddedModel) -> list[str]:
             "create it with `xmodal features DATA --model M --split S`, or omit --ndcg and --report",
         )
     return model.dataset.captions
+
+
+def check_report_folder(folder: Path, num_models: int, ensemble: bool) -> None:
+    """Raise StorageError if ``folder`` is a file, ConfigError for several models without an ensemble."""
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(f"{folder} is a file, but a report is a folder", "give --report another path")
+    if num_models > 1 and not ensemble:
+        raise ConfigError("a report is for one model", "give one model, or add --ensemble for a report of the ensemble")

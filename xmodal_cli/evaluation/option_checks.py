@@ -13,7 +13,7 @@ APPLIES_TO = {
     "--top-k": MATCHERS,
     "--ndcg": MATCHERS,
     "--ranks": MATCHERS,
-    "--report": MATCHERS,
+    "--report": (*MATCHERS, *CAPTIONERS),
     "--ensemble": (*MATCHERS, *CAPTIONERS),
     "--beam": CAPTIONERS,
     "--set": CAPTIONERS,

@@ -11,7 +11,7 @@ from xmodal_cli.data.json_starts import is_json_lines
 from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.text_files import field, parse_json, read_lines, read_text
 from xmodal_cli.errors import BadData, MissingData
-from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
+from xmodal_cli.evaluation.caption_scores import ScoredCaptions, score_captions
 from xmodal_cli.file_identity import reason_not_regular
 from xmodal_cli.types import Example, ImageTextDataset
 
@@ -24,7 +24,7 @@ def is_results(what: str) -> bool:
     return what.lower().removesuffix(".gz").endswith((".json", ".jsonl"))
 
 
-def score_results(file: Path, data: str, split: str = "test") -> CaptionResult:
+def score_results(file: Path, data: str, split: str = "test") -> ScoredCaptions:
     """The scores of a results file, which must have one caption for each captioned image of the split.
 
     Raises MissingData, BadData.
@@ -33,7 +33,7 @@ def score_results(file: Path, data: str, split: str = "test") -> CaptionResult:
     captions, examples = match_results(file, dataset, split)
     training = dataset.select(*(name for name in TRAINING_SPLITS if name != split)).captions
     scores = score_captions(captions, [e.captions for e in examples], training=training or None)
-    return replace(scores, model=file.name, data=data, split=split)
+    return ScoredCaptions(replace(scores, model=file.name, data=data, split=split), captions, examples)
 
 
 def match_results(file: Path, dataset: ImageTextDataset, split: str) -> tuple[list[str], tuple[Example, ...]]:

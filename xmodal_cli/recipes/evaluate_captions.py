@@ -11,11 +11,11 @@ from xmodal_cli.data.registry import load_dataset
 from xmodal_cli.data.selection import select_captioned
 from xmodal_cli.device import Compute
 from xmodal_cli.errors import ConfigError
-from xmodal_cli.evaluation.caption_scores import CaptionResult, score_captions
+from xmodal_cli.evaluation.caption_scores import CaptionResult, ScoredCaptions, score_captions
 from xmodal_cli.evaluation.embeddings import is_embeddings
+from xmodal_cli.evaluation.extras import check_report_folder
 from xmodal_cli.evaluation.results_file import is_results, score_results
 from xmodal_cli.inference import zero_shot
-from xmodal_cli.inference.caption_types import decoding_settings
 from xmodal_cli.inference.distinct_names import distinct_names, with_distinct_names
 from xmodal_cli.inference.models import ModelInfo, describe_as, describe_model, name_of
 from xmodal_cli.reporter import SILENT, Reporter
@@ -56,33 +56,51 @@ def evaluate_captions(
     what: Sequence[str | ModelInfo],
     data: str | None,
     split: str = "test",
-    decoding: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
     ensemble: bool = False,
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
-    settings: Sequence[str] = (),
+    report: Path | None = None,
 ) -> list[CaptionResult]:
     """One result per results file or captioner, in the given order.
 
-    ``decoding``, and ``settings`` as ``decoding.key=value``, override decoding settings of the captioners; ``ensemble``
-    adds an ensemble of all of them at the end. Raises, before captions are generated if possible, ConfigError,
-    UnknownName, MissingData, and BadData for files that cannot be scored.
+    ``settings`` as ``decoding.key=value`` override decoding settings of the captioners; ``ensemble`` adds an ensemble
+    of all of them at the end; ``report`` is a folder for a page of its captions, or of those of the only item. Raises,
+    before captions are generated if possible, ConfigError, UnknownName, MissingData, and BadData for files that cannot
+    be scored.
     """
     if data is None:
         raise ConfigError("captions are scored against a dataset", "add --data, for example --data f8k")
     captioners = [item for item in what if not _is_results(item)]
     if ensemble and len(captioners) < 2:
         raise ConfigError("an ensemble needs at least two captioners", "name two or more, or remove --ensemble")
-    if (decoding or settings) and not captioners:
+    if settings and not captioners:
         raise ConfigError("--beam and --set apply only to captioners", "remove them: captions of a file are decoded")
     groups = [[item] for item in what] + ([captioners] if ensemble else [])
-    overrides = [*settings, *decoding_settings(decoding or {})]
-    _check_early(groups, data, split, overrides, compute)
+    if report is not None:
+        _check_report(report, len(what), ensemble)
+    _check_early(groups, data, split, settings, compute)
     results: dict[int, CaptionResult] = {}
     for n in sorted(range(len(groups)), key=lambda n: not _is_results(groups[n][0])):  # files first: they take seconds
-        results[n] = _evaluate(groups[n], data, split, overrides, compute, reporter)
+        found = _evaluate(groups[n], data, split, settings, compute, reporter)
+        results[n] = found.result
+        if report is not None and n == len(groups) - 1:
+            _write_report(found, report)
     names = dict(enumerate(distinct_names(what)))  # the ensemble has none
     return [replace(results[n], model=names.get(n, results[n].model)) for n in range(len(groups))]
+
+
+def _check_report(folder: Path, num_models: int, ensemble: bool) -> None:
+    from xmodal_cli.reports.caption_report import check_caption_report
+
+    check_report_folder(folder, num_models, ensemble)
+    check_caption_report(folder)
+
+
+def _write_report(scored: ScoredCaptions, folder: Path) -> None:
+    from xmodal_cli.reports.caption_report import write_caption_report
+
+    write_caption_report(scored, folder)
 
 
 def _check_early(
@@ -111,14 +129,14 @@ def _evaluate(
     settings: Sequence[str],
     compute: Compute,
     reporter: Reporter,
-) -> CaptionResult:
+) -> ScoredCaptions:
     first = group[0]
     if _is_results(first):
         return score_results(Path(first), data, split)
-    return evaluate_captioner(group, data, split, None, compute, reporter, settings)
+    return score_captioners(group, data, split, None, compute, reporter, settings)
 
 
-def evaluate_captioner(
+def score_captioners(
     models: Sequence[str | ModelInfo],
     data: str,
     split: str = "test",
@@ -126,8 +144,8 @@ def evaluate_captioner(
     compute: Compute = Compute(),
     reporter: Reporter = SILENT,
     overrides: Sequence[str] = (),
-) -> CaptionResult:
-    """The scores of one captioner, or of an ensemble of several.
+) -> ScoredCaptions:
+    """The captions of one captioner, or of an ensemble of several, with their scores.
 
     ``decoding``, and ``overrides`` as ``decoding.key=value``, override decoding settings of the first one. Raises
     XmodalError kinds.
@@ -146,4 +164,5 @@ def evaluate_captioner(
     references, longest = [e.captions for e in part.examples], settings.max_length
     scores = score_captions(candidates, references, training=training, max_length=longest)
     name, changed = " + ".join(loaded.name for loaded in captioners), asdict(settings) if overrides else None
-    return replace(scores, model=name, data=data, split=split, beam=settings.beam, decoding=changed, tagger=tagger)
+    decoded = replace(scores, beam=settings.beam, decoding=changed, tagger=tagger)
+    return ScoredCaptions(replace(decoded, model=name, data=data, split=split), candidates, part.examples)

@@ -53,7 +53,7 @@ def draw_runs_page(runs: Sequence[RunRecord], shown: Sequence[str], folders: Seq
         "charts": charts_of(chosen),
         "metrics": metric_rows(chosen),
         "settings": setting_rows(chosen),
-        "reports": [(run, urlencode({"run": run.name})) for run in chosen if "rsum" in run.best],
+        "reports": [(run, urlencode({"run": run.name})) for run in chosen if {"rsum", "cider"} & {*run.best}],
         "folders": folders,
         "max_runs": MAX_RUNS,
         "is_live": any(run.state == TRAINING for run in runs),
