@@ -34,6 +34,16 @@ def test_files_are_counted_by_category_and_listed() -> None:
     assert left_out.to_lines(left_out.to_json([])) == []
 
 
+def test_the_packages_that_files_need_are_listed_once() -> None:
+    problems = [Unreadable(Path(f"{n}.heic"), "it is HEIC", Category.HEIC) for n in range(12)]
+    problems += [Unreadable(Path("a.jxl"), "it is JPEG XL", Category.JXL), Unreadable(Path("b.jpg"), "it is damaged")]
+    lines = left_out.to_lines(left_out.to_json(problems))
+    heic, jxl = lines[-2:]
+    assert heic.startswith("  HEIC without pillow-heif: ") and "pip install" in heic and "pillow-heif, or" in heic
+    assert "pillow-jxl-plugin, or save it as JPEG" in jxl
+    assert lines[-3].endswith("more (use --json to list all)")
+
+
 @pytest.mark.parametrize("category", Category)
 def test_every_category_has_a_label(category: Category) -> None:
     assert left_out.LABELS[category]

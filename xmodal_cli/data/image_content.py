@@ -17,7 +17,7 @@ from xmodal_cli.shell_commands import install_command
 
 HEAD = 4096  # bytes that are enough to recognize every format
 _EXPORT = {Category.RAW: "JPEG", Category.SVG: "PNG", Category.VECTOR: "PNG"}
-_PACKAGES = {
+PACKAGES = {
     Category.HEIC: ["pillow-heif"],
     Category.AVIF: ["--upgrade", "pillow"],
     Category.JXL: ["pillow-jxl-plugin"],
@@ -104,8 +104,8 @@ def missing_plugin(kind: str) -> Category | None:
 
 def format_hint(category: Category | None) -> str:
     """How to get images of an unsupported format read; empty for other categories."""
-    if category in _PACKAGES:
-        return f"{install_command(*_PACKAGES[category])}, or save it as JPEG"
+    if category in PACKAGES:
+        return f"{install_command(*PACKAGES[category])}, or save it as JPEG"
     return f"export it as {_EXPORT[category]}" if category in _EXPORT else ""
 
 
@@ -124,7 +124,7 @@ def check_content(path: str) -> BadImage | None:
     with open_regular(path) as file:
         kind = sniff(file.read(HEAD), path)
     category = kind if isinstance(kind, Category) else missing_plugin(kind)
-    return unsupported_error(path, category) if category in _EXPORT or category in _PACKAGES else None
+    return unsupported_error(path, category) if category in _EXPORT or category in PACKAGES else None
 
 
 def _sniff_magic(head: bytes) -> str | Category | None:

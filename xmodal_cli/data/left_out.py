@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from xmodal_cli.data.image_content import PACKAGES, format_hint
 from xmodal_cli.errors import Category
 from xmodal_cli.types import Defect, Unreadable
 
@@ -66,7 +67,7 @@ def defects_to_json(defects: Sequence[Defect]) -> dict[str, Any]:
 
 
 def to_lines(left_out: dict[str, Any], title: str = "left out") -> list[str]:
-    """The lines of a value of ``to_json`` or ``defects_to_json``: numbers per category and the first files, if any."""
+    """The lines of a value of ``to_json`` or ``defects_to_json``, if any: numbers, the first files, what to install."""
     total, files = left_out["total"], left_out["files"]
     if not total:
         return []
@@ -75,7 +76,12 @@ def to_lines(left_out: dict[str, Any], title: str = "left out") -> list[str]:
     lines += [f"  {_with_path(**entry)}" for entry in files[:LISTED]]
     if total > LISTED:
         lines.append(f"  and {total - LISTED:,} more (use --json to list all)")
-    return lines
+    return lines + [f"  {LABELS[category]}: {format_hint(category)}" for category in _installable(left_out["counts"])]
+
+
+def _installable(counts: dict[str, int]) -> list[Category]:
+    """The categories whose files can be read with another package."""
+    return [category for name in counts if (category := Category(name)) in PACKAGES]
 
 
 def _with_path(path: str, reason: str, **_: object) -> str:
