@@ -21,6 +21,7 @@ def write_run(folder: Path, epochs: int, best_epoch: int = 0, patience: int = 0)
     (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
     if best_epoch:
         best = {"epoch": best_epoch, "rsum": 100.0 + best_epoch}
-        metrics = {"preset": "vse", "epochs": epochs, "best_epoch": best_epoch, "best": best}
+        history = [{"epoch": epoch, "rsum": 100.0 + epoch} for epoch in range(1, epochs + 1)]
+        metrics = {"preset": "vse", "epochs": epochs, "best_epoch": best_epoch, "best": best, "history": history}
         (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return folder

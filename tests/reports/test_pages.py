@@ -38,7 +38,7 @@ TEMPLATES = files("xmodal_cli.reports") / "templates"
 NAMES = sorted(file.name for file in TEMPLATES.iterdir())
 SHARED = {"base.html.jinja", "macros.html.jinja", "style.css"}
 # of xmodal serve: their style is another file; tests/serve renders them
-SERVED = {"serve.html.jinja", "api.html.jinja", "runs.html.jinja", "run_report.html.jinja"}
+SERVED = {"serve.html.jinja", "api.html.jinja", "runs.html.jinja"}
 SERVED |= {f"{name}.html.jinja" for name in ("datasets", "dataset", "dataset_image", "dataset_macros", "notice")}
 
 photo, missing = InlineImage(NASTY, "data:image/jpeg;base64,AA=="), InlineImage(NASTY, "")

@@ -17,6 +17,7 @@ from helpers.written_runs import write_run
 from starlette.testclient import TestClient
 
 from xmodal_cli.file_lock import folder_lock
+from xmodal_cli.serve import run_service
 from xmodal_cli.serve.application import create_app
 from xmodal_cli.serve.settings import ServeSettings
 
@@ -86,6 +87,22 @@ def test_markup_in_runs_is_text(client, runs):
     assert HOSTILE not in shown and "<img" not in shown and "&lt;img src=x&gt;" in shown
 
 
+def test_logs_are_read_again_if_they_have_changed(client, runs, monkeypatch):
+    read: list[str] = []
+    real = run_service.read_run
+    monkeypatch.setattr(run_service, "read_run", lambda folder, name: read.append(name) or real(folder, name))
+    for _ in range(2):
+        assert client.get("/api/runs/first").json()["evals"][-1]["rsum"] == 104.0
+        client.get("/runs")
+    assert sorted(read) == ["first", "second"]
+    with (runs / "first" / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"event": "eval", "step": 50, "epoch": 5, "rsum": 777.0}) + "\n")
+    assert client.get("/api/runs/first").json()["evals"][-1]["rsum"] == 777.0
+    with folder_lock(runs / "second", "the run"):
+        assert client.get("/api/runs/second").json()["state"] == "training"
+    assert read[2:] == ["first", "second"]
+
+
 def test_a_damaged_run_does_not_hide_the_others(client, runs):
     (runs / "first" / "metrics.json").write_bytes(b"[")
     text = client.get("/runs?run=first&run=second").text
@@ -108,19 +125,19 @@ def test_the_report_of_a_model(trained):
     with TestClient(create_app(ServeSettings(runs=trained.parent)), base_url="http://127.0.0.1:7878") as client:
         address = f"/runs/report?run={trained.name}"
         first = client.get(address)
-        assert "is being computed" in first.text and 'http-equiv="refresh"' in first.text
+        assert "is being computed" in first.text and first.headers["refresh"]
         end = time.monotonic() + 120
         while "worst ranks" not in (page := client.get(address)).text:
-            assert page.status_code == 200, page.text
+            assert page.status_code == 202, page.text
             assert time.monotonic() < end
             time.sleep(0.2)
         assert "style-src 'unsafe-inline'" in page.headers["content-security-policy"]
         assert "script-src" not in page.headers["content-security-policy"]
         failed = f"{address}&split=absent"
-        while 'role="alert"' not in (page := client.get(failed)).text:
+        while (page := client.get(failed)).status_code == 202:
             assert time.monotonic() < end
             time.sleep(0.2)
-        assert "absent" in page.text
+        assert page.status_code == 400 and "absent" in page.text.partition("<h1>")[2].partition("</h1>")[2]
 
 
 @pytest.fixture

@@ -31,6 +31,17 @@ def test_a_run_that_ended_early(tmp_path, epochs, best_epoch, patience, state):
     assert read_run(write_run(tmp_path / "a", epochs, best_epoch, patience)).state == state
 
 
+@pytest.mark.parametrize(("patience", "state"), [(2, "finished"), (3, "stopped")])
+def test_patience_counts_evaluations(tmp_path, patience, state):
+    """Two evaluations in four epochs after the best one."""
+    folder = write_run(tmp_path / "a", 3, best_epoch=1, patience=patience)
+    file = folder / "config.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("epochs = 4", "epochs = 40"), encoding="utf-8")
+    text = (folder / "metrics.json").read_text(encoding="utf-8").replace('"epochs": 3', '"epochs": 5')
+    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    assert read_run(folder).state == state
+
+
 def test_a_run_is_in_training_while_its_folder_is_locked(tmp_path):
     folder = write_run(tmp_path / "a", 1)
     with folder_lock(folder, "the run"):

@@ -4,7 +4,7 @@ Precedence: the dataclasses' defaults < a preset or TOML file < ``--set`` < expl
 that name the nearest right one. Arguments of a component, its ``args``, are checked by its ``build``.
 """
 
-from xmodal_cli.config.loading import data_argument, from_dict, load_config, to_dict, with_data, with_settings
+from xmodal_cli.config.loading import data_argument, flatten, from_dict, load_config, to_dict, with_data, with_settings
 from xmodal_cli.config.renames import first_names, upgrade
 from xmodal_cli.config.sections import MODEL_KINDS, Component, Config, FeaturesConfig, ModelConfig, TrainingConfig
 from xmodal_cli.config.toml_text import to_toml
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingConfig",
     "data_argument",
     "first_names",
+    "flatten",
     "from_dict",
     "load_config",
     "to_dict",

@@ -97,6 +97,14 @@ def _resolve_data_path(config: Config, file: Path) -> Config:
     return replace(config, data=replace(config.data, path=str(path)))
 
 
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings in ``tables`` by their names, such as ``training.epochs``."""
+    flat: dict[str, Any] = {}
+    for key, value in tables.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain tables, ready for TOML or JSON."""
     return asdict(config)

@@ -18,9 +18,8 @@ from xmodal_cli.metrics.ptb_tokenizer import ptb_words
 from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.reports.inline_images import InlineImage, inline_image
-from xmodal_cli.reports.pages import is_page, render
+from xmodal_cli.reports.pages import REPORT, is_page, render
 
-PAGE = "index.html"
 LOWEST, SAMPLE, HIGHEST = 24, 12, 12  # images per section
 THUMBNAIL = 240  # pixels of the longer side
 
@@ -57,7 +56,7 @@ class CaptionPage:
 
 def check_caption_report(folder: Path) -> None:
     """Raise StorageError if the page cannot be written to ``folder``, or would replace a file of another kind."""
-    check_output_file(folder / PAGE, "--report", is_page)
+    check_output_file(folder / REPORT, "--report", is_page)
 
 
 def write_caption_report(scored: ScoredCaptions, folder: Path, seed: int = 0) -> Path:
@@ -78,8 +77,8 @@ def write_caption_report(scored: ScoredCaptions, folder: Path, seed: int = 0) ->
         signature=result.signature,
         sections=[CaptionSection(title, note, _cases(scored, scores, rows)) for title, note, rows in sections],
     )
-    write_bytes(folder / PAGE, render("captions", {"page": page}).encode("utf-8"))
-    return folder / PAGE
+    write_bytes(folder / REPORT, render("captions", {"page": page}).encode("utf-8"))
+    return folder / REPORT
 
 
 def cider_of_each(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:

@@ -18,6 +18,7 @@ from xmodal_cli.version import __version__
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+REPORT = "index.html"  # the page in the folder of a report
 _KEPT = "\n\t"
 
 

@@ -17,14 +17,14 @@ from xmodal_cli.output_files import check_output_file
 from xmodal_cli.paths import write_bytes
 from xmodal_cli.reports.contact_sheet import Row, draw_contact_sheet, is_contact_sheet
 from xmodal_cli.reports.inline_images import InlineImage, inline_image
-from xmodal_cli.reports.pages import is_page
+from xmodal_cli.reports.pages import REPORT, is_page
 from xmodal_cli.reports.retrieval_page import Case, RetrievedItem, Section, draw_retrieval_page
 from xmodal_cli.retrieval.ranks import exact_scores
 from xmodal_cli.types import Example
 
 CASES = 8  # queries per section
 TOP_IMAGES, TOP_TEXTS, GRID_COLUMNS = 10, 5, 5
-PAGE, GRID = "index.html", "grid.png"
+GRID = "grid.png"
 THUMBNAIL = 160  # pixels of the longer side
 
 
@@ -47,7 +47,7 @@ class _RankedSplit:
 
 def check_report(folder: Path) -> None:
     """Raise StorageError if the files cannot be written to ``folder``, or would replace files of another kind."""
-    check_output_file(folder / PAGE, "--report", is_page)
+    check_output_file(folder / REPORT, "--report", is_page)
     check_output_file(folder / GRID, "--report", is_contact_sheet)
 
 
@@ -75,7 +75,7 @@ def write_report(judged: EvaluatedModel, folder: Path, seed: int = 0) -> list[Pa
         Section("Image to text: rank 1", "A random sample of the images with a correct caption at rank 1.",
                 [_image_case(by_image, q, split, judged) for q in _drawn(by_image, None, random, rank=1)]),
     ]  # fmt: skip
-    index = folder / PAGE
+    index = folder / REPORT
     write_bytes(index, draw_retrieval_page(judged.result, sections))
     return [index, grid]
 

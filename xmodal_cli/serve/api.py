@@ -19,6 +19,7 @@ from xmodal_cli.result_json import to_json
 from xmodal_cli.retrieval import registry
 from xmodal_cli.retrieval.items import IndexedItem
 from xmodal_cli.serve.api_page import api_page
+from xmodal_cli.serve.cache_headers import FOREVER, NO_CACHE
 from xmodal_cli.serve.caption_service import CaptionService
 from xmodal_cli.serve.disconnects import while_connected
 from xmodal_cli.serve.openapi import openapi_document
@@ -36,7 +37,6 @@ from xmodal_cli.version import __version__
 from xmodal_cli.viewer import show_in_folder
 
 Result = TypeVar("Result")
-FOREVER = "private, max-age=31536000, immutable"  # the address of a view has the digest of the photo
 VIEW_THREADS = 2
 
 
@@ -92,7 +92,7 @@ class Api:
     async def docs(self, request: Request) -> Response:
         """The description of the API as a page; its examples have the address of this server."""
         text = api_page(openapi_document(), str(request.base_url), bool(self.settings.token))
-        return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
+        return HTMLResponse(text, headers=NO_CACHE)
 
     async def indexes(self, request: Request) -> Response:
         """The indexes of this machine."""
@@ -158,7 +158,7 @@ class Api:
         entry = await self._entry(request, request.path_params["key"])
         content = await self._run(request, self._view_worker, partial(self._views.view, entry.item, kind))
         versioned = request.query_params.get("v") == entry.item.digest.hex()[:12]
-        return Response(content, 200, {"Cache-Control": FOREVER if versioned else "no-cache"}, "image/webp")
+        return Response(content, 200, FOREVER if versioned else NO_CACHE, "image/webp")
 
     async def file(self, request: Request) -> Response:
         """The file of a photo, as a download."""

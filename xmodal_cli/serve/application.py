@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from xmodal_cli.errors import XmodalError, path_message
 from xmodal_cli.serve.api import Api
+from xmodal_cli.serve.cache_headers import NO_CACHE
 from xmodal_cli.serve.convertors import register_convertors
 from xmodal_cli.serve.dataset_routes import DatasetRoutes
 from xmodal_cli.serve.guard import Guard
@@ -56,7 +57,7 @@ def create_app(settings: ServeSettings) -> Starlette:
 
 
 async def _page(request: Request) -> Response:
-    return HTMLResponse(_page_text(), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(_page_text(), headers=NO_CACHE)
 
 
 @cache

@@ -106,11 +106,6 @@ def draw_image_page(facts: DatasetFacts, image: BrowsedImage) -> str:
     return render("dataset_image", context)
 
 
-def draw_notice(title: str, text: str, hint: str = "") -> str:
-    """A page with a message: an error, or that something is being read."""
-    return render("notice", {"title": title, "text": text, "hint": hint})
-
-
 def _split_addresses(one: ListedDataset) -> dict[str, str]:
     splits = one.facts.summary.splits if one.facts else {}
     return {split: browse_address(one.known.name, BrowseRequest(split, CaptionWords(""))) for split in splits}

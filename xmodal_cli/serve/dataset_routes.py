@@ -17,21 +17,19 @@ from starlette.routing import Route
 from xmodal_cli.errors import MissingData, XmodalError
 from xmodal_cli.result_json import to_json
 from xmodal_cli.serve.browsed_dataset import VERSION
-from xmodal_cli.serve.dataset_pages import draw_dataset_page, draw_datasets_page, draw_image_page, draw_notice
+from xmodal_cli.serve.cache_headers import FOREVER, NO_CACHE, REFRESH
+from xmodal_cli.serve.dataset_pages import draw_dataset_page, draw_datasets_page, draw_image_page
 from xmodal_cli.serve.dataset_request import read_browse_request
 from xmodal_cli.serve.dataset_service import DatasetService, ListedDataset
 from xmodal_cli.serve.disconnects import while_connected
+from xmodal_cli.serve.notices import draw_notice, error_page
 from xmodal_cli.serve.photo_views import HEIGHTS, PhotoViews
-from xmodal_cli.serve.problems import Busy, Disconnected, status_of
 from xmodal_cli.serve.result_response import ResultResponse
 from xmodal_cli.serve.settings import ServeSettings
 from xmodal_cli.serve.worker import Worker
 
 Result = TypeVar("Result")
 READING_SECONDS = 3.0  # after which a page reports that a dataset is being read
-_NO_CACHE = {"Cache-Control": "no-cache"}
-_REFRESH = {"Refresh": "2"}  # seconds; browsers load the page again
-_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # of an address with the version of the file
 _VIEW_THREADS = 2
 _LISTED = ("format", "images", "captions", "splits", "split_captions", "missing_images", "precomputed")
 
@@ -67,9 +65,9 @@ class DatasetRoutes:
                 is_reading = is_reading or described is None
                 listed[position] = described or one
         except XmodalError as error:
-            return _error_page(error)
+            return error_page("Datasets", error)
         return HTMLResponse(
-            draw_datasets_page(listed, is_reading), headers={**_NO_CACHE, **(_REFRESH if is_reading else {})}
+            draw_datasets_page(listed, is_reading), headers={**NO_CACHE, **(REFRESH if is_reading else {})}
         )
 
     async def page(self, request: Request) -> Response:
@@ -92,12 +90,12 @@ class DatasetRoutes:
         try:
             text = await self._try_run(request, draw, READING_SECONDS)
         except XmodalError as error:
-            return _error_page(error)
+            return error_page("Datasets", error)
         if text is not None:
-            return HTMLResponse(text, headers=_NO_CACHE)
+            return HTMLResponse(text, headers=NO_CACHE)
         title = f"Reading {request.path_params['dataset'][:100]} …"
         text = draw_notice(title, "Its captions and the names of its images are read once.")
-        return HTMLResponse(text, 202, {**_NO_CACHE, **_REFRESH})
+        return HTMLResponse(text, 202, {**NO_CACHE, **REFRESH})
 
     async def list(self, request: Request) -> Response:
         """``GET /api/datasets``: the names that ``--data`` accepts, with the counts of those that are present."""
@@ -121,7 +119,7 @@ class DatasetRoutes:
         make = partial(self._views.view_of, version, lambda: path, kind)
         content = await while_connected(request, self._view_worker.run(make))
         is_current = request.query_params.get("v") == version[:VERSION]
-        return Response(content, 200, _FOREVER if is_current else _NO_CACHE, "image/webp")
+        return Response(content, 200, FOREVER if is_current else NO_CACHE, "image/webp")
 
     def close(self) -> None:
         """Cancel the calls that wait."""
@@ -137,12 +135,6 @@ class DatasetRoutes:
             return await asyncio.wait_for(self._run(request, call), seconds)
         except TimeoutError:
             return None
-
-
-def _error_page(error: XmodalError) -> Response:
-    if isinstance(error, Busy | Disconnected):
-        raise error
-    return HTMLResponse(draw_notice("Datasets", error.message, error.hint), status_of(error), _NO_CACHE)
 
 
 def _to_json(one: ListedDataset) -> dict[str, Any]:

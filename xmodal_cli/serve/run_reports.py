@@ -15,11 +15,11 @@ from pathlib import Path
 from xmodal_cli.errors import ConfigError, XmodalError
 from xmodal_cli.paths import MODEL_FILE
 from xmodal_cli.printable import escape_unprintable
+from xmodal_cli.reports.pages import REPORT
 from xmodal_cli.training.run_records import RunRecord
 
 MAX_REPORTS = 8  # kept in memory, of about 1 MB each
 STOP_SECONDS = 5.0
-PAGE = "index.html"  # of a report
 Key = tuple[Path, int, str]  # folder of the run, time of its model, split
 
 
@@ -80,7 +80,7 @@ class RunReports:
         try:
             with tempfile.TemporaryDirectory(prefix="xmodal-report-") as folder:
                 lines = self._run(run, split, Path(folder), report)
-                page = Path(folder) / PAGE
+                page = Path(folder) / REPORT
                 if page.is_file():
                     report.page = page.read_bytes()
                 else:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from xmodal_cli.errors import XmodalError
-from xmodal_cli.reports.pages import render
 from xmodal_cli.result_json import to_json
+from xmodal_cli.serve.cache_headers import NO_CACHE, REFRESH
 from xmodal_cli.serve.disconnects import while_connected
+from xmodal_cli.serve.notices import draw_notice, error_page
 from xmodal_cli.serve.result_response import ResultResponse
 from xmodal_cli.serve.run_pages import draw_runs_page
 from xmodal_cli.serve.run_reports import RunReports
@@ -22,7 +22,6 @@ from xmodal_cli.serve.settings import ServeSettings
 from xmodal_cli.serve.worker import Worker
 from xmodal_cli.training.run_records import RunRecord
 
-NO_CACHE = {"Cache-Control": "no-cache"}
 # A report is a file with its style and images in it; it has no scripts
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 DEFAULT_SPLIT = "val"
@@ -52,21 +51,20 @@ class RunRoutes:
         return HTMLResponse(text, headers=NO_CACHE)
 
     async def report(self, request: Request) -> Response:
-        """The report on the model of a run, or its progress or error."""
-        params = request.query_params
-        name, split = params.get("run", ""), params.get("split", DEFAULT_SPLIT)
-        run = await self._run(request, name)
-        context = {"name": name, "split": split, "back": f"/runs?{urlencode({'run': name})}"}
+        """The report on the model of a run, or its error; while it is being computed, a page that is reloaded."""
+        name, split = request.query_params.get("run", ""), request.query_params.get("split", DEFAULT_SPLIT)
+        title = f"{name[:100]} on {split[:100]}"
         try:
-            report = self._reports.report(run, split)
+            report = self._reports.report(await self._run(request, name), split)
         except XmodalError as error:
-            return _message(context, error)
-        if report.page:
-            return HTMLResponse(report.page, headers=NO_CACHE | {"Content-Security-Policy": REPORT_POLICY})
+            return error_page(title, error)
         if report.error is not None:
             self._reports.forget(report)
-            return _message(context, report.error)
-        return HTMLResponse(render("run_report", context | {"message": "", "progress": report.progress}))
+            return error_page(title, report.error)
+        if report.page:
+            return HTMLResponse(report.page, headers=NO_CACHE | {"Content-Security-Policy": REPORT_POLICY})
+        text = draw_notice(title, "The report is being computed, and shown here when it is done.", report.progress)
+        return HTMLResponse(text, 202, NO_CACHE | REFRESH)
 
     async def list(self, request: Request) -> Response:
         """``GET /api/runs``: the runs without their records."""
@@ -84,10 +82,6 @@ class RunRoutes:
         """Cancel what waits, and end a report that is being computed."""
         self._worker.close()
         self._reports.close()
-
-
-def _message(context: dict[str, str], error: XmodalError) -> Response:
-    return HTMLResponse(render("run_report", context | {"message": error.message, "hint": error.hint}), 400)
 
 
 def _without_records(run: RunRecord) -> dict[str, object]:

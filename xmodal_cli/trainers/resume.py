@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xmodal_cli.config import Config, from_dict, to_dict, with_data
+from xmodal_cli.config import Config, flatten, from_dict, to_dict, with_data
 from xmodal_cli.errors import ConfigError
 from xmodal_cli.file_errors import naming, reading
 from xmodal_cli.models.model_file import read_header
@@ -57,7 +57,7 @@ def check_folder(run: Path, config: Config, resume: bool) -> None:
         raise ConfigError(f"{run} already contains a training run", hint)
     with naming(existing), reading(existing, f"choose another --out, or delete {run}"):
         previous = from_dict(tomllib.loads(existing.read_text(encoding="utf-8")))
-    before, now = (_flatten(to_dict(_fixed_settings(settings))) for settings in (previous, config))
+    before, now = (flatten(to_dict(_fixed_settings(settings))) for settings in (previous, config))
     changed = {key: before.get(key) for key in [*before, *now] if before.get(key) != now.get(key)}
     if changed:
         raise ConfigError(
@@ -72,13 +72,6 @@ def _fixed_settings(config: Config) -> Config:
     config = with_data(config, "")  # what the dataset contains is compared
     training = replace(config.training, epochs=epochs, patience=0, device="", log_every=0, tensorboard=False)
     return replace(config, training=training)
-
-
-def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tables.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _differences(changed: Mapping[str, Any], now: Mapping[str, Any]) -> str:

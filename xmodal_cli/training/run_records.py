@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xmodal_cli.config import flatten
 from xmodal_cli.errors import MissingData, XmodalError
 from xmodal_cli.file_errors import parse_json_object, reading
+from xmodal_cli.file_identity import size_and_mtime
 from xmodal_cli.file_lock import folder_is_locked
 from xmodal_cli.models.model_file import read_header
 from xmodal_cli.paths import CONFIG_FILE, MODEL_FILE, is_folder
@@ -70,6 +72,12 @@ def read_run(folder: Path, name: str = "") -> RunRecord:
         return RunRecord(name, folder, STOPPED, error=error.message)
 
 
+def files_state(folder: Path) -> tuple[object, ...]:
+    """Changes when ``read_run`` may return another record: sizes and times of the files, and whether it is locked."""
+    files = (CONFIG_FILE, log.FILE, METRICS_FILE, MODEL_FILE)
+    return folder_is_locked(folder), *(size_and_mtime(folder / name) for name in files)
+
+
 def _is_run(folder: Path) -> bool:
     return is_folder(folder) and (folder / CONFIG_FILE).is_file()
 
@@ -101,14 +109,6 @@ def _read(folder: Path, name: str) -> RunRecord:
     )
 
 
-def flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their names, such as ``training.epochs``."""
-    flat: dict[str, Any] = {}
-    for key, value in tables.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _metrics(folder: Path) -> dict[str, Any]:
     file = folder / METRICS_FILE
     with reading(file, _HINT):
@@ -118,9 +118,17 @@ def _metrics(folder: Path) -> dict[str, Any]:
 def _state(folder: Path, metrics: Mapping[str, Any], config: Mapping[str, Any], epochs: int) -> str:
     if folder_is_locked(folder):
         return TRAINING
-    done, best = _number(metrics.get("epochs")), _number(metrics.get("best_epoch"))
-    waited = done - best >= (_integer(config, "training", "patience") or math.inf)
-    return FINISHED if metrics and (done >= epochs or waited) else STOPPED
+    patience, done = _integer(config, "training", "patience"), _number(metrics.get("epochs"))
+    has_waited = bool(patience) and _num_since_best(metrics) >= patience
+    return FINISHED if metrics and (done >= epochs or has_waited) else STOPPED
+
+
+def _num_since_best(metrics: Mapping[str, Any]) -> int:
+    """The number of evaluations after the best one, which may be several per epoch, or one in several epochs."""
+    history = metrics.get("history")
+    if not isinstance(history, list) or metrics.get("best") not in history:
+        return 0
+    return len(history) - 1 - history.index(metrics["best"])
 
 
 def _best_epoch(metrics: Mapping[str, Any], evals: Iterable[Mapping[str, Any]], best: Mapping[str, Any]) -> int:
